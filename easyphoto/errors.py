@@ -1,0 +1,77 @@
+"""The kinds of error that reach a user.
+
+Each carries one clear sentence. The edges turn the kind into a message (UI), a status with ``code`` (API) or an exit
+status (CLI); nothing else in the program needs to know how an error is shown.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EasyPhotoError(Exception):
+    """Something went wrong that the user can be told in one sentence."""
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    exit_status: ClassVar[int] = 1
+
+
+class InvalidRequest(EasyPhotoError):
+    """What was asked for can't be done as asked: a bad value, a broken picture, families that don't fit."""
+
+    code = "invalid_request"
+    http_status = 422
+    exit_status = 2
+
+
+class NoFace(InvalidRequest):
+    """A picture that needs a face has none that we can find."""
+
+    code = "no_face"
+    exit_status = 3
+
+
+class NotFound(InvalidRequest):
+    """A person, template, job or file with that name does not exist."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class AssetMissing(EasyPhotoError):
+    """A weight, package or environment that this feature needs isn't there; the sentence says how to get it."""
+
+    code = "asset_missing"
+    http_status = 409
+    exit_status = 4
+
+
+class TrainingFailed(EasyPhotoError):
+    """The trainer ended without a LoRA; the sentence holds its last error."""
+
+    code = "training_failed"
+    exit_status = 5
+
+
+class HostFailed(EasyPhotoError):
+    """The engine could not make the picture, or made it without a control that was asked for."""
+
+    code = "host_failed"
+    exit_status = 6
+
+
+class StorageFailed(EasyPhotoError):
+    """A file could not be written: a full disk, a read-only folder."""
+
+    code = "storage_failed"
+    http_status = 507
+    exit_status = 7
+
+
+class Cancelled(EasyPhotoError):
+    """The user stopped it."""
+
+    code = "cancelled"
+    http_status = 409
+    exit_status = 130
