@@ -1,0 +1,171 @@
+"""Jobs that wait their turn: one device, one thing at a time, and everybody can watch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Literal, TypeVar
+
+from easyphoto.errors import Cancelled, EasyPhotoError, NotFound
+from easyphoto.events import Event, Failed, Queued
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+KEPT = 50
+"""How many ended jobs are remembered."""
+
+
+class Job(Generic[Result]):
+    """Something that was asked for: its events so far, its state, and in the end its result or its error."""
+
+    def __init__(self, what: str, subject: str, work: Callable[[Job[Result]], Result]) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.what = what
+        self.subject = subject
+        self.state: State = "queued"
+        self._work = work
+        self._events: list[Event] = []
+        self._changed = threading.Condition()
+        self._cancel = threading.Event()
+        self._result: Result | None = None
+        self._error: EasyPhotoError | None = None
+
+    def emit(self, event: Event) -> None:
+        """Add an event; everybody who follows sees it."""
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it does so within a step."""
+        self._cancel.set()
+
+    def cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called; the work polls this."""
+        return self._cancel.is_set()
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("finished", "failed", "cancelled")
+
+    def events(self, after: int = 0, *, follow: bool = True, poll: float = 15.0) -> Iterator[tuple[int, Event]]:
+        """Numbered events from number ``after`` on; with ``follow``, waits for more until the job ends.
+
+        An iteration that waits longer than ``poll`` seconds goes on waiting; it can be left at any event.
+        """
+        number = after
+        while True:
+            with self._changed:
+                while follow and number >= len(self._events) and not self.ended:
+                    self._changed.wait(poll)
+                fresh = self._events[number:]
+                done = self.ended or not follow
+            for event in fresh:
+                number += 1
+                yield number, event
+            if done and number >= len(self._events):
+                return
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """The result; raises the job's error, or TimeoutError after ``timeout`` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.ended, timeout):
+                raise TimeoutError(f"job {self.id} still {self.state}")
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # set whenever there is no error
+
+    def run(self) -> None:
+        """Do the work. Called once, by the queue."""
+        if self.cancelled():
+            self._fail(Cancelled("Cancelled before it began."))
+            return
+        self.state = "running"
+        try:
+            result = self._work(self)
+        except EasyPhotoError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - the queue must outlive a bug; the user is told, the log has all of it
+            _log.exception("job %s (%s) failed", self.id, self.what)
+            self._fail(EasyPhotoError(f"An unexpected error stopped this: {type(error).__name__}: {error}"))
+        else:
+            with self._changed:
+                self._result = result
+                self.state = "finished"
+                self._changed.notify_all()
+
+    def _fail(self, error: EasyPhotoError) -> None:
+        with self._changed:
+            self._error = error
+            self._events.append(Failed(code=error.code, message=str(error)))
+            self.state = "cancelled" if isinstance(error, Cancelled) else "failed"
+            self._changed.notify_all()
+
+
+class JobQueue:
+    """Runs jobs one after another on a thread of its own, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, Job[Any]] = OrderedDict()
+        self._waiting: list[Job[Any]] = []
+        self._lock = threading.Condition()
+        self._current: Job[Any] | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, what: str, subject: str, work: Callable[[Job[Result]], Result]) -> Job[Result]:
+        """Put a job in the queue; it starts when everything before it has ended."""
+        job = Job(what, subject, work)
+        with self._lock:
+            self._jobs[job.id] = job
+            self._waiting.append(job)
+            self._forget()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="easyphoto-jobs", daemon=True)
+                self._thread.start()
+            position = self._position(job)
+            if position:
+                job.emit(Queued(position=position))
+            self._lock.notify_all()
+        return job
+
+    def get(self, job_id: str) -> Job[Any]:
+        with self._lock:
+            if job_id not in self._jobs:
+                raise NotFound(f"There is no job {job_id!r}.")
+            return self._jobs[job_id]
+
+    def list(self) -> list[Job[Any]]:
+        """All jobs that are remembered, oldest first."""
+        with self._lock:
+            return list(self._jobs.values())
+
+    def position(self, job: Job[Any]) -> int:
+        """How many jobs must end before this one starts; 0 when it runs or has ended."""
+        with self._lock:
+            return self._position(job)
+
+    def _position(self, job: Job[Any]) -> int:
+        if job not in self._waiting:
+            return 0
+        return self._waiting.index(job) + (1 if self._current is not None else 0)
+
+    def _forget(self) -> None:
+        ended = [job.id for job in self._jobs.values() if job.ended]
+        for job_id in ended[: max(0, len(ended) - KEPT)]:
+            del self._jobs[job_id]
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: bool(self._waiting))
+                job = self._current = self._waiting.pop(0)
+                for waiting in self._waiting:
+                    waiting.emit(Queued(position=self._position(waiting)))
+            job.run()
+            with self._lock:
+                self._current = None
