@@ -639,7 +639,9 @@ def validate(config: Any) -> None:
         if type(value) is not d.type:
             raise InvalidRequest(f"{d.name} must be {_NAMES[d.type]}, not {value!r}.")
         low, high = d.param.minimum, d.param.maximum
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
+        below = low is not None and isinstance(value, (int, float)) and not value >= low
+        above = high is not None and isinstance(value, (int, float)) and not value <= high
+        if below or above:
             raise InvalidRequest(f"{d.name} must be from {_number(low)} to {_number(high)}, not {value!r}.")
         if d.param.choices and value not in d.param.choices:
             raise InvalidRequest(f"{d.name} must be one of {', '.join(d.param.choices)}, not {value!r}.")

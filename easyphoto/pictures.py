@@ -1,4 +1,4 @@
-"""Pictures in and out of files: whatever a person uploads becomes upright RGB, and nothing half-written is left behind."""
+"""Pictures in and out of files: what a person uploads becomes upright RGB, and nothing half-written is left behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(source: Source, *, max_side: int = MAX_SIDE) -> Image:
                 pixels = opened.width * opened.height
                 if pixels > MAX_PIXELS:
                     raise InvalidRequest(
-                        f"{name} has {pixels / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} million can be read."
+                        f"{name} has {pixels / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} can be read."
                     )
                 if opened.format == "JPEG":
                     opened.draft("RGB", (max_side, max_side))
@@ -83,7 +83,7 @@ def read_text(path: Path) -> dict[str, str]:
     try:
         with Pillow.open(path) as opened:
             opened.load()
-            return {k: v for k, v in opened.info.items() if isinstance(v, str)}
+            return {str(k): v for k, v in opened.info.items() if isinstance(v, str)}
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidRequest(f"{path.name} is not a PNG that can be read ({error}).") from error
 
