@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Run EasyPhoto without a WebUI: the first run makes an environment beside this file and installs into it.
+#   ./easyphoto.sh demo            the main job on pictures that come with the packages
+#   ./easyphoto.sh serve           the tabs and the API in a browser
+#   ./easyphoto.sh test            install the test tools and run the tests
+#   ./easyphoto.sh train --help    and so on: python -m easyphoto
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+venv=${EASYPHOTO_VENV:-.venv}
+
+find_python() {
+  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.10 python3 python; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+      "$candidate" -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "EasyPhoto needs Python 3.10, 3.11 or 3.12; set PYTHON to one." >&2
+  exit 1
+}
+
+# install FILE: bring the environment to what FILE asks for, unless that was done already
+install() {
+  local stamp="$venv/$1.done" wanted
+  wanted=$(cat requirements*.txt | cksum)
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
+  [ -x "$venv/bin/python" ] || "$(find_python)" -m venv "$venv"
+  echo "Installing what $1 lists into $venv: a few minutes, once." >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1" >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.txt >&2
+  echo "$wanted" >"$stamp"
+}
+
+if [ "${1:-}" = test ]; then
+  shift
+  install requirements-test.txt
+  exec "$venv/bin/python" -m pytest "$@"
+fi
+install requirements-standalone.txt
+exec "$venv/bin/python" -m easyphoto "$@"
