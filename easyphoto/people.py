@@ -92,7 +92,7 @@ class PeopleStore:
         return person
 
     def delete(self, name: str) -> None:
-        """Remove everything of theirs: photos, crops, checkpoints, LoRA, reports. :class:`NotFound` if there is none."""
+        """Remove all that is theirs: photos, crops, checkpoints, LoRA, reports. :class:`NotFound` if there is none."""
         folder, lora = self.folder(name), self.lora(name)
         if not folder.exists() and not lora.exists():
             raise NotFound(f"There is no person {name!r}.")

