@@ -1,0 +1,290 @@
+"""What EasyPhoto can do, for every edge: the tabs, the HTTP API and the command line call this and nothing below it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyphoto import pictures
+from easyphoto.config import TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
+from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
+from easyphoto.jobs import Job, JobQueue
+from easyphoto.people import PeopleStore, Person, user_id
+from easyphoto.pictures import Source
+from easyphoto.ports import Checkpoint, Host, Image, Portrait, Vision
+from easyphoto.templates import TemplateStore
+
+if TYPE_CHECKING:
+    from easyphoto.training.photos import PhotoReport
+
+NOBODY = "none"
+"""The user id that leaves a face alone."""
+MAX_PHOTOS = 100
+MAX_TEMPLATES = 200
+DISK_FOR_TRAINING = 2 * 2**30
+"""Bytes that must be free before a training starts: photos, crops, checkpoints and the LoRA of a full-size model."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainRequest:
+    """Photos of one person, and how to train. ``config`` None takes the defaults of the base model's family."""
+
+    user_id: str
+    photos: tuple[Source, ...]
+    config: TrainConfig | None = None
+    validation_templates: tuple[Source, ...] = ()
+    resume: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitRequest:
+    """Who goes onto which templates. ``user_ids``: one per face from left to right, ``none`` leaves a face alone.
+    Without templates, the portrait is made from text."""
+
+    user_ids: tuple[str, ...]
+    templates: tuple[Source, ...] = ()
+    config: PortraitConfig = field(default_factory=PortraitConfig)
+    pose_template: Source | None = None
+    keep_stages: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitResult:
+    """What came of a portrait job: the portraits, the templates that failed, and the seed that was used."""
+
+    portraits: tuple[Portrait, ...]
+    failures: tuple[TemplateFailed, ...]
+    seed: int
+
+
+class EasyPhoto:
+    """The program. ``host`` runs Stable Diffusion, ``vision`` sees faces, ``paths`` is where everything lies."""
+
+    def __init__(self, host: Host, vision: Vision, paths: Paths) -> None:
+        self.host = host
+        self.vision = vision
+        self.paths = paths
+        self.people = PeopleStore(paths)
+        self.templates = TemplateStore(paths)
+        self.jobs = JobQueue()
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def check_photos(self, photos: Sequence[Source]) -> PhotoReport:
+        """What the trainer would say of these photos, before anybody waits for a training."""
+        from easyphoto.training.photos import report
+
+        return report([(_name(i, s), pictures.load(s)) for i, s in enumerate(photos)], self.vision)
+
+    def train_config(self, chosen: Mapping[str, Any]) -> TrainConfig:
+        """What the user chose, over the defaults for the base model's family and the mode."""
+        family = self.checkpoint(str(chosen.get("sd_model_checkpoint", ""))).family
+        scene = chosen.get("train_mode_choose") == TRAIN_MODES[1]
+        return TrainConfig.for_family(family, scene=scene, **chosen)
+
+    def train(self, request: TrainRequest) -> Job[Person]:
+        """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
+        name = user_id(request.user_id)
+        if not request.photos and not request.resume:
+            raise InvalidRequest("There are no photos: upload 5 to 20 photos of one person.")
+        if len(request.photos) > MAX_PHOTOS:
+            raise InvalidRequest(f"{len(request.photos)} photos are too many: at most {MAX_PHOTOS}.")
+        wanted = request.config.sd_model_checkpoint if request.config else ""
+        checkpoint = self.checkpoint(wanted)
+        config = request.config or self.train_config({})
+        free = shutil.disk_usage(_existing(self.paths.outputs)).free
+        if checkpoint.family is not Family.BENCH and free < DISK_FOR_TRAINING:
+            raise StorageFailed(
+                f"Only {free / 2**30:.1f} GB of disk are free; a training needs {DISK_FOR_TRAINING / 2**30:.0f}."
+            )
+        return self.jobs.submit("train", name, lambda job: self._train(job, name, request, config, checkpoint))
+
+    def _train(
+        self, job: Job[Person], name: str, request: TrainRequest, config: TrainConfig, checkpoint: Checkpoint
+    ) -> Person:
+        from easyphoto.training.job import TrainingSpec, run
+
+        folder = self.people.folder(name)
+        photos = self._keep_photos(job, folder, request)
+        spec = TrainingSpec(
+            user_id=name,
+            photos=photos,
+            config=config,
+            checkpoint=checkpoint.path,
+            family=checkpoint.family,
+            person_folder=folder,
+            lora_path=self.people.lora(name),
+            validation_templates=self._validation_templates(folder, request),
+            models=self.paths.models,
+            resume=request.resume,
+        )
+        self.vision.release()
+        with self.host.training():
+            run(spec, folder / "job", _all_but_the_end(job), job.cancelled)
+        self.host.refresh_loras()
+        person = self.people.get(name)
+        job.emit(Finished(result={"user_id": name, "likeness": person.likeness, "works": person.works}))
+        return person
+
+    def _keep_photos(self, job: Job[Person], folder: Path, request: TrainRequest) -> tuple[Path, ...]:
+        """Copy the photos upright into the person's folder; one that can't be read is left out with a notice."""
+        backup = folder / "original_backup"
+        if request.resume and not request.photos:
+            kept = tuple(sorted(backup.glob("*.jpg"), key=lambda p: (len(p.stem), p.stem)))
+            if not kept:
+                raise InvalidRequest(f"There is no earlier training of {folder.name!r} to go on with.")
+            return kept
+        images: list[Image] = []
+        for source in request.photos:
+            try:
+                images.append(pictures.load(source))
+            except InvalidRequest as error:
+                job.emit(Notice(message=f"A photo was left out: {error}"))
+        if not images:
+            raise InvalidRequest("None of the photos can be read.")
+        for old in backup.glob("*.jpg"):
+            old.unlink()
+        paths = tuple(backup / f"{i}.jpg" for i in range(len(images)))
+        for path, image in zip(paths, images, strict=True):
+            pictures.save_jpg(path, image)
+        return paths
+
+    def _validation_templates(self, folder: Path, request: TrainRequest) -> tuple[Path, ...]:
+        if not request.validation_templates:
+            return tuple(t.path for t in self.templates.list() if not t.own and t.faces == 1)
+        paths = []
+        for i, source in enumerate(request.validation_templates):
+            path = folder / "job" / f"template-{i}.png"
+            pictures.save_png(path, pictures.load(source))
+            paths.append(path)
+        return tuple(paths)
+
+    # --- portraits ---------------------------------------------------------------------------------------------------
+
+    def generate(self, request: PortraitRequest) -> Job[PortraitResult]:
+        """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
+        if len(request.templates) > MAX_TEMPLATES:
+            raise InvalidRequest(f"{len(request.templates)} templates are too many: at most {MAX_TEMPLATES}.")
+        people = [None if name == NOBODY else self.people.get(name) for name in request.user_ids]
+        chosen = [person for person in people if person is not None]
+        if not chosen:
+            raise InvalidRequest("Nobody was chosen: pick a user id for at least one face.")
+        if not request.templates and not request.config.text_to_image_input_prompt.strip():
+            raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
+        checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
+        subject = ", ".join(person.user_id for person in chosen)
+        return self.jobs.submit("generate", subject, lambda job: self._generate(job, request, people, checkpoint))
+
+    def replay(self, recipe: Path, templates: tuple[Source, ...], changes: Mapping[str, Any]) -> PortraitRequest:
+        """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
+
+        The recipe names its template by sha256 alone: one of ``templates`` or of the presets must be that file.
+        """
+        from easyphoto.inference import recipe as recipes
+
+        read = recipes.read(recipe)
+        config = replace(read.config, **changes)
+        if read.template_sha256 is None:
+            return PortraitRequest(read.user_ids, (), config)
+        known = [*templates, *(t.path for t in self.templates.list())]
+        for source in known:
+            data = source if isinstance(source, bytes) else source.read_bytes()
+            if hashlib.sha256(data).hexdigest() == read.template_sha256:
+                return PortraitRequest(read.user_ids, (source,), config)
+        raise InvalidRequest(f"{recipe.name} was made on the template {read.template_name}: give that file too.")
+
+    def _generate(
+        self,
+        job: Job[PortraitResult],
+        request: PortraitRequest,
+        people: Sequence[Person | None],
+        checkpoint: Checkpoint,
+    ) -> PortraitResult:
+        from easyphoto.inference.portrait import portray
+        from easyphoto.inference.task import PortraitTask, subject, with_seed
+
+        config = with_seed(request.config)
+        scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
+        task = PortraitTask(
+            templates=request.templates,
+            people=tuple(None if person is None else subject(person, self.vision) for person in people),
+            config=config,
+            checkpoint=checkpoint,
+            lora_folder=self.paths.loras,
+            scene=scene,
+            pose_template=None if request.pose_template is None else pictures.load(request.pose_template),
+            folder=self.paths.portraits,
+        )
+        failures: list[TemplateFailed] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, TemplateFailed):
+                failures.append(event)
+            job.emit(event)
+
+        portraits = tuple(
+            portrait if request.keep_stages else replace(portrait, stages={})
+            for portrait in portray(task, self.host, self.vision, listen, job.cancelled)
+        )
+        names = [portrait.path.name for portrait in portraits if portrait.path is not None]
+        job.emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
+        return PortraitResult(portraits, tuple(failures), config.seed)
+
+    def _portrait_checkpoint(self, wanted: str, people: Sequence[Person]) -> Checkpoint:
+        """The base model that was asked for, or the one that the first person was trained on."""
+        if wanted:
+            return self.checkpoint(wanted)
+        trained_on = str((people[0].marks or {}).get("base_model", ""))
+        known = self.host.checkpoints()
+        for checkpoint in known:
+            if trained_on in (checkpoint.name, checkpoint.path.name, str(checkpoint.path)):
+                return checkpoint
+        for checkpoint in known:
+            if checkpoint.family is people[0].family:
+                return checkpoint
+        return self.checkpoint("")
+
+    # --- base models -------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The host's base model of that name, or its default for an empty name. :class:`InvalidRequest` otherwise."""
+        known = self.host.checkpoints()
+        if not known:
+            raise InvalidRequest(
+                "The host has no base model: put a Stable Diffusion checkpoint into its models folder."
+            )
+        if not name:
+            return known[0]
+        wanted = Path(name).stem.split(" [")[0].casefold()
+        for checkpoint in known:
+            if name == checkpoint.name or wanted in (
+                checkpoint.path.stem.casefold(),
+                Path(checkpoint.name).stem.casefold(),
+            ):
+                return checkpoint
+        raise InvalidRequest(f"There is no base model {name!r}; there are: {', '.join(c.name for c in known[:8])}.")
+
+
+def _all_but_the_end(job: Job[Person]) -> Listener:
+    """The trainer's events go to the job, but the job says itself how it ended."""
+
+    def listen(event: Event) -> None:
+        if not isinstance(event, Finished | Failed):
+            job.emit(event)
+
+    return listen
+
+
+def _name(index: int, source: Source) -> str:
+    return source.name if isinstance(source, Path) else f"photo {index + 1}"
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
