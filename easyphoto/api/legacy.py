@@ -1,0 +1,295 @@
+"""The routes of the original extension, with its names, defaults and answers, so that clients written for it go on.
+
+One JSON object in, whatever its ``Content-Type``; 200 and a ``message`` out, also for errors, as clients expect. Fields
+are accepted in any number. One that asks for what isn't there yet is left out, and ``message`` says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+
+from easyphoto.api import schema, wire
+from easyphoto.config import Declared, Family, PortraitConfig, TrainConfig, declared, from_mapping
+from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.pictures import Source
+from easyphoto.service import (
+    MAX_PHOTOS,
+    MAX_TEMPLATES,
+    NOBODY,
+    EasyPhoto,
+    PortraitRequest,
+    PortraitResult,
+    TrainRequest,
+)
+
+CHECKPOINT = "Chilloutmix-Ni-pruned-fp16-fix.safetensors"
+"""The base model that the original's clients name unless told otherwise."""
+PROMPT = (
+    "upper-body, look at viewer, one twenty years old girl, wear white dress, standing, in the garden with flowers, "
+    "in the winter, daytime, snow, f32"
+)
+TRAINED = "The training has been completed."
+TABS = ("selected_template_images", "init_image", "uploaded_template_images", "text")
+WITH_LORA = ("Infer with User Lora", "Infer with Pretrained Lora")
+_TRAIN_DEFAULTS: Mapping[str, Any] = {"sd_model_checkpoint": CHECKPOINT, "skin_retouching_bool": False}
+
+
+@dataclass
+class _Reading:
+    """The fields of a request as they are read, and what has to be said about them."""
+
+    fields: Mapping[str, Any]
+    remarks: list[str] = field(default_factory=list)
+
+    def wants(self, name: str) -> bool:
+        """Whether the client itself switched ``name`` on; the original's own default doesn't count."""
+        return bool(self.fields.get(name))
+
+    def config_values(self, cls: type, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The declared fields, sent ones over ``defaults``, each brought to its type."""
+        values = dict(defaults)
+        for d in declared(cls):
+            if self.fields.get(d.name) is not None:
+                values[d.name] = _coerce(d, self.fields[d.name])
+        return values
+
+    def checkpoint(self, service: EasyPhoto, values: dict[str, Any]) -> None:
+        """Take the host's own base model where the one that the original names by default isn't there."""
+        if values.get("sd_model_checkpoint") != CHECKPOINT:
+            return
+        try:
+            service.checkpoint(CHECKPOINT)
+        except InvalidRequest:
+            values["sd_model_checkpoint"] = ""
+            self.remarks.append(f"{CHECKPOINT} is not installed; the default base model was taken instead.")
+
+    def message(self, first: str) -> str:
+        return "\n".join([first, *self.remarks])
+
+
+def add(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
+    """Add the three routes."""
+
+    @router.post("/easyphoto_train_forward", summary="Train and wait", **_documented(TrainConfig, _TRAIN_MORE))
+    async def train(request: Request) -> schema.LegacyTrained:
+        fields = await _fields(request)
+        return await run_in_threadpool(_train, fields, service, scrubber)
+
+    @router.post(
+        "/easyphoto_infer_forward", summary="Make portraits and wait", **_documented(PortraitConfig, _INFER_MORE)
+    )
+    async def infer(request: Request) -> schema.LegacyPortraits:
+        fields = await _fields(request)
+        return await run_in_threadpool(_infer, fields, service, scrubber)
+
+    @router.post("/easyphoto_video_infer_forward", summary="Not supported: answers so", **_documented(None, {}))
+    async def video(request: Request) -> schema.LegacyVideo:
+        await _fields(request)
+        return schema.LegacyVideo(message="Video isn't supported by this version of EasyPhoto; portraits are.")
+
+
+# --- train -----------------------------------------------------------------------------------------------------------
+
+
+def _train(fields: Mapping[str, Any], service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyTrained:
+    reading = _Reading(fields)
+    try:
+        photos = wire.decode_all(_texts(fields, "instance_images"), "instance_images", MAX_PHOTOS)
+        values = reading.config_values(TrainConfig, _TRAIN_DEFAULTS)
+        reading.checkpoint(service, values)
+        if reading.wants("enable_rl"):
+            reading.remarks.append("enable_rl was left out: training by reward isn't there yet.")
+        user_id = _text(fields, "user_id", "tmp")
+        config = service.train_config(_unlike_sd1(values, service))
+        person = service.train(TrainRequest(user_id, photos, config)).wait()
+        if not person.works:
+            reading.remarks.append("The likeness did not rise: look at the photo report before you use this person.")
+    except EasyPhotoError as error:
+        return schema.LegacyTrained(message=scrubber.text(f"Train error, error info:{error}"))
+    return schema.LegacyTrained(message=scrubber.text(reading.message(TRAINED)))
+
+
+def _unlike_sd1(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
+    """Without those that only repeat the defaults for SD1, when the base model is of another family.
+
+    Clients of the original send its whole form, so that a value equal to the default was not chosen by anybody.
+    """
+    if service.checkpoint(values.get("sd_model_checkpoint", "")).family is Family.SD1:
+        return values
+    usual = {d.name: d.default for d in declared(TrainConfig)}
+    kept = ("sd_model_checkpoint", "train_mode_choose", "skin_retouching_bool")
+    return {k: v for k, v in values.items() if k in kept or v != usual[k]}
+
+
+# --- infer -----------------------------------------------------------------------------------------------------------
+
+
+def _infer(fields: Mapping[str, Any], service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyPortraits:
+    reading = _Reading(fields)
+    try:
+        request = _portrait_request(reading, service)
+        result = service.generate(request).wait()
+        outputs = [wire.encode(p.path) for p in result.portraits if p.path is not None]
+        scores = _scores(result, request.user_ids, service) if request.config.display_score else []
+    except EasyPhotoError as error:
+        return schema.LegacyPortraits(message=scrubber.text(f"Infer error, error info:{error}"))
+    message = scrubber.text(reading.message(_report(result)))
+    return schema.LegacyPortraits(message=message, outputs=outputs, face_id_outputs=scores)
+
+
+def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
+    fields = reading.fields
+    tab = _tab(fields.get("tabs", 1))
+    defaults = {d.name: d.param.legacy_default for d in declared(PortraitConfig) if d.param.legacy_default is not None}
+    values = reading.config_values(PortraitConfig, {**defaults, "sd_model_checkpoint": CHECKPOINT})
+    reading.checkpoint(service, values)
+    if TABS[tab] == "text":
+        values.setdefault("text_to_image_input_prompt", PROMPT)
+    _remark_on_identity(reading)
+    people = tuple(_texts(fields, "user_ids"))
+    if len(people) > schema.MAX_FACES:
+        raise InvalidRequest(f"{len(people)} user ids are too many: at most {schema.MAX_FACES}.")
+    pose = _text(fields, "t2i_pose_template", "")
+    return PortraitRequest(
+        people,
+        _templates(fields, tab),
+        from_mapping(PortraitConfig, values),
+        wire.decode(pose, "t2i_pose_template") if pose else None,
+    )
+
+
+def _tab(value: Any) -> int:
+    try:
+        tab = int(value)
+    except (TypeError, ValueError, OverflowError):
+        tab = -1
+    if not 0 <= tab < len(TABS):
+        raise InvalidRequest(f"tabs must be a number from 0 to {len(TABS) - 1}.")
+    return tab
+
+
+def _templates(fields: Mapping[str, Any], tab: int) -> tuple[Source, ...]:
+    name = TABS[tab]
+    if name == "text":
+        return ()
+    texts = _texts(fields, name)
+    if not texts:
+        raise InvalidRequest("Please choose or upload a template.")
+    return wire.decode_all(texts, name, MAX_TEMPLATES)
+
+
+def _remark_on_identity(reading: _Reading) -> None:
+    """Say what was asked for by the client and isn't there; ``id_control`` is on by default in the original."""
+    for name in ("id_control", "ipa_control"):
+        if reading.wants(name):
+            reading.remarks.append(f"{name} was left out: identity from a picture isn't there yet.")
+    mode = _text(reading.fields, "ref_mode_choose", WITH_LORA[0])
+    if mode not in WITH_LORA:
+        raise InvalidRequest(f"ref_mode_choose {mode!r} isn't there yet: portraits need a trained user id.")
+
+
+def _report(result: PortraitResult) -> str:
+    """A line for each template, as the original says it."""
+    lines = {p.template: f"Template {p.template + 1} Success." for p in result.portraits}
+    lines |= {f.template: f"Template {f.template + 1} error: Error info is {f.message}" for f in result.failures}
+    return "\n".join(lines[i] for i in sorted(lines)) or "No portrait was made."
+
+
+def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhoto) -> list[list[str]]:
+    """For each face of each portrait the reference picture and its likeness in words, both in base64."""
+    found = []
+    for portrait in result.portraits:
+        for name, likeness in zip(user_ids, portrait.likeness, strict=False):
+            if name == NOBODY or likeness is None:
+                continue
+            words = f"{likeness.cosine:.2f}, {name}, the reference image"
+            picture = wire.encode(service.people.get(name).reference)
+            found.append([picture, base64.b64encode(words.encode()).decode("ascii")])
+    return found
+
+
+# --- reading fields --------------------------------------------------------------------------------------------------
+
+
+async def _fields(request: Request) -> Mapping[str, Any]:
+    try:
+        data = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The body must be one JSON object.") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest("The body must be one JSON object.")
+    return data
+
+
+def _text(fields: Mapping[str, Any], name: str, default: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a text.")
+    return value
+
+
+def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
+    """A list of texts; a text alone stands for a list of one."""
+    value = fields.get(name)
+    if value is None:
+        return []
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise InvalidRequest(f"{name} must be a list of texts.")
+    return values
+
+
+def _coerce(d: Declared, value: Any) -> Any:
+    """Numbers that were sent as text, and whole numbers that were sent as 1.0, as the original took them."""
+    try:
+        if d.type in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
+            number = float(value)
+            return int(number) if d.type is int and number.is_integer() else number
+    except (ValueError, OverflowError):
+        pass
+    return value
+
+
+# --- OpenAPI ---------------------------------------------------------------------------------------------------------
+
+_LIST = {"type": "array", "items": {"type": "string"}}
+_TRAIN_MORE: Mapping[str, Any] = {
+    "user_id": {"type": "string", "default": "tmp"},
+    "instance_images": {**_LIST, "description": "5 to 20 photos in base64."},
+}
+_INFER_MORE: Mapping[str, Any] = {
+    "user_ids": {"anyOf": [{"type": "string"}, _LIST]},
+    "tabs": {"type": "integer", "default": 1, "description": f"Where the templates are: {', '.join(TABS)}."},
+    "selected_template_images": _LIST,
+    "init_image": {"type": "string", "nullable": True},
+    "uploaded_template_images": _LIST,
+    "t2i_pose_template": {"type": "string", "nullable": True},
+}
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def _documented(config: type | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The request's schema, made from the declarations: nothing is required, anything more is accepted."""
+    properties = {} if config is None else {d.name: _property(d) for d in declared(config)}
+    body = {"type": "object", "properties": {**properties, **more}, "additionalProperties": True}
+    return {
+        "responses": {
+            s: {"model": schema.Error, "description": text}
+            for s, text in ((413, "The request is too large."), (422, "No JSON object."), (500, "An error of ours."))
+        },
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
+    }
+
+
+def _property(d: Declared) -> dict[str, Any]:
+    default = _TRAIN_DEFAULTS.get(d.name, d.default) if d.param.legacy_default is None else d.param.legacy_default
+    return {"type": _JSON_TYPES[d.type], "title": d.param.label, "description": d.param.help, "default": default}

@@ -1,0 +1,267 @@
+"""The HTTP API: typed routes under ``/easyphoto/v1``, and those of the original extension beside them.
+
+    routes.mount(app, service)                       # open, for localhost
+    routes.mount(app, service, authenticate=check)   # ``check`` is a FastAPI dependency that raises HTTPException
+
+No path of the server is taken from a client or given to one. Errors are ``{"code", "message"}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
+
+from easyphoto import __version__, doctor
+from easyphoto.api import legacy, schema, wire
+from easyphoto.config import PortraitConfig, from_mapping
+from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.jobs import Job
+from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES, EasyPhoto, PortraitRequest, TrainRequest
+
+PREFIX = "/easyphoto/v1"
+MAX_BODY = 512 * 2**20
+"""Bytes of one request."""
+POLL = 0.25
+"""Seconds between two looks at a job that is followed."""
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a followed job sends a comment, so that proxies keep the line open."""
+
+_REASONS = {
+    404: "There is no such thing.",
+    409: "Something that this needs is missing.",
+    413: "The request is too large.",
+    422: "The request can't be done as asked.",
+    500: "Something went wrong on the server.",
+    507: "A file could not be written.",
+}
+
+
+def mount(app: FastAPI, service: EasyPhoto, authenticate: Callable[..., Any] | None = None) -> None:
+    """Add all routes to ``app``. ``authenticate``, if given, is a dependency of every one of them."""
+    scrubber = wire.Scrubber(service.paths)
+    guards = [] if authenticate is None else [Depends(authenticate)]
+    route_class = _route_class(scrubber)
+    router = APIRouter(prefix=PREFIX, route_class=route_class, dependencies=guards, tags=["EasyPhoto"])
+    _add_jobs(router, service, scrubber)
+    _add_events(router, service, scrubber)
+    _add_people(router, service)
+    _add_status(router, service, scrubber)
+    app.include_router(router)
+    old = APIRouter(prefix="/easyphoto", route_class=route_class, dependencies=guards, tags=["EasyPhoto, as before"])
+    legacy.add(old, service, scrubber)
+    app.include_router(old)
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {s: {"model": schema.Error, "description": _REASONS[s]} for s in (*statuses, 422, 500)}
+
+
+_TAKES_BODY = _errors(404, 409, 413, 507)
+
+
+# --- errors and limits -----------------------------------------------------------------------------------------------
+
+
+class _Limited(Request):
+    """A request whose body ends in a 413 once it is longer than ``MAX_BODY``."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            parts, size = [], 0
+            async for part in self.stream():
+                size += len(part)
+                if size > MAX_BODY:
+                    raise HTTPException(413, f"The request is larger than {MAX_BODY // 2**20} MB.")
+                parts.append(part)
+            self._body = b"".join(parts)
+        return self._body
+
+
+def _route_class(scrubber: wire.Scrubber) -> type[APIRoute]:
+    """Routes that answer their errors as ``{"code", "message"}``, whatever the app around them does with errors."""
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                try:
+                    return await handle(_Limited(request.scope, request.receive))
+                except RequestValidationError as error:
+                    return _answer(422, InvalidRequest.code, _first(error))
+                except EasyPhotoError as error:
+                    return _answer(error.http_status, error.code, scrubber.text(str(error)))
+                except HTTPException as error:
+                    if error.status_code not in (400, 413):
+                        raise
+                    status = 413 if error.status_code == 413 else 422
+                    return _answer(status, InvalidRequest.code, str(error.detail))
+
+            return guarded
+
+    return Route
+
+
+def _answer(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"code": code, "message": message}, status)
+
+
+def _first(error: RequestValidationError) -> str:
+    """The first complaint of the validator as a sentence."""
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in first["loc"] if p not in ("body", "query", "path", "header"))
+    return f"{where or 'The request'}: {first['msg']}."
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
+    def queued(job: Job[Any]) -> schema.QueuedJob:
+        return schema.QueuedJob(id=job.id, position=service.jobs.position(job))
+
+    @router.post("/jobs/train", responses=_TAKES_BODY, status_code=202, summary="Train a person")
+    def train(payload: schema.TrainPayload) -> schema.QueuedJob:
+        photos = wire.decode_all(payload.photos, "photos", MAX_PHOTOS)
+        templates = wire.decode_all(payload.validation_templates, "validation_templates", MAX_TEMPLATES)
+        config = service.train_config(schema.chosen(payload.options))
+        return queued(service.train(TrainRequest(payload.user_id, photos, config, templates, payload.resume)))
+
+    @router.post("/jobs/portrait", responses=_TAKES_BODY, status_code=202, summary="Make portraits")
+    def portrait(payload: schema.PortraitPayload) -> schema.QueuedJob:
+        return queued(service.generate(_portrait_request(payload, service)))
+
+    @router.get("/jobs", responses=_errors(), summary="List the jobs, oldest first")
+    def jobs() -> list[schema.JobOut]:
+        return [wire.job_out(job, service.jobs, scrubber) for job in service.jobs.list()]
+
+    @router.get("/jobs/{job_id}", responses=_errors(404), summary="Look at a job")
+    def job(job_id: str) -> schema.JobOut:
+        return wire.job_out(service.jobs.get(job_id), service.jobs, scrubber)
+
+    @router.delete("/jobs/{job_id}", responses=_errors(404), summary="Cancel a job")
+    def cancel(job_id: str) -> schema.JobOut:
+        found = service.jobs.get(job_id)
+        found.cancel()
+        return wire.job_out(found, service.jobs, scrubber)
+
+    @router.get(
+        "/jobs/{job_id}/pictures/{number}",
+        response_class=FileResponse,
+        responses={**_errors(404), 200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "A picture."}},
+        summary="Fetch a picture of a job",
+    )
+    def picture(job_id: str, number: int) -> FileResponse:
+        files = wire.all_pictures(service.jobs.get(job_id))
+        if not 0 <= number < len(files):
+            raise NotFound(f"The job has {len(files)} pictures; there is no number {number}.")
+        path = files[number].resolve()
+        if not path.is_file() or service.paths.outputs.resolve() not in path.parents:
+            raise NotFound(f"Picture {number} isn't there any more.")
+        return FileResponse(path, media_type="image/png" if path.suffix == ".png" else "image/jpeg")
+
+
+def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> PortraitRequest:
+    if len(payload.user_ids) > schema.MAX_FACES:
+        raise InvalidRequest(f"{len(payload.user_ids)} user ids are too many: at most {schema.MAX_FACES}.")
+    if len(payload.presets) > MAX_TEMPLATES:
+        raise InvalidRequest(f"{len(payload.presets)} presets are too many: at most {MAX_TEMPLATES}.")
+    presets = [service.templates.get(name).path for name in payload.presets]
+    sent = wire.decode_all(payload.templates, "templates", MAX_TEMPLATES)
+    pose = None if payload.pose_template is None else wire.decode(payload.pose_template, "pose_template")
+    config = from_mapping(PortraitConfig, schema.chosen(payload.options))
+    return PortraitRequest(tuple(payload.user_ids), (*presets, *sent), config, pose)
+
+
+def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
+    @router.get(
+        "/jobs/{job_id}/events",
+        response_class=StreamingResponse,
+        responses={**_errors(404), 200: {"content": {"text/event-stream": {}}, "description": "The job's events."}},
+        summary="Follow a job (server-sent events)",
+    )
+    async def events(
+        request: Request,
+        job_id: str,
+        after: Annotated[int, Query(ge=0, description="Number of the last event that is known already.")] = 0,
+        last_event_id: Annotated[int | None, Header(ge=0, description="The same, as browsers send it.")] = None,
+    ) -> StreamingResponse:
+        job = service.jobs.get(job_id)
+        start = after if last_event_id is None else last_event_id
+        stream = _follow(request, job, start, scrubber)
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Scrubber) -> AsyncIterator[str]:
+    """Polls instead of waiting, so that a listener that went away never holds a thread."""
+    before = [e for n, e in job.events(follow=False) if n <= start]
+    number, seen, quiet = start, sum(len(wire.pictures_of(e)) for e in before), 0.0
+    while True:
+        ended = job.ended
+        fresh = list(job.events(number, follow=False))
+        for text, seen_now in wire.sse(iter(fresh), seen, scrubber):
+            seen, quiet = seen_now, 0.0
+            yield text
+        number = fresh[-1][0] if fresh else number
+        if ended or await request.is_disconnected():
+            return
+        await asyncio.sleep(POLL)
+        quiet += POLL
+        if quiet >= KEEP_ALIVE:
+            quiet = 0.0
+            yield ": still there\n\n"
+
+
+# --- people, templates, status ---------------------------------------------------------------------------------------
+
+
+def _add_people(router: APIRouter, service: EasyPhoto) -> None:
+    @router.get("/people", responses=_errors(), summary="List the people who were trained")
+    def people() -> list[schema.PersonOut]:
+        return [wire.person_out(p) for p in service.people.list()]
+
+    @router.get("/people/{user_id}", responses=_errors(404), summary="Look at a person")
+    def person(user_id: str) -> schema.PersonOut:
+        return wire.person_out(service.people.get(user_id))
+
+    @router.delete("/people/{user_id}", responses=_errors(404, 507), status_code=204, summary="Delete a person")
+    def delete(user_id: str) -> Response:
+        busy = {j.subject for j in service.jobs.list() if j.what == "train" and not j.ended}
+        if service.people.folder(user_id).name in busy:
+            raise InvalidRequest(f"{user_id!r} is being trained: cancel that job first.")
+        service.people.delete(user_id)
+        return Response(status_code=204)
+
+    @router.get("/templates", responses=_errors(), summary="List the preset templates")
+    def templates() -> list[schema.TemplateOut]:
+        return [
+            schema.TemplateOut(name=t.name, title=t.title, source=t.source, licence=t.licence, faces=t.faces, own=t.own)
+            for t in service.templates.list()
+        ]
+
+
+def _add_status(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
+    @router.get("/status", responses=_errors(), summary="What is here, what is missing, what runs")
+    def status() -> schema.StatusOut:
+        jobs = service.jobs.list()
+        running = next((j.id for j in jobs if j.state == "running"), None)
+        findings = doctor.examine(service.host, service.vision, service.paths)
+        return schema.StatusOut(
+            version=__version__,
+            host=service.host.name,
+            checkpoints=[schema.CheckpointOut(name=c.name, family=c.family.value) for c in service.host.checkpoints()],
+            queued=sum(j.state == "queued" for j in jobs),
+            running=running,
+            findings=[
+                schema.FindingOut(
+                    area=f.area, what=f.what, status=f.status, found=scrubber.text(f.found), advice=f.advice
+                )
+                for f in findings
+            ],
+        )

@@ -1,0 +1,239 @@
+"""What the HTTP API takes and gives, made from the declarations of ``config``.
+
+Only what pydantic 1.10 and 2.x have in common is used: a WebUI brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, Field, StrictBool, StrictStr
+
+from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared
+from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
+
+MAX_FACES = 20
+"""User ids in one request."""
+
+_EXTRA = {"title": "Base64", "description": "A picture file (JPEG, PNG, WebP ...) in base64."}
+
+
+def _field_type(d: Declared) -> Any:
+    """The type of a declared field as pydantic checks it: no text for a number, no number for true or false."""
+    if d.type is bool:
+        return StrictBool
+    if d.type is int:
+        return pydantic.conint(strict=True)
+    if d.type is float:
+        return float
+    return Literal[d.param.choices] if d.param.choices else StrictStr
+
+
+def _range(d: Declared) -> dict[str, Any]:
+    limits = {"ge": d.param.minimum, "le": d.param.maximum}
+    cast = int if d.type is int else float
+    return {k: cast(v) for k, v in limits.items() if v is not None}
+
+
+def _options(name: str, config: type, doc: str) -> type[BaseModel]:
+    """A model with every declared field of ``config``, all of them optional."""
+    fields: dict[str, Any] = {
+        d.name: (_field_type(d), Field(d.default, title=d.param.label, description=d.param.help, **_range(d)))
+        for d in declared(config)
+    }
+    strict: Any = {"extra": "forbid"}
+    if pydantic.VERSION.startswith("1."):
+        strict = type("Config", (pydantic.BaseConfig,), strict)
+    model: type[BaseModel] = pydantic.create_model(name, __config__=strict, __module__=__name__, **fields)
+    model.__doc__ = doc
+    return model
+
+
+if TYPE_CHECKING:
+    TrainOptions = BaseModel
+    PortraitOptions = BaseModel
+else:
+    TrainOptions = _options(
+        "TrainOptions", TrainConfig, "What is left out takes the default of the base model's family."
+    )
+    PortraitOptions = _options("PortraitOptions", PortraitConfig, "What is left out takes the default of the tabs.")
+
+
+def chosen(model: BaseModel | None) -> dict[str, Any]:
+    """The fields that the client sent, by name."""
+    if model is None:
+        return {}
+    values: Mapping[str, Any] = (
+        model.dict(exclude_unset=True) if pydantic.VERSION.startswith("1.") else model.model_dump(exclude_unset=True)
+    )
+    return dict(values)
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+class TrainPayload(BaseModel):
+    """Photos of one person, and how to train."""
+
+    user_id: StrictStr = Field(..., description="The name of the person, in any script.")
+    photos: list[StrictStr] = Field(
+        [], description=f"5 to 20 photos in base64 (at most {MAX_PHOTOS}); none when resuming."
+    )
+    options: TrainOptions | None = None
+    validation_templates: list[StrictStr] = Field([], description="Pictures in base64; empty takes the presets.")
+    resume: StrictBool = Field(False, description="Go on with a training that was cancelled or killed.")
+
+
+class PortraitPayload(BaseModel):
+    """Who goes onto which templates. Without templates and presets the portrait is made from text."""
+
+    user_ids: list[StrictStr] = Field(
+        ..., description=f"One per face from left to right, `none` leaves a face alone; at most {MAX_FACES}."
+    )
+    templates: list[StrictStr] = Field([], description=f"Pictures in base64, at most {MAX_TEMPLATES}.")
+    presets: list[StrictStr] = Field([], description="Names of preset templates, as `templates` lists them.")
+    options: PortraitOptions | None = None
+    pose_template: StrictStr | None = Field(None, description="Picture in base64 to take the pose of a text portrait.")
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+class Error(BaseModel):
+    """Why something was not done: a fixed `code` and one sentence."""
+
+    code: str
+    message: str
+
+
+class QueuedJob(BaseModel):
+    """A job that was taken. `position` jobs come before it."""
+
+    id: str
+    position: int
+
+
+class ProgressOut(BaseModel):
+    """How far a running job is; `seconds_left` where it can be told."""
+
+    stage: str
+    step: int
+    total: int
+    message: str = ""
+    seconds_left: float | None = None
+
+
+class LikenessOut(BaseModel):
+    """`score` is 0 for a stranger and 1 for the same person, `cosine` is the raw value of `embedder`."""
+
+    score: float
+    cosine: float
+    embedder: str
+
+
+class PortraitOut(BaseModel):
+    """One finished portrait; fetch it as `pictures/{picture}` of its job."""
+
+    picture: int
+    template: int
+    seed: int
+    likeness: list[LikenessOut | None] = []
+
+
+class FailureOut(BaseModel):
+    """A template that could not be done."""
+
+    template: int
+    code: str
+    message: str
+
+
+class JobOut(BaseModel):
+    """A job: its state, how far it is, and in the end its result or its error."""
+
+    id: str
+    what: Literal["train", "generate"]
+    subject: str
+    state: Literal["queued", "running", "finished", "failed", "cancelled"]
+    position: int
+    progress: ProgressOut | None = None
+    pictures: int = 0
+    portraits: list[PortraitOut] = []
+    failures: list[FailureOut] = []
+    seed: int | None = None
+    error: Error | None = None
+
+
+class PersonOut(BaseModel):
+    """Somebody who was trained. `works` is false where training did not bring the likeness up."""
+
+    user_id: str
+    family: str | None = None
+    likeness: float | None = None
+    embedder: str = ""
+    works: bool = True
+    scene: bool = False
+
+
+class TemplateOut(BaseModel):
+    """A preset template."""
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    faces: int | None = None
+    own: bool = False
+
+
+class CheckpointOut(BaseModel):
+    """A base model of the host; pass its name as `sd_model_checkpoint`."""
+
+    name: str
+    family: str
+
+
+class FindingOut(BaseModel):
+    """One row of what is here and what is missing."""
+
+    area: str
+    what: str
+    status: Literal["ok", "fallback", "missing"]
+    found: str
+    advice: str = ""
+
+
+class StatusOut(BaseModel):
+    """The program: version, base models, queue, and what is here or missing."""
+
+    version: str
+    host: str
+    checkpoints: list[CheckpointOut]
+    queued: int
+    running: str | None = None
+    findings: list[FindingOut]
+
+
+class LegacyTrained(BaseModel):
+    """The answer of the extension's train route."""
+
+    message: str
+
+
+class LegacyPortraits(BaseModel):
+    """The answer of the extension's infer route: pictures in base64, and pairs of picture and text, both in base64."""
+
+    message: str
+    outputs: list[str] = []
+    face_id_outputs: list[list[str]] = []
+
+
+class LegacyVideo(BaseModel):
+    """The answer of the extension's video route."""
+
+    message: str
+    outputs: list[str] = []
+    output_video: str | None = None
+    output_gif: str | None = None

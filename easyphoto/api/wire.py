@@ -1,0 +1,181 @@
+"""From the program's values to what goes over the wire and back: pictures as base64, and never a path of the server."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from easyphoto.api import schema
+from easyphoto.config import Paths
+from easyphoto.errors import InvalidRequest
+from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, Validated
+from easyphoto.jobs import Job, JobQueue
+from easyphoto.people import Person
+from easyphoto.ports import Likeness
+from easyphoto.service import PortraitResult
+
+MAX_PICTURE = 40 * 2**20
+"""Bytes of one picture file that is sent to us."""
+
+_PATHS = ("path", "checkpoint", "lora", "report", "picture", "pictures")
+"""Fields of events that name files."""
+
+
+def decode(text: str, what: str) -> bytes:
+    """The file in a base64 text, with or without the head of a ``data:`` address.
+
+    ``what`` names it in the sentence of the :class:`InvalidRequest` that answers broken or too long texts.
+    """
+    if text[:5].lower() == "data:":
+        text = text.partition(",")[2]
+    if len(text) * 3 // 4 > MAX_PICTURE:
+        raise InvalidRequest(f"{what} is larger than {MAX_PICTURE // 2**20} MB.")
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"{what} is not valid base64.") from None
+    if not data:
+        raise InvalidRequest(f"{what} is empty.")
+    return data
+
+
+def decode_all(texts: Sequence[str], what: str, at_most: int) -> tuple[bytes, ...]:
+    """Each text decoded; too many of them are an :class:`InvalidRequest`."""
+    if len(texts) > at_most:
+        raise InvalidRequest(f"{len(texts)} pictures are too many for {what}: at most {at_most}.")
+    return tuple(decode(text, f"Picture {i + 1} of {what}") for i, text in enumerate(texts))
+
+
+def encode(path: Path) -> str:
+    """A file as base64."""
+    return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+class Scrubber:
+    """Takes the server's folders out of what is said."""
+
+    def __init__(self, paths: Paths) -> None:
+        known = {paths.outputs, paths.models, paths.loras, paths.templates, paths.bench, Path(__file__).parents[2]}
+        known |= {p.parent for p in (paths.outputs, paths.models)} | {Path.home(), Path(tempfile.gettempdir())}
+        roots = {str(r) for p in known for r in (p, p.resolve())} - {str(Path(Path.cwd().anchor))}
+        self._roots = sorted(roots, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """The text with paths below known folders cut to what is below; a bare path becomes a file name."""
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair from a client can't be sent back
+        if any(text.startswith(root) for root in self._roots) and "\n" not in text and Path(text).exists():
+            return Path(text).name
+        for root in self._roots:
+            for separator in ("/", "\\"):
+                text = text.replace(root + separator, "")
+            text = text.replace(root, "the data folder")
+        return text
+
+    def value(self, value: Any) -> Any:
+        """The same for plain data of any depth."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {k: self.value(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(v) for v in value]
+        return value
+
+
+def pictures_of(event: Event) -> list[Path]:
+    """The picture files that an event tells of."""
+    if isinstance(event, Portrayed):
+        names: Sequence[str] = (event.path,)
+    elif isinstance(event, Validated):
+        names = event.pictures
+    elif isinstance(event, PhotosChecked):
+        names = (event.picture,)
+    else:
+        names = ()
+    return [Path(name) for name in names if name]
+
+
+def all_pictures(job: Job[Any]) -> list[Path]:
+    """The pictures of a job so far, in the order in which its events named them: the numbers of the API."""
+    return [path for _, event in job.events(follow=False) for path in pictures_of(event)]
+
+
+def sse(events: Iterator[tuple[int, Event]], seen: int, scrubber: Scrubber) -> Iterator[tuple[str, int]]:
+    """Events as server-sent events, each with the count of pictures up to and with it; ``seen`` came before."""
+    for number, event in events:
+        files = pictures_of(event)
+        data = {k: v for k, v in asdict(event).items() if k not in _PATHS}
+        if files:
+            data["pictures"] = list(range(seen, seen + len(files)))
+        seen += len(files)
+        body = json.dumps({"kind": event.kind, **scrubber.value(data)}, ensure_ascii=False)
+        yield f"id: {number}\nevent: {event.kind}\ndata: {body}\n\n", seen
+
+
+def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut:
+    """A job as the API shows it."""
+    events = [event for _, event in job.events(follow=False)]
+    progress = next((e for e in reversed(events) if isinstance(e, Progress)), None)
+    failed = next((e for e in reversed(events) if isinstance(e, Failed)), None) if job.ended else None
+    out: dict[str, Any] = {
+        "id": job.id,
+        "what": job.what,
+        "subject": job.subject,
+        "state": job.state,
+        "position": queue.position(job),
+        "pictures": sum(len(pictures_of(e)) for e in events),
+    }
+    if progress is not None:
+        out["progress"] = schema.ProgressOut(
+            stage=progress.stage,
+            step=progress.step,
+            total=progress.total,
+            message=scrubber.text(progress.message),
+            seconds_left=progress.seconds_left,
+        )
+    if failed is not None:
+        out["error"] = schema.Error(code=failed.code, message=scrubber.text(failed.message))
+    if job.state == "finished" and job.what == "generate":
+        out.update(_result_out(job.wait(0), all_pictures(job), scrubber))
+    return schema.JobOut(**out)
+
+
+def _result_out(result: PortraitResult, files: list[Path], scrubber: Scrubber) -> dict[str, Any]:
+    numbers = {path: n for n, path in enumerate(files)}
+    portraits = [
+        schema.PortraitOut(
+            picture=numbers[p.path], template=p.template, seed=p.seed, likeness=[likeness_out(v) for v in p.likeness]
+        )
+        for p in result.portraits
+        if p.path in numbers
+    ]
+    failures = [
+        schema.FailureOut(template=f.template, code=f.code, message=scrubber.text(f.message)) for f in result.failures
+    ]
+    return {"portraits": portraits, "failures": failures, "seed": result.seed}
+
+
+def likeness_out(likeness: Likeness | None) -> schema.LikenessOut | None:
+    if likeness is None:
+        return None
+    return schema.LikenessOut(
+        score=round(likeness.score, 4), cosine=round(likeness.cosine, 4), embedder=likeness.embedder
+    )
+
+
+def person_out(person: Person) -> schema.PersonOut:
+    """A person as the API shows them."""
+    return schema.PersonOut(
+        user_id=person.user_id,
+        family=None if person.family is None else person.family.value,
+        likeness=person.likeness,
+        embedder=person.embedder,
+        works=person.works,
+        scene=person.scene,
+    )
