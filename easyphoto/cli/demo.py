@@ -106,9 +106,9 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
     for scene in scenes():
         portrait = _portrait(service, scene, CONFIG, as_json)
         plain = _portrait(service, scene, replace(CONFIG, lora_weights=0.0), as_json)
-        row, facts = _row(scene, portrait, plain, measure)
+        row, measured = _row(scene, portrait, plain, measure)
         rows.append(row)
-        numbers.append(facts)
+        numbers.append(measured)
     head = Row("photos", [Cell(photo, "") for photo in taken])
     sheet = draw([head, *rows], f"likeness by {service.vision.embedder.name}: 0 a stranger, 1 the same person")
     pictures.save_jpg(out / "contact-sheet.jpg", sheet, quality=88)
