@@ -1,0 +1,174 @@
+"""A checkpoint on disk -> :class:`~easyphoto.sd.parts.Parts`. Nothing here ever asks the network.
+
+Diffusers folders load with their own configurations and tokenizers; single ``.safetensors`` files by way of
+:mod:`easyphoto.sd.single_file`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyphoto import checkpoint
+from easyphoto.config import Family
+from easyphoto.errors import InvalidRequest
+from easyphoto.sd.parts import Parts
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load(
+    path: Path,
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    vae: Path | None = None,
+    tokenizers: Sequence[Path] = (),
+) -> Parts:
+    """The parts of a checkpoint: a diffusers folder or a single ``.safetensors`` file.
+
+    ``vae`` takes the place of the checkpoint's own. ``tokenizers`` are folders that may hold CLIP's ``vocab.json`` and
+    ``merges.txt``, which single files lack. :class:`InvalidRequest` for a broken file or one that is no checkpoint,
+    before anything is loaded; :class:`AssetMissing` without a tokenizer.
+    """
+    info = checkpoint.inspect(path)
+    if info.kind != "checkpoint":
+        raise InvalidRequest(f"{path.name} is a {info.kind}, not a checkpoint.")
+    if info.inputs != 4:
+        raise InvalidRequest(f"{path.name} is an inpainting or upscaling model; choose an ordinary checkpoint.")
+    other = None if vae is None else load_vae(vae, device=device)
+    if path.is_dir():
+        parts = _load_folder(info, device, dtype, other)
+    else:
+        from easyphoto.sd import single_file
+
+        parts = single_file.load(info, device=device, dtype=dtype, vae=other, tokenizers=tokenizers)
+    for module in (parts.unet, parts.vae, *parts.text_encoders):
+        module.eval().requires_grad_(False)
+    return parts
+
+
+def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtype) -> Any:
+    """A ``ControlNetModel`` from a diffusers folder or a single ``.safetensors`` file in either naming."""
+    info = checkpoint.inspect(path)
+    if info.kind != "controlnet":
+        raise InvalidRequest(f"{path.name} is a {info.kind}, not a ControlNet.")
+    if path.is_dir():
+        from diffusers import ControlNetModel
+
+        model = pretrained(ControlNetModel, path, dtype)
+    else:
+        from easyphoto.sd import single_file
+
+        model = single_file.load_controlnet(info, dtype=dtype)
+    return placed(model, device).eval().requires_grad_(False)
+
+
+def load_vae(path: Path, *, device: str | torch.device) -> Any:
+    """An ``AutoencoderKL``, float32, from a diffusers folder or a single file in either naming."""
+    import torch
+
+    info = checkpoint.inspect(path)
+    if info.kind != "vae":
+        raise InvalidRequest(f"{path.name} is a {info.kind}, not a VAE.")
+    if path.is_dir():
+        from diffusers import AutoencoderKL
+
+        model = pretrained(AutoencoderKL, path, torch.float32)
+    else:
+        from easyphoto.sd import single_file
+
+        model = single_file.load_vae(path)
+    return placed(model, device).eval().requires_grad_(False)
+
+
+def placed(module: Any, device: str | torch.device) -> Any:
+    """The module on ``device``; convolutions in channels-last layout, in which they run much faster."""
+    import torch
+
+    module.to(device)
+    for child in module.modules():
+        if isinstance(child, torch.nn.Conv2d):
+            child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
+def pretrained(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """``cls.from_pretrained`` on a local folder: safetensors if there are any, the fp16 variant if it is the only one.
+
+    Without safetensors the pickle goes through ``torch.load(weights_only=True)``, which runs no code from it.
+    """
+    names = [f.name for f in folder.iterdir()]
+    safe = [n for n in names if n.endswith(".safetensors")]
+    variant = "fp16" if (safe or names) and not any(_plain(n) for n in safe or names) else None
+    options: dict[str, Any] = {"variant": variant} if variant else {}
+    with _quiet(), _one_sentence(folder.name):
+        return cls.from_pretrained(folder, local_files_only=True, use_safetensors=bool(safe), **options).to(dtype)
+
+
+def _plain(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin")) and ".fp16." not in name
+
+
+def _load_folder(
+    info: checkpoint.CheckpointInfo, device: str | torch.device, dtype: torch.dtype, vae: Any | None
+) -> Parts:
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = info.path
+    with _one_sentence(folder.name):
+        tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)]
+        encoders = [pretrained(CLIPTextModel, folder / "text_encoder", dtype)]
+        if info.family is Family.SDXL:
+            tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True))
+            encoders.append(pretrained(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype))
+        scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        return Parts(
+            family=info.family,
+            prediction=info.prediction,
+            tokenizers=tuple(tokenizers),
+            text_encoders=tuple(placed(encoder, device) for encoder in encoders),
+            unet=placed(pretrained(UNet2DConditionModel, folder / "unet", dtype), device),
+            vae=placed(pretrained(AutoencoderKL, folder / "vae", torch.float32), device) if vae is None else vae,
+            scheduler_config=scheduler,
+            path=folder,
+        )
+
+
+@contextmanager
+def _one_sentence(name: str) -> Iterator[None]:
+    """What goes wrong while reading a model's files is the model's fault, in one sentence."""
+    import pickle
+
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise InvalidRequest(
+            f"{name} can't be loaded: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of the libraries while a model loads; the job's own events tell the user."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    shown = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, was in zip(libraries, shown, strict=True):
+            if was:
+                library.enable_progress_bar()

@@ -1,0 +1,214 @@
+"""LoRA files in kohya's naming: reading, writing, applying to a model and taking off exactly.
+
+A LoRA changes the weight W of a module by (alpha / rank) x up @ down. In files a module is named by its path with dots
+turned into underscores behind ``lora_unet_``, ``lora_te_`` (``lora_te1_`` and ``lora_te2_`` for SDXL); SDXL's UNet goes
+by the original implementation's block names, as all WebUIs and kohya's scripts expect.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from easyphoto import checkpoint
+from easyphoto.config import Family
+from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.sd import lora_names as names
+from easyphoto.sd.parts import Parts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LoraLayer:
+    """One module's LoRA. ``down``: (rank, in) or (rank, in, kh, kw); ``up``: (out, rank) or (out, rank, 1, 1)."""
+
+    down: torch.Tensor
+    up: torch.Tensor
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        return int(self.down.shape[0])
+
+    def delta(self) -> torch.Tensor:
+        """The change of the module's weight at strength 1, float32, of the weight's own shape."""
+        down, up = self.down.float(), self.up.float()
+        flat = up.flatten(1) @ down.flatten(1)
+        return (self.alpha / self.rank) * flat.reshape(up.shape[0], *down.shape[1:])
+
+
+Layers = Mapping[str, LoraLayer]
+"""Kohya name of the module -> its LoRA."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoraFile:
+    layers: dict[str, LoraLayer]
+    info: checkpoint.CheckpointInfo
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.info.metadata
+
+
+def modules(parts: Parts) -> dict[str, torch.nn.Module]:
+    """The linear and convolution modules of a model that a LoRA may change, by kohya name.
+
+    Modules that PEFT has wrapped are found under their own name: the wrapped one is given.
+    """
+    found: dict[str, torch.nn.Module] = {}
+    for prefix, model in _models(parts):
+        for path, module in model.named_modules():
+            if ".lora_" in path or path.endswith("base_layer"):
+                continue
+            base = getattr(module, "base_layer", module)
+            if isinstance(base, torch.nn.Linear | torch.nn.Conv2d):
+                found[names.kohya(prefix, path, parts.family)] = base
+    return found
+
+
+def collect(parts: Parts, adapter: str = "default") -> dict[str, LoraLayer]:
+    """The LoRA that PEFT holds inside a model's UNet and text encoders, copied to the CPU as float32."""
+    found: dict[str, LoraLayer] = {}
+    for prefix, model in _models(parts):
+        for path, module in model.named_modules():
+            downs, ups = getattr(module, "lora_A", None), getattr(module, "lora_B", None)
+            if downs is None or ups is None or adapter not in downs:
+                continue
+            alpha = float(module.scaling[adapter]) * int(module.r[adapter])
+            down, up = (t[adapter].weight.detach().to("cpu", torch.float32, copy=True) for t in (downs, ups))
+            found[names.kohya(prefix, path, parts.family)] = LoraLayer(down, up, alpha)
+    return found
+
+
+def read(path: Path) -> LoraFile:
+    """A LoRA file. :class:`InvalidRequest` when it is broken, no LoRA, or of a kind that isn't plain LoRA."""
+    from safetensors.torch import load_file
+
+    info = checkpoint.inspect(path)
+    if info.kind != "lora":
+        raise InvalidRequest(f"{path.name} is a {info.kind}, not a LoRA.")
+    grouped: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(path).items():
+        module, role = names.split(key)
+        if role not in ("down", "up", "alpha"):
+            raise InvalidRequest(f"{path.name} is not a plain LoRA (it has {key}), which isn't supported.")
+        grouped.setdefault(module, {})[role] = tensor
+    layers = {}
+    for module, tensors in grouped.items():
+        if "down" not in tensors or "up" not in tensors:
+            raise InvalidRequest(f"{path.name} has only a half of the LoRA of {module}.")
+        rank = tensors["down"].shape[0]
+        if tensors["up"].dim() < 2 or tensors["up"].shape[1] != rank:
+            raise InvalidRequest(f"{path.name} has a LoRA of {module} whose halves don't fit each other.")
+        alpha = float(tensors["alpha"]) if "alpha" in tensors else float(rank)
+        layers[module] = LoraLayer(tensors["down"], tensors["up"], alpha)
+    return LoraFile(layers, info)
+
+
+def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The ``ss_*`` metadata that tells others what a LoRA is: base family, rank, alpha; then ``extra``."""
+    first = next(iter(layers.values()))
+    return {
+        "ss_base_model_version": checkpoint.BASE_MODEL_VERSIONS[family],
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(first.rank),
+        "ss_network_alpha": f"{first.alpha:g}",
+        "ss_v2": str(family is Family.SD2),
+        **(extra or {}),
+    }
+
+
+def write(path: Path, layers: Layers, metadata: Mapping[str, str], dtype: torch.dtype = torch.float16) -> None:
+    """Write a LoRA in kohya's naming, whole or not at all. :class:`StorageFailed` when the disk doesn't take it."""
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+    for module, layer in layers.items():
+        tensors[f"{module}.lora_down.weight"] = layer.down.detach().to("cpu", dtype).contiguous()
+        tensors[f"{module}.lora_up.weight"] = layer.up.detach().to("cpu", dtype).contiguous()
+        tensors[f"{module}.alpha"] = torch.tensor(layer.alpha, dtype=dtype)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(save(tensors, dict(metadata)))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageFailed(f"The LoRA {path.name} could not be written: {error.strerror or error}.") from error
+
+
+class Applied:
+    """LoRAs merged into a model. :meth:`remove` puts the very tensors back that were there before."""
+
+    def __init__(self, parts: Parts, loras: Sequence[tuple[Layers, float]]) -> None:
+        self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
+        targets = modules(parts)
+        wanted: dict[str, list[tuple[LoraLayer, float]]] = {}
+        for layers, weight in loras:
+            _check_fit(layers, targets)
+            for name, layer in layers.items():
+                if name in targets and weight != 0:
+                    wanted.setdefault(name, []).append((layer, weight))
+        try:
+            for name, own in wanted.items():
+                self._merge(targets[name].weight, own)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _merge(self, parameter: Any, own: Sequence[tuple[LoraLayer, float]]) -> None:
+        weight = parameter.data
+        changed = weight.float()
+        for layer, strength in own:
+            moved = LoraLayer(layer.down.to(weight.device), layer.up.to(weight.device), layer.alpha)
+            changed = changed + strength * moved.delta().reshape(weight.shape)
+        # On a GPU the original waits in ordinary memory; on the CPU keeping it costs a reference.
+        self._kept.append((parameter, weight if weight.device.type == "cpu" else weight.cpu()))
+        parameter.data = changed.to(weight.dtype)
+
+    def remove(self) -> None:
+        while self._kept:
+            parameter, original = self._kept.pop()
+            parameter.data = original.to(parameter.device)
+
+
+@contextmanager
+def applied(parts: Parts, loras: Sequence[tuple[Layers, float]]) -> Iterator[None]:
+    """Within, ``parts`` has the LoRAs at their weights; after, its tensors are bit for bit what they were.
+
+    :class:`InvalidRequest` when a LoRA's shapes don't fit or it has nothing for this model.
+    """
+    merged = Applied(parts, loras)
+    try:
+        yield
+    finally:
+        merged.remove()
+
+
+def _models(parts: Parts) -> list[tuple[str, Any]]:
+    encoders = parts.text_encoders
+    prefixes = ["lora_te"] if len(encoders) == 1 else [f"lora_te{i + 1}" for i in range(len(encoders))]
+    return [("lora_unet", parts.unet), *zip(prefixes, encoders, strict=True)]
+
+
+def _check_fit(layers: Layers, targets: Mapping[str, Any]) -> None:
+    known = [name for name in layers if name in targets]
+    if not known:
+        raise InvalidRequest("The LoRA has nothing for this model, so it was made for another one.")
+    if len(known) < len(layers):
+        log.warning("%d of the LoRA's %d modules are not in this model", len(layers) - len(known), len(layers))
+    for name in known:
+        layer, weight = layers[name], targets[name].weight
+        shape = (layer.up.shape[0], layer.down.flatten(1).shape[1])
+        if shape != tuple(weight.flatten(1).shape):
+            raise InvalidRequest(
+                f"The LoRA was made for another model: {name} is {tuple(weight.shape)} here and {shape} there."
+            )
