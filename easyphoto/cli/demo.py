@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PERSON = "astronaut"
 CONFIG = PortraitConfig(seed=1, first_diffusion_steps=30, second_diffusion_steps=20)
-GROUP_FACE = 2
+GROUP_FACE = 5
 """Which of the six faces, from left to right and from 0, becomes the person's."""
 
 
@@ -99,7 +99,10 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
     for file, photo in zip(files, taken, strict=True):
         pictures.save_png(file, photo)
 
-    person = show.follow(service.train(TrainRequest(PERSON, files)), as_json=as_json)
+    validation = out / "templates" / "single.png"
+    pictures.save_png(validation, scenes()[0].template)
+    request = TrainRequest(PERSON, files, validation_templates=(validation,))
+    person = show.follow(service.train(request), as_json=as_json)
     trained = time.monotonic()
     measure = Measure(service.vision, person.photos())
     rows, numbers = [], []

@@ -1,0 +1,137 @@
+"""``models``: what weights there are, what a feature needs and costs, get it, check it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from easyphoto.catalog import Catalog, Folders, Plan
+from easyphoto.catalog.locate import destination
+from easyphoto.catalog.plan import size
+from easyphoto.cli.show import Terminal
+from easyphoto.config import Paths
+from easyphoto.events import Event, to_json
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``models`` with its commands to the program's parser."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("models", help="weights: list, plan, fetch, verify")
+    commands = parser.add_subparsers(dest="models_command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("list", "every feature and what it needs"),
+        ("plan", "what a feature needs, what is there, what the rest costs, under which licences; downloads nothing"),
+        ("fetch", "download what a feature lacks; Ctrl-C keeps what came, the next run goes on from there"),
+        ("verify", "read the files that are there again and compare their checksums"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        if name in ("plan", "fetch"):
+            command.add_argument("names", nargs="+", metavar="BUNDLE", help="a feature of `models list`, or one asset")
+            command.add_argument("--commercial-only", action="store_true", help="nothing with a non-commercial licence")
+        if name == "verify":
+            command.add_argument("names", nargs="*", metavar="BUNDLE", help="only these; all by default")
+        if name == "fetch":
+            command.add_argument("--offline", action="store_true", help="never touch the network")
+            command.add_argument("--parallel", type=int, default=3, metavar="N", help="files at once (default 3)")
+        command.add_argument(
+            "--look-in", action="append", default=[], type=Path, metavar="FOLDER", help="a further folder with weights"
+        )
+        command.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def run(args: argparse.Namespace, paths: Paths) -> int:
+    """Do what the flags say. Returns the exit status; raises the errors of the catalog."""
+    catalog, folders = Catalog.load(), Folders.of(paths, also=args.look_in)
+    command = {"list": _list, "plan": _plan, "fetch": _fetch, "verify": _verify}[args.models_command]
+    return command(catalog, folders, args)
+
+
+def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
+    plans = {name: catalog.plan(name, folders, hashing=False) for name in catalog.bundles}
+    if args.json:
+        print(json.dumps({name: as_data(plan, folders) for name, plan in plans.items()}, ensure_ascii=False, indent=1))
+        return 0
+    for name, plan in plans.items():
+        total = sum(catalog.assets[a].bytes for a in catalog.bundles[name].assets)
+        state = "there" if not plan.missing else f"{len(plan.present)} of {len(plan.present) + len(plan.missing)} there"
+        free = "" if all(catalog.assets[a].commercial for a in catalog.bundles[name].assets) else ", non-commercial"
+        print(f"{name:20} {size(total):>9}  {state}{free}  {catalog.bundles[name].what}")
+    return 0
+
+
+def _plan(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
+    plan = catalog.plan(args.names, folders, commercial_only=args.commercial_only)
+    if args.json:
+        print(json.dumps(as_data(plan, folders), ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(describe(plan, folders)))
+    return 0
+
+
+def _fetch(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
+    from easyphoto.catalog.fetching import Options
+
+    terminal = Terminal()
+
+    def show(event: Event) -> None:
+        if args.json:
+            print(to_json(event), flush=True)
+        else:
+            terminal.show(event)
+
+    if not args.json:
+        print("\n".join(describe(catalog.plan(args.names, folders, commercial_only=args.commercial_only), folders)))
+    try:
+        plan = catalog.fetch(
+            args.names,
+            folders,
+            commercial_only=args.commercial_only,
+            offline=True if args.offline else None,
+            listener=show,
+            options=Options(parallel=args.parallel),
+        )
+    finally:
+        terminal.close()
+    print(json.dumps(as_data(plan, folders), ensure_ascii=False) if args.json else plan.sentence())
+    return 0
+
+
+def _verify(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
+    verdicts = catalog.verify(folders, args.names or None)
+    if args.json:
+        rows = [{"asset": v.asset.name, "path": str(v.path), "wrong": v.reason} for v in verdicts]
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(str(v) for v in verdicts) or "None of the weights of the catalog are there.")
+    return 1 if any(v.reason for v in verdicts) else 0
+
+
+def describe(plan: Plan, folders: Folders) -> list[str]:
+    """A plan as lines of text."""
+    lines = [f"there    {p.asset.file} ({p.path})" for p in plan.present]
+    lines += [f"unusable {v}" for v in plan.unusable]
+    lines += [
+        f"missing  {a.file} ({'about ' if a.about else ''}{size(a.bytes)}) -> {destination(a, folders).parent}"
+        for a in plan.missing
+    ]
+    lines += [f"left out {a.file}: {a.licence}" for a in plan.left_out]
+    lines += [f"licence  {licence}: {', '.join(names)}" for licence, names in plan.licences.items()]
+    return [*lines, plan.sentence()]
+
+
+def as_data(plan: Plan, folders: Folders) -> dict[str, Any]:
+    """A plan as JSON data."""
+    return {
+        "names": list(plan.names),
+        "bytes": plan.bytes,
+        "exact": plan.exact,
+        "present": [{"asset": p.asset.name, "path": str(p.path), "found_by": p.how} for p in plan.present],
+        "missing": [
+            {"asset": a.name, "file": str(destination(a, folders)), "bytes": a.bytes, "licence": a.licence}
+            for a in plan.missing
+        ],
+        "unusable": [{"asset": v.asset.name, "path": str(v.path), "wrong": v.reason} for v in plan.unusable],
+        "left_out": [{"asset": a.name, "licence": a.licence} for a in plan.left_out],
+        "licences": {licence: list(names) for licence, names in plan.licences.items()},
+    }

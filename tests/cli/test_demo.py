@@ -1,0 +1,30 @@
+"""The photos of the demo: six different ones of one person, made the same way every time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from easyphoto.cli.demo import photos
+from easyphoto.cli.sheet import Cell, Row, draw
+from easyphoto.ports import Image
+
+
+def test_photos_differ_and_can_be_made_again(astronaut: Image) -> None:
+    taken = photos(astronaut)
+    assert len(taken) == 6 and all(p.shape == astronaut.shape for p in taken)
+    assert all(np.array_equal(a, b) for a, b in zip(taken, photos(astronaut), strict=True))
+    for i, a in enumerate(taken):
+        for b in taken[:i]:
+            assert np.abs(a.astype(int) - b).mean() > 3
+
+
+def test_no_photo_has_a_black_corner(astronaut: Image) -> None:
+    dark = [int(p[c].max()) for p in photos(astronaut) for c in ((0, 0), (0, -1))]
+    assert min(dark) > 5
+
+
+def test_a_sheet_holds_every_picture_of_a_row(astronaut: Image) -> None:
+    red = np.full((50, 100, 3), (255, 0, 0), np.uint8)
+    sheet = draw([Row("one", [Cell(red, "a"), Cell(red, "b")]), Row("two", [Cell(astronaut, "c")])], width=600)
+    assert sheet.shape[1] == 600
+    assert ((sheet == (255, 0, 0)).all(axis=2)).sum() > 2 * 50 * 100

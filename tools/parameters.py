@@ -1,0 +1,54 @@
+"""Write docs/parameters.md from the declarations in ``easyphoto.config``.
+
+python tools/parameters.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from easyphoto.config import FAMILY_TRAINING, SCENE_TRAINING, Declared, PortraitConfig, TrainConfig, declared
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
+HEAD = """# Parameters · 参数
+
+Made from `easyphoto/config.py` by `tools/parameters.py`. The name is the same in the tabs' API, in the HTTP API and as
+a flag of the command line. 名称在网页、HTTP 接口与命令行中一致。
+"""
+
+
+def row(d: Declared) -> str:
+    p = d.param
+    if p.choices:
+        span = ", ".join(f"`{c}`" for c in p.choices)
+    elif p.minimum is not None and p.maximum is not None:
+        span = f"{p.minimum:g} – {p.maximum:g}"
+    else:
+        span = {bool: "on, off", str: "text"}.get(d.type, "")
+    default = {True: "on", False: "off", "": "empty"}.get(d.default, d.default) if d.type in (bool, str) else d.default
+    api = "" if p.legacy_default is None else f" (original API: {p.legacy_default})"
+    return f"| `{d.name}` | {default}{api} | {span} | {p.help} | {p.label_zh}:{p.help_zh} |"
+
+
+def table(title: str, cls: type[Any]) -> str:
+    lines = [f"## {title}", "", "| name | default | range | meaning | 含义 |", "|---|---|---|---|---|"]
+    return "\n".join(lines + [row(d) for d in declared(cls)])
+
+
+def families() -> str:
+    rows = {f"`{family.value}`": values for family, values in FAMILY_TRAINING.items() if values}
+    rows["scene mode"] = SCENE_TRAINING
+    lines = ["## Training defaults that depend on the base model", "", "| base model | values |", "|---|---|"]
+    for name, values in rows.items():
+        lines.append(f"| {name} | {', '.join(f'`{k}` {v:g}' for k, v in values.items())} |")
+    return "\n".join(lines)
+
+
+def document() -> str:
+    parts = [HEAD, table("Train · 训练", TrainConfig), families(), table("Generate · 生成", PortraitConfig)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(document(), encoding="utf-8")
