@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from easyphoto.config import Paths
 from easyphoto.events import Event, to_json
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``models`` with its commands to the program's parser."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("models", help="weights: list, plan, fetch, verify")
+def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | None = None) -> None:
+    """Add ``models`` with its commands to the program's parser. With ``paths`` (flags -> folders), ``args.run(args)``
+    runs the command."""
+    text = "Weights: what there is, what a feature needs and costs; get them, check them."
+    parser: argparse.ArgumentParser = subparsers.add_parser("models", help=text, description=text)
     commands = parser.add_subparsers(dest="models_command", required=True, metavar="COMMAND")
     for name, text in (
         ("list", "every feature and what it needs"),
@@ -37,7 +41,11 @@ def add_parser(subparsers: Any) -> None:
         command.add_argument(
             "--look-in", action="append", default=[], type=Path, metavar="FOLDER", help="a further folder with weights"
         )
+        command.add_argument("--data", type=Path, help="where people, portraits and models lie (default: this folder)")
         command.add_argument("--json", action="store_true", help="JSON instead of text")
+        command.add_argument("--verbose", action="store_true", help="log what happens inside")
+        if paths is not None:
+            command.set_defaults(run=partial(_run_with, paths))
 
 
 def run(args: argparse.Namespace, paths: Paths) -> int:
@@ -45,6 +53,10 @@ def run(args: argparse.Namespace, paths: Paths) -> int:
     catalog, folders = Catalog.load(), Folders.of(paths, also=args.look_in)
     command = {"list": _list, "plan": _plan, "fetch": _fetch, "verify": _verify}[args.models_command]
     return command(catalog, folders, args)
+
+
+def _run_with(paths: Callable[[argparse.Namespace], Paths], args: argparse.Namespace) -> int:
+    return run(args, paths(args))
 
 
 def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:

@@ -1,0 +1,156 @@
+"""The catalog: what there is, what a feature needs, and the one way to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from easyphoto.catalog.assets import DATA, Asset, Bundle, read
+from easyphoto.catalog.folders import Folders
+from easyphoto.catalog.locate import Index, against, destination, find
+from easyphoto.catalog.plan import Plan, Present, Verdict
+from easyphoto.catalog.records import Records
+from easyphoto.errors import AssetMissing, NotFound
+from easyphoto.events import Event, Listener
+
+if TYPE_CHECKING:
+    from easyphoto.catalog.fetching import Options
+
+
+def _silent(event: Event) -> None:
+    """A listener that listens to nothing."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Catalog:
+    """Assets and bundles by name. It holds no state of a host: folders come with every call."""
+
+    def __init__(self, assets: dict[str, Asset], bundles: dict[str, Bundle]) -> None:
+        self.assets = assets
+        self.bundles = bundles
+
+    @classmethod
+    def load(cls, path: Path = DATA) -> Catalog:
+        """The catalog of a data file, by default the one of the package."""
+        return cls(*read(path))
+
+    def select(self, names: Iterable[str], *, commercial_only: bool = False) -> tuple[list[Asset], list[Asset]]:
+        """The assets of bundles and assets by name, each once; and those left out because only commercial use is
+        allowed and nothing may take their place. NotFound for an unknown name."""
+        chosen: dict[str, Asset] = {}
+        left_out: dict[str, Asset] = {}
+        for name in names:
+            for asset in self._named(name):
+                if commercial_only and not asset.commercial:
+                    if asset.instead is None:
+                        left_out[asset.name] = asset
+                        continue
+                    asset = self.assets[asset.instead]  # noqa: PLW2901
+                chosen[asset.name] = asset
+        return list(chosen.values()), list(left_out.values())
+
+    def plan(
+        self, names: str | Iterable[str], folders: Folders, *, commercial_only: bool = False, hashing: bool = True
+    ) -> Plan:
+        """What of the bundles (or assets) is there, and what the rest costs. Never touches the network.
+
+        Files are found by name, and by checksum under another name, anywhere in ``folders``. ``hashing``: compute
+        checksums that are not remembered from an earlier look (seconds for each gigabyte, once).
+        """
+        names = (names,) if isinstance(names, str) else tuple(names)
+        assets, left_out = self.select(names, commercial_only=commercial_only)
+        index, records = Index(folders), Records(folders.root)
+        present: list[Present] = []
+        missing: list[Asset] = []
+        unusable: list[Verdict] = []
+        for asset in assets:
+            found, wrong = find(asset, folders, index, records, hashing=hashing)
+            unusable += wrong
+            if found:
+                present.append(found)
+            else:
+                missing.append(asset)
+        if hashing and (present or unusable):
+            records.save()
+        begun = sum(_begun(asset, folders) for asset in missing)
+        return Plan(names, tuple(present), tuple(missing), tuple(unusable), tuple(left_out), begun)
+
+    def fetch(
+        self,
+        names: str | Iterable[str],
+        folders: Folders,
+        *,
+        commercial_only: bool = False,
+        offline: bool | None = None,
+        listener: Listener = _silent,
+        cancelled: Callable[[], bool] = _never,
+        options: Options | None = None,
+    ) -> Plan:
+        """Download what is missing and return the plan after it, with nothing missing but optional files.
+
+        ``offline``: never touch the network (None: as the environment says). Raises AssetMissing with one sentence for
+        each file that could not be had, StorageFailed when a disk is full, Cancelled. Whatever happens, a file under
+        its final name is whole, and what came of the others is kept for the next time.
+        """
+        from easyphoto.catalog import fetching
+
+        again = partial(self.plan, names, folders, commercial_only=commercial_only)
+        plan = again()
+        if not plan.missing:
+            return plan
+        if fetching.offline() if offline is None else offline:
+            raise AssetMissing(missing_sentence(plan, folders))
+        with fetching.alone(folders.root, listener, cancelled):
+            plan = again()
+            fetching.check_room(plan.missing, folders)
+            fetching.fetch(
+                plan.missing,
+                folders,
+                Records(folders.root),
+                options or fetching.Options(),
+                listener=listener,
+                cancelled=cancelled,
+            )
+        return again()
+
+    def verify(self, folders: Folders, names: Iterable[str] | None = None) -> list[Verdict]:
+        """Read every file that is there under an asset's name again and compare it with what is expected."""
+        assets = self.select(names)[0] if names is not None else list(self.assets.values())
+        index, records = Index(folders), Records(folders.root)
+        verdicts: list[Verdict] = []
+        for asset in assets:
+            paths = [
+                p for p in index.named(asset.file) if not asset.by_folder or p.parent.name == Path(asset.under).name
+            ]
+            verdicts += [Verdict(asset, p, against(asset, p, records, again=True)) for p in paths]
+        if verdicts:
+            records.save()
+        return verdicts
+
+    def path(self, name: str, folders: Folders) -> Path | None:
+        """The whole file of an asset, or None. Cheap: names, sizes, structure and remembered checksums only."""
+        found, _ = find(self.assets[name], folders, Index(folders), Records(folders.root), hashing=False)
+        return found.path if found else None
+
+    def _named(self, name: str) -> list[Asset]:
+        if name in self.bundles:
+            return [self.assets[a] for a in self.bundles[name].assets]
+        if name in self.assets:
+            return [self.assets[name]]
+        raise NotFound(f"There is no bundle {name}; there are {', '.join(self.bundles)}.")
+
+
+def missing_sentence(plan: Plan, folders: Folders) -> str:
+    """What is missing and where it would have to lie, for someone who may not use the network."""
+    places = ", ".join(f"{a.file} in {destination(a, folders).parent}" for a in plan.missing)
+    return f"Offline, and {len(plan.missing)} files are missing: {places}."
+
+
+def _begun(asset: Asset, folders: Folders) -> int:
+    part = destination(asset, folders).with_name(asset.file + ".part")
+    return min(part.stat().st_size, asset.bytes) if part.is_file() else 0

@@ -1,0 +1,199 @@
+"""Many files: room on the disk, one process at a time, several at once, progress."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+from filelock import FileLock, Timeout
+
+from easyphoto.catalog.assets import Asset
+from easyphoto.catalog.download import Download, Limits, Wanted
+from easyphoto.catalog.folders import Folders
+from easyphoto.catalog.locate import destination
+from easyphoto.catalog.plan import size
+from easyphoto.catalog.records import Records
+from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
+from easyphoto.events import Listener, Notice, Progress
+
+SPARE = 200_000_000
+"""Bytes that a download leaves free on the disk."""
+LOCK = ".weights.lock"
+
+
+@dataclass(frozen=True)
+class Options:
+    """``parallel`` files at once; ``session`` makes one connection pool for each (it honours the proxies of the
+    environment)."""
+
+    parallel: int = 3
+    limits: Limits = field(default_factory=Limits)
+    session: Callable[[], requests.Session] = requests.Session
+
+
+@contextmanager
+def alone(root: Path, listener: Listener, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """One process at a time downloads below ``root``; a second one says so once and waits."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / LOCK)
+        told = False
+        while True:
+            try:
+                lock.acquire(timeout=0.5)
+                break
+            except Timeout:
+                if not told:
+                    listener(Notice(message="Another process is downloading weights; this one goes on after it."))
+                told = True
+                if cancelled():
+                    raise Cancelled("The download was stopped while waiting for another one.") from None
+    except OSError as error:
+        raise StorageFailed(f"{root} can't be written ({error.strerror or error}).") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_room(assets: Sequence[Asset], folders: Folders) -> None:
+    """StorageFailed with one sentence when a disk has too little room for what is still to come."""
+    needed: dict[int, tuple[int, Path]] = {}
+    for asset in assets:
+        target = destination(asset, folders)
+        there = next(p for p in (target, *target.parents) if p.exists())
+        device = there.stat().st_dev
+        needed[device] = (needed.get(device, (0, there))[0] + max(0, asset.bytes - begun(target)), there)
+    for count, place in needed.values():
+        free = shutil.disk_usage(place).free
+        if count + SPARE > free:
+            raise StorageFailed(
+                f"The weights need {size(count)} and {size(SPARE)} to spare, but only {size(free)} are free at {place}."
+            )
+
+
+def begun(target: Path) -> int:
+    """Bytes of a download that was broken off."""
+    part = target.with_name(target.name + ".part")
+    return part.stat().st_size if part.is_file() else 0
+
+
+def fetch(
+    assets: Sequence[Asset],
+    folders: Folders,
+    records: Records,
+    options: Options,
+    *,
+    listener: Listener,
+    cancelled: Callable[[], bool],
+) -> None:
+    """Download the assets. What fails does not stop the others; then AssetMissing says which and why. A full disk or
+    the user stops all. An optional asset that fails is a notice."""
+    stop = threading.Event()
+    meter = Meter(assets, listener)
+
+    def one(asset: Asset) -> None:
+        wanted = Wanted(
+            asset.file,
+            asset.urls(),
+            destination(asset, folders),
+            asset.size,
+            asset.sha256 or records.known(asset.name),
+        )
+        with options.session() as session:
+            got = Download(
+                wanted,
+                session,
+                options.limits,
+                on_bytes=lambda count: meter.set(asset, count),
+                cancelled=lambda: stop.is_set() or cancelled(),
+            ).run()
+        records.learn(asset.name, got.sha256, got.size, got.url)
+        records.remember(wanted.target, got.sha256)
+        records.save()
+        meter.done(asset, got.size)
+
+    with ThreadPoolExecutor(max(1, options.parallel), thread_name_prefix="weights") as pool:
+        futures = {pool.submit(one, asset): asset for asset in assets}
+        try:
+            failures = _gather(futures, stop, listener)
+        finally:
+            stop.set()  # an interrupt of the keyboard must not wait for gigabytes
+    if failures:
+        raise AssetMissing(" ".join(failures))
+
+
+def _gather(futures: dict[Future[None], Asset], stop: threading.Event, listener: Listener) -> list[str]:
+    failures: list[str] = []
+    ending: BaseException | None = None
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_EXCEPTION)
+        for future in done:
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, AssetMissing):
+                if futures[future].optional:
+                    listener(Notice(message=f"{error} The feature works without it."))
+                else:
+                    failures.append(str(error))
+            elif error is not None and (ending is None or isinstance(ending, Cancelled)):
+                ending = error
+                stop.set()
+                for other in waiting:
+                    other.cancel()
+    if ending is not None:
+        raise ending
+    return failures
+
+
+class Meter:
+    """Progress over all files, at most twice a second. Time left from the speed of the last ten seconds."""
+
+    def __init__(self, assets: Sequence[Asset], listener: Listener) -> None:
+        self._there = {a.name: 0 for a in assets}
+        self._total = {a.name: a.bytes for a in assets}
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._marks: deque[tuple[float, int]] = deque()
+        self._told = 0.0
+
+    def set(self, asset: Asset, count: int) -> None:
+        with self._lock:
+            self._there[asset.name] = count
+            self._total[asset.name] = max(self._total[asset.name], count)
+            if (now := time.monotonic()) - self._told >= 0.5:
+                self._tell(now, asset)
+
+    def done(self, asset: Asset, count: int) -> None:
+        with self._lock:
+            self._there[asset.name] = self._total[asset.name] = count
+            self._tell(time.monotonic(), asset)
+
+    def _tell(self, now: float, asset: Asset) -> None:
+        there, total = sum(self._there.values()), sum(self._total.values())
+        self._marks.append((now, there))
+        while len(self._marks) > 2 and now - self._marks[0][0] > 10:
+            self._marks.popleft()
+        since, before = self._marks[0]
+        speed = (there - before) / (now - since) if now > since else 0.0
+        left = (total - there) / speed if speed > 0 else None
+        self._told = now
+        rate = f", {size(speed)}/s" if speed > 0 else ""
+        message = f"{asset.file}: {size(there)} of {size(total)}{rate}"
+        self._listener(Progress(stage="download", step=there, total=total, message=message, seconds_left=left))
+
+
+def offline() -> bool:
+    """Whether the environment forbids the network (EASYPHOTO_OFFLINE or HF_HUB_OFFLINE set to anything but 0)."""
+    return any(
+        os.environ.get(name, "0").lower() not in ("", "0", "false") for name in ("EASYPHOTO_OFFLINE", "HF_HUB_OFFLINE")
+    )

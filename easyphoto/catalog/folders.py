@@ -1,0 +1,60 @@
+"""Where weights go and where they are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyphoto.config import Paths
+
+KINDS: Mapping[str, str] = {
+    "checkpoint": "Stable-diffusion",
+    "vae": "VAE",
+    "lora": "Lora",
+    "controlnet": "ControlNet",
+    "clip_vision": "clip_vision",
+    "openpose": "annotators/openpose",
+    "insightface": "insightface",
+    "esrgan": "ESRGAN",
+    "modelscope": "modelscope",
+    "easyphoto": "",
+}
+"""Kind of folder -> its name under a models folder: the names that every WebUI uses."""
+
+ALSO_LOOK = "EASYPHOTO_MODEL_FOLDERS"
+"""Environment variable: more folders to look for weights in, separated like those of PATH."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """``destinations``: kind -> where a download goes. ``search``: folders that are looked through, with all below
+    them. ``root``: where the record of checksums and the lock lie."""
+
+    root: Path
+    destinations: Mapping[str, Path]
+    search: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, paths: Paths, also: Iterable[Path] = (), moved: Mapping[str, Path] | None = None) -> Folders:
+        """The folders of ``paths``. ``also``: folders of the host to look through (its models, ControlNet's models and
+        annotators). ``moved``: kinds that the host keeps elsewhere."""
+        destinations = {kind: paths.models / name for kind, name in KINDS.items()}
+        destinations["lora"] = paths.loras
+        destinations |= dict(moved or {})
+        named = [Path(p) for p in os.environ.get(ALSO_LOOK, "").split(os.pathsep) if p]
+        search = [paths.models, *destinations.values(), *also, *named]
+        return cls(paths.models, destinations, _outermost(search))
+
+    @classmethod
+    def under(cls, models: Path) -> Folders:
+        """The folders of a models folder that stands alone."""
+        named = [Path(p) for p in os.environ.get(ALSO_LOOK, "").split(os.pathsep) if p]
+        return cls(models, {kind: models / name for kind, name in KINDS.items()}, _outermost([models, *named]))
+
+
+def _outermost(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Each folder once, without those that lie inside another of them."""
+    whole = list(dict.fromkeys(f.expanduser().resolve() for f in folders))
+    return tuple(f for f in whole if not any(other in f.parents for other in whole))

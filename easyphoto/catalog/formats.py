@@ -1,0 +1,66 @@
+"""Whether bytes can be the weights that they are named as, told without loading anything."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
+POINTER = b"version https://git-lfs"
+MAX_HEADER = 100_000_000
+
+
+def wrong_start(start: bytes) -> str | None:
+    """What the first bytes of a file say against it, as the end of a sentence; None when nothing does."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    if text.startswith(PAGE):
+        return "is a web page, not weights"
+    if text.startswith(POINTER):
+        return "is a pointer to the weights (Git LFS), not the weights"
+    if text.startswith((b'{"error', b'{"message', b'{"code', b'{"detail')):
+        return "is an error message of the server, not weights"
+    return None
+
+
+def wrong_file(path: Path, suffix: str | None = None) -> str | None:
+    """What speaks against a whole file on disk, by its suffix (or ``suffix``) and structure; None when nothing does.
+
+    Safetensors: the header must be whole and the tensors end where the file ends. Zip-made torch files must have their
+    index (it lies at the end, so a truncated file fails). Older torch files must start as a pickle; ONNX as a message.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        return "is empty"
+    with path.open("rb") as file:
+        start = file.read(512)
+    if reason := wrong_start(start):
+        return reason
+    suffix = (path.suffix if suffix is None else suffix).lower()
+    if suffix == ".safetensors":
+        return _wrong_safetensors(path, size)
+    if suffix in (".pth", ".pt", ".ckpt", ".bin"):
+        if start.startswith(b"PK\x03\x04"):
+            return None if zipfile.is_zipfile(path) else "is cut off (its index is missing)"
+        return None if start[:1] == b"\x80" else "is no torch file"
+    if suffix == ".onnx" and start[:1] not in (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42"):
+        return "is no ONNX model"
+    return None
+
+
+def _wrong_safetensors(path: Path, size: int) -> str | None:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 10 or length > MAX_HEADER:
+            return "is no safetensors file"
+        if 8 + length > size:
+            return "is cut off (its header is not whole)"
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            whole = 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return "is no safetensors file (its header can't be read)"
+    if whole != size:
+        return f"is cut off or damaged ({size:,} bytes where its header says {whole:,})"
+    return None

@@ -1,0 +1,92 @@
+"""A download that is not whole yet: the bytes so far beside the final name, and what they are bytes of."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from easyphoto.errors import StorageFailed
+
+CHUNK = 1 << 20
+
+
+class Part:
+    """``target.part`` and ``target.part.json``. The final name appears only by :meth:`finish`, whole."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self._note = target.with_name(target.name + ".part.json")
+        self._digest: Any = hashlib.sha256()
+        self._hashed = 0
+        self.size = self.path.stat().st_size if self.path.is_file() else 0
+        self.url, self.validator = self._read_note() if self.size else ("", "")
+
+    def begin(self, url: str, validator: str) -> None:
+        """What follows comes from ``url``; ``validator`` (ETag or date) tells whether the file there changed since."""
+        self.url, self.validator = url, validator
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def append(self, piece: bytes) -> None:
+        self._catch_up()
+        try:
+            with self.path.open("ab") as file:
+                file.write(piece)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._digest.update(piece)
+        self.size += len(piece)
+        self._hashed = self.size
+
+    def sha256(self) -> str:
+        """Of what is there so far: computed as it came, read again only for what an earlier process left."""
+        self._catch_up()
+        return str(self._digest.hexdigest())
+
+    def clear(self) -> None:
+        """Forget everything: the next byte is the first."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            self._note.unlink()
+        self._digest, self._hashed, self.size = hashlib.sha256(), 0, 0
+        self.url = self.validator = ""
+
+    def finish(self, *, keep_old: bool) -> None:
+        """Give it the final name. A file that has the name is kept as ``.old`` if ``keep_old``, else replaced."""
+        try:
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
+            if keep_old and self.target.exists():
+                self.target.replace(self.target.with_name(self.target.name + ".old"))
+            self.path.replace(self.target)
+        except OSError as error:
+            raise self._failed(error) from error
+        with contextlib.suppress(OSError):
+            self._note.unlink()
+
+    def _catch_up(self) -> None:
+        if self._hashed == self.size:
+            return
+        self._digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while piece := file.read(CHUNK):
+                self._digest.update(piece)
+        self._hashed = self.size
+
+    def _read_note(self) -> tuple[str, str]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            return str(note["url"]), str(note["validator"])
+        return "", ""
+
+    def _failed(self, error: OSError) -> StorageFailed:
+        return StorageFailed(f"{self.target} can't be written ({error.strerror or error}).")

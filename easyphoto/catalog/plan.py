@@ -1,0 +1,79 @@
+"""What a feature needs, what of it is there, and what the rest would cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyphoto.catalog.assets import Asset
+
+
+@dataclass(frozen=True)
+class Present:
+    """An asset that is there: ``how`` it was found, by "name" or by "hash"."""
+
+    asset: Asset
+    path: Path
+    how: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A file under an asset's name, and what speaks against using it; ``reason`` is None when nothing does."""
+
+    asset: Asset
+    path: Path
+    reason: str | None
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason or 'is whole and the file that is expected'}."
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``present`` and ``missing`` assets of ``names``; ``unusable``: files under the name of an asset that are not it;
+    ``left_out``: what may not be used commercially where only that is allowed; ``begun``: bytes of the missing that are
+    there already."""
+
+    names: tuple[str, ...]
+    present: tuple[Present, ...]
+    missing: tuple[Asset, ...]
+    unusable: tuple[Verdict, ...] = ()
+    left_out: tuple[Asset, ...] = ()
+    begun: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """What is still to be downloaded."""
+        return max(0, sum(a.bytes for a in self.missing) - self.begun)
+
+    @property
+    def exact(self) -> bool:
+        """Whether :attr:`bytes` is exact: every size is publicly known."""
+        return not any(a.about for a in self.missing)
+
+    @property
+    def licences(self) -> dict[str, tuple[str, ...]]:
+        """Licence -> names of the missing assets under it."""
+        found: dict[str, list[str]] = {}
+        for asset in self.missing:
+            found.setdefault(asset.licence, []).append(asset.name)
+        return {licence: tuple(names) for licence, names in found.items()}
+
+    def sentence(self) -> str:
+        """One sentence for a user."""
+        names = ", ".join(self.names)
+        if not self.missing:
+            return f"{names}: everything is there ({len(self.present)} files)."
+        about = "" if self.exact else "about "
+        there = f", {len(self.present)} are there" if self.present else ""
+        return f"{names}: {len(self.missing)} files to download, {about}{size(self.bytes)}{there}."
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``1.4 GB``, powers of ten as on disks."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

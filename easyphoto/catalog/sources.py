@@ -1,0 +1,42 @@
+"""Short source names of the data file -> addresses.
+
+``hf:OWNER/NAME/FILE`` Hugging Face (``HF_ENDPOINT`` moves it), ``hf-dataset:`` a data set there, ``ms:OWNER/NAME/FILE``
+ModelScope, ``ms-api:`` the same by its API, ``oss:FILE`` the store of the original extension, or a whole https address.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+HUGGING_FACE = "https://huggingface.co"
+HUGGING_FACE_MIRROR = "https://hf-mirror.com"
+MODELSCOPE = "https://www.modelscope.cn"
+STORE = "https://pai-aigc-photog.oss-cn-hangzhou.aliyuncs.com/webui"
+
+
+def expand(sources: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
+    """The addresses of ``sources`` in order, each once; Hugging Face is tried at its public mirror last of all."""
+    endpoint = (os.environ if environment is None else environment).get("HF_ENDPOINT", "").rstrip("/") or HUGGING_FACE
+    urls = [_address(source, endpoint) for source in sources]
+    urls += [_address(source, HUGGING_FACE_MIRROR) for source in sources if source.startswith("hf")]
+    return list(dict.fromkeys(urls))
+
+
+def _address(source: str, hugging_face: str) -> str:
+    kind, _, rest = source.partition(":")
+    if kind in ("https", "http"):
+        return source
+    if kind == "oss":
+        return f"{STORE}/{rest}"
+    owner, name, path = rest.split("/", 2)
+    if kind == "hf":
+        return f"{hugging_face}/{owner}/{name}/resolve/main/{path}"
+    if kind == "hf-dataset":
+        return f"{hugging_face}/datasets/{owner}/{name}/resolve/main/{path}"
+    if kind == "ms":
+        return f"{MODELSCOPE}/models/{owner}/{name}/resolve/master/{path}"
+    if kind == "ms-api":
+        return f"{MODELSCOPE}/api/v1/models/{owner}/{name}/repo?Revision=master&FilePath={quote(path, safe='')}"
+    raise ValueError(f"unknown kind of source: {source!r}")
