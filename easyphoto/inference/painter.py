@@ -1,0 +1,138 @@
+"""Between the chain and the host: a row of the plan becomes a job, steps become progress, a cancel becomes an end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from easyphoto.errors import Cancelled
+from easyphoto.events import Listener, Notice, Progress
+from easyphoto.inference.plan import ControlRow, Feed, PassRow
+from easyphoto.ports import Checkpoint, Control, Host, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
+from easyphoto.vision import geometry
+
+
+class Meter:
+    """Counts diffusion steps against those that are still to come, and tells the time that is left."""
+
+    def __init__(self, listener: Listener, cancelled: Callable[[], bool]) -> None:
+        self._listener = listener
+        self._cancelled = cancelled
+        self._started = time.monotonic()
+        self._done = 0.0
+        self._expected = 0.0
+        self._told: set[str] = set()
+
+    def expect(self, steps: float) -> None:
+        """So many more steps are to come; negative when some fell away."""
+        self._expected += steps
+
+    def stage(self, name: str) -> None:
+        """A stage without steps begins."""
+        self.check()
+        self._listener(Progress(stage=name, seconds_left=self._left(self._done)))
+
+    def check(self) -> None:
+        """Raise :class:`Cancelled` when the user stopped the job."""
+        if self._cancelled():
+            raise Cancelled("Stopped.")
+
+    def notice(self, message: str) -> None:
+        """Tell the user something, once."""
+        if message not in self._told:
+            self._told.add(message)
+            self._listener(Notice(message=message))
+
+    def step(self, stage: str, step: int, total: int, expected: float) -> None:
+        """``step`` of ``total`` of a pass that was expected to take ``expected`` steps is done."""
+        self.check()
+        left = self._left(self._done + expected * step / max(total, 1))
+        self._listener(Progress(stage=stage, step=step, total=total, seconds_left=left))
+
+    def passed(self, expected: float) -> None:
+        """A pass that was expected to take so many steps is over."""
+        self._done += expected
+
+    def _left(self, done: float) -> float | None:
+        if done <= 0 or self._expected <= done:
+            return None if done <= 0 else 0.0
+        return (time.monotonic() - self._started) / done * (self._expected - done)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a pass is told beside its row."""
+
+    prompt: str
+    negative: str
+    loras: tuple[LoraRef, ...]
+    seed: int
+
+
+class Painter:
+    """Runs passes on one host with one checkpoint."""
+
+    def __init__(self, host: Host, checkpoint: Checkpoint, meter: Meter) -> None:
+        self._host = host
+        self._checkpoint = checkpoint
+        self._meter = meter
+        self._roles = host.controls(checkpoint.family)
+        self._limit = host.control_limit()
+
+    def repaint(
+        self, row: PassRow, image: Image, mask: Mask | None, feeds: Mapping[Feed, Image], words: Words
+    ) -> Image:
+        """One pass over ``image``. ``feeds`` holds the pictures of the controls."""
+        job = Img2Img(
+            prompt=words.prompt,
+            negative_prompt=words.negative,
+            width=image.shape[1],
+            height=image.shape[0],
+            steps=row.steps,
+            sampler=row.sampler,
+            cfg_scale=row.cfg_scale,
+            seed=words.seed,
+            loras=words.loras,
+            controls=[Control(c.role, feeds[c.feed], c.weight) for c in self._possible(row.controls)],
+            checkpoint=self._checkpoint.name,
+            image=image,
+            denoising_strength=row.strength,
+            mask=mask,
+            mask_blur=row.mask_blur,
+        )
+        rendered = self._run(row.name.value, job, row.cost)
+        return geometry.resize(rendered.image, (image.shape[0], image.shape[1]))
+
+    def draw(self, job: Txt2Img) -> Image:
+        """A picture from text. Controls that the host lacks are left out."""
+        possible = self._possible([ControlRow(c.role, c.weight) for c in job.controls])
+        kept = [c for c in job.controls if c.role in {row.role for row in possible}]
+        job = replace(job, controls=kept, checkpoint=self._checkpoint.name)
+        return self._run("text", job, job.steps).image
+
+    def _run(self, stage: str, job: Txt2Img, expected: float) -> Rendered:
+        self._meter.check()
+
+        def on_step(step: int, total: int) -> None:
+            self._meter.step(stage, step, total, expected)
+
+        rendered = self._host.img2img(job, on_step) if isinstance(job, Img2Img) else self._host.txt2img(job, on_step)
+        self._meter.passed(expected)
+        return rendered
+
+    def _possible(self, controls: Sequence[ControlRow]) -> list[ControlRow]:
+        missing = sorted({c.role.value for c in controls if c.role not in self._roles})
+        if missing:
+            family = self._checkpoint.family.value
+            self._meter.notice(
+                f"The host has no ControlNet model for {', '.join(missing)} ({family}): the portrait is made without."
+            )
+        there = [c for c in controls if c.role in self._roles]
+        if self._limit is not None and len(there) > self._limit:
+            self._meter.notice(
+                f"The host allows {self._limit} ControlNet units and {len(there)} are wanted: raise the number in its "
+                "settings; the portrait is made without the others."
+            )
+            return there[: self._limit]
+        return there

@@ -1,0 +1,314 @@
+"""The chain: a template and a person in, a portrait out.
+
+For each face: cut it out, fuse, first pass, colours, fuse, second pass, colours, paste back. Both passes are
+:meth:`_Sitting.run` with another row of the plan. After the last face: background, skin, sharpness, likeness.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from easyphoto.config import PortraitConfig
+from easyphoto.errors import HostFailed, InvalidRequest, NoFace
+from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
+from easyphoto.inference import finish, plan, recipe, score, stages, text
+from easyphoto.inference.painter import Meter, Painter, Words
+from easyphoto.inference.plan import Feed, MaskKind, Pass, PassRow
+from easyphoto.inference.task import SEEDS, PortraitTask, Subject, Template, check, hash_image, read, with_seed
+from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Mask, Portrait, Vision
+from easyphoto.vision import geometry, makeup, masks
+
+log = logging.getLogger(__name__)
+
+STAGES = ("template", "fusion", "first", "second", "final")
+"""The pictures that every portrait keeps of its way."""
+
+
+def _silent(event: Event) -> None:
+    log.debug("%s", event)
+
+
+def _never() -> bool:
+    return False
+
+
+def portray(
+    task: PortraitTask,
+    host: Host,
+    vision: Vision,
+    listener: Listener = _silent,
+    cancelled: Callable[[], bool] = _never,
+) -> Iterator[Portrait]:
+    """The portraits of ``task``, each as soon as it is done: for every template ``batch_size`` of them, with the seeds
+    seed, seed + 1 and so on.
+
+    A template that can't be done gives a :class:`TemplateFailed` event and no portrait; the others go on. Raises
+    :class:`InvalidRequest` when nothing of the task can be done, :class:`AssetMissing` and :class:`StorageFailed` for
+    what concerns every template, :class:`Cancelled` within a step after ``cancelled`` says so.
+    """
+    check(task)
+    meter = Meter(listener, cancelled)
+    config = with_seed(task.config)
+    if task.config.seed < 0:
+        meter.notice(f"The seed drawn is {config.seed}.")
+    studio = _Studio(replace(task, config=config), host, vision, meter)
+    for index, template, seed in _orders(studio.task, studio, listener):
+        try:
+            portrait = studio.portrait(index, template, seed)
+        except (InvalidRequest, HostFailed) as error:
+            meter.expect(-studio.cost)
+            log.info("template %d failed", index, exc_info=True)
+            listener(TemplateFailed(template=index, code=error.code, message=str(error)))
+            continue
+        if task.folder is not None:
+            portrait = replace(portrait, path=recipe.save(portrait, task.folder))
+        found = [one for one in portrait.likeness if one is not None]
+        path = "" if portrait.path is None else str(portrait.path)
+        likeness, embedder = tuple(one.score for one in found), found[0].embedder if found else ""
+        listener(Portrayed(template=index, path=path, likeness=likeness, embedder=embedder))
+        yield portrait
+
+
+def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator[tuple[int, Template | None, int]]:
+    """(index, template, seed) of every portrait to be made; None where the template is still to be drawn."""
+    seeds = [(task.config.seed + i) % SEEDS for i in range(task.config.batch_size)]
+    studio.meter.expect(studio.cost * max(len(task.templates), 1) * len(seeds))
+    if not task.templates:
+        yield from ((i, None, seed) for i, seed in enumerate(seeds))
+    for index, picture in enumerate(task.templates):
+        studio.meter.check()
+        try:
+            template = read(picture, index)
+            studio.faces(template)
+        except InvalidRequest as error:
+            studio.meter.expect(-studio.cost * len(seeds))
+            listener(TemplateFailed(template=index, code=error.code, message=str(error)))
+            continue
+        yield from ((index, template, seed) for seed in seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Sitter:
+    """A subject with what was found in its pictures."""
+
+    subject: Subject
+    reference_face: Face
+    face_id: Image
+    face_id_face: Face
+    mean: Embedding
+    loras: tuple[LoraRef, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A face in a working picture and its parts."""
+
+    face: Face
+    parts: FaceParts
+
+
+class _Studio:
+    """What all portraits of a task share."""
+
+    def __init__(self, task: PortraitTask, host: Host, vision: Vision, meter: Meter) -> None:
+        self.task = task
+        self.host = host
+        self.vision = vision
+        self.meter = meter
+        self.config: PortraitConfig = task.config
+        self.family = task.checkpoint.family
+        self.painter = Painter(host, task.checkpoint, meter)
+        self.rows = {which: plan.row(which, self.family, task.config) for which in Pass}
+        self._style = plan.style_loras(self.family, task.config, task.lora_folder)
+        if not task.templates and len(task.subjects) > 1:
+            meter.notice("A picture made from text shows one person: the first that was chosen.")
+        people = task.people if task.templates else tuple(task.subjects[:1])
+        self.sitters = [None if person is None else self._sitter(person) for person in people]
+        self._found: tuple[Template, list[Face]] | None = None
+
+    @property
+    def cost(self) -> float:
+        """About how many steps one portrait takes."""
+        count = sum(sitter is not None for sitter in self.sitters)
+        faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
+        background = self.rows[Pass.BACKGROUND].cost if self.config.background_restore or count > 1 else 0
+        return faces + background + (0 if self.task.templates else text.cost(self.task))
+
+    def _sitter(self, subject: Subject) -> Sitter:
+        if not subject.works:
+            self.meter.notice(f"The training of {subject.user_id} was marked as failed: expect little likeness.")
+        reference_face = score.main_face(subject.reference, self.vision)
+        if reference_face is None:
+            raise NoFace(f"The reference picture of {subject.user_id} has no face that can be found.")
+        face_id, face_id_face = subject.face_id, score.main_face(subject.face_id, self.vision)
+        if face_id_face is None:
+            face_id, face_id_face = subject.reference, reference_face
+        mean = subject.mean
+        if mean is None:
+            mean = self.vision.embedder.embed(subject.reference, reference_face)
+        weight = self.config.lora_weights
+        own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 else ()
+        return Sitter(subject, reference_face, face_id, face_id_face, mean, (*own, *self._style))
+
+    def faces(self, template: Template) -> list[Face]:
+        """The faces of a template; :class:`NoFace` when there is none, or none that somebody was chosen for."""
+        if self._found is None or self._found[0] is not template:
+            self.meter.stage("template")
+            self._found = (template, self.vision.detector.detect(template.image))
+        faces = self._found[1]
+        if not faces:
+            raise NoFace(f"No face was found in {template.name}.")
+        if all(sitter is None for sitter in self.sitters[: len(faces)]):
+            raise NoFace(f"{template.name} has {len(faces)} of the faces, and nobody was chosen for them.")
+        if len(self.sitters) > len(faces):
+            self.meter.notice(
+                f"{len(self.sitters)} people were chosen and {template.name} has {len(faces)} faces: "
+                "the last are left out."
+            )
+        return faces
+
+    def portrait(self, index: int, template: Template | None, seed: int) -> Portrait:
+        """One portrait, scored and described."""
+        if template is None:
+            template = self._drawn(seed)
+        faces = self.faces(template)
+        pairs = [(f, s) for f, s in zip(faces, self.sitters, strict=False) if s is not None]
+        album = dict.fromkeys(STAGES, template.image)
+        for face, sitter in pairs:
+            others = [other for other in faces if other is not face]
+            _Sitting(self, sitter, face, others, album, seed).sit()
+        made, others = [face for face, _ in pairs], [f for f in faces if all(f is not face for face, _ in pairs)]
+        picture = album["final"]
+        if self.config.background_restore or len(made) > 1:
+            self.meter.stage("background")
+            picture = self._background(picture, made, others, seed)
+        self.meter.stage("finish")
+        picture, scale = finish.polish(picture, made, others, self.config, self.vision)
+        likeness = tuple(
+            None if sitter is None else score.likeness(picture, stages.scaled(face, scale), sitter.mean, self.vision)
+            for face, sitter in zip(faces, self.sitters, strict=False)
+        ) + (None,) * (len(self.sitters) - len(faces))
+        album["final"] = picture
+        about = recipe.build(self.task, template, index, seed, likeness, self.host, self.vision)
+        return Portrait(picture, seed, index, likeness, about, album)
+
+    def words(self, sitter: Sitter, seed: int) -> Words:
+        """Prompts and LoRAs of a face pass."""
+        return Words(
+            plan.prompt(self.family, self.config), plan.negative_prompt(self.family, self.config), sitter.loras, seed
+        )
+
+    def look(self, image: Image, expected: Face) -> Look:
+        """The face near ``expected`` as it is now, or ``expected`` itself where none is found, with its parts."""
+        face = stages.nearest(self.vision.detector.detect(image), expected) or expected
+        return Look(face, self.vision.parser.parse(image, face))
+
+    def _drawn(self, seed: int) -> Template:
+        subject = self.task.subjects[0]
+        self.meter.stage("text")
+        image = text.draw_template(self.task, subject, self.painter, seed)
+        return Template(image, "the picture made from the text", hash_image(image))
+
+    def _background(self, picture: Image, made: list[Face], others: list[Face], seed: int) -> Image:
+        row, size = self.rows[Pass.BACKGROUND], (picture.shape[0], picture.shape[1])
+        outside = row.mask is MaskKind.OUTSIDE
+        crop = geometry.Crop(0, 0, size[1], size[0]) if outside else stages.around(made, size)
+        work = stages.background_size(crop.size, self.family, enlarge=outside)
+        mask_of = stages.outside_mask if outside else stages.seams_mask
+        mask = mask_of(work, [geometry.in_crop(face, crop, work) for face in (made + others if outside else made)])
+        image = geometry.resize(geometry.cut(picture, crop), work)
+        words = Words(
+            plan.background_prompt(self.family, self.config),
+            plan.negative_prompt(self.family, self.config),
+            self._style,
+            seed,
+        )
+        painted = self.painter.repaint(row, image, mask, {Feed.INPUT: image}, words)
+        width = min(geometry.in_crop(face, crop, work).width for face in made)
+        laid = stages.paste_mask(mask, width, crop, size)
+        return stages.paste_back(picture, painted, crop, laid, stages.allowed(size, made, others))
+
+
+class _Sitting:
+    """One person before one template: the two passes over one face, and its place in the pictures of ``album``."""
+
+    def __init__(
+        self, studio: _Studio, sitter: Sitter, face: Face, others: list[Face], album: dict[str, Image], seed: int
+    ) -> None:
+        self._studio = studio
+        self._sitter = sitter
+        self._album = album
+        self._words = studio.words(sitter, seed)
+        picture = album["final"]
+        self._frame = stages.frame(picture, face, studio.family, crop=studio.config.crop_face_preprocess)
+        self._look = studio.look(self._frame.image, self._frame.face)
+        self._width = self._frame.face.width
+        self._permitted = stages.allowed((picture.shape[0], picture.shape[1]), [face], others)
+        self._changed: Mask = masks.empty(self._frame.size)
+        self._replaced = stages.replace_face(self._frame.image, self._look.face, sitter.face_id, sitter.face_id_face)
+
+    def sit(self) -> None:
+        """Make the face and lay every stage of it into the album."""
+        studio, rows = self._studio, self._studio.rows
+        pictures: dict[str, Image] = {}
+        start = self._frame.image
+        pictures["first"] = self.run(rows[Pass.FIRST], start, pictures)
+        pictures["second"] = self.run(rows[Pass.SECOND], pictures["first"], pictures)
+        result = pictures["second"]
+        if studio.config.makeup_transfer:
+            own = studio.look(result, self._look.face).parts
+            ratio = studio.config.makeup_transfer_ratio
+            result = makeup.transfer(result, own, start, self._look.parts, ratio)
+        size = self._album["final"].shape[0], self._album["final"].shape[1]
+        laid = stages.paste_mask(self._changed, self._width, self._frame.crop, size)
+        for name, patch in {**pictures, "final": result}.items():
+            self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
+
+    def run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Image:
+        """One pass of the chain over the working picture: fuse, repaint, keep the face, shift the colours."""
+        studio, width = self._studio, self._width
+        if row.fusion is not None:
+            studio.meter.stage("fusion")
+            image = self._fuse(image, row.fusion)
+        pictures.setdefault("fusion", image)
+        before = studio.look(image, self._look.face)
+        self._mark(stages.first_mask(before.parts, width))
+        if row.repaint:
+            mask = self._mask(row.mask, before)
+            if mask is not None:
+                self._mark(mask)
+            feeds = {Feed.INPUT: image, Feed.REPLACED: self._replaced}
+            painted = studio.painter.repaint(row, image, mask, feeds, self._words)
+            if mask is None:
+                kept = stages.shape_mask(studio.look(painted, before.face).parts, width)
+                self._mark((kept > 0.02).astype(np.float32))
+                painted = geometry.blend(image, painted, kept)
+            image = painted
+        if row.colour_shift:
+            now = studio.look(image, before.face)
+            image = stages.shift_colours(
+                image, now.parts, self._frame.image, self._look.parts, width, lips=row.shift_lips
+            )
+        return image
+
+    def _fuse(self, image: Image, ratio: float) -> Image:
+        studio, subject = self._studio, self._sitter.subject
+        before = studio.look(image, self._look.face)
+        fused = studio.vision.fuser.fuse(image, before.face, subject.reference, self._sitter.reference_face)
+        after = studio.look(fused, before.face)
+        mask = stages.blend_mask(before.parts, after.parts, ratio, self._width)
+        self._mark((mask > 0.02).astype(np.float32))
+        return geometry.blend(image, fused, mask)
+
+    def _mask(self, kind: MaskKind, look: Look) -> Mask | None:
+        if kind is MaskKind.WHOLE:
+            return None
+        make = stages.first_mask if kind is MaskKind.FACE else stages.second_mask
+        return make(look.parts, self._width)
+
+    def _mark(self, mask: Mask) -> None:
+        self._changed = masks.union(self._changed, mask)

@@ -1,0 +1,243 @@
+"""The recipe of a portrait: all that made it, written into the PNG, and read back to make it again.
+
+Two text chunks: ``parameters`` in the WebUI's infotext convention, so that its PNG Info tab understands the picture,
+and ``easyphoto``, a JSON object with everything: see :func:`build`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import easyphoto
+from easyphoto import pictures
+from easyphoto.config import Family, PortraitConfig, declared, from_mapping
+from easyphoto.errors import InvalidRequest
+from easyphoto.inference import plan
+from easyphoto.inference.plan import Pass
+from easyphoto.inference.task import PortraitTask, Template, hash_image, names
+from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
+
+CHUNK = "easyphoto"
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A recipe that was read. ``template_name`` is empty and ``template_sha256`` None for a portrait made from text."""
+
+    config: PortraitConfig
+    user_ids: tuple[str, ...]
+    seed: int
+    template_name: str
+    template_sha256: str | None
+    data: Mapping[str, Any]
+
+    @property
+    def from_text(self) -> bool:
+        return self.template_sha256 is None
+
+    def find_template(self, places: Iterable[Path]) -> Path | None:
+        """The template's file among ``places`` (files, or folders that are looked into), known by its SHA-256."""
+        for place in places:
+            for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+                if path.is_file() and hash_file(path) == self.template_sha256:
+                    return path
+        return None
+
+    def check_template(self, path: Path) -> None:
+        """Raise :class:`InvalidRequest` when ``path`` is not the template that the recipe was made with."""
+        if not path.is_file():
+            raise InvalidRequest(f"{path.name} does not exist: the recipe needs its template {self.template_name}.")
+        if hash_file(path) != self.template_sha256:
+            raise InvalidRequest(
+                f"{path.name} is not the picture that the recipe was made with ({self.template_name})."
+            )
+
+    def differences(self, now: Mapping[str, Any]) -> list[str]:
+        """One sentence for each thing of the recipe ``now`` (of the portrait just made) that is not as it was."""
+        pairs = [
+            ("The program's version", self.data.get(CHUNK), now.get(CHUNK)),
+            ("The base model", _hash_of(self.data, "checkpoint"), _hash_of(now, "checkpoint")),
+            ("The LoRAs", _hashes_of(self.data, "loras"), _hashes_of(now, "loras")),
+            ("The people's pictures", _pictures_of(self.data), _pictures_of(now)),
+            ("The template", _hash_of(self.data, "template"), _hash_of(now, "template")),
+            ("The host", self.data.get("host"), now.get("host")),
+            ("The vision backends", self.data.get("vision"), now.get("vision")),
+        ]
+        return [f"{what} differs from the recipe's." for what, was, is_now in pairs if was != is_now]
+
+
+def build(
+    task: PortraitTask,
+    template: Template,
+    index: int,
+    seed: int,
+    likeness: Sequence[Likeness | None],
+    host: Host,
+    vision: Vision,
+) -> dict[str, Any]:
+    """The recipe as plain JSON data. ``config`` is such that it makes this one portrait again: its own seed, one
+    portrait; pictures and files are named and given by SHA-256, never by path."""
+    config = replace(task.config, seed=seed, batch_size=1)
+    drawn = not task.templates
+    return {
+        "format": FORMAT,
+        CHUNK: easyphoto.__version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seed": seed,
+        "config": {d.name: getattr(config, d.name) for d in declared(PortraitConfig)},
+        "user_ids": names(task.people),
+        "checkpoint": _checkpoint(task.checkpoint),
+        "loras": [_lora(ref) for ref in _loras(task)],
+        "people": [
+            {"user_id": p.user_id, "reference": hash_image(p.reference), "face_id": hash_image(p.face_id)}
+            for p in task.subjects
+        ],
+        "template": None if drawn else {"index": index, "name": template.name, "sha256": template.sha256},
+        "pose": None if task.pose_template is None else hash_image(task.pose_template),
+        "size": [int(template.image.shape[1]), int(template.image.shape[0])],
+        "host": _plain(host.describe()),
+        "vision": dict(vision.backends()),
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
+        "likeness": [None if one is None else asdict(one) for one in likeness],
+    }
+
+
+def infotext(data: Mapping[str, Any]) -> str:
+    """The recipe in the WebUI's convention: prompt, negative prompt, and one line of parameters of the first pass."""
+    config = from_mapping(PortraitConfig, data["config"])
+    family = Family(data["checkpoint"]["family"])
+    row = plan.row(Pass.FIRST, family, config)
+    tags = "".join(f" <lora:{one['name']}:{one['weight']:g}>" for one in data["loras"])
+    found = [one for one in data["likeness"] if one]
+    values: dict[str, Any] = {
+        "Steps": row.steps,
+        "Sampler": row.sampler,
+        "CFG scale": f"{row.cfg_scale:g}",
+        "Seed": data["seed"],
+        "Size": "x".join(str(side) for side in data["size"]),
+        "Model hash": data["checkpoint"]["sha256"][:10],
+        "Model": data["checkpoint"]["name"],
+        "Denoising strength": f"{row.strength:g}",
+        "Mask blur": row.mask_blur,
+        "EasyPhoto people": ", ".join(data["user_ids"]),
+        "EasyPhoto likeness": ", ".join(f"{one['cosine']:.3f} ({one['embedder']})" for one in found),
+        "Lora hashes": ", ".join(f"{one['name']}: {one['sha256'][:12]}" for one in data["loras"]),
+        "Version": f"EasyPhoto {data[CHUNK]}",
+    }
+    line = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in values.items() if str(value))
+    prompt = plan.prompt(family, config) + tags
+    return f"{prompt}\nNegative prompt: {plan.negative_prompt(family, config)}\n{line}"
+
+
+def save(portrait: Portrait, folder: Path) -> Path:
+    """Write the portrait with its recipe into ``folder`` under a name of its own. :class:`StorageFailed` on a full
+    disk."""
+    ids = [name for name in portrait.recipe["user_ids"] if name != "none"]
+    who = "+".join(ids) if len(ids) <= 2 else f"{ids[0]}+{len(ids) - 1}"
+    stem = datetime.now().strftime("%Y%m%d-%H%M%S")
+    number, path = 0, folder / f"{stem}-{who}-{portrait.seed}.png"
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{who}-{portrait.seed}-{number}.png"
+    text = {
+        "parameters": infotext(portrait.recipe),
+        CHUNK: json.dumps(portrait.recipe, ensure_ascii=False, sort_keys=True),
+    }
+    pictures.save_png(path, portrait.image, text)
+    return path
+
+
+def read(path: Path) -> Recipe:
+    """The recipe of a portrait. :class:`InvalidRequest` when the file holds none, or one that can't be followed."""
+    chunks = pictures.read_text(path)
+    if CHUNK not in chunks:
+        raise InvalidRequest(f"{path.name} holds no EasyPhoto recipe: was it saved again by another program?")
+    try:
+        data = json.loads(chunks[CHUNK])
+        if data["format"] > FORMAT:
+            raise InvalidRequest(f"The recipe of {path.name} was written by a newer EasyPhoto ({data[CHUNK]}).")
+        template = data["template"] or {"name": "", "sha256": None}
+        return Recipe(
+            config=from_mapping(PortraitConfig, data["config"]),
+            user_ids=tuple(data["user_ids"]),
+            seed=data["seed"],
+            template_name=template["name"],
+            template_sha256=template["sha256"],
+            data=data,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(f"The recipe of {path.name} is damaged ({error}).") from error
+
+
+def hash_path(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's weights by name and content; empty when there is nothing."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(path.rglob("*.safetensors")):
+            digest.update(f"{file.relative_to(path).as_posix()}:{hash_file(file)}\n".encode())
+        return digest.hexdigest()
+    return hash_file(path) if path.is_file() else ""
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    stat = path.stat()
+    return _hash(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, size: int, changed: int) -> str:
+    """Remembered for as long as size and time of change stay: checkpoints have gigabytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
+    return {"name": checkpoint.name, "family": checkpoint.family.value, "sha256": hash_path(checkpoint.path)}
+
+
+def _loras(task: PortraitTask) -> list[LoraRef]:
+    weight = task.config.lora_weights
+    own = [LoraRef(p.lora, weight) for p in task.subjects if p.lora is not None and weight > 0]
+    scene = [LoraRef(task.scene, plan.SCENE_WEIGHT)] if task.scene is not None and not task.templates else []
+    return [*own, *scene, *plan.style_loras(task.checkpoint.family, task.config, task.lora_folder)]
+
+
+def _lora(ref: LoraRef) -> dict[str, Any]:
+    return {"name": ref.name, "weight": ref.weight, "sha256": hash_path(ref.path)}
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dict(data), default=str))
+    return plain
+
+
+def _hash_of(data: Mapping[str, Any], what: str) -> str:
+    return str((data.get(what) or {}).get("sha256", ""))
+
+
+def _hashes_of(data: Mapping[str, Any], what: str) -> list[tuple[str, float]]:
+    return [(one["sha256"], one["weight"]) for one in data.get(what) or []]
+
+
+def _pictures_of(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(one["reference"], one["face_id"]) for one in data.get("people") or []]
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value

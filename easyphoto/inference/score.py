@@ -1,0 +1,42 @@
+"""How alike a finished face and its person are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from easyphoto.inference import stages
+from easyphoto.ports import Embedding, Face, Image, Likeness, Vision
+from easyphoto.vision import geometry
+
+LOOK_RATIO = 3.0
+"""The face is looked for in a square of so many times the size of the face that stood there."""
+
+
+def main_face(image: Image, vision: Vision) -> Face | None:
+    """The largest face of a picture, None when there is none."""
+    return max(vision.detector.detect(image), key=lambda face: face.width * face.height, default=None)
+
+
+def mean_embedding(photos: Sequence[Image], vision: Vision) -> Embedding | None:
+    """The direction of the mean of the photos' embeddings, of length 1; None when no photo has a face."""
+    found = ((photo, main_face(photo, vision)) for photo in photos)
+    vectors = [vision.embedder.embed(photo, face) for photo, face in found if face is not None]
+    if not vectors:
+        return None
+    mean = np.mean(np.stack(vectors), axis=0)
+    unit: Embedding = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return unit
+
+
+def likeness(image: Image, where: Face, person: Embedding, vision: Vision) -> Likeness | None:
+    """The likeness to ``person`` of the face that stands at ``where``; None when no face is found there."""
+    crop = geometry.face_crop(where, LOOK_RATIO, (image.shape[0], image.shape[1]))
+    part = geometry.cut(image, crop)
+    face = stages.nearest(vision.detector.detect(part), geometry.in_crop(where, crop))
+    if face is None:
+        return None
+    embedder = vision.embedder
+    cosine = float(np.dot(embedder.embed(part, face), person))
+    return Likeness(cosine, embedder.calibration.score(cosine), embedder.name)

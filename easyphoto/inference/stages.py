@@ -1,0 +1,254 @@
+"""The steps between the passes: pure functions on pictures, masks and faces.
+
+Lengths follow the face: the original's pixels at its working size, where a face is about 170 pixels wide, are kept as
+shares of the face's width, so that a small and a large working picture are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.config import Family
+from easyphoto.inference.plan import FRAMES, MULTIPLE
+from easyphoto.ports import Face, FaceParts, Image, Mask
+from easyphoto.vision import colour, geometry, masks
+from easyphoto.vision.geometry import Crop, Size
+
+CROP_RATIO = 3.0
+FACE_ID_RATIO = 1.5
+FACE_GROWTH = 0.05
+"""How far the first mask reaches beyond the parsed face: a structuring element of a tenth of the face's width."""
+RING_OUTER, RING_INNER = 16 / 170, 8 / 170
+SEAM_OUTER, SEAM_INNER = 32 / 170, 16 / 170
+EYE_GROWTH, SKIN_SHRINK, BLEND_FEATHER = 8 / 170, 4 / 170, 2.3 / 170
+SHIFT_FEATHER = 9 / 170
+PASTE_GROWTH, PASTE_FEATHER = 12 / 170, 5 / 170
+OTHERS_MARGIN = 1.1
+"""How much larger than its box the guarded region of another face is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where one face is worked on: ``crop`` of the whole picture, resized to ``size``; ``image`` and ``face`` in it."""
+
+    crop: Crop
+    size: Size
+    image: Image
+    face: Face
+
+
+# --- frame -----------------------------------------------------------------------------------------------------------
+
+
+def working_size(size: Size, family: Family) -> Size:
+    """The size at which ``family`` works on a picture of ``size``; sides are multiples of 32."""
+    frame = FRAMES[family]
+    if frame.area is not None:
+        return geometry.fit_area(size, frame.area, MULTIPLE)
+    return geometry.fit_short_side(size, frame.short_side or 512, MULTIPLE)
+
+
+def background_size(size: Size, family: Family, *, enlarge: bool) -> Size:
+    """The size of the background pass; without ``enlarge`` a smaller picture keeps its own."""
+    frame = FRAMES[family]
+    long = max(size) / min(size) > 1.5
+    short = frame.background_long_short_side if long else frame.background_short_side
+    return geometry.fit_short_side(size, short if enlarge else min(short, *size), MULTIPLE)
+
+
+def frame(picture: Image, face: Face, family: Family, *, crop: bool) -> Frame:
+    """The square of three times the face, or the whole picture, at the working size of ``family``."""
+    size = picture.shape[0], picture.shape[1]
+    area = geometry.face_crop(face, CROP_RATIO, size) if crop else Crop(0, 0, size[1], size[0])
+    work = working_size(area.size, family)
+    image = geometry.resize(geometry.cut(picture, area), work)
+    return Frame(area, work, image, geometry.in_crop(face, area, work))
+
+
+def nearest(faces: Sequence[Face], expected: Face) -> Face | None:
+    """The face that stands where ``expected`` stood: boxes that overlap most, None when none does."""
+    best = max(faces, key=lambda f: overlap(f, expected), default=None)
+    return best if best is not None and overlap(best, expected) > 0.1 else None
+
+
+def overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
+    height = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    whole = a.width * a.height + b.width * b.height - shared
+    return shared / whole if whole > 0 else 0.0
+
+
+# --- what goes into a pass -------------------------------------------------------------------------------------------
+
+
+def blend_mask(before: FaceParts, fused: FaceParts, ratio: float, face_width: float) -> Mask:
+    """How much of the fused picture goes in: skin at ``ratio``, eyes fully, lips not at all, feathered."""
+    skin = masks.intersection(before.face, fused.face)
+    share = masks.erode(skin, SKIN_SHRINK * face_width) * np.float32(ratio)
+    share[masks.dilate(fused.eyes, EYE_GROWTH * face_width) > 0.5] = 1.0
+    share[before.lips > 0.5] = 0.0
+    return masks.feather(share, BLEND_FEATHER * face_width)
+
+
+def replace_face(template: Image, face: Face, face_id: Image, face_id_face: Face) -> Image:
+    """``template`` with the face_id picture's face, half as large again as its box, laid over its own by 5 points."""
+    height, width = face_id.shape[:2]
+    x, y = face_id_face.center
+    half_width, half_height = face_id_face.width * FACE_ID_RATIO / 2, face_id_face.height * FACE_ID_RATIO / 2
+    box = geometry.box_crop((x - half_width, y - half_height, x + half_width, y + half_height), (height, width))
+    mask = masks.empty((height, width))
+    mask[box.top : box.bottom, box.left : box.right] = 1.0
+    return geometry.paste_similar(template, face.points, face_id, face_id_face.points, mask)
+
+
+def first_mask(parts: FaceParts, face_width: float) -> Mask:
+    """The parsed face without holes, a little larger."""
+    return masks.dilate(masks.close_holes(parts.face), FACE_GROWTH * face_width)
+
+
+def second_mask(parts: FaceParts, face_width: float) -> Mask:
+    """A ring along the outline of the face, with eyes and lips."""
+    outline = masks.ring(masks.close_holes(parts.face), RING_INNER * face_width, RING_OUTER * face_width)
+    return masks.union(outline, _hard(parts.eyes), _hard(parts.lips))
+
+
+def shape_mask(parts: FaceParts, face_width: float) -> Mask:
+    """What is kept of an unmasked first pass: the face, feathered."""
+    return masks.feather(first_mask(parts, face_width), SHIFT_FEATHER * face_width)
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+def shift_colours(
+    image: Image, parts: FaceParts, template: Image, template_parts: FaceParts, width: float, *, lips: bool
+) -> Image:
+    """``image`` with its face in the colours of the template's face; the lips keep theirs when ``lips`` is False."""
+    region = parts.face if lips else masks.without(parts.face, parts.lips)
+    reference = template_parts.face if lips else masks.without(template_parts.face, template_parts.lips)
+    feather = masks.feather(region, SHIFT_FEATHER * width)
+    return colour.shift(image, region, template, reference, feather=feather)
+
+
+# --- back into the picture -------------------------------------------------------------------------------------------
+
+
+def paste_mask(changed: Mask, face_width: float, crop: Crop, size: Size) -> Mask:
+    """From where the passes repainted to where their result is laid over the picture of ``size``: a little wider,
+    feathered, exactly 0 further out and at the crop's border inside the picture."""
+    grown = masks.dilate(changed, (PASTE_GROWTH + PASTE_FEATHER) * face_width)
+    return masks.feather_inside(_clear_inner_border(grown, crop, size), PASTE_FEATHER * face_width)
+
+
+def crop_mask(crop: Crop, size: Size, share: float = 0.1) -> Mask:
+    """The whole crop, feathered towards its border inside the picture over ``share`` of its shorter side."""
+    whole = np.ones(crop.size, np.float32)
+    return masks.feather_inside(_clear_inner_border(whole, crop, size), share * min(crop.size))
+
+
+def allowed(size: Size, own: Sequence[Face], others: Sequence[Face]) -> Mask:
+    """1 where portraits of ``own`` may change a picture of ``size``; 0 in the regions of the other faces, with a soft
+    slope towards them. Where two regions overlap, a pixel belongs to the nearer face."""
+    free = np.ones(size, bool)
+    regions = [_region(face, size, 1.0) for face in own]
+    for other in others:
+        inside, distance = _region(other, size, OTHERS_MARGIN)
+        for own_inside, own_distance in regions:
+            inside &= ~(own_inside & (own_distance < distance))
+        free &= ~inside
+    if free.all() or not own:
+        return free.astype(np.float32)
+    return masks.feather_inside(free.astype(np.float32), max(2.0, PASTE_FEATHER * min(face.width for face in own)))
+
+
+def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: Mask) -> Image:
+    """``patch`` at ``crop`` of ``picture``, through ``mask`` (the patch's size) and ``permitted`` (the picture's).
+
+    No bit changes outside the crop or where either mask is 0.
+    """
+    area = slice(crop.top, crop.bottom), slice(crop.left, crop.right)
+    alpha = geometry.resize_mask(mask, crop.size) * permitted[area]
+    result = picture.copy()
+    result[area] = geometry.blend(picture[area], geometry.resize(patch, crop.size), alpha)
+    return result
+
+
+# --- background ------------------------------------------------------------------------------------------------------
+
+
+def outside_mask(size: Size, faces: Sequence[Face]) -> Mask:
+    """All but the faces; it reaches a little into each."""
+    boxes = [_inner_box(face, size, SEAM_INNER) for face in faces]
+    return masks.without(np.ones(size, np.float32), *boxes)
+
+
+def seams_mask(size: Size, faces: Sequence[Face]) -> Mask:
+    """A band around each of the faces' boxes."""
+    bands = [_inner_box(face, size, -SEAM_OUTER) - _inner_box(face, size, SEAM_INNER) for face in faces]
+    return masks.union(masks.empty(size), *bands)
+
+
+def around(faces: Sequence[Face], size: Size) -> Crop:
+    """The smallest rectangle with all ``faces`` and half a face beside them."""
+    margin = max(max(face.width, face.height) for face in faces) / 2
+    box = (
+        min(f.box[0] for f in faces) - margin,
+        min(f.box[1] for f in faces) - margin,
+        max(f.box[2] for f in faces) + margin,
+        max(f.box[3] for f in faces) + margin,
+    )
+    return geometry.box_crop(box, size)
+
+
+def scaled(face: Face, factor: float) -> Face:
+    """``face`` in a picture ``factor`` times as large."""
+    if factor == 1:
+        return face
+    return geometry.move_face(face, np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]))
+
+
+def grown(face: Face, ratio: float) -> Face:
+    """``face`` with a box ``ratio`` times as large around the same centre."""
+    x, y = face.center
+    w, h = face.width * ratio / 2, face.height * ratio / 2
+    return replace(face, box=(x - w, y - h, x + w, y + h))
+
+
+def _clear_inner_border(mask: Mask, crop: Crop, size: Size) -> Mask:
+    cleared = mask.copy()
+    cleared[: int(crop.top > 0)] = 0
+    cleared[mask.shape[0] - int(crop.bottom < size[0]) :] = 0
+    cleared[:, : int(crop.left > 0)] = 0
+    cleared[:, mask.shape[1] - int(crop.right < size[1]) :] = 0
+    return cleared
+
+
+def _inner_box(face: Face, size: Size, inset: float) -> Mask:
+    mask = masks.empty(size)
+    crop = geometry.box_crop(grown(face, 1 - 2 * inset).box, size)
+    mask[crop.top : crop.bottom, crop.left : crop.right] = 1.0
+    return mask
+
+
+def _region(face: Face, size: Size, ratio: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Which pixels lie in the face's box (with its landmarks) times ``ratio``, and how far each is from the face's
+    centre in units of its half sides."""
+    left, top, right, bottom = face.box
+    if face.landmarks is not None:
+        low, high = face.landmarks.min(0), face.landmarks.max(0)
+        left, top = min(left, float(low[0])), min(top, float(low[1]))
+        right, bottom = max(right, float(high[0])), max(bottom, float(high[1]))
+    rows, columns = np.arange(size[0], dtype=np.float32)[:, None], np.arange(size[1], dtype=np.float32)[None]
+    dx = np.abs(columns - (left + right) / 2) / max((right - left) / 2, 1)
+    dy = np.abs(rows - (top + bottom) / 2) / max((bottom - top) / 2, 1)
+    return np.maximum(dx, dy) <= ratio, np.hypot(dx, dy).astype(np.float32)
+
+
+def _hard(mask: Mask) -> Mask:
+    return (mask > 0.5).astype(np.float32)

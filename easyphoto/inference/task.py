@@ -1,0 +1,133 @@
+"""What a portrait job is made of, and what is checked before anything is rendered."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from easyphoto import pictures
+from easyphoto.config import SCENE_CONTROLS, PortraitConfig
+from easyphoto.errors import InvalidRequest
+from easyphoto.inference import score
+from easyphoto.people import Person
+from easyphoto.ports import Checkpoint, Embedding, Image, Vision
+
+Picture: TypeAlias = np.ndarray | Path | bytes  # type: ignore[type-arg]
+"""A template: pixels, a file, or the bytes of one."""
+
+SEEDS = 2**32
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject:
+    """A person who is to be portrayed.
+
+    ``reference`` is the picture that face fusion takes the face from, ``face_id`` the best picture of the training,
+    which the pose is made with. ``mean`` is the mean embedding of the photos, for the likeness; None takes the
+    reference's. Without ``lora`` the identity comes from the pictures alone. ``works`` is False for a person whose
+    training was marked as failed.
+    """
+
+    user_id: str
+    lora: Path | None
+    reference: Image
+    face_id: Image
+    mean: Embedding | None = None
+    works: bool = True
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PortraitTask:
+    """One job: portraits of ``people`` on every template.
+
+    ``people`` has one entry for each face of a template from left to right; None leaves that face alone. Without
+    templates the pictures are made from the text of ``config`` for the first person. ``lora_folder`` is where the
+    host's LoRAs lie, ``scene`` a scene's LoRA, ``pose_template`` the picture whose pose a text portrait takes. With
+    ``folder`` each portrait is saved there.
+    """
+
+    templates: tuple[Picture, ...]
+    people: tuple[Subject | None, ...]
+    config: PortraitConfig
+    checkpoint: Checkpoint
+    lora_folder: Path | None = None
+    scene: Path | None = None
+    pose_template: Image | None = None
+    folder: Path | None = None
+
+    @property
+    def subjects(self) -> list[Subject]:
+        return [person for person in self.people if person is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file."""
+
+    image: Image
+    name: str
+    sha256: str
+
+
+def check(task: PortraitTask) -> None:
+    """Raise :class:`InvalidRequest` with one sentence for what can't work on any template."""
+    if not task.subjects:
+        raise InvalidRequest("Choose at least one person: every face is set to none.")
+    if task.templates:
+        return
+    if not task.config.text_to_image_input_prompt.strip() and task.scene is None:
+        raise InvalidRequest("Choose a template, or write what the picture should show.")
+    if task.config.t2i_control_way != SCENE_CONTROLS[0] and task.pose_template is None:
+        raise InvalidRequest(f"{task.config.t2i_control_way!r} needs a picture to take the pose from.")
+
+
+def with_seed(config: PortraitConfig) -> PortraitConfig:
+    """``config`` with a seed in place of -1, such that every portrait of a batch has one."""
+    if config.seed >= 0:
+        return config
+    return replace(config, seed=secrets.randbelow(SEEDS - config.batch_size))
+
+
+def read(picture: Picture, index: int) -> Template:
+    """The template, read and hashed; :class:`InvalidRequest` when it is no picture."""
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or min(picture.shape[:2]) < 8:
+            raise InvalidRequest(f"Template {index + 1} is not an RGB picture of 8 bits.")
+        return Template(picture, f"template {index + 1}", hash_image(picture))
+    image = pictures.load(picture)
+    if isinstance(picture, Path):
+        return Template(image, picture.name, hashlib.sha256(picture.read_bytes()).hexdigest())
+    return Template(image, f"template {index + 1}", hashlib.sha256(picture).hexdigest())
+
+
+def hash_image(image: Image) -> str:
+    """SHA-256 of shape and pixels."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+def subject(person: Person, vision: Vision) -> Subject:
+    """The pictures of a trained person, read. :class:`InvalidRequest` when the reference has no face."""
+    reference = pictures.load(person.reference)
+    face_id = pictures.load(person.face_id) if person.face_id else reference
+    photos = [pictures.load(path) for path in person.photos()]
+    return Subject(
+        user_id=person.user_id,
+        lora=person.lora,
+        reference=reference,
+        face_id=face_id,
+        mean=score.mean_embedding([*photos, reference], vision),
+        works=person.works,
+    )
+
+
+def names(people: Sequence[Subject | None]) -> list[str]:
+    """The user ids, ``none`` for a face that is left alone."""
+    return ["none" if person is None else person.user_id for person in people]
