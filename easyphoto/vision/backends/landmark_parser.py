@@ -1,0 +1,19 @@
+"""Parsing by polygons of the 68 points."""
+
+from __future__ import annotations
+
+from easyphoto.ports import Face, FaceParts, Image
+from easyphoto.vision.backend import Context
+from easyphoto.vision.parts import face_parts
+
+
+class LandmarkParser:
+    """Parts of a face from its landmarks; needs no weights of its own."""
+
+    name = "landmarks"
+
+    def __init__(self, context: Context) -> None:
+        self._landmarks = context.landmarks
+
+    def parse(self, image: Image, face: Face) -> FaceParts:
+        return face_parts(image, self._landmarks(image, face))

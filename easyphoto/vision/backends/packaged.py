@@ -1,0 +1,82 @@
+"""Backends whose weights come inside packages, or that need none: every role has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from easyphoto.ports import (
+    Enhancer,
+    Face,
+    FaceDetector,
+    FaceEmbedder,
+    FaceFuser,
+    FaceParser,
+    Image,
+    Points,
+    Retoucher,
+    Saliency,
+)
+from easyphoto.vision.backend import Backend, Context
+
+_DLIB = ("dlib", "face_recognition_models")
+
+
+def _detector(context: Context) -> FaceDetector:
+    from easyphoto.vision.backends.dlib_faces import DlibDetector
+
+    return DlibDetector()
+
+
+def _embedder(context: Context) -> FaceEmbedder:
+    from easyphoto.vision.backends.dlib_faces import DlibEmbedder
+
+    return DlibEmbedder(context.landmarks)
+
+
+def _parser(context: Context) -> FaceParser:
+    from easyphoto.vision.backends.landmark_parser import LandmarkParser
+
+    return LandmarkParser(context)
+
+
+def _saliency(context: Context) -> Saliency:
+    from easyphoto.vision.backends.grabcut import GrabCutSaliency
+
+    return GrabCutSaliency()
+
+
+def _retoucher(context: Context) -> Retoucher:
+    from easyphoto.vision.backends.smoothing import SkinSmoother
+
+    return SkinSmoother(context)
+
+
+def _fuser(context: Context) -> FaceFuser:
+    from easyphoto.vision.backends.warp_fuser import WarpFuser
+
+    return WarpFuser(context)
+
+
+def _enhancer(context: Context) -> Enhancer:
+    from easyphoto.vision.backends.lanczos import LanczosEnhancer
+
+    return LanczosEnhancer()
+
+
+def landmarker(commercial_only: bool) -> Callable[[Image, Face], Points]:
+    """(picture, face) -> its 68 points, for faces whose detector gives only five."""
+    from easyphoto.vision.backends.dlib_faces import LandmarkPredictor
+
+    return LandmarkPredictor().locate
+
+
+_OURS = "Apache-2.0 (this project)"
+BACKENDS: tuple[Backend, ...] = (
+    Backend("dlib", "detector", _detector, "BSL-1.0; 68 points trained on iBUG 300-W", False, packages=_DLIB),
+    Backend("dlib-resnet", "embedder", _embedder, "BSL-1.0, weights CC0-1.0", True, packages=_DLIB),
+    Backend("landmarks", "parser", _parser, _OURS, True),
+    Backend("grabcut", "saliency", _saliency, _OURS, True),
+    Backend("smoothing", "retoucher", _retoucher, _OURS, True),
+    Backend("warp", "fuser", _fuser, _OURS, True, packages=("scipy",)),
+    Backend("lanczos", "enhancer", _enhancer, _OURS, True),
+)

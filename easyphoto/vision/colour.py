@@ -1,0 +1,84 @@
+"""Colour statistics in CIE LAB (L in [0, 100], a and b around 0), and bringing one region's colours to another's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.ports import Image, Mask
+
+Lab: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and standard deviation of the three LAB channels, shape (3,) each."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+def to_lab(image: Image) -> Lab:
+    """RGB uint8 -> LAB float32."""
+    lab: Lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return lab
+
+
+def to_rgb(lab: Lab) -> Image:
+    """LAB float32 -> RGB uint8, clipped to what RGB can show."""
+    rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+
+
+def statistics(lab: Lab, mask: Mask) -> Statistics | None:
+    """Weighted by ``mask``; None when the mask is empty."""
+    weights = mask.astype(np.float64).ravel()
+    total = weights.sum()
+    if total < 1e-6:
+        return None
+    values = lab.reshape(-1, 3).astype(np.float64)
+    mean = weights @ values / total
+    variance = weights @ (values - mean) ** 2 / total
+    return Statistics(mean, np.sqrt(variance))
+
+
+def match(lab: Lab, mask: Mask, wanted: Statistics, gain: tuple[float, float] = (0.5, 2.0)) -> Lab:
+    """``lab`` with the mean and deviation that it has under ``mask`` brought to ``wanted``, everywhere.
+
+    The deviation is scaled by no more than ``gain`` allows, so that noise in a flat region isn't blown up. Reinhard
+    et al., "Color Transfer between Images", 2001, in CIE LAB.
+    """
+    own = statistics(lab, mask)
+    if own is None:
+        return lab.copy()
+    ratio = np.clip(wanted.std / np.maximum(own.std, 1e-3), *gain)
+    return ((lab - own.mean) * ratio + wanted.mean).astype(np.float32)
+
+
+def shift(
+    image: Image,
+    mask: Mask,
+    reference: Image,
+    reference_mask: Mask,
+    *,
+    amount: float = 1.0,
+    feather: Mask | None = None,
+) -> Image:
+    """``image`` with the colours of its part under ``mask`` brought to those of ``reference`` under ``reference_mask``.
+
+    ``amount`` in [0, 1]. The change is laid on through ``feather`` (``mask`` itself when None): where that is 0 no bit
+    changes. An empty mask changes nothing.
+    """
+    wanted = statistics(to_lab(reference), reference_mask)
+    if wanted is None or amount <= 0:
+        return image.copy()
+    lab = to_lab(image)
+    laid = (mask if feather is None else feather)[..., None] * np.float32(amount)
+    moved = match(lab, mask, wanted)
+    rgb = to_rgb(lab + (moved - lab) * laid)
+    shifted: Image = np.where(laid > 0, rgb, image)
+    return shifted

@@ -1,0 +1,228 @@
+"""Similarity transforms, crops around faces, resizing and pasting back. Pure functions on arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.ports import Face, Image, Mask, Points
+
+Matrix: TypeAlias = NDArray[np.float64]
+"""A 2x3 affine transform, as OpenCV wants it."""
+Size: TypeAlias = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+# --- similarity ------------------------------------------------------------------------------------------------------
+
+
+def similarity(source: Points, target: Points) -> Matrix:
+    """The rotation, scale and shift that bring ``source`` nearest to ``target`` in the least-squares sense.
+
+    Both of shape (n, 2), n >= 2; never a reflection. Umeyama, "Least-squares estimation of transformation parameters
+    between two point patterns", 1991. Points that all coincide give a pure shift.
+    """
+    a, b = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 2 or len(a) < 2:
+        raise ValueError(f"two sets of the same 2 or more points are needed, not {a.shape} and {b.shape}")
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    spread = ((a - mean_a) ** 2).sum() / len(a)
+    if spread < 1e-12:
+        return np.column_stack([np.eye(2), mean_b - mean_a])
+    covariance = (b - mean_b).T @ (a - mean_a) / len(a)
+    u, d, vt = np.linalg.svd(covariance)
+    sign = np.diag([1.0, 1.0 if np.linalg.det(u) * np.linalg.det(vt) >= 0 else -1.0])
+    rotation = u @ sign @ vt
+    scale = float((d * np.diag(sign)).sum() / spread)
+    linear = scale * rotation
+    return np.column_stack([linear, mean_b - linear @ mean_a])
+
+
+def transform(matrix: Matrix, points: Points) -> Points:
+    """``points`` (n, 2) moved by ``matrix``."""
+    moved: Points = (np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return moved
+
+
+def invert(matrix: Matrix) -> Matrix:
+    """The transform that undoes ``matrix``."""
+    inverse: Matrix = np.linalg.inv(np.vstack([matrix, [0.0, 0.0, 1.0]]))[:2]
+    return inverse
+
+
+def warp(image: Image, matrix: Matrix, size: Size) -> Image:
+    """``image`` seen through ``matrix`` on a canvas of ``size``; what falls outside the picture repeats its border."""
+    height, width = size
+    flags = cv2.INTER_AREA if abs(np.linalg.det(matrix[:, :2])) < 0.5 else cv2.INTER_CUBIC
+    warped: Image = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return warped
+
+
+def paste_similar(target: Image, target_points: Points, source: Image, source_points: Points, mask: Mask) -> Image:
+    """``source`` laid over ``target`` so that its five points fall on the target's, where ``mask`` (of the source's
+    size) is set; softer values blend. Shape of ``target``; pixels that the moved mask does not reach are untouched."""
+    size = target.shape[0], target.shape[1]
+    matrix = similarity(source_points, target_points)
+    alpha = cv2.warpAffine(mask, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=0.0)
+    return blend(target, warp(source, matrix, size), alpha)
+
+
+def blend(under: Image, over: Image, mask: Mask) -> Image:
+    """``over`` where ``mask`` is 1, ``under`` where it is 0, a mixture between. Where it is 0 no bit changes."""
+    alpha = np.clip(mask, 0.0, 1.0)[..., None]
+    mixed = under.astype(np.float32) * (1 - alpha) + over.astype(np.float32) * alpha
+    blended: Image = np.where(alpha > 0, np.rint(mixed), under).astype(np.uint8)
+    return blended
+
+
+# --- crops -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of whole pixels: columns [left, right), rows [top, bottom)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def size(self) -> Size:
+        return self.height, self.width
+
+    def to_local(self, size: Size | None = None) -> Matrix:
+        """The transform from the picture into this crop, resized to ``size`` when given."""
+        height, width = size or self.size
+        sx, sy = width / self.width, height / self.height
+        return np.array([[sx, 0.0, -self.left * sx], [0.0, sy, -self.top * sy]])
+
+
+def face_crop(face: Face, ratio: float, size: Size) -> Crop:
+    """The square of ``ratio`` times the face's longer side around the face, moved into the picture of ``size``, and
+    clipped where the picture is too small for it. Never empty."""
+    height, width = size
+    side = max(1, round(max(face.width, face.height) * ratio))
+    x, y = face.center
+    left, right = _span(x, side, width)
+    top, bottom = _span(y, side, height)
+    return Crop(left, top, right, bottom)
+
+
+def box_crop(box: tuple[float, float, float, float], size: Size) -> Crop:
+    """The whole pixels of ``box`` that lie in a picture of ``size``; at least one."""
+    height, width = size
+    left, right = _clip(math.floor(box[0]), math.ceil(box[2]), width)
+    top, bottom = _clip(math.floor(box[1]), math.ceil(box[3]), height)
+    return Crop(left, top, right, bottom)
+
+
+def cut(image: Image, crop: Crop) -> Image:
+    """A copy of the crop."""
+    return image[crop.top : crop.bottom, crop.left : crop.right].copy()
+
+
+def cut_padded(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:
+    """The square of ``ratio`` times the face's longer side with the face in its middle, and the face in it; what lies
+    outside the picture repeats its border."""
+    side = max(1, round(max(face.width, face.height) * ratio))
+    x, y = face.center
+    matrix = np.array([[1.0, 0.0, side / 2 - x], [0.0, 1.0, side / 2 - y]])
+    matrix[:, 2] = np.rint(matrix[:, 2])
+    return warp(image, matrix, (side, side)), move_face(face, matrix)
+
+
+def paste(image: Image, patch: Image, crop: Crop, mask: Mask | None = None) -> Image:
+    """A copy of ``image`` with ``patch`` (resized to the crop) in place of ``crop``, through ``mask`` (of the patch's
+    size) when given. Outside the crop, and where the mask is 0, no bit changes."""
+    pasted = image.copy()
+    sized = resize(patch, crop.size)
+    if mask is not None:
+        sized = blend(cut(image, crop), sized, resize_mask(mask, crop.size))
+    pasted[crop.top : crop.bottom, crop.left : crop.right] = sized
+    return pasted
+
+
+def move_face(face: Face, matrix: Matrix) -> Face:
+    """``face`` as it lies after the picture was moved by ``matrix``."""
+    left, top, right, bottom = face.box
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+    moved = transform(matrix, corners)
+    low, high = moved.min(0), moved.max(0)
+    landmarks = None if face.landmarks is None else transform(matrix, face.landmarks)
+    box = float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    return replace(face, box=box, points=transform(matrix, face.points), landmarks=landmarks)
+
+
+def in_crop(face: Face, crop: Crop, size: Size | None = None) -> Face:
+    """``face`` in the coordinates of ``crop``, resized to ``size`` when given."""
+    return move_face(face, crop.to_local(size))
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def fit_short_side(size: Size, short: int, multiple: int) -> Size:
+    """The size with its short side near ``short`` and the same shape, both sides multiples of ``multiple``."""
+    scale = short / min(size)
+    return _to_multiple(size[0] * scale, multiple), _to_multiple(size[1] * scale, multiple)
+
+
+def fit_area(size: Size, area: int, multiple: int) -> Size:
+    """The size with about ``area`` pixels and the same shape, both sides multiples of ``multiple``."""
+    scale = math.sqrt(area / (size[0] * size[1]))
+    return _to_multiple(size[0] * scale, multiple), _to_multiple(size[1] * scale, multiple)
+
+
+def limit_long_side(size: Size, longest: int) -> Size:
+    """The size shrunk, never enlarged, so that no side is over ``longest``."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(image: Image, size: Size) -> Image:
+    """``image`` at (height, width): area averaging when it shrinks, Lanczos when it grows."""
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    resized: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4)
+    return resized
+
+
+def resize_mask(mask: Mask, size: Size) -> Mask:
+    """``mask`` at (height, width), still in [0, 1]."""
+    height, width = size
+    shrinks = height * width < mask.shape[0] * mask.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Mask = np.clip(cv2.resize(mask, (width, height), interpolation=interpolation), 0.0, 1.0)
+    return resized
+
+
+def _to_multiple(length: float, multiple: int) -> int:
+    return max(multiple, round(length / multiple) * multiple)
+
+
+def _span(center: float, side: int, limit: int) -> tuple[int, int]:
+    if side >= limit:
+        return 0, limit
+    low = min(max(0, round(center - side / 2)), limit - side)
+    return low, low + side
+
+
+def _clip(low: int, high: int, limit: int) -> tuple[int, int]:
+    low = min(max(0, low), limit - 1)
+    return low, max(low + 1, min(high, limit))

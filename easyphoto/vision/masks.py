@@ -1,0 +1,116 @@
+"""Masks: float32 of shape (height, width) in [0, 1]. Pure functions; sizes in pixels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.ports import Mask, Points
+
+
+def empty(size: tuple[int, int]) -> Mask:
+    """All 0, of (height, width)."""
+    return np.zeros(size, np.float32)
+
+
+def polygon(size: tuple[int, int], points: Points) -> Mask:
+    """1 inside the polygon of ``points`` (n, 2), with a soft edge of a pixel; it may reach out of the picture."""
+    drawn = np.zeros(size, np.uint8)
+    cv2.fillPoly(drawn, [_fixed(points)], 255, lineType=cv2.LINE_AA, shift=4)
+    return (drawn / np.float32(255)).astype(np.float32)
+
+
+def hull(size: tuple[int, int], points: Points) -> Mask:
+    """1 inside the convex hull of ``points``."""
+    outline: Points = cv2.convexHull(np.asarray(points, np.float32))[:, 0]
+    return polygon(size, outline)
+
+
+def dilate(mask: Mask, radius: float) -> Mask:
+    """1 within ``radius`` of where ``mask`` is over a half; hard edges."""
+    return (_distance(mask <= 0.5) <= radius).astype(np.float32)
+
+
+def erode(mask: Mask, radius: float) -> Mask:
+    """1 where ``mask`` is over a half and its edge further than ``radius``; the picture's border is no edge."""
+    return (_distance(mask > 0.5) > radius).astype(np.float32)
+
+
+def close_holes(mask: Mask) -> Mask:
+    """Holes that the mask surrounds are filled; hard edges."""
+    binary = (mask > 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(binary.copy(), outlines, -1, 1, thickness=cv2.FILLED)
+    return np.asarray(filled, np.float32)
+
+
+def largest(mask: Mask) -> Mask:
+    """The largest connected piece of ``mask``, hard edges."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8), connectivity=8)
+    if count <= 1:
+        return np.zeros_like(mask)
+    return (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.float32)
+
+
+def ring(mask: Mask, inner: float, outer: float) -> Mask:
+    """The band along the mask's edge, from ``inner`` inside it to ``outer`` outside it; hard edges."""
+    return np.clip(dilate(mask, outer) - erode(mask, inner), 0.0, 1.0).astype(np.float32)
+
+
+def feather(mask: Mask, sigma: float) -> Mask:
+    """``mask`` softened by a Gaussian of ``sigma`` to both sides of its edge."""
+    if sigma <= 0:
+        return mask.copy()
+    return np.clip(cv2.GaussianBlur(mask, (0, 0), sigma), 0.0, 1.0).astype(np.float32)
+
+
+def feather_inside(mask: Mask, width: float) -> Mask:
+    """``mask`` rising from 0 at its edge to 1 at ``width`` inside it; exactly 0 where ``mask`` is at most a half."""
+    inside = mask > 0.5
+    if width <= 0:
+        return inside.astype(np.float32)
+    t = np.clip(_distance(inside) / np.float32(width), 0.0, 1.0)
+    return np.asarray(np.where(inside, t * t * (3 - 2 * t), 0.0), np.float32)
+
+
+def union(*masks: Mask) -> Mask:
+    """The greatest of the masks, pixel by pixel."""
+    return np.maximum.reduce(masks)
+
+
+def intersection(*masks: Mask) -> Mask:
+    """The least of the masks, pixel by pixel."""
+    return np.minimum.reduce(masks)
+
+
+def without(mask: Mask, *others: Mask) -> Mask:
+    """``mask`` where none of ``others`` is."""
+    return np.asarray(mask * (1 - union(*others)), np.float32) if others else mask.copy()
+
+
+def clear_of_border(mask: Mask, margin: int) -> Mask:
+    """``mask`` set to 0 within ``margin`` of the picture's border."""
+    cleared = np.zeros_like(mask)
+    height, width = mask.shape
+    rows, columns = slice(margin, max(margin, height - margin)), slice(margin, max(margin, width - margin))
+    cleared[rows, columns] = mask[rows, columns]
+    return cleared
+
+
+def width_of(mask: Mask) -> int:
+    """How many columns lie between the leftmost and the rightmost set pixel; 0 when there is none."""
+    columns = np.flatnonzero((mask > 0.5).any(axis=0))
+    return 0 if columns.size == 0 else int(columns[-1] - columns[0]) + 1
+
+
+def _distance(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How far each pixel is from the nearest one that is not ``inside``; 0 there; infinite when all are inside."""
+    if inside.all():
+        return np.full(inside.shape, np.inf, np.float32)
+    return np.asarray(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+
+
+def _fixed(points: Points) -> NDArray[np.int32]:
+    # OpenCV's drawing takes fixed-point coordinates of 4 fractional bits; far-off points would overflow it.
+    return np.rint(np.clip(np.asarray(points, np.float64), -1e5, 1e5) * 16).astype(np.int32)

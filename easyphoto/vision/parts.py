@@ -1,0 +1,98 @@
+"""Masks of a face's parts from its 68 points, with the skin's own colour deciding at the hair line."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from easyphoto.ports import FaceParts, Image, Mask, Points
+from easyphoto.vision import colour, geometry, landmarks, masks
+
+WORK_SIDE = 256
+"""Width of the face, in pixels, at which colours are judged: finer detail than this is pores and lashes."""
+SKIN_DISTANCE = 3.2
+"""Mahalanobis distance from the cheeks' colour up to which a pixel of the forehead is skin."""
+
+
+def face_parts(image: Image, points: Points) -> FaceParts:
+    """The parts of the face with these 68 points; masks of the picture's size, soft edges of a pixel."""
+    size = image.shape[0], image.shape[1]
+    eyes = masks.union(*(masks.polygon(size, landmarks.grown(points[g], 1.35)) for g in _EYES))
+    brows = masks.union(*(masks.polygon(size, brow_outline(points, side)) for side in (0, 1)))
+    lips = masks.hull(size, points[landmarks.OUTER_LIPS])
+    nose = masks.polygon(size, nose_outline(points))
+    outline = masks.polygon(size, landmarks.outline(points))
+    face = masks.union(masks.intersection(outline, _bare(image, points, outline)), brows, eyes)
+    skin = masks.without(face, eyes, brows, lips)
+    return FaceParts(face=face, skin=skin, eyes=eyes, brows=brows, nose=nose, lips=lips)
+
+
+_EYES = (landmarks.LEFT_EYE, landmarks.RIGHT_EYE)
+
+
+def brow_outline(points: Points, side: int) -> Points:
+    """The polygon of one brow: the predictor puts its points along the brow's upper edge."""
+    brow = points[landmarks.RIGHT_BROW if side else landmarks.LEFT_BROW]
+    eye = points[landmarks.RIGHT_EYE if side else landmarks.LEFT_EYE].mean(0)
+    down = (eye - brow.mean(0)) * 0.32
+    up = -down * 0.45
+    return np.concatenate([brow + up, (brow + down)[::-1]]).astype(np.float32)
+
+
+def nose_outline(points: Points) -> Points:
+    """The polygon of the nose: a narrow bridge that widens to the wings."""
+    across = (points[35] - points[31]) / 2
+    bridge = points[27]
+    wings = points[31] - across * 0.35, points[35] + across * 0.35
+    base = points[33] + (points[33] - points[30]) * 0.15
+    left, right = bridge - across * 0.45, bridge + across * 0.45
+    upper = points[29] - across * 0.8, points[29] + across * 0.8
+    return np.stack([left, upper[0], wings[0], base, wings[1], upper[1], right]).astype(np.float32)
+
+
+def _bare(image: Image, points: Points, outline: Mask) -> Mask:
+    """1 below the brows; above them 1 only where the picture has the colour of the cheeks, so that hair over the
+    forehead is no face."""
+    size = image.shape[0], image.shape[1]
+    low, high = points.min(0), points.max(0)
+    reach = max(4.0, float((high - low).max()))
+    box = float(low[0]) - reach * 0.3, float(low[1]) - reach * 0.8, float(high[0]) + reach * 0.3, float(high[1])
+    crop = geometry.box_crop(box, size)
+    scale = min(1.0, WORK_SIDE / reach)
+    small_size = max(1, round(crop.height * scale)), max(1, round(crop.width * scale))
+    small = cv2.GaussianBlur(geometry.resize(geometry.cut(image, crop), small_size), (0, 0), 1.0)
+    moved = geometry.transform(crop.to_local(small_size), points)
+    skin = _skin_coloured(small, moved)
+    bare = np.ones(size, np.float32)
+    above = geometry.resize_mask(masks.union(skin, _below_brows(small_size, moved)), crop.size)
+    bare[crop.top : crop.bottom, crop.left : crop.right] = above
+    return np.where(outline > 0, bare, 0).astype(np.float32)
+
+
+def _skin_coloured(image: Image, points: Points) -> Mask:
+    size = image.shape[0], image.shape[1]
+    sample = masks.without(
+        masks.hull(size, points[[1, 3, 5, 11, 13, 15, 27]]),
+        masks.hull(size, landmarks.grown(points[landmarks.OUTER_LIPS], 1.2)),
+        *(masks.hull(size, landmarks.grown(points[g], 1.6)) for g in _EYES),
+    )
+    lab = colour.to_lab(image).reshape(-1, 3).astype(np.float64)
+    chosen = lab[sample.ravel() > 0.5]
+    if len(chosen) < 20:
+        return np.ones(size, np.float32)
+    middle = np.median(chosen, axis=0)
+    # The forehead catches more light than the cheeks: lightness may differ more than the cheeks' own spread says.
+    covariance = np.cov((chosen - middle).T) + np.diag([30.0, 4.0, 4.0])
+    off = lab - middle
+    distance = np.sqrt(np.einsum("ij,jk,ik->i", off, np.linalg.inv(covariance), off)).reshape(size)
+    skin = (distance < SKIN_DISTANCE).astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+    cleaned = cv2.morphologyEx(cv2.morphologyEx(skin, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
+    return masks.feather(np.asarray(cleaned, np.float32), 1.5)
+
+
+def _below_brows(size: tuple[int, int], points: Points) -> Mask:
+    jaw = points[landmarks.JAW]
+    brows = points[17:27]
+    lift = (brows.mean(0) - points[33]) * 0.12
+    return masks.polygon(size, np.concatenate([jaw, (brows + lift)[::-1]]))

@@ -1,0 +1,170 @@
+"""Role -> backend, loaded when first used: the vision of this process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from easyphoto.errors import AssetMissing, InvalidRequest
+from easyphoto.ports import (
+    Enhancer,
+    Face,
+    FaceDetector,
+    FaceEmbedder,
+    FaceFuser,
+    FaceParser,
+    Image,
+    Points,
+    Retoucher,
+    Saliency,
+    Vision,
+)
+from easyphoto.vision.backend import ROLES, Backend, Context
+from easyphoto.vision.backends import packaged, weighted
+
+log = logging.getLogger(__name__)
+
+BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS)
+
+
+def create(models: Path, *, backends: Mapping[str, str] | None = None, commercial_only: bool = False) -> Vision:
+    """Vision whose roles load when first used.
+
+    ``models``: the folder of weights. ``backends``: role -> name of the backend that is wanted; other roles take the
+    best that is there. ``commercial_only`` leaves out what may not be used commercially. What is wanted but can't be
+    had gives way to the next best, with one notice in the log and in ``notices``. Raises InvalidRequest for an unknown
+    role or name.
+    """
+    return LocalVision(models, BACKENDS, backends or {}, commercial_only)
+
+
+class LocalVision:
+    """:class:`easyphoto.ports.Vision` over a table of backends. Safe to use from several threads."""
+
+    def __init__(
+        self, models: Path, table: Sequence[Backend], wanted: Mapping[str, str], commercial_only: bool = False
+    ) -> None:
+        self.notices: list[str] = []
+        self._models = models
+        self._commercial_only = commercial_only
+        self._lock = threading.RLock()
+        self._loaded: dict[str, Any] = {}
+        self._broken: set[tuple[str, str]] = set()
+        self._order = {role: self._ordered(role, table, wanted.get(role)) for role in ROLES}
+        if unknown := sorted(set(wanted) - set(ROLES)):
+            raise InvalidRequest(f"There is no vision role named {', '.join(unknown)}; the roles are {_list(ROLES)}.")
+
+    @property
+    def detector(self) -> FaceDetector:
+        return self._get("detector")  # type: ignore[no-any-return]
+
+    @property
+    def embedder(self) -> FaceEmbedder:
+        return self._get("embedder")  # type: ignore[no-any-return]
+
+    @property
+    def parser(self) -> FaceParser:
+        return self._get("parser")  # type: ignore[no-any-return]
+
+    @property
+    def saliency(self) -> Saliency:
+        return self._get("saliency")  # type: ignore[no-any-return]
+
+    @property
+    def retoucher(self) -> Retoucher:
+        return self._get("retoucher")  # type: ignore[no-any-return]
+
+    @property
+    def fuser(self) -> FaceFuser:
+        return self._get("fuser")  # type: ignore[no-any-return]
+
+    @property
+    def enhancer(self) -> Enhancer:
+        return self._get("enhancer")  # type: ignore[no-any-return]
+
+    def backends(self) -> Mapping[str, str]:
+        """Role -> name of the backend that serves it, without loading anything; roles that nothing serves are left
+        out."""
+        chosen = {role: self._candidates(role) for role in ROLES}
+        return {role: candidates[0].name for role, candidates in chosen.items() if candidates}
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every backend of the table with its role, licence and what it lacks here, for ``doctor``."""
+        serving = self.backends()
+        return [
+            {
+                "role": b.role,
+                "name": b.name,
+                "serves": serving.get(b.role) == b.name,
+                "missing": b.missing(self._models),
+                "licence": b.licence,
+                "commercial": b.commercial,
+            }
+            for role in ROLES
+            for b in self._order[role]
+        ]
+
+    def release(self) -> None:
+        """Free the models; the next use loads them again."""
+        with self._lock:
+            self._loaded.clear()
+
+    def _ordered(self, role: str, table: Sequence[Backend], wanted: str | None) -> list[Backend]:
+        allowed = [b for b in table if b.role == role and (b.commercial or not self._commercial_only)]
+        if wanted is None:
+            return allowed
+        known = [b.name for b in table if b.role == role]
+        if wanted not in known:
+            raise InvalidRequest(f"There is no {role} named {wanted}; there are {_list(known)}.")
+        first = [b for b in allowed if b.name == wanted]
+        if not first:
+            self._note(f"The {role} {wanted} may not be used commercially and is left out.")
+        elif lacks := first[0].missing(self._models):
+            self._note(f"The {role} {wanted} can't be used because {_list(lacks)} is missing; the next best serves.")
+        return first + [b for b in allowed if b.name != wanted]
+
+    def _candidates(self, role: str) -> list[Backend]:
+        there = [b for b in self._order[role] if (role, b.name) not in self._broken]
+        return [b for b in there if not b.missing(self._models)]
+
+    def _get(self, role: str) -> Any:
+        with self._lock:
+            if role not in self._loaded:
+                self._loaded[role] = self._load(role)
+            return self._loaded[role]
+
+    def _load(self, role: str) -> Any:
+        context = Context(models=self._models, vision=self, landmarks=self._landmarks)
+        for backend in self._candidates(role):
+            try:
+                return backend.factory(context)
+            # A weight file or native library may fail in any way at all; the next backend serves and the notice says why.
+            except Exception as error:
+                log.debug("loading %s failed", backend.name, exc_info=True)
+                self._broken.add((role, backend.name))
+                reason = str(error) or type(error).__name__
+                self._note(f"The {role} {backend.name} could not be loaded ({reason}); the next best serves.")
+        lacks = sorted({item for b in self._order[role] for item in b.missing(self._models)})
+        raise AssetMissing(f"No {role} can be used here; missing: {_list(lacks) or 'none, but loading failed'}.")
+
+    def _landmarks(self, image: Image, face: Face) -> Points:
+        if face.landmarks is not None:
+            return face.landmarks
+        with self._lock:
+            if "landmarks" not in self._loaded:
+                self._loaded["landmarks"] = packaged.landmarker(self._commercial_only)
+            locate = self._loaded["landmarks"]
+        points: Points = locate(image, face)
+        return points
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+            log.warning(sentence)
+
+
+def _list(items: Sequence[str]) -> str:
+    return ", ".join(items)

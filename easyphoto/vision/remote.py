@@ -1,0 +1,308 @@
+"""The vision roles, served by a worker process in our own environment: a crash there is an error here, not a dead host.
+
+    vision = RemoteVision(python=lambda: interpreter, settings={"models": str(models)})
+    faces = vision.detector.detect(image)      # starts the worker on first need
+
+The worker is kept warm. If it dies, the call under way fails with one sentence and the next one starts a new worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
+from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask
+from easyphoto.vision import wire
+
+log = logging.getLogger(__name__)
+
+FACTORY = "easyphoto.vision.worker:local_vision"
+TIMEOUT = 300.0
+"""Seconds that one call may take; the first of a role loads models."""
+_PROJECT = Path(__file__).resolve().parent.parent.parent
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from easyphoto.vision.worker import main; main()"
+
+
+class RemoteVision:
+    """:class:`easyphoto.ports.Vision` over a worker process. Safe to use from several threads; calls take turns.
+
+    ``python`` gives the interpreter to run the worker with, or raises :class:`AssetMissing` with what to do.
+    ``settings`` are the arguments of ``factory``, a ``module:function`` that the worker calls to make its vision.
+    """
+
+    def __init__(
+        self,
+        python: Callable[[], Path],
+        settings: Mapping[str, Any],
+        *,
+        factory: str = FACTORY,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._python = python
+        self._settings = dict(settings)
+        self._factory = factory
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._worker: _Worker | None = None
+        self.detector = RemoteDetector(self)
+        self.embedder = RemoteEmbedder(self)
+        self.parser = RemoteParser(self)
+        self.saliency = RemoteSaliency(self)
+        self.retoucher = RemoteRetoucher(self)
+        self.fuser = RemoteFuser(self)
+        self.enhancer = RemoteEnhancer(self)
+
+    def backends(self) -> Mapping[str, str]:
+        """Role -> name of the backend that serves it; the worker loads no model for this."""
+        found: dict[str, str] = self.call("vision", "backends")
+        return found
+
+    def release(self) -> None:
+        """End the worker: all its memory is free at once. The next call starts another."""
+        with self._lock:
+            self._stop()
+
+    def call(self, role: str, what: str, *arguments: Any) -> Any:
+        """One call of a role's method, or the value of its attribute.
+
+        Raises what the backend raised if it is one of ours; :class:`VisionFailed` when the backend broke or the worker
+        died; :class:`AssetMissing` when there is no environment to run it in.
+        """
+        with self._lock:
+            if self._worker is None or not self._worker.alive:
+                self._stop()
+                self._worker = _Worker.start(self._python(), self._factory, self._settings)
+            try:
+                return self._worker.ask(role, what, arguments, self._timeout)
+            except VisionFailed:
+                if not self._worker.alive:
+                    self._stop()
+                raise
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, if one runs."""
+        worker = self._worker
+        return worker.process.pid if worker is not None and worker.alive else None
+
+    @property
+    def last_seconds(self) -> float:
+        """The time that the model itself took in the last call."""
+        return self._worker.last_seconds if self._worker is not None else 0.0
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+
+@dataclass
+class _Role:
+    vision: RemoteVision
+
+    role = ""
+
+    @property
+    def name(self) -> str:
+        name: str = self.vision.call(self.role, "name")
+        return name
+
+
+class RemoteDetector(_Role):
+    role = "detector"
+
+    def detect(self, image: Image) -> list[Face]:
+        faces: list[Face] = self.vision.call(self.role, "detect", image)
+        return faces
+
+
+class RemoteEmbedder(_Role):
+    role = "embedder"
+
+    @property
+    def calibration(self) -> Calibration:
+        calibration: Calibration = self.vision.call(self.role, "calibration")
+        return calibration
+
+    def embed(self, image: Image, face: Face) -> Embedding:
+        vector: Embedding = self.vision.call(self.role, "embed", image, face)
+        return vector
+
+
+class RemoteParser(_Role):
+    role = "parser"
+
+    def parse(self, image: Image, face: Face) -> FaceParts:
+        parts: FaceParts = self.vision.call(self.role, "parse", image, face)
+        return parts
+
+
+class RemoteSaliency(_Role):
+    role = "saliency"
+
+    def mask(self, image: Image, face: Face | None) -> Mask:
+        mask: Mask = self.vision.call(self.role, "mask", image, face)
+        return mask
+
+
+class RemoteRetoucher(_Role):
+    role = "retoucher"
+
+    def retouch(self, image: Image) -> Image:
+        result: Image = self.vision.call(self.role, "retouch", image)
+        return result
+
+
+class RemoteFuser(_Role):
+    role = "fuser"
+
+    def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
+        result: Image = self.vision.call(self.role, "fuse", target, target_face, source, source_face)
+        return result
+
+
+class RemoteEnhancer(_Role):
+    role = "enhancer"
+
+    def enhance(self, image: Image, scale: float) -> Image:
+        result: Image = self.vision.call(self.role, "enhance", image, scale)
+        return result
+
+
+class _Worker:
+    """One worker process, its pipes and its memory."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process = process
+        self.last_seconds = 0.0
+        self._folder = folder
+        self._requests = process.stdin
+        self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._writer = wire.Writer(folder, "request")
+        self._reader = wire.Reader(folder)
+        threading.Thread(target=_listen, args=(process.stdout, self._replies), daemon=True).start()
+        # Also when the host's process ends without anybody calling stop().
+        self._finalizer = weakref.finalize(self, _clean_up, process, folder)
+
+    @classmethod
+    def start(cls, python: Path, factory: str, settings: Mapping[str, Any]) -> _Worker:
+        folder = Path(tempfile.mkdtemp(prefix="easyphoto-vision-", dir=_memory_folder()))
+        try:
+            with (folder / "log.txt").open("wb") as errors:
+                process = subprocess.Popen(
+                    [str(python), "-c", _START, str(_PROJECT)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=_child_variables(),
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+            worker = cls(process, folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise AssetMissing(f"The vision worker can't be started with {python}: {error.strerror}.") from error
+        with contextlib.suppress(OSError):  # a worker that died at once is told of by the first call
+            worker.greet(factory, settings)
+        return worker
+
+    def greet(self, factory: str, settings: Mapping[str, Any]) -> None:
+        wire.send(self._requests, {"folder": str(self._folder), "factory": factory, "settings": dict(settings)})
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def ask(self, role: str, what: str, arguments: tuple[Any, ...], timeout: float) -> Any:
+        try:
+            wire.send(self._requests, {"role": role, "what": what, **wire.pack(list(arguments), self._writer)})
+            reply = self._replies.get(timeout=timeout)
+        except queue.Empty as error:
+            self.stop()
+            raise VisionFailed(f"The vision worker did not answer within {timeout:g} s ({role}); try again.") from error
+        except OSError:
+            reply = None
+        if reply is None:
+            raise VisionFailed(self._obituary(role))
+        if "error" in reply:
+            raise _error_of(reply["code"], reply["error"], role)
+        self.last_seconds = reply["seconds"]
+        return wire.unpack(reply, self._reader)
+
+    def _obituary(self, role: str) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self.process.kill()
+        code = self.process.wait()
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        last = self._last_line()
+        return f"The vision worker {how} while it served the {role}{': ' + last if last else ''}; try again."
+
+    def _last_line(self) -> str:
+        try:
+            lines = (self._folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+    def stop(self) -> None:
+        self._writer.close()
+        self._reader.close()
+        self._finalizer()
+
+
+def _listen(pipe: IO[bytes], replies: queue.Queue[dict[str, Any] | None]) -> None:
+    """Put every reply into the queue, and None when there will be no more."""
+    try:
+        while (message := wire.receive(pipe)) is not None:
+            replies.put(message)
+    except (wire.Broken, OSError, ValueError) as error:
+        log.debug("the vision worker's pipe broke: %s", error)
+    replies.put(None)
+
+
+def _clean_up(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory_folder() -> str | None:
+    """A folder that is memory, where the system has one; otherwise the usual one for temporary files."""
+    shared = Path("/dev/shm")
+    if shared.is_dir() and shutil.disk_usage(shared).free > 2**30:
+        return str(shared)
+    return None
+
+
+def _child_variables() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")} | {"PYTHONUTF8": "1"}
+
+
+def _error_of(code: str, message: str, role: str) -> EasyPhotoError:
+    """The error that the worker's reply tells of, of the same class."""
+    pending = [EasyPhotoError]
+    while pending:
+        cls = pending.pop()
+        if code and cls.code == code:
+            return cls(message)
+        pending += cls.__subclasses__()
+    return VisionFailed(f"The {role} failed: {message}")

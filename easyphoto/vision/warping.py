@@ -1,0 +1,47 @@
+"""Bending one face onto another's landmarks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.ports import Image, Points
+
+GRID = 48
+
+
+def bend(source: Image, source_points: Points, points: Points, size: tuple[int, int], stiffness: float = 1.0) -> Image:
+    """``source`` on a canvas of ``size``, bent so that ``source_points`` fall on ``points`` (n, 2).
+
+    A thin-plate spline (Bookstein, 1989), reckoned on a coarse grid, for it is smooth. ``stiffness`` is how many pixels
+    of the canvas a landmark may miss by so that the bend stays even. What would come from outside the source repeats
+    its border.
+    """
+    maps = _field(np.asarray(points, np.float64), np.asarray(source_points, np.float64), size, stiffness)
+    bent: Image = cv2.remap(
+        source, maps[..., 0], maps[..., 1], interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return bent
+
+
+def _field(
+    points: NDArray[np.float64], wanted: NDArray[np.float64], size: tuple[int, int], stiffness: float
+) -> NDArray[np.float32]:
+    """For each pixel of ``size`` where in the source it comes from, (height, width, 2)."""
+    from scipy.interpolate import RBFInterpolator
+
+    height, width = size
+    rows, columns = min(height, GRID), min(width, GRID)
+    # Samples lie where cv2.resize takes the middles of coarse cells to be.
+    ys = (np.arange(rows) + 0.5) * height / rows - 0.5
+    xs = (np.arange(columns) + 0.5) * width / columns - 0.5
+    grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    spline = RBFInterpolator(points, wanted, kernel="thin_plate_spline", smoothing=stiffness)
+    coarse = spline(grid).reshape(rows, columns, 2)
+    # Beyond the outer samples a resize would repeat them: the field is padded by one extrapolated sample each way.
+    padded = np.pad(coarse, ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd").astype(np.float32)
+    matrix = np.array([[width / columns, 0, -width / columns / 2 - 0.5], [0, height / rows, -height / rows / 2 - 0.5]])
+    matrix[:, 2] += 0.0
+    fine = cv2.warpAffine(padded, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(fine, np.float32)

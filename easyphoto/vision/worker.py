@@ -1,0 +1,94 @@
+"""The vision worker: serves the roles of one :class:`easyphoto.ports.Vision` to the process that started it.
+
+It runs in our own environment, where the backends' packages are, and ends when its standard input does. See
+:mod:`easyphoto.vision.remote` for the other side and :mod:`easyphoto.vision.wire` for what goes between.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, cast
+
+from easyphoto.errors import EasyPhotoError
+from easyphoto.ports import Vision
+from easyphoto.vision import wire
+from easyphoto.vision.backend import ROLES
+
+log = logging.getLogger(__name__)
+
+
+def local_vision(models: str, backends: dict[str, str] | None = None, commercial_only: bool = False) -> Vision:
+    """The vision of a process that has the backends' packages."""
+    from easyphoto.vision import registry
+
+    return registry.create(Path(models), backends=backends, commercial_only=commercial_only)
+
+
+def main() -> None:
+    """Serve until the input ends. The first message says how to make the vision and where the arrays lie."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    requests, replies = _private_pipes()
+    hello = wire.receive(requests)
+    if hello is None:
+        return
+    folder = Path(hello["folder"])
+    reader, writer = wire.Reader(folder), wire.Writer(folder, "reply")
+    vision = _make(hello["factory"], hello["settings"])
+    while (request := wire.receive(requests)) is not None:
+        wire.send(replies, _answer(vision, request, reader, writer))
+
+
+def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Input and output for messages alone: what a library prints goes to standard error."""
+    requests, replies = os.dup(0), os.dup(1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        for descriptor in (requests, replies):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def _make(factory: str, settings: dict[str, Any]) -> Vision:
+    module, name = factory.split(":")
+    make = cast("Callable[..., Vision]", getattr(importlib.import_module(module), name))
+    return make(**settings)
+
+
+def _answer(vision: Vision, request: dict[str, Any], reader: wire.Reader, writer: wire.Writer) -> dict[str, Any]:
+    try:
+        arguments = wire.unpack(request, reader)
+        before = time.perf_counter()
+        value = _do(vision, request["role"], request["what"], arguments)
+        seconds = time.perf_counter() - before
+        return {"seconds": seconds, **wire.pack(value, writer)}
+    except EasyPhotoError as error:
+        return {"error": str(error), "code": error.code}
+    # The worker must outlive a bug in a backend; the caller gets its words, standard error all of it.
+    except Exception as error:
+        log.exception("%s.%s failed", request.get("role"), request.get("what"))
+        return {"error": f"{type(error).__name__}: {error}", "code": ""}
+
+
+def _do(vision: Vision, role: str, what: str, arguments: list[Any]) -> Any:
+    if role == "vision":
+        return dict(vision.backends()) if what == "backends" else None
+    if role not in ROLES:
+        raise ValueError(f"no role {role!r}")
+    backend = getattr(vision, role)
+    value = getattr(backend, what)
+    return value(*arguments) if callable(value) else value
+
+
+if __name__ == "__main__":
+    main()
