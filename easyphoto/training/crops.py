@@ -1,0 +1,157 @@
+"""From the photos that were taken to the pictures that the network sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from easyphoto import pictures
+from easyphoto.config import TrainConfig
+from easyphoto.errors import NoFace
+from easyphoto.ports import Embedding, Face, Image, Vision
+from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest
+from easyphoto.training.spec import TRIGGER
+from easyphoto.vision import geometry, masks
+
+FACE_RATIO = 3.0
+BEST = 15
+"""At most so many photos are trained on."""
+HOLD_OUT_FROM = 6
+"""With so many good photos, one in five is kept back to score likeness against."""
+
+OnPhoto = Callable[[int, int], None]
+"""Called with (photos done, photos in all); it may raise to end the work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Which photos serve for what, best first. ``scored`` are the ones that likeness is measured against: the held-out
+    photos where there are any, else the training photos."""
+
+    training: tuple[PhotoVerdict, ...]
+    held_out: tuple[PhotoVerdict, ...]
+    reference: PhotoVerdict
+
+    @property
+    def scored(self) -> tuple[PhotoVerdict, ...]:
+        return self.held_out or self.training
+
+    @property
+    def embeddings(self) -> tuple[Embedding, ...]:
+        return tuple(p.embedding for p in self.scored if p.embedding is not None)
+
+    def to_mapping(self) -> dict[str, object]:
+        """Plain JSON data: the names by what they serve for."""
+        return {
+            "training": [p.name for p in self.training],
+            "held_out": [p.name for p in self.held_out],
+            "reference": self.reference.name,
+        }
+
+
+def select(report: PhotoReport) -> Selection:
+    """The reference photo, the training photos and the held-out ones. Raises :class:`NoFace` when none is good."""
+    good = sorted(report.taken, key=lambda p: (-p.rating, p.digest, p.name))
+    if not good:
+        reasons = "; ".join(f"{p.name}: {p.verdict.value}" for p in report.photos[:5])
+        raise NoFace(f"None of the photos can be trained on ({reasons}).")
+    reference, rest = good[0], good[1:]
+    count = round(len(good) / 5) if len(good) >= HOLD_OUT_FROM else 0
+    # By content, not by rating: photos kept back for being the best or the worst would flatter or damn the LoRA.
+    held = sorted(rest, key=lambda p: (p.digest, p.name))[:count]
+    training = [p for p in good if p not in held][:BEST]
+    return Selection(tuple(training), tuple(held), reference)
+
+
+def person_crops(
+    selection: Selection, images: Mapping[str, Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto
+) -> list[Image]:
+    """Square pictures of ``config.resolution``: the crop at three faces, enhanced where it is small, skin smoothed, on
+    white."""
+    result = []
+    for index, photo in enumerate(selection.training):
+        assert photo.face is not None
+        crop, face = _around(images[photo.name], photo.face, FACE_RATIO)
+        crop, face = _enlarge(crop, face, vision, config.resolution)
+        if config.skin_retouching_bool:
+            crop = vision.retoucher.retouch(crop)
+        crop = _on_white(crop, face, vision)
+        result.append(geometry.resize(crop, (config.resolution, config.resolution)))
+        on_photo(index + 1, len(selection.training))
+    return result
+
+
+def reference_picture(selection: Selection, images: Mapping[str, Image]) -> Image:
+    """The reference photo around its face, on its own background, as large as it is."""
+    photo = selection.reference
+    assert photo.face is not None
+    return _around(images[photo.name], photo.face, FACE_RATIO)[0]
+
+
+def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto) -> list[Image]:
+    """Pictures of a scene by content: around the largest face at ``crop_ratio`` where there is one, else the middle
+    square."""
+    result = []
+    for index, image in enumerate(sorted(images, key=digest)):
+        faces = vision.detector.detect(image)
+        if faces:
+            largest = max(faces, key=lambda f: f.width * f.height)
+            crop = _around(image, largest, max(config.crop_ratio, 1.0))[0]
+        else:
+            crop = _middle(image)
+        if config.skin_retouching_bool and faces:
+            crop = vision.retoucher.retouch(crop)
+        result.append(geometry.resize(crop, (config.resolution, config.resolution)))
+        on_photo(index + 1, len(images))
+    return result
+
+
+def save(folder: Path, crops: Sequence[Image], caption: str = TRIGGER) -> list[Path]:
+    """Write the pictures and ``metadata.jsonl``, which names them and their caption, as ``datasets`` reads it."""
+    paths = [folder / "train" / f"{i}.jpg" for i in range(len(crops))]
+    for path, crop in zip(paths, crops, strict=True):
+        pictures.save_jpg(path, crop, quality=97)
+    lines = [json.dumps({"file_name": f"train/{p.name}", "text": caption}, ensure_ascii=False) + "\n" for p in paths]
+    pictures.write_bytes(folder / "metadata.jsonl", "".join(lines).encode())
+    return paths
+
+
+def load(folder: Path) -> tuple[list[Image], list[str]]:
+    """The pictures and captions that :func:`save` wrote."""
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [pictures.load(folder / row["file_name"]) for row in rows], [str(row["text"]) for row in rows]
+
+
+def _around(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:
+    """The largest square of at most ``ratio`` faces that fits, around the face."""
+    size = (image.shape[0], image.shape[1])
+    limit = min(size) / max(face.width, face.height, 1.0)
+    crop = geometry.face_crop(face, min(ratio, limit), size)
+    side = min(crop.size)
+    crop = geometry.Crop(crop.left, crop.top, crop.left + side, crop.top + side)
+    return geometry.cut(image, crop), geometry.in_crop(face, crop)
+
+
+def _middle(image: Image) -> Image:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side].copy()
+
+
+def _enlarge(crop: Image, face: Face, vision: Vision, side: int) -> tuple[Image, Face]:
+    if crop.shape[0] >= side:
+        return crop, face
+    larger = vision.enhancer.enhance(crop, side / crop.shape[0])
+    scale = larger.shape[0] / crop.shape[0]
+    return larger, geometry.move_face(face, np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]))
+
+
+def _on_white(crop: Image, face: Face, vision: Vision) -> Image:
+    """The person on white; the face itself is never whitened, whatever the saliency says."""
+    person = masks.union(vision.saliency.mask(crop, face), vision.parser.parse(crop, face).face)
+    return geometry.blend(np.full_like(crop, 255), crop, person)

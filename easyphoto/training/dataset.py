@@ -1,0 +1,72 @@
+"""The training pictures as latents, encoded once: the VAE is never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from easyphoto import pictures
+from easyphoto.errors import InvalidRequest
+from easyphoto.ports import Image
+
+LATENTS = "latents.safetensors"
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Latents of each picture and of its mirror image: item 2i is picture i, item 2i + 1 its mirror image.
+
+    ``mean`` and ``std`` of the VAE's posterior, (2n, channels, height, width), scaled as the UNet wants them, float32
+    on the CPU. ``pixels`` is the side of the pictures.
+    """
+
+    mean: Tensor
+    std: Tensor
+    pixels: int
+
+    def __len__(self) -> int:
+        return int(self.mean.shape[0])
+
+    def sample(self, items: Sequence[int], source: torch.Generator) -> Tensor:
+        """A draw from the posterior of each item."""
+        index = torch.tensor(list(items))
+        noise = torch.randn(len(index), *self.mean.shape[1:], generator=source)
+        return self.mean[index] + self.std[index] * noise
+
+    def save(self, path: Path) -> None:
+        """Raises ``StorageFailed``."""
+        data = {"mean": self.mean, "std": self.std, "pixels": torch.tensor(self.pixels)}
+        pictures.write_bytes(path, safetensors.torch.save(data))
+
+    @classmethod
+    def load(cls, path: Path) -> LatentSet:
+        """Raises :class:`InvalidRequest` when the file is no whole set of latents."""
+        try:
+            data = safetensors.torch.load_file(path)
+            return cls(data["mean"], data["std"], int(data["pixels"]))
+        except (OSError, KeyError, safetensors.SafetensorError) as error:
+            raise InvalidRequest("The latents of the earlier training can't be read: train again.") from error
+
+
+@torch.no_grad()
+def encode(vae: Any, images: Sequence[Image], on_image: Callable[[int, int], None]) -> LatentSet:
+    """Encode square pictures of one size, and their mirror images, with a diffusers ``AutoencoderKL``."""
+    weight = next(vae.parameters())
+    factor = float(vae.config.scaling_factor)
+    shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
+    means, stds = [], []
+    for number, image in enumerate(images):
+        pair = np.stack([image, image[:, ::-1]])
+        pixels = torch.from_numpy(pair).permute(0, 3, 1, 2).to(weight) / 127.5 - 1
+        posterior = vae.encode(pixels).latent_dist
+        means.append((posterior.mean.float().cpu() - shift) * factor)
+        stds.append(posterior.std.float().cpu() * factor)
+        on_image(number + 1, len(images))
+    return LatentSet(torch.cat(means).contiguous(), torch.cat(stds).contiguous(), int(images[0].shape[0]))

@@ -1,0 +1,216 @@
+"""The parent's side of a training: start the child, follow what it says, cancel it, and say why it died if it did."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from easyphoto import events, pictures
+from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, StorageFailed, TrainingFailed
+from easyphoto.events import Event, Failed, Finished, Listener
+from easyphoto.training.spec import TrainingResult, TrainingSpec
+from easyphoto.training.worker import CANCEL, ERROR, EVENTS, JOB, LOCK, WATCHED
+
+__all__ = ["TrainingResult", "TrainingSpec", "run"]
+_log = logging.getLogger(__name__)
+
+LOG = "worker.log"
+PARENT_LOCK = "parent.lock"
+STAGED = ("state.pt", "scores.json", "latents.safetensors", "ref_image.jpg")
+STAGED_FOLDERS = ("user_weights", "processed_images", "validation")
+POLL = 0.1
+GRACE = 120.0
+"""Seconds that a cancelled child has to save and leave; a step of a large model on a slow device takes its time."""
+
+
+def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callable[[], bool]) -> TrainingResult:
+    """Train, in a child process, and return what came of it.
+
+    ``folder`` holds the job: its events, its log, and what a resumed training goes on from. Every event of the child
+    goes to ``listener``, its last one (``Finished`` or ``Failed``) too. ``cancelled`` is asked all the time; a
+    cancelled training leaves its last checkpoint, and :class:`Cancelled` is raised. A child that dies is a
+    :class:`TrainingFailed` with its last error; an error that it reports is raised as what it is.
+    """
+    with _alone(spec, folder):
+        _prepare(spec, folder)
+        child = _start(spec, folder)
+        try:
+            last = _follow(child, folder, listener, cancelled)
+        finally:
+            _end(child)
+    if isinstance(last, Finished):
+        return TrainingResult.from_mapping(last.result)
+    if isinstance(last, Failed):
+        raise error_of(last)
+    if cancelled():
+        raise Cancelled("The training was stopped.")
+    raise TrainingFailed(_why(child.returncode, folder))
+
+
+def error_of(failed: Failed) -> EasyPhotoError:
+    """The exception that an event tells of."""
+    kinds = {kind.code: kind for kind in _kinds(EasyPhotoError)}
+    return kinds.get(failed.code, TrainingFailed)(failed.message)
+
+
+@contextmanager
+def _alone(spec: TrainingSpec, folder: Path) -> Iterator[None]:
+    """Hold the job: two trainings of one person would write the same files.
+
+    The child's lock is looked at too: it outlives a parent that was killed.
+    """
+    busy = f"{spec.user_id} is being trained already: wait for that training to end or cancel it."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / PARENT_LOCK, timeout=0):
+            with FileLock(folder / LOCK, timeout=2):
+                pass
+            yield
+    except Timeout:
+        raise InvalidRequest(busy) from None
+    except PermissionError as error:
+        raise StorageFailed(f"{folder} can't be written: {error.strerror}.") from error
+    except OSError as error:
+        raise StorageFailed(f"The training can't use {folder}: {error.strerror or error}.") from error
+
+
+def _prepare(spec: TrainingSpec, folder: Path) -> None:
+    """Clear what an earlier job left, but for what a resumed one needs, and write the new job."""
+    for name in (EVENTS, ERROR, CANCEL, LOG, *(() if spec.resume else STAGED)):
+        (folder / name).unlink(missing_ok=True)
+    for name in () if spec.resume else STAGED_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    pictures.write_bytes(folder / JOB, spec.to_json().encode())
+
+
+def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
+    program = Path(__file__).resolve().parents[2]
+    known = os.environ.get("PYTHONPATH")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(program), *([known] if known else [])]),
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        WATCHED: "1",
+    }
+    environment.pop("PYTHONHOME", None)
+    command = [str(spec.python or sys.executable), "-m", "easyphoto.training.worker", str(folder.resolve())]
+    try:
+        with (folder / LOG).open("wb") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder,
+                # Ctrl-C in a terminal reaches the whole group; the parent decides what it means.
+                start_new_session=os.name != "nt",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) if os.name == "nt" else 0,
+            )
+    except OSError as error:
+        raise TrainingFailed(f"The trainer could not be started: {error.strerror or error}.") from error
+
+
+def _follow(
+    child: subprocess.Popen[bytes], folder: Path, listener: Listener, cancelled: Callable[[], bool]
+) -> Event | None:
+    """Pass events on until the child is gone; the event that ended its stream, None when there was none."""
+    last: Event | None = None
+    asked_at: float | None = None
+    tail = _tail(folder / EVENTS)
+    while True:
+        alive = child.poll() is None
+        for event in next(tail):
+            listener(event)
+            last = event if events.ends(event) else last
+        if not alive:
+            return last
+        if asked_at is None and cancelled():
+            asked_at = time.monotonic()
+            _ask_to_stop(child, folder)
+        elif asked_at is not None and time.monotonic() - asked_at > GRACE:
+            _log.warning("the trainer did not stop within %.0f s and is killed", GRACE)
+            child.kill()
+        time.sleep(POLL)
+
+
+def _ask_to_stop(child: subprocess.Popen[bytes], folder: Path) -> None:
+    try:
+        (folder / CANCEL).touch()
+    except OSError:
+        # A full disk has no room for the file; the signal says the same.
+        child.terminate()
+
+
+def _tail(path: Path) -> Iterator[list[Event]]:
+    """Each turn, the events that were written since the last."""
+    position, rest = 0, b""
+    while True:
+        fresh: list[Event] = []
+        if path.exists():
+            with path.open("rb") as log:
+                log.seek(position)
+                data = log.read()
+            position += len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            fresh = [events.from_json(line.decode()) for line in lines if line.strip()]
+        yield fresh
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Whatever happened on this side, leave no child behind."""
+    if child.stdin is not None:
+        child.stdin.close()
+    if child.poll() is None:
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    child.wait()
+
+
+def _why(status: int, folder: Path) -> str:
+    """A sentence for a child that went without a word."""
+    if status == -int(getattr(signal, "SIGKILL", 9)):
+        return (
+            "The trainer was killed by the system, most likely because the memory ran out: take a smaller batch size, "
+            "resolution or rank, or resume from the last checkpoint."
+        )
+    words = _last_words(folder / LOG)
+    if status < 0:
+        name = signal.Signals(-status).name if -status in {s.value for s in signal.Signals} else str(-status)
+        return f"The trainer crashed ({name}){words}."
+    return f"The trainer ended with status {status}{words}."
+
+
+def _last_words(log: Path) -> str:
+    """The last line of the log that looks like an error, else its last line."""
+    try:
+        text = log.read_bytes()[-20000:].decode(errors="replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"\w*(Error|Exception|Fatal)\b", line)]
+    chosen = (telling or lines or [""])[-1]
+    return f": {chosen[:300].rstrip('.')}" if chosen else ""
+
+
+def _kinds(kind: type[EasyPhotoError]) -> Iterator[type[EasyPhotoError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)

@@ -1,0 +1,155 @@
+"""The LoRA that is being trained: small matrices beside the layers of the UNet and of the text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from easyphoto.sd import lora_names
+from easyphoto.sd.lora import Layers, LoraLayer
+from easyphoto.sd.parts import Parts
+from easyphoto.training import draws
+
+ADAPTER = "easyphoto"
+UNET_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
+"""Attention, feed-forward and the projections around them: what kohya's LoRA trains too."""
+TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """``rank`` and ``alpha`` of every layer; the LoRA's scale is alpha / rank."""
+
+    rank: int
+    alpha: float
+
+
+class TrainedLora:
+    """The LoRA inside the parts of a model. Layers are called by their names in kohya's files."""
+
+    def __init__(self, parts: Parts, shape: Shape, *, seed: int, train_text: bool) -> None:
+        """Put a LoRA that adds nothing yet beside the layers and freeze everything else."""
+        self.shape = shape
+        self.trains_text = train_text
+        self._parts = parts
+        self._layers: dict[str, Any] = {}
+        for part in (parts.unet, parts.vae, *parts.text_encoders):
+            part.requires_grad_(False)
+        self._inject(parts.unet, "lora_unet", UNET_LAYERS)
+        if train_text:
+            for encoder, prefix in zip(parts.text_encoders, text_prefixes(parts), strict=True):
+                self._inject(encoder, prefix, TEXT_LAYERS)
+        for name, layer in self._layers.items():
+            _initialise(layer, draws.generator(seed, name))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained, float32, in an order that is always the same."""
+        return [p for name in sorted(self._layers) for p in _weights(self._layers[name])]
+
+    def train(self, checkpointing: bool) -> None:
+        """Get ready for a step, with gradient checkpointing or without."""
+        modules = [self._parts.unet, *(self._parts.text_encoders if self.trains_text else ())]
+        for module in modules:
+            if checkpointing:
+                # Checkpoints are only made in training mode; the models have no dropout that it would switch on.
+                module.train()
+                _checkpoint(module)
+            else:
+                module.eval()
+
+    def state(self) -> dict[str, Tensor]:
+        """The trained tensors by name, in full precision."""
+        pairs = {}
+        for name, layer in self._layers.items():
+            down, up = _weights(layer)
+            pairs[f"{name}.lora_down.weight"] = down.detach().cpu().clone()
+            pairs[f"{name}.lora_up.weight"] = up.detach().cpu().clone()
+        return pairs
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over tensors that :meth:`state` gave."""
+        self.set(
+            {
+                name: LoraLayer(state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"], self.shape.alpha)
+                for name in self._layers
+            }
+        )
+
+    def layers(self) -> dict[str, LoraLayer]:
+        """The LoRA as it is now, in full precision on the CPU."""
+        state = self.state()
+        return {
+            name: LoraLayer(state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"], self.shape.alpha)
+            for name in self._layers
+        }
+
+    @torch.no_grad()
+    def set(self, lora: Layers) -> None:
+        """Take over a LoRA of the same layers, rank and alpha."""
+        for name, layer in self._layers.items():
+            down, up = _weights(layer)
+            down.copy_(lora[name].down.reshape(down.shape))
+            up.copy_(lora[name].up.reshape(up.shape))
+
+    @contextmanager
+    def holding(self, lora: Layers) -> Iterator[None]:
+        """Within, the model has another LoRA; after, its own again."""
+        own = self.state()
+        self.set(lora)
+        try:
+            yield
+        finally:
+            self.restore(own)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Within, the model is the base model alone."""
+        for layer in self._layers.values():
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in self._layers.values():
+                layer.enable_adapters(True)
+
+    def _inject(self, module: Any, prefix: str, targets: tuple[str, ...]) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer as PeftLayer
+
+        config = LoraConfig(r=self.shape.rank, lora_alpha=self.shape.alpha, target_modules=list(targets), bias="none")
+        inject_adapter_in_model(config, module, ADAPTER)
+        for path, layer in module.named_modules():
+            if isinstance(layer, PeftLayer):
+                self._layers[lora_names.kohya(prefix, path, self._parts.family)] = layer
+
+
+def text_prefixes(parts: Parts) -> tuple[str, ...]:
+    """The beginnings of the text encoders' names in kohya's files."""
+    return ("lora_te",) if len(parts.text_encoders) == 1 else ("lora_te1", "lora_te2")
+
+
+def _weights(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
+    return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+
+
+@torch.no_grad()
+def _initialise(layer: Any, source: torch.Generator) -> None:
+    """Float32; down uniform as a linear layer's weights are, up zero (Hu et al., 2021)."""
+    layer.lora_A[ADAPTER].float()
+    layer.lora_B[ADAPTER].float()
+    down, up = _weights(layer)
+    bound = float(down[0].numel()) ** -0.5
+    down.copy_((torch.rand(down.shape, generator=source) * 2 - 1) * bound)
+    up.zero_()
+
+
+def _checkpoint(module: Any) -> None:
+    if hasattr(module, "enable_gradient_checkpointing"):
+        module.enable_gradient_checkpointing()
+    elif hasattr(module, "gradient_checkpointing_enable"):
+        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -1,0 +1,74 @@
+"""What one training is about to do, and how long the rest of it will take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from easyphoto.training.spec import TrainingSpec
+
+CANDIDATES = 10
+"""At most so many of the best checkpoints go into the fusion."""
+_NOT_IN_THE_WEIGHTS = ("sd_model_checkpoint", "validation", "fusion", "dataloader_num_workers", "max_train_steps")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``steps`` of the optimiser on ``photos``; checkpoints at the steps ``saves``; ``fingerprint`` is equal for
+    trainings of which one can go on where the other stopped."""
+
+    photos: tuple[str, ...]
+    steps: int
+    saves: tuple[int, ...]
+    validated: bool
+    fusion: str
+    fingerprint: str
+
+    @property
+    def validations(self) -> int:
+        """How often the templates are rendered, the base model and the fusion with them."""
+        if not self.validated:
+            return 0
+        candidates = min(len(self.saves), CANDIDATES)
+        extra = {"greedy": candidates - 1, "average": 1 if candidates > 1 else 0}.get(self.fusion, 0)
+        return 1 + len(self.saves) + extra
+
+
+def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
+    """The plan for training on the pictures with these digests."""
+    config = spec.config
+    steps = config.steps(len(photos))
+    every = config.val_and_checkpointing_steps
+    saves = tuple(sorted({*range(every, steps + 1, every), steps}))
+    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_THE_WEIGHTS}
+    named = json.dumps([settings, list(photos), spec.family.value, spec.checkpoint.name], sort_keys=True)
+    fingerprint = hashlib.sha256(named.encode()).hexdigest()[:16]
+    return Plan(tuple(photos), steps, saves, validated, config.fusion, fingerprint)
+
+
+class Clock:
+    """Tells how many seconds the training still takes, from how long its steps and validations took so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._step: float | None = None
+        self._validation: float | None = None
+        self._validations = 0
+
+    def stepped(self, seconds: float) -> None:
+        # The first step warms caches up; the mean forgets it soon.
+        self._step = seconds if self._step is None else 0.8 * self._step + 0.2 * seconds
+
+    def validated(self, seconds: float) -> None:
+        self._validations += 1
+        self._validation = seconds if self._validation is None else (self._validation + seconds) / 2
+
+    def left(self, step: int) -> float | None:
+        """Seconds from the end of ``step`` on; None while nothing is known."""
+        if self._step is None:
+            return None
+        renders = max(self._plan.validations - self._validations, 0) * (self._validation or 0.0)
+        return (self._plan.steps - step) * self._step + renders

@@ -1,0 +1,104 @@
+"""The first part of a training: from photos to the pictures and embeddings that the rest works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyphoto import pictures
+from easyphoto.errors import Cancelled, InvalidRequest
+from easyphoto.events import Listener, Notice, PhotosChecked, Progress
+from easyphoto.ports import Image, Vision
+from easyphoto.training import crops, photos, sheet
+from easyphoto.training.spec import TRIGGER, TrainingSpec
+
+REPORT, SHEET = "photo_report.json", "photo_report.jpg"
+REFERENCE = "ref_image.jpg"
+PROCESSED = "processed_images"
+
+Stop = Callable[[], bool]
+"""Whether the training shall end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What is trained on: the ``names`` of the photos by content, and for a person the ``selection``, None for a
+    scene."""
+
+    names: tuple[str, ...]
+    selection: crops.Selection | None
+
+
+def look(spec: TrainingSpec, vision: Vision, emit: Listener, stop: Stop) -> tuple[Material, dict[str, Image]]:
+    """Read the photos, report on them into the person's folder, and choose. Raises ``NoFace`` when none is good."""
+    images: dict[str, Image] = {}
+    for index, path in enumerate(spec.photos):
+        _leave_if(stop)
+        try:
+            images[path.name] = pictures.load(path)
+        except InvalidRequest as error:
+            emit(Notice(message=f"A photo was left out: {error}"))
+        emit(Progress(stage="photos", step=index + 1, total=len(spec.photos)))
+    if not images:
+        raise InvalidRequest("None of the photos can be read.")
+    if spec.config.is_scene:
+        return Material(tuple(sorted(photos.digest(i) for i in images.values())), None), images
+    report = photos.report(list(images.items()), vision)
+    _show(spec.person_folder, report, images, emit, None)
+    selection = crops.select(report)
+    _show(spec.person_folder, report, images, emit, selection)
+    return Material(tuple(p.digest for p in selection.training), selection), images
+
+
+def crop(
+    spec: TrainingSpec, material: Material, images: dict[str, Image], vision: Vision, emit: Listener, folder: Path
+) -> None:
+    """Write the processed pictures with their captions and the reference picture into the job folder."""
+
+    def told(done: int, total: int) -> None:
+        emit(Progress(stage="crops", step=done, total=total))
+
+    if material.selection is None:
+        made = crops.scene_crops(list(images.values()), vision, spec.config, told)
+        reference = made[0]
+    else:
+        made = crops.person_crops(material.selection, images, vision, spec.config, told)
+        reference = crops.reference_picture(material.selection, images)
+    crops.save(folder / PROCESSED, made, caption(spec))
+    pictures.save_jpg(folder / REFERENCE, reference)
+
+
+def caption(spec: TrainingSpec) -> str:
+    """The text of every picture: the trigger for a person, for a scene what the user says of it."""
+    if not spec.config.is_scene:
+        return TRIGGER
+    return spec.config.training_prefix_prompt.strip() or f"{spec.user_id}, scene"
+
+
+def _show(
+    folder: Path,
+    report: photos.PhotoReport,
+    images: dict[str, Image],
+    emit: Listener,
+    selection: crops.Selection | None,
+) -> None:
+    """Write the report; the event comes with the first writing, so that it is seen even where no photo is good."""
+    report.save(folder / REPORT, **({} if selection is None else {"selection": selection.to_mapping()}))
+    if selection is None:
+        sheet.save(folder / SHEET, report, images)
+        emit(
+            PhotosChecked(
+                report=str(folder / REPORT),
+                picture=str(folder / SHEET),
+                taken=len(report.taken),
+                refused=len(report.refused),
+            )
+        )
+        for warning in report.warnings:
+            emit(Notice(message=warning))
+
+
+def _leave_if(stop: Stop) -> None:
+    if stop():
+        raise Cancelled("The training was stopped.")

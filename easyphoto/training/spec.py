@@ -1,0 +1,99 @@
+"""What a training is asked to do and what it gives back, as values that survive a trip through a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from easyphoto.config import Family, TrainConfig, from_mapping
+from easyphoto.errors import InvalidRequest
+
+TRIGGER = "easyphoto_face, easyphoto, 1person"
+"""The caption of every photo of a person; LoRAs of the original answer to the same words."""
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """One training. ``photos`` are upright pictures that can be read; ``checkpoint`` is the base model of ``family``.
+
+    ``lora_path`` is where the finished LoRA goes, ``person_folder`` where everything else of the person lies.
+    ``models`` is the folder of downloaded weights. ``python`` is the interpreter that has torch and diffusers, None for
+    the one that runs now. ``resume`` goes on from the last checkpoint in the job folder. ``device`` is a torch device,
+    None for the best there is.
+    """
+
+    user_id: str
+    photos: tuple[Path, ...]
+    config: TrainConfig
+    checkpoint: Path
+    family: Family
+    person_folder: Path
+    lora_path: Path
+    models: Path
+    validation_templates: tuple[Path, ...] = ()
+    python: Path | None = None
+    resume: bool = False
+    vae: Path | None = None
+    device: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingSpec:
+        """Raises :class:`InvalidRequest` when the text is no specification."""
+        try:
+            data = json.loads(text)
+            return cls(
+                user_id=data["user_id"],
+                photos=tuple(Path(p) for p in data["photos"]),
+                config=from_mapping(TrainConfig, data["config"]),
+                checkpoint=Path(data["checkpoint"]),
+                family=Family(data["family"]),
+                person_folder=Path(data["person_folder"]),
+                lora_path=Path(data["lora_path"]),
+                models=Path(data["models"]),
+                validation_templates=tuple(Path(p) for p in data["validation_templates"]),
+                python=_path(data["python"]),
+                resume=bool(data["resume"]),
+                vae=_path(data["vae"]),
+                device=data["device"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidRequest(f"The job file of the training can't be read ({error}).") from error
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training made. ``likeness`` is calibrated, ``cosine`` raw; None where nothing could be scored.
+
+    ``works`` is False when validation says that the LoRA does not show the person.
+    """
+
+    lora: Path
+    reference: Path
+    face_id: Path | None
+    works: bool
+    steps: int
+    likeness: float | None = None
+    cosine: float | None = None
+    embedder: str = ""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> TrainingResult:
+        values = dict(data)
+        for name in ("lora", "reference"):
+            values[name] = Path(values[name])
+        values["face_id"] = _path(values["face_id"])
+        return cls(**values)
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)

@@ -1,0 +1,97 @@
+"""What a training leaves on disk while it runs, so that one that was killed can go on.
+
+In the job folder: ``state.pt`` (LoRA in full precision, optimiser, step), ``scores.json`` (what validation said of each
+checkpoint) and ``user_weights/checkpoint-<step>.safetensors``. Each is written beside its place and moved there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from easyphoto import pictures
+from easyphoto.errors import InvalidRequest
+
+STATE = "state.pt"
+SCORES = "scores.json"
+WEIGHTS = "user_weights"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that the next step follows from. ``fingerprint`` says what was trained on; a training with another
+    can't go on from here."""
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """What validation said of the checkpoint at ``step``; step 0 is the base model without the LoRA."""
+
+    step: int
+    likeness: float
+    cosine: float
+    pictures: tuple[str, ...] = ()
+    each: tuple[float, ...] = ()
+    """Calibrated likeness in each picture."""
+
+
+def save_state(folder: Path, state: TrainState) -> None:
+    """Write the state. Raises ``StorageFailed``."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(vars(state), buffer)
+    pictures.write_bytes(folder / STATE, buffer.getvalue())
+
+
+def load_state(folder: Path) -> TrainState | None:
+    """The last state, None when there is none. Raises :class:`InvalidRequest` when it can't be read."""
+    import torch
+
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    try:
+        return TrainState(**torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidRequest("The state of the earlier training can't be read: train again without resume.") from error
+
+
+def save_scores(folder: Path, scores: Mapping[int, Score]) -> None:
+    """Write all scores so far."""
+    rows = [asdict(scores[step]) for step in sorted(scores)]
+    pictures.write_bytes(folder / SCORES, json.dumps(rows, ensure_ascii=False, indent=1).encode())
+
+
+def load_scores(folder: Path) -> dict[int, Score]:
+    """The scores so far, by step."""
+    path = folder / SCORES
+    if not path.is_file():
+        return {}
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    fields = [{**row, "pictures": tuple(row["pictures"]), "each": tuple(row["each"])} for row in rows]
+    return {row["step"]: Score(**row) for row in fields}
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    return folder / WEIGHTS / f"checkpoint-{step}.safetensors"
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """The saved LoRAs by step."""
+    found = (folder / WEIGHTS).glob("checkpoint-*.safetensors")
+    named = {p.stem.removeprefix("checkpoint-"): p for p in found}
+    return {int(step): path for step, path in sorted(named.items()) if step.isdigit()}

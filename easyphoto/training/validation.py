@@ -1,0 +1,173 @@
+"""How much the LoRA's pictures look like the person: inpaint faces into templates and compare them with photos."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from easyphoto import pictures
+from easyphoto.config import Family
+from easyphoto.ports import Embedding, Face, Image, Img2Img, Mask, OnStep, Vision
+from easyphoto.sd import render
+from easyphoto.sd.parts import Parts
+from easyphoto.training.spec import TRIGGER
+from easyphoto.training.state import Score
+from easyphoto.vision import geometry, masks
+
+STRENGTH = 0.65
+FACE_RATIO = 3.0
+SAMPLER = "DPM++ 2M SDE Karras"
+WORKS_FROM = 0.15
+"""Calibrated likeness under which a LoRA that gained nothing did not work; ArcFace's 0.10 is about that."""
+GAIN = 0.05
+"""The least gain over the base model that is no accident."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many templates, of how many sampling steps, one validation takes, and its guidance."""
+
+    templates: int
+    steps: int
+    cfg_scale: float
+
+
+EFFORT: Mapping[Family, Effort] = MappingProxyType(
+    {
+        Family.SD1: Effort(4, 20, 7.0),
+        Family.SD2: Effort(4, 20, 7.0),
+        Family.SDXL: Effort(4, 20, 7.0),
+        Family.BENCH: Effort(2, 10, 3.0),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A square crop around a face, what of it is repainted, and the name of its picture."""
+
+    image: Image
+    mask: Mask
+    name: str
+
+
+def prepare(paths: Sequence[Path], vision: Vision, side: int, count: int) -> list[Template]:
+    """The first ``count`` pictures with a face, cropped around the largest to ``side`` pixels; others are left out."""
+    found: list[Template] = []
+    for path in paths:
+        if len(found) == count:
+            break
+        image = pictures.load(path)
+        face = largest(vision.detector.detect(image))
+        if face is not None:
+            found.append(_template(image, face, vision, side, path.stem))
+    return found
+
+
+def packaged() -> tuple[Path, ...]:
+    """Portraits that installed packages carry, for when there is no other template."""
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or not found.submodule_search_locations:
+        return ()
+    path = Path(found.submodule_search_locations[0]) / "mpl-data" / "sample_data" / "grace_hopper.jpg"
+    return (path,) if path.is_file() else ()
+
+
+def largest(faces: Sequence[Face]) -> Face | None:
+    """The face with the largest box, None when there is none."""
+    return max(faces, key=lambda f: f.width * f.height, default=None)
+
+
+class Validator:
+    """Scores whatever LoRA the parts hold at the moment."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        vision: Vision,
+        templates: Sequence[Template],
+        photos: Sequence[Embedding],
+        seed: int,
+    ) -> None:
+        """``photos``: embeddings of the photos to compare with."""
+        self._parts, self._vision, self._templates, self._photos = parts, vision, templates, photos
+        self._seed = seed
+        self._effort = EFFORT[parts.family]
+
+    @property
+    def embedder(self) -> str:
+        return self._vision.embedder.name
+
+    def score(self, step: int, folder: Path | None, name: str, on_step: OnStep | None = None) -> Score:
+        """Render every template, compare, and write the pictures to ``folder``, if given, as ``<name>-<i>.jpg``.
+
+        The mean over the templates of the mean cosine to the photos; a picture without a face counts as a stranger's.
+        """
+        rendered = [self._render(template, on_step) for template in self._templates]
+        cosines = [self.cosine(image) for image in rendered]
+        calibration = self._vision.embedder.calibration
+        paths = []
+        if folder is not None:
+            for index, image in enumerate(rendered):
+                paths.append(folder / f"{name}-{index}.jpg")
+                pictures.save_jpg(paths[-1], image)
+        mean = float(np.mean(cosines))
+        each = tuple(calibration.score(c) for c in cosines)
+        return Score(step, calibration.score(mean), mean, tuple(str(p) for p in paths), each)
+
+    def cosine(self, image: Image) -> float:
+        """The mean cosine of the largest face to the photos; a stranger's when there is no face."""
+        face = largest(self._vision.detector.detect(image))
+        if face is None:
+            return self._vision.embedder.calibration.stranger_mean
+        embedding = self._vision.embedder.embed(image, face)
+        return float(np.mean([float(np.dot(embedding, photo)) for photo in self._photos]))
+
+    def _render(self, template: Template, on_step: OnStep | None) -> Image:
+        side = template.image.shape[0]
+        job = Img2Img(
+            prompt=TRIGGER,
+            width=side,
+            height=side,
+            steps=self._effort.steps,
+            sampler=SAMPLER,
+            cfg_scale=self._effort.cfg_scale,
+            seed=self._seed,
+            image=template.image,
+            denoising_strength=STRENGTH,
+            mask=template.mask,
+            mask_blur=max(1, side // 64),
+        )
+        return render.img2img(self._parts, job, None, on_step).image
+
+
+def works(best: Score, base: Score | None) -> bool:
+    """Whether the LoRA shows the person: alike enough, or clearly more alike than the base model's picture."""
+    return best.likeness >= WORKS_FROM or (base is not None and best.likeness - base.likeness >= GAIN)
+
+
+def ranked(scores: Mapping[int, Score]) -> list[Score]:
+    """The checkpoints (not the base model), most alike first; of equals, the later."""
+    return sorted((s for s in scores.values() if s.step > 0), key=lambda s: (-s.likeness, -s.step))
+
+
+def best_picture(scores: Sequence[Score]) -> Path | None:
+    """The single most alike picture."""
+    pairs = [(value, path) for s in scores for value, path in zip(s.each, s.pictures, strict=True)]
+    return Path(max(pairs)[1]) if pairs else None
+
+
+def _template(image: Image, face: Face, vision: Vision, side: int, name: str) -> Template:
+    size = (image.shape[0], image.shape[1])
+    ratio = min(FACE_RATIO, min(size) / max(face.width, face.height, 1.0))
+    crop = geometry.face_crop(face, ratio, size)
+    square = geometry.Crop(crop.left, crop.top, crop.left + min(crop.size), crop.top + min(crop.size))
+    part = geometry.resize(geometry.cut(image, square), (side, side))
+    inside = geometry.in_crop(face, square, (side, side))
+    whole = masks.close_holes(vision.parser.parse(part, inside).face)
+    return Template(part, masks.dilate(whole, inside.width / 10), name)
