@@ -61,6 +61,13 @@ class HostFailed(EasyPhotoError):
     exit_status = 6
 
 
+class VisionFailed(EasyPhotoError):
+    """Something that sees faces broke or died: a native library's crash, a worker that was killed."""
+
+    code = "vision_failed"
+    exit_status = 8
+
+
 class StorageFailed(EasyPhotoError):
     """A file could not be written: a full disk, a read-only folder."""
 

