@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -180,23 +179,24 @@ class EasyPhoto:
         subject = ", ".join(person.user_id for person in chosen)
         return self.jobs.submit("generate", subject, lambda job: self._generate(job, request, people, checkpoint))
 
-    def replay(self, recipe: Path, templates: tuple[Source, ...], changes: Mapping[str, Any]) -> PortraitRequest:
+    def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
 
-        The recipe names its template by sha256 alone: one of ``templates`` or of the presets must be that file.
+        The recipe knows its template by sha256: one of ``templates`` or of the presets must be that file.
         """
         from easyphoto.inference import recipe as recipes
 
         read = recipes.read(recipe)
-        config = replace(read.config, **changes)
-        if read.template_sha256 is None:
+        once = {"seed": read.seed, "batch_size": 1, "sd_model_checkpoint": read.data["checkpoint"]["name"]}
+        config = replace(read.config, **{**once, **changes})
+        if read.from_text:
             return PortraitRequest(read.user_ids, (), config)
-        known = [*templates, *(t.path for t in self.templates.list())]
-        for source in known:
-            data = source if isinstance(source, bytes) else source.read_bytes()
-            if hashlib.sha256(data).hexdigest() == read.template_sha256:
-                return PortraitRequest(read.user_ids, (source,), config)
-        raise InvalidRequest(f"{recipe.name} was made on the template {read.template_name}: give that file too.")
+        for template in templates:
+            read.check_template(template)
+        found = read.find_template([*templates, *(t.path for t in self.templates.list())])
+        if found is None:
+            raise InvalidRequest(f"{recipe.name} was made on the template {read.template_name}: give that file too.")
+        return PortraitRequest(read.user_ids, (found,), config)
 
     def _generate(
         self,
