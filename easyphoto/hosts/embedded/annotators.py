@@ -1,0 +1,42 @@
+"""From the picture of a control to the map that its ControlNet was trained on."""
+
+from __future__ import annotations
+
+import cv2
+
+from easyphoto.config import Family
+from easyphoto.errors import AssetMissing
+from easyphoto.ports import Control, ControlRole, Image, Vision
+from easyphoto.vision import annotate, geometry
+
+BENCH_TILE = 4
+"""The bench checkpoint's tile control saw pictures shrunk so many times and enlarged linearly."""
+
+
+def as_map(control: Control, family: Family, size: tuple[int, int], vision: Vision) -> Control:
+    """The control with its map at ``size`` (height, width). One that holds a map already is only resized."""
+    image = geometry.resize(control.image, size)
+    if not control.is_map:
+        image = _draw(control.role, image, family, vision)
+    return Control(control.role, image, control.weight, is_map=True)
+
+
+def _draw(role: ControlRole, image: Image, family: Family, vision: Vision) -> Image:
+    bench = family is Family.BENCH
+    if role is ControlRole.CANNY:
+        return annotate.canny(image)
+    if role is ControlRole.COLOR:
+        return annotate.color_grid(image) if bench else annotate.color(image)
+    if role is ControlRole.TILE:
+        return _bench_tile(image) if bench else annotate.tile(image)
+    if role is ControlRole.OPENPOSE:
+        faces = [f.landmarks for f in vision.detector.detect(image) if f.landmarks is not None]
+        return annotate.openpose_face((image.shape[0], image.shape[1]), faces, pupils=not bench)
+    raise AssetMissing(f"The embedded host has no {role.value} control.")
+
+
+def _bench_tile(image: Image) -> Image:
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(1, width // BENCH_TILE), max(1, height // BENCH_TILE)), interpolation=cv2.INTER_AREA)
+    soft: Image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return soft

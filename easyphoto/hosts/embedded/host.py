@@ -1,0 +1,200 @@
+"""The embedded host: :class:`easyphoto.ports.Host` on diffusers' parts, in this process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from easyphoto import checkpoint as headers
+from easyphoto.config import Family, Paths
+from easyphoto.errors import AssetMissing, HostFailed
+from easyphoto.hosts.embedded import annotators, library
+from easyphoto.hosts.embedded.device import choose
+from easyphoto.ports import Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img, Vision
+from easyphoto.sd import prompt as prompts
+from easyphoto.sd.samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    import torch
+
+    from easyphoto.hosts.embedded.models import Models
+
+log = logging.getLogger(__name__)
+Job = TypeVar("Job", bound=Txt2Img)
+
+_PACKAGES = ("torch", "diffusers", "transformers")
+
+
+class EmbeddedHost:
+    """Stable Diffusion without a WebUI.
+
+    ``paths``: where checkpoints, ControlNets, VAEs and LoRAs lie. ``vision`` draws the openpose maps. ``device`` and
+    ``dtype`` None take what suits the machine. Nothing is loaded before the first picture; from then on it stays until
+    :meth:`training` needs the memory. One picture at a time: calls from several threads wait for one another.
+
+    On one machine, with one number of threads, equal jobs give equal pixels. Controls act as in the WebUI's "my prompt
+    is more important".
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        paths: Paths,
+        vision: Vision,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._paths = paths
+        self._vision = vision
+        self._asked = (device, dtype)
+        self._models: Models | None = None
+        self._lock = threading.RLock()
+
+    # --- pictures ----------------------------------------------------------------------------------------------------
+
+    def txt2img(self, job: Txt2Img, on_step: OnStep | None = None) -> Rendered:
+        return self._render(job, on_step)
+
+    def img2img(self, job: Img2Img, on_step: OnStep | None = None) -> Rendered:
+        return self._render(job, on_step)
+
+    def _render(self, job: Txt2Img, on_step: OnStep | None) -> Rendered:
+        from easyphoto.sd import render
+
+        with self._lock, _one_sentence():
+            models = self._held()
+            chosen = self._checkpoint(job.checkpoint)
+            job, loras = self._resolve(job, chosen)
+            nets = self._control_files(job, chosen.family)
+            vae = library.find_vae(self._paths, job.vae)
+            size = (job.height, job.width)
+            maps = [annotators.as_map(c, chosen.family, size, self._vision) for c in job.controls]
+            job = replace(job, controls=maps)
+            parts = models.parts(chosen, vae)
+            controlnets = {role: models.controlnet(role, path) for role, path in nets.items()}
+            models.wear(parts, loras)
+            if isinstance(job, Img2Img):
+                rendered = render.img2img(parts, job, controlnets, on_step)
+            else:
+                rendered = render.txt2img(parts, job, controlnets, on_step)
+            return replace(rendered, infotext=_infotext(job, chosen))
+
+    def _held(self) -> Models:
+        if self._models is None:
+            from easyphoto.hosts.embedded.models import Models
+
+            self._models = Models(self._paths, *choose(*self._asked))
+        return self._models
+
+    def _checkpoint(self, name: str | None) -> Checkpoint:
+        held = self._held().loaded
+        if name is None and held is not None and held.path.exists():
+            return held
+        return library.find_checkpoint(self._paths, name)
+
+    def _resolve(self, job: Job, chosen: Checkpoint) -> tuple[Job, list[tuple[Path, float]]]:
+        """The job with a seed and prompts without tags, and all its LoRAs, which are there and of the right family."""
+        prompt, tags = prompts.split_loras(job.prompt)
+        negative, _ = prompts.split_loras(job.negative_prompt)
+        loras = [(library.find_lora(self._paths, tag.name), tag.weight) for tag in tags]
+        loras += [(ref.path, ref.weight) for ref in job.loras]
+        for path, _ in loras:
+            headers.require_same_family(path, chosen)
+        seed = job.seed if job.seed >= 0 else secrets.randbelow(2**32)
+        return replace(job, prompt=prompt, negative_prompt=negative, seed=seed), loras
+
+    def _control_files(self, job: Txt2Img, family: Family) -> dict[ControlRole, Path]:
+        files = {}
+        for control in job.controls:
+            path = library.controlnet(self._paths, family, control.role)
+            if path is None:
+                raise AssetMissing(f"There is no {control.role.value} ControlNet for {family.value} checkpoints.")
+            files[control.role] = path
+        return files
+
+    # --- what it has -------------------------------------------------------------------------------------------------
+
+    def checkpoints(self) -> list[Checkpoint]:
+        return library.checkpoints(self._paths)
+
+    def controls(self, family: Family) -> frozenset[ControlRole]:
+        return frozenset(r for r in ControlRole if library.controlnet(self._paths, family, r) is not None)
+
+    def samplers(self) -> list[str]:
+        return list(SAMPLERS)
+
+    def control_limit(self) -> int | None:
+        return None
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """All models are let go; a picture that is asked for meanwhile waits until the training is over."""
+        with self._lock:
+            if self._models is not None:
+                self._models.release()
+            yield
+
+    def refresh_loras(self) -> None:
+        """Nothing to do: files are looked at whenever one is asked for."""
+
+    def describe(self) -> Mapping[str, Any]:
+        import torch
+
+        device, dtype = choose(*self._asked)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
+        threads = {"threads": torch.get_num_threads()} if device.type == "cpu" else {}
+        return {
+            "host": self.name,
+            "device": name,
+            "precision": str(dtype).removeprefix("torch."),
+            **threads,
+            **versions,
+        }
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """What the engine's libraries raise, in one sentence that tells the user what to do."""
+    import torch
+
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        raise HostFailed(_OUT_OF_MEMORY) from error
+    except FloatingPointError as error:
+        raise HostFailed(f"The picture failed: {error}; try another VAE or checkpoint.") from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise HostFailed(_OUT_OF_MEMORY) from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise HostFailed(f"The engine failed: {first}") from error
+
+
+_OUT_OF_MEMORY = "The picture needs more memory than there is; choose a smaller size or close other programs."
+
+
+def _infotext(job: Txt2Img, chosen: Checkpoint) -> str:
+    """The settings in the way of WebUIs: prompt, negative prompt, one line of names and values."""
+    settings: Sequence[tuple[str, Any]] = [
+        ("Steps", job.steps),
+        ("Sampler", job.sampler),
+        ("CFG scale", f"{job.cfg_scale:g}"),
+        ("Seed", job.seed),
+        ("Size", f"{job.width}x{job.height}"),
+        ("Model", Path(chosen.name).stem),
+    ]
+    if isinstance(job, Img2Img):
+        settings = [*settings, ("Denoising strength", f"{job.denoising_strength:g}")]
+        if job.mask is not None:
+            settings = [*settings, ("Mask blur", job.mask_blur)]
+    lines = [job.prompt, *([f"Negative prompt: {job.negative_prompt}"] if job.negative_prompt else [])]
+    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in settings)])

@@ -1,0 +1,118 @@
+"""The models that the embedded host holds: loaded once, kept until the file changes or the memory is needed."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from easyphoto import sd
+from easyphoto.config import Paths
+from easyphoto.errors import InvalidRequest
+from easyphoto.hosts.embedded import library
+from easyphoto.ports import Checkpoint, ControlRole
+from easyphoto.sd import lora
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_KEPT_CONTROLNETS = 5
+_KEPT_LORAS = 8
+
+
+class Kept:
+    """The last few values by key; the one unused longest goes first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key not in self._values:
+            while len(self._values) >= self._limit:
+                self._values.popitem(last=False)
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        value: T = self._values[key]
+        return value
+
+    def clear(self) -> None:
+        self._values.clear()
+
+
+class Models:
+    """One checkpoint with what it was last used with: ControlNets, and LoRAs merged into it."""
+
+    def __init__(self, paths: Paths, device: torch.device, dtype: torch.dtype) -> None:
+        self._paths = paths
+        self.device = device
+        self.dtype = dtype
+        self._checkpoint = Kept(1)
+        self._controlnets = Kept(_KEPT_CONTROLNETS)
+        self._loras = Kept(_KEPT_LORAS)
+        self._merged: lora.Applied | None = None
+        self._merged_key: Hashable = None
+        self.loaded: Checkpoint | None = None
+
+    def parts(self, checkpoint: Checkpoint, vae: Path | None) -> sd.Parts:
+        """The parts of ``checkpoint``, without any LoRA that :meth:`wear` doesn't put on."""
+        key = (library.stamp(checkpoint.path), None if vae is None else library.stamp(vae))
+        if self.loaded is not None and self.loaded.family is not checkpoint.family:
+            self._controlnets.clear()
+
+        def make() -> sd.Parts:
+            self._bare()
+            self._free()
+            log.info("loading the checkpoint %s", checkpoint.name)
+            folders = (self._paths.models / "tokenizer", self._paths.models / "Stable-diffusion")
+            return sd.load(checkpoint.path, device=self.device, dtype=self.dtype, vae=vae, tokenizers=folders)
+
+        parts = self._checkpoint.get(key, make)
+        self.loaded = checkpoint
+        return parts
+
+    def controlnet(self, role: ControlRole, path: Path) -> Any:
+        return self._controlnets.get(
+            (role, library.stamp(path)), lambda: sd.load_controlnet(path, device=self.device, dtype=self.dtype)
+        )
+
+    def wear(self, parts: sd.Parts, loras: Sequence[tuple[Path, float]]) -> None:
+        """Have exactly these LoRAs merged into ``parts``. Equal ones in a row are merged once."""
+        key = tuple((library.stamp(path), weight) for path, weight in loras)
+        if self._merged is not None and key == self._merged_key:
+            return
+        self._bare()
+        if not loras:
+            return
+        layers = [(self._loras.get(library.stamp(p), lambda p=p: lora.read(p).layers), w) for p, w in loras]  # type: ignore[misc]
+        try:
+            self._merged = lora.Applied(parts, layers)
+        except InvalidRequest as error:
+            names = ", ".join(path.name for path, _ in loras)
+            raise InvalidRequest(f"{names}: {error}") from error
+        self._merged_key = key
+
+    def release(self) -> None:
+        """Let everything go. The next picture loads it again."""
+        self._bare()
+        self._checkpoint.clear()
+        self._controlnets.clear()
+        self._loras.clear()
+        self.loaded = None
+        self._free()
+
+    def _bare(self) -> None:
+        if self._merged is not None:
+            self._merged.remove()
+        self._merged = None
+        self._merged_key = None
+
+    def _free(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
