@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyphoto import pictures
+from easyphoto.checkpoint import require_same_family
 from easyphoto.config import TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
@@ -176,6 +177,8 @@ class EasyPhoto:
         if not request.templates and not request.config.text_to_image_input_prompt.strip():
             raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
         checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
+        for person in chosen:
+            require_same_family(person.lora, checkpoint)
         subject = ", ".join(person.user_id for person in chosen)
         return self.jobs.submit("generate", subject, lambda job: self._generate(job, request, people, checkpoint))
 

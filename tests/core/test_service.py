@@ -1,0 +1,131 @@
+"""What every edge calls, on a host and a vision that cost nothing: portraits, failures, replay, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from easyphoto import pictures
+from easyphoto.config import Paths, PortraitConfig, TrainConfig
+from easyphoto.errors import InvalidRequest, NotFound
+from easyphoto.events import Portrayed, TemplateFailed
+from easyphoto.ports import Image
+from easyphoto.service import EasyPhoto, PortraitRequest, TrainRequest
+from tests.fakes import FakeHost, FakeVision, blank, draw_face
+
+
+def face(who: int, size: int = 320) -> Image:
+    return draw_face(blank(size, size), center=(size / 2, size / 2), width=size / 4, who=who)
+
+
+def add_person(paths: Paths, name: str, who: int, base: str = "sd_v1", **marks: object) -> None:
+    folder = paths.people / name
+    pictures.save_jpg(folder / "ref_image.jpg", face(who))
+    (folder / "person.json").write_text(json.dumps({"family": "sd1", **marks}))
+    paths.loras.mkdir(parents=True, exist_ok=True)
+    weights = {
+        "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": np.zeros((2, 4), np.float32),
+        "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": np.zeros((4, 2), np.float32),
+        "lora_unet_mid_block_attentions_0_proj_in.alpha": np.ones((), np.float32),
+    }
+    save_file(weights, paths.loras / f"{name}.safetensors", {"ss_base_model_version": base, "ss_network_dim": "2"})
+
+
+@pytest.fixture
+def service(paths: Paths) -> EasyPhoto:
+    add_person(paths, "小明", who=20)
+    add_person(paths, "ann", who=60)
+    return EasyPhoto(FakeHost(), FakeVision(), paths)
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A face, no face, and a file that was cut off."""
+    paths = tuple(tmp_path / f"{n}.png" for n in ("good", "empty", "cut"))
+    pictures.save_png(paths[0], face(45))
+    pictures.save_png(paths[1], blank(200, 200))
+    paths[2].write_bytes(paths[0].read_bytes()[:200])
+    return paths  # type: ignore[return-value]
+
+
+QUICK = PortraitConfig(seed=5, first_diffusion_steps=2, second_diffusion_steps=2)
+
+
+def test_a_bad_template_fails_alone(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
+    good, empty, cut = templates
+    job = service.generate(PortraitRequest(("小明",), (empty, good, cut), QUICK))
+    result = job.wait(60)
+    assert [p.template for p in result.portraits] == [1]
+    assert [(f.template, f.code) for f in result.failures] == [(0, "no_face"), (2, "invalid_request")]
+    events = [e for _, e in job.events()]
+    assert (
+        sum(isinstance(e, Portrayed) for e in events) == 1 and sum(isinstance(e, TemplateFailed) for e in events) == 2
+    )
+    path = result.portraits[0].path
+    assert path is not None and path.parent == service.paths.portraits
+    assert np.array_equal(pictures.load(path), result.portraits[0].image)
+
+
+def test_a_portrait_can_be_made_again_from_its_file(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
+    config = replace(QUICK, batch_size=2, seed=-1)
+    made = service.generate(PortraitRequest(("ann",), templates[:1], config)).wait(60)
+    assert made.seed >= 0 and len({p.seed for p in made.portraits}) == 2
+    second = made.portraits[1]
+    assert second.path is not None
+    again = service.generate(service.replay(second.path, templates[:1], {})).wait(60)
+    assert len(again.portraits) == 1
+    assert np.array_equal(again.portraits[0].image, second.image)
+    changed = service.replay(second.path, templates[:1], {"lora_weights": 0.5})
+    assert changed.config.lora_weights == 0.5
+    with pytest.raises(InvalidRequest, match=r"good\.png"):
+        service.replay(second.path, (), {})
+    with pytest.raises(InvalidRequest):
+        service.replay(second.path, templates[1:2], {})
+
+
+def test_requests_that_cannot_work_are_refused_before_they_wait(
+    service: EasyPhoto, templates: tuple[Path, ...]
+) -> None:
+    for request, error in [
+        (PortraitRequest(("nobody here",), templates), NotFound),
+        (PortraitRequest(("none", "none"), templates), InvalidRequest),
+        (PortraitRequest(("ann",), ()), InvalidRequest),
+        (PortraitRequest(("../ann",), templates), InvalidRequest),
+        (PortraitRequest(("ann",), templates, PortraitConfig(sd_model_checkpoint="missing")), InvalidRequest),
+    ]:
+        with pytest.raises(error):
+            service.generate(request)
+    for training in (TrainRequest("ann", ()), TrainRequest("..", (templates[0],)), TrainRequest("ann", templates * 40)):
+        with pytest.raises(InvalidRequest):
+            service.train(training)
+    assert service.jobs.list() == []
+
+
+def test_a_lora_of_another_family_never_renders(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
+    add_person(service.paths, "xl", who=30, base="sdxl_base_v1-0")
+    with pytest.raises(InvalidRequest):
+        service.generate(PortraitRequest(("xl",), templates[:1], QUICK)).wait(60)
+    assert isinstance(service.host, FakeHost) and service.host.jobs == []
+
+
+def test_defaults_of_a_training_follow_the_base_model(service: EasyPhoto) -> None:
+    assert service.train_config({}) == TrainConfig()
+    assert service.train_config({"train_mode_choose": "Train Scene Lora"}).rank == 256
+    assert service.train_config({"rank": 8}).rank == 8
+
+
+def test_own_templates_come_and_go(service: EasyPhoto) -> None:
+    shipped = [t.name for t in service.templates.list()]
+    service.templates.add("我的", face(1))
+    assert [t.name for t in service.templates.list()] == [*shipped, "我的"]
+    with pytest.raises(InvalidRequest):
+        service.templates.add("我的", face(1))
+    service.templates.delete("我的")
+    assert [t.name for t in service.templates.list()] == shipped == ["grace-hopper", "astronaut"]
+    with pytest.raises(InvalidRequest, match="came with the program"):
+        service.templates.delete("astronaut")
