@@ -98,9 +98,9 @@ class RemoteVision:
         return worker.process.pid if worker is not None and worker.alive else None
 
     @property
-    def last_seconds(self) -> float:
-        """The time that the model itself took in the last call."""
-        return self._worker.last_seconds if self._worker is not None else 0.0
+    def last_call(self) -> tuple[float, float]:
+        """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on crossing."""
+        return self._worker.last_call if self._worker is not None else (0.0, 0.0)
 
     def _stop(self) -> None:
         if self._worker is not None:
@@ -188,7 +188,7 @@ class _Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
-        self.last_seconds = 0.0
+        self.last_call = (0.0, 0.0)
         self._folder = folder
         self._requests = process.stdin
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -239,7 +239,7 @@ class _Worker:
             raise VisionFailed(self._obituary(role))
         if "error" in reply:
             raise _error_of(reply["code"], reply["error"], role)
-        self.last_seconds = reply["seconds"]
+        self.last_call = (reply["seconds"], reply["crossing"])
         return wire.unpack(reply, self._reader)
 
     def _obituary(self, role: str) -> str:

@@ -67,11 +67,15 @@ def _make(factory: str, settings: dict[str, Any]) -> Vision:
 
 def _answer(vision: Vision, request: dict[str, Any], reader: wire.Reader, writer: wire.Writer) -> dict[str, Any]:
     try:
+        begin = time.thread_time()
         arguments = wire.unpack(request, reader)
+        crossing = time.thread_time() - begin
         before = time.perf_counter()
         value = _do(vision, request["role"], request["what"], arguments)
         seconds = time.perf_counter() - before
-        return {"seconds": seconds, **wire.pack(value, writer)}
+        begin = time.thread_time()
+        reply = wire.pack(value, writer)
+        return {**reply, "seconds": seconds, "crossing": crossing + time.thread_time() - begin}
     except EasyPhotoError as error:
         return {"error": str(error), "code": error.code}
     # The worker must outlive a bug in a backend; the caller gets its words, standard error all of it.
