@@ -18,7 +18,7 @@ from easyphoto.errors import AssetMissing, Cancelled
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 HEX = re.compile(r'^"?([0-9a-f]{64})"?$')
 
@@ -134,6 +134,8 @@ class Download:
                 if answer.status_code == 200:
                     self._part.clear()
                 self._part.begin(url, _validator(answer.headers))
+                # The length is checked below; urllib3 would throw away the last bytes before the line broke.
+                answer.raw.enforce_content_length = False
                 for piece in answer.iter_content(CHUNK):
                     self._take(piece)
         except requests.RequestException as error:
@@ -147,11 +149,12 @@ class Download:
         part = self._part
         same = part.url == url and part.validator
         if part.size and not same and not self._wanted.sha256:
-            # Without a checksum nothing could tell afterwards that the halves come from two different files.
+            # Without a checksum nothing could tell afterwards that the halves come from two different files; the
+            # validator tells it beforehand, and only of the same source.
             part.clear()
         if part.size:
             headers["Range"] = f"bytes={part.size}-"
-            if same:
+            if same and not self._wanted.sha256:
                 headers["If-Range"] = part.validator
         return headers
 
@@ -242,7 +245,8 @@ def _host(url: str) -> str:
 
 
 def _in_words(error: requests.RequestException) -> str:
-    if isinstance(error, requests.Timeout):
+    # A silence within the body comes as ConnectionError; only its text tells.
+    if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
         return "did not answer in time"
     if isinstance(error, requests.exceptions.SSLError):
         return "has no valid certificate"
