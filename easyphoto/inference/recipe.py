@@ -89,7 +89,7 @@ def build(
 ) -> dict[str, Any]:
     """The recipe as plain JSON data. ``config`` is such that it makes this one portrait again: its own seed, one
     portrait; pictures and files are named and given by SHA-256, never by path."""
-    config = replace(task.config, seed=seed, batch_size=1)
+    config = replace(task.config, seed=seed, batch_size=1, sd_model_checkpoint=task.checkpoint.name)
     drawn = not task.templates
     return {
         "format": FORMAT,
