@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,12 +63,17 @@ class PortraitResult:
 
 
 class EasyPhoto:
-    """The program. ``host`` runs Stable Diffusion, ``vision`` sees faces, ``paths`` is where everything lies."""
+    """The program. ``host`` runs Stable Diffusion, ``vision`` sees faces, ``paths`` is where everything lies.
 
-    def __init__(self, host: Host, vision: Vision, paths: Paths) -> None:
+    ``python`` gives the interpreter that trainings run in, or raises :class:`AssetMissing` with how to get it; None for
+    the one that runs now.
+    """
+
+    def __init__(self, host: Host, vision: Vision, paths: Paths, python: Callable[[], Path] | None = None) -> None:
         self.host = host
         self.vision = vision
         self.paths = paths
+        self._python = python
         self.people = PeopleStore(paths)
         self.templates = TemplateStore(paths)
         self.jobs = JobQueue()
@@ -121,6 +126,7 @@ class EasyPhoto:
             lora_path=self.people.lora(name),
             validation_templates=self._validation_templates(folder, request),
             models=self.paths.models,
+            python=self._python() if self._python is not None else None,
             resume=request.resume,
         )
         self.vision.release()

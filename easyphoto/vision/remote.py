@@ -18,7 +18,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,16 +107,21 @@ class RemoteVision:
             self._worker = None
 
 
-@dataclass
 class _Role:
-    vision: RemoteVision
+    """What all roles have in common. ``name`` and the like are asked of the worker when first read."""
 
     role = ""
+    name: str
 
-    @property
-    def name(self) -> str:
-        name: str = self.vision.call(self.role, "name")
-        return name
+    def __init__(self, vision: RemoteVision) -> None:
+        self.vision = vision
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute not in ("name", "calibration"):
+            raise AttributeError(attribute)
+        value = self.vision.call(self.role, attribute)
+        setattr(self, attribute, value)
+        return value
 
 
 class RemoteDetector(_Role):
@@ -130,11 +134,7 @@ class RemoteDetector(_Role):
 
 class RemoteEmbedder(_Role):
     role = "embedder"
-
-    @property
-    def calibration(self) -> Calibration:
-        calibration: Calibration = self.vision.call(self.role, "calibration")
-        return calibration
+    calibration: Calibration
 
     def embed(self, image: Image, face: Face) -> Embedding:
         vector: Embedding = self.vision.call(self.role, "embed", image, face)

@@ -1,0 +1,265 @@
+"""ControlNet in a WebUI: sd-webui-controlnet's dialect and that of the one built into Forge and reForge.
+
+Control roles become units here: which model serves a role is looked up by name among what is installed, which
+preprocessor by name among what the host has.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image as PilImage
+
+from easyphoto.config import Family
+from easyphoto.errors import AssetMissing, HostFailed, InvalidRequest
+from easyphoto.hosts.webui.border import WebUI, loaded
+from easyphoto.ports import Control, ControlRole, Image
+from easyphoto.vision import annotate
+
+COUNT_OPTION = "control_net_unit_count"
+COUNT_LABEL = "Multi-ControlNet: ControlNet unit number"
+PROMPT_FIRST = "My prompt is more important"
+_METHODS = (
+    "before_process",
+    "process",
+    "before_process_batch",
+    "process_batch",
+    "process_before_every_sampling",
+    "postprocess_batch",
+    "postprocess_batch_list",
+    "postprocess",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One unit for a role: patterns of model names, best first, and preprocessors by their names in all hosts."""
+
+    models: tuple[str, ...]
+    modules: tuple[str, ...] = ("none",)
+    make_map: Callable[[Image], Image] | None = None
+    """Makes the map here, so that it is the same in every host; the preprocessor is then none."""
+
+
+_CLIP_FACE = ("ip_adapter_auto", "ip_adapter_clip_sd15", "clip_vit_h_(ipadapter)")
+_OPENPOSE = ("openpose_full", "dw_openpose_full", "openpose")
+_RECIPES: Mapping[tuple[Family, ControlRole], tuple[Recipe, ...]] = MappingProxyType(
+    {
+        (Family.SD1, ControlRole.CANNY): (
+            Recipe(
+                (r"control_v11p_sd15_canny", r"control_sd15_canny", r"control_canny(?!.*xl)"), make_map=annotate.canny
+            ),
+        ),
+        (Family.SD1, ControlRole.OPENPOSE): (
+            Recipe((r"control_v11p_sd15_openpose", r"control_sd15_openpose", r"control_openpose(?!.*xl)"), _OPENPOSE),
+        ),
+        (Family.SD1, ControlRole.COLOR): (Recipe((r"control_sd15_random_color",), make_map=annotate.color),),
+        (Family.SD1, ControlRole.TILE): (Recipe((r"control_v11f1e_sd15_tile",), make_map=annotate.tile),),
+        (Family.SD1, ControlRole.IP_ADAPTER_FACE): (
+            Recipe((r"ip_adapter_full_face_sd15", r"ip_adapter_plus_face_sd15"), _CLIP_FACE),
+        ),
+        (Family.SD2, ControlRole.CANNY): (Recipe((r"control_v11p_sd21_canny",), make_map=annotate.canny),),
+        (Family.SD2, ControlRole.OPENPOSE): (Recipe((r"control_v11p_sd21_openpose(?!v2_)",), _OPENPOSE),),
+        (Family.SD2, ControlRole.COLOR): (Recipe((r"control_v11p_sd21_color",), make_map=annotate.color),),
+        (Family.SDXL, ControlRole.CANNY): (
+            Recipe(
+                (r"diffusers_xl_canny_mid", r"diffusers_xl_canny", r"canny.*xl", r"xl.*canny"), make_map=annotate.canny
+            ),
+        ),
+        (Family.SDXL, ControlRole.OPENPOSE): (Recipe((r"thibaud_xl_openpose", r".*openpose.*xl"), _OPENPOSE),),
+        (Family.SDXL, ControlRole.TILE): (Recipe((r".*tile.*xl", r".*xl.*tile"), make_map=annotate.tile),),
+        (Family.SDXL, ControlRole.IP_ADAPTER_FACE): (
+            Recipe(
+                (r"ip_adapter_plus_face_sdxl",), ("ip_adapter_auto", "ip_adapter_clip_sdxl_plus_vith", _CLIP_FACE[2])
+            ),
+        ),
+        (Family.SDXL, ControlRole.INSTANTID): (
+            Recipe((r"ip_adapter_instant_id_sdxl",), ("instant_id_face_embedding", "insightface_(instantid)")),
+            Recipe((r"control_instant_id_sdxl",), ("instant_id_face_keypoints",)),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class ControlNet:
+    """What a host's ControlNet can do. ``slots``: how many units its settings allow one picture."""
+
+    script: Any
+    slots: int
+    models: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    def roles(self, family: Family) -> frozenset[ControlRole]:
+        """The roles for which every model and preprocessor is there."""
+        return frozenset(
+            role for of, role in _RECIPES if of is family and all(self._fits(r) for r in _RECIPES[of, role])
+        )
+
+    def units(self, controls: Sequence[Control], family: Family) -> list[dict[str, Any]]:
+        """Units for all slots, as plain dictionaries, which every dialect understands; those not needed are off.
+
+        :class:`AssetMissing` when a role has no model here, :class:`InvalidRequest` when the host's settings allow too
+        few units.
+        """
+        units = [unit for control in controls for unit in self._units(control, family)]
+        if len(units) > self.slots:
+            raise InvalidRequest(
+                f"This needs {len(units)} ControlNet units and the WebUI allows {self.slots}: raise"
+                f' "{COUNT_LABEL}" in Settings > ControlNet, apply, and restart the WebUI.'
+            )
+        return units + [{"enabled": False}] * (self.slots - len(units))
+
+    def _units(self, control: Control, family: Family) -> list[dict[str, Any]]:
+        recipes = _RECIPES.get((family, control.role))
+        if recipes is None:
+            raise AssetMissing(f"There is no {control.role.value} control for {family.value} models.")
+        return [self._unit(control, recipe) for recipe in recipes]
+
+    def _unit(self, control: Control, recipe: Recipe) -> dict[str, Any]:
+        model = _find(recipe.models, self.models)
+        if model is None:
+            raise AssetMissing(
+                f"The {control.role.value} control needs a ControlNet model like {_plain(recipe.models[0])}:"
+                " put it into models/ControlNet and refresh the list of models in the ControlNet panel."
+            )
+        image, modules = control.image, recipe.modules
+        if control.is_map:
+            modules = ("none",)
+        elif recipe.make_map is not None:
+            image, modules = recipe.make_map(control.image), ("none",)
+        module = _find([f"{re.escape(m)}$" for m in modules], self.modules)
+        if module is None:
+            raise AssetMissing(f"The {control.role.value} control needs the ControlNet preprocessor {modules[0]}.")
+        return {
+            "enabled": True,
+            "module": module,
+            "model": model,
+            "weight": control.weight,
+            "image": _base64(image),
+            "resize_mode": "Just Resize",
+            "control_mode": PROMPT_FIRST,
+            "pixel_perfect": module.lower() != "none",
+            "guidance_start": 0.0,
+            "guidance_end": 1.0,
+            "save_detected_map": False,
+        }
+
+    def _fits(self, recipe: Recipe) -> bool:
+        modules = ("none",) if recipe.make_map is not None else recipe.modules
+        known = [f"{re.escape(m)}$" for m in modules]
+        return _find(recipe.models, self.models) is not None and _find(known, self.modules) is not None
+
+
+def find(webui: WebUI, img2img: bool) -> ControlNet | None:
+    """The host's ControlNet on one of its tabs, or None when it has none."""
+    runner = webui.runner(img2img)
+    script = next((s for s in runner.alwayson_scripts if str(s.title()).lower() == "controlnet"), None)
+    external = loaded("internal_controlnet.external_code", "lib_controlnet.external_code", "scripts.external_code")
+    if script is None or external is None or script.args_from is None:
+        return None
+    slots = min(int(webui.option(COUNT_OPTION, 3)), script.args_to - script.args_from)
+    return ControlNet(script, slots, tuple(_models(external)), tuple(_modules(external)))
+
+
+def _models(external: Any) -> Iterable[str]:
+    if hasattr(external, "get_models"):
+        names: Iterable[str] = external.get_models()
+        return names
+    state = loaded("lib_controlnet.global_state")
+    return state.get_all_controlnet_names() if state is not None else ()
+
+
+def _modules(external: Any) -> Iterable[str]:
+    if hasattr(external, "get_modules"):
+        names: Iterable[str] = external.get_modules()
+        return names
+    state = loaded("lib_controlnet.global_state")
+    return state.get_sorted_preprocessors() if state is not None else ()
+
+
+def _find(patterns: Iterable[str], names: Sequence[str]) -> str | None:
+    """The first name that the best pattern matches; names without their hash, small letters, one kind of dash."""
+    plain = [re.sub(r"[- ]", "_", name.split(" [")[0].lower()) for name in names]
+    for pattern in patterns:
+        for name, known in zip(names, plain, strict=True):
+            if re.match(pattern, known):
+                return name
+    return None
+
+
+def _plain(pattern: str) -> str:
+    return re.sub(r"\(\?!.*?\)", "", pattern)
+
+
+def _base64(image: Image) -> str:
+    buffer = BytesIO()
+    PilImage.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- running with units ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """A runner with ControlNet's script alone, and what went wrong in it.
+
+    The host catches whatever a script raises, prints it and goes on without the control: the picture would come back
+    uncontrolled, and its description would still list the units.
+    """
+
+    runner: Any
+    faults: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """:class:`HostFailed` if a control was not applied."""
+        if self.faults:
+            raise HostFailed(f"ControlNet failed, so the picture was made without it: {self.faults[0]}")
+
+
+def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watched:
+    """A copy of a tab's runner that runs no script but ControlNet's: what the user has set up there for other
+    extensions must not get into portraits, and the tab itself stays as it is."""
+    runner = copy.copy(webui.runner(img2img))
+    result = Watched(runner)
+    runner.callback_map = {}
+    runner.selectable_scripts = []
+    runner.alwayson_scripts = []
+    if controlnet is not None:
+        script = copy.copy(controlnet.script)
+        for method in _METHODS:
+            if hasattr(script, method):
+                setattr(script, method, _recording(getattr(script, method), result.faults))
+        runner.alwayson_scripts = [script]
+    return result
+
+
+def _recording(method: Callable[..., Any], faults: list[str]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            faults.append(f"{type(error).__name__}: {error}".strip().splitlines()[0][:300])
+            raise
+
+    return call
+
+
+def arguments(
+    webui: WebUI, controlnet: ControlNet | None, units: Sequence[Mapping[str, Any]], img2img: bool
+) -> list[Any]:
+    """The tab's script arguments with our units in ControlNet's place."""
+    values = [getattr(component, "value", None) for component in webui.runner(img2img).inputs]
+    values[0] = 0
+    if controlnet is not None:
+        start = controlnet.script.args_from
+        values[start : start + len(units)] = [dict(unit) for unit in units]
+    return values

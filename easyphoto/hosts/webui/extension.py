@@ -1,0 +1,57 @@
+"""The service of a running WebUI: made once, however often the WebUI reloads its scripts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from easyphoto import environment
+from easyphoto.errors import AssetMissing
+from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
+from easyphoto.hosts.webui.host import WebUIHost
+from easyphoto.hosts.webui.settings import WebUISettings
+from easyphoto.service import EasyPhoto
+from easyphoto.vision.remote import RemoteVision
+
+SEND_TO = ("img2img", "inpaint", "extras")
+
+
+@lru_cache(maxsize=1)
+def webui() -> WebUI:
+    return WebUI.load()
+
+
+def settings() -> WebUISettings:
+    return WebUISettings(webui())
+
+
+@lru_cache(maxsize=1)
+def service() -> EasyPhoto:
+    """EasyPhoto on this WebUI, with the trainer and the vision in our own environment."""
+    chosen = settings()
+    paths = chosen.paths()
+    vision = RemoteVision(interpreter, chosen.vision(paths))
+    return EasyPhoto(WebUIHost(webui()), vision, paths, python=interpreter)
+
+
+def interpreter() -> Path:
+    """The Python of our own environment; :class:`AssetMissing` with what to do when it isn't ready."""
+    status = environment.status(torch=installed_version("torch"))
+    if status.python is None:
+        raise AssetMissing(status.sentence)
+    return status.python
+
+
+def send_to(gallery: Any, parameters: Any) -> None:
+    """The WebUI's own buttons that send the picture chosen in a gallery, with its parameters, to another tab."""
+    paste = loaded("modules.infotext_utils", "modules.generation_parameters_copypaste")
+    if paste is None:
+        return
+    for tab, button in paste.create_buttons(SEND_TO).items():
+        button.elem_id = f"easyphoto_send_to_{tab}"
+        paste.register_paste_params_button(
+            paste.ParamBinding(
+                paste_button=button, tabname=tab, source_image_component=gallery, source_text_component=parameters
+            )
+        )

@@ -1,0 +1,231 @@
+"""One picture through the WebUI's own processing, the way its own API does it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from easyphoto.config import Family
+from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, HostFailed, InvalidRequest
+from easyphoto.hosts.webui import controlnet, loras
+from easyphoto.hosts.webui.border import WebUI, loaded
+from easyphoto.ports import Img2Img, OnStep, Rendered, Txt2Img
+
+log = logging.getLogger(__name__)
+
+JOB = "easyphoto"
+POLL = 0.1
+NEUTRAL = {
+    "img2img_color_correction": False,
+    "img2img_fix_steps": False,
+    "return_mask": False,
+    "return_mask_composite": False,
+    "control_net_no_detectmap": True,
+}
+"""Settings of the user's that would change a portrait or add pictures to it; ours hold for the one picture."""
+
+
+def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -> Rendered:
+    """Make the picture of a job with a base model of ``family``.
+
+    Waits for the host's own queue. :class:`Cancelled` when interrupted here or in the host; :class:`HostFailed` when
+    the host fails, or would have made the picture without a control or a LoRA; :class:`AssetMissing` and
+    :class:`InvalidRequest` for what is known to be missing or wrong before.
+    """
+    img2img = isinstance(job, Img2Img)
+    found = controlnet.find(webui, img2img)
+    if job.controls and found is None:
+        raise AssetMissing("ControlNet is not installed: install sd-webui-controlnet in Extensions and restart.")
+    units = found.units(job.controls, family) if found is not None else []
+    loras.check(job.loras)
+    # Waits until the host has loaded its model: generating before that breaks it for good.
+    if webui.shared.sd_model is None:
+        raise HostFailed("The WebUI has no base model loaded: choose one at the top of its page.")
+    watched = controlnet.watched(webui, found, img2img)
+    script_arguments = controlnet.arguments(webui, found, units, img2img)
+    with webui.call_queue.queue_lock:
+        return webui.run(lambda: _process(webui, job, watched, script_arguments, on_step))
+
+
+def _process(
+    webui: WebUI, job: Txt2Img, watched: controlnet.Watched, script_arguments: list[Any], on_step: OnStep | None
+) -> Rendered:
+    shared = webui.shared
+    with contextlib.closing(_parameters(webui, job)) as p:
+        # Before the scripts: otherwise the built-in ones put the UI's sampler, steps and seed over ours.
+        p.is_api = True
+        p.scripts = watched.runner
+        p.script_args = tuple(script_arguments)
+        shared.state.begin(job=JOB)
+        try:
+            with _steps_told(shared.state, on_step):
+                processed = _guarded(webui, p)
+            if shared.state.interrupted or shared.state.skipped or getattr(shared.state, "stopping_generation", False):
+                raise Cancelled("Interrupted in the WebUI.")
+            watched.check()
+            loras.check_applied(job.loras, _comments(p))
+            return _result(job, processed)
+        finally:
+            shared.state.end()
+            shared.total_tqdm.clear()
+
+
+def _guarded(webui: WebUI, p: Any) -> Any:
+    try:
+        return webui.processing.process_images(p)
+    except EasyPhotoError:
+        raise
+    except Exception as error:
+        log.exception("the WebUI failed")
+        text = str(error).strip().splitlines() or [""]
+        raise HostFailed(f"The WebUI could not make the picture: {type(error).__name__}: {text[0][:300]}") from error
+
+
+def _parameters(webui: WebUI, job: Txt2Img) -> Any:
+    kind = (
+        webui.processing.StableDiffusionProcessingImg2Img
+        if isinstance(job, Img2Img)
+        else webui.processing.StableDiffusionProcessingTxt2Img
+    )
+    options: dict[str, Any] = {
+        "sd_model": webui.shared.sd_model,
+        "prompt": loras.prompt_with(job.prompt, job.loras),
+        "negative_prompt": job.negative_prompt,
+        "seed": job.seed,
+        "steps": job.steps,
+        "cfg_scale": job.cfg_scale,
+        "width": job.width,
+        "height": job.height,
+        "batch_size": 1,
+        "n_iter": 1,
+        "do_not_save_samples": True,
+        "do_not_save_grid": True,
+        "override_settings": _overrides(webui, job),
+        **_sampler(webui, job.sampler, {f.name for f in dataclasses.fields(kind)}),
+    }
+    if isinstance(job, Img2Img):
+        options |= {
+            "init_images": [PilImage.fromarray(job.image)],
+            "resize_mode": 0,
+            "denoising_strength": job.denoising_strength,
+        }
+        if job.mask is not None:
+            options |= {
+                "mask": PilImage.fromarray((job.mask * 255).round().clip(0, 255).astype(np.uint8), "L"),
+                "mask_blur": job.mask_blur,
+                "inpainting_fill": 1,
+                "inpaint_full_res": False,
+                "inpainting_mask_invert": 0,
+            }
+    return kind(**options)
+
+
+def _overrides(webui: WebUI, job: Txt2Img) -> dict[str, Any]:
+    """Settings for this picture alone; the host puts the user's back afterwards, whatever happens."""
+    data = webui.shared.opts.data
+    settings: dict[str, Any] = {key: value for key, value in NEUTRAL.items() if key in data}
+    if job.checkpoint:
+        info = webui.sd_models.get_closet_checkpoint_match(job.checkpoint)
+        if info is None:
+            raise InvalidRequest(f"The WebUI has no base model {job.checkpoint!r}.")
+        settings["sd_model_checkpoint"] = info.title
+    if job.vae:
+        settings |= _vae(webui, job.vae)
+    return settings
+
+
+def _vae(webui: WebUI, name: str) -> dict[str, Any]:
+    entry = loaded("modules_forge.main_entry")
+    if entry is not None and "forge_additional_modules" in webui.shared.opts.data:
+        known = dict(entry.module_list)
+        if name not in known:
+            raise AssetMissing(f"The WebUI has no VAE {name!r}: put it into models/VAE.")
+        return {"forge_additional_modules": [known[name]]}
+    vaes = loaded("modules.sd_vae")
+    if name not in ("Automatic", "None") and (vaes is None or name not in vaes.vae_dict):
+        raise AssetMissing(f"The WebUI has no VAE {name!r}: put it into models/VAE.")
+    return {"sd_vae": name}
+
+
+def _sampler(webui: WebUI, wanted: str, fields: set[str]) -> dict[str, str]:
+    """The host's sampler, and the schedule where that is a parameter of its own, of a name like "Euler a" or
+    "DPM++ 2M SDE Karras"."""
+    known = webui.sd_samplers.all_samplers_map
+    if wanted in known:
+        return {"sampler_name": wanted}
+    schedulers = loaded("modules.sd_schedulers")
+    if schedulers is not None and "scheduler" in fields:
+        for schedule in schedulers.schedulers:
+            name = wanted.removesuffix(f" {schedule.label}")
+            if name != wanted and name in known:
+                return {"sampler_name": name, "scheduler": schedule.label}
+    raise InvalidRequest(f"The WebUI has no sampler {wanted!r}.")
+
+
+def _comments(p: Any) -> list[str]:
+    comments = getattr(p, "comments", None) or {}
+    return [str(comment) for comment in comments]
+
+
+def _result(job: Txt2Img, processed: Any) -> Rendered:
+    """The first picture made from a seed; detected maps and grids may lie before and after it."""
+    index = int(getattr(processed, "index_of_first_image", 0))
+    if processed is None or len(processed.images) <= index:
+        raise HostFailed("The WebUI gave back no picture; its log says why.")
+    image = np.asarray(processed.images[index].convert("RGB"), np.uint8)
+    if image.shape[:2] != (job.height, job.width):
+        got, wanted = f"{image.shape[1]} x {image.shape[0]}", f"{job.width} x {job.height}"
+        raise HostFailed(f"The WebUI gave back a picture of {got} pixels, not {wanted}.")
+    infotexts = processed.infotexts or [""]
+    seeds = processed.all_seeds or [job.seed]
+    return Rendered(image.copy(), int(seeds[0]), str(infotexts[0]))
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _steps_told(state: Any, on_step: OnStep | None) -> Iterator[None]:
+    """Tell ``on_step`` of the host's steps from a thread; if it raises, interrupt the host and raise that here."""
+    if on_step is None:
+        yield
+        return
+    tell = on_step
+    done = threading.Event()
+    problem: list[BaseException] = []
+    # The host's count still holds the last picture's until its sampler starts.
+    state.sampling_step, state.sampling_steps = 0, 0
+
+    def watch() -> None:
+        told = 0
+        while not done.wait(POLL):
+            step, total = int(state.sampling_step), int(state.sampling_steps)
+            try:
+                if total and step > told:
+                    tell(min(step, total), total)
+                    told = step
+                elif not told:
+                    tell(0, max(total, 1))
+            except BaseException as error:  # noqa: BLE001 - raised again where the host's work ends
+                problem.append(error)
+                state.interrupt()
+                return
+
+    thread = threading.Thread(target=watch, name="easyphoto-steps", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if problem:
+        raise problem[0]
+    total = max(int(state.sampling_steps), 1)
+    tell(total, total)

@@ -1,0 +1,96 @@
+"""EasyPhoto's section on the WebUI's settings page, and what the user chose there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyphoto.config import PRECISIONS, Paths
+from easyphoto.hosts.webui.border import WebUI, folder
+from easyphoto.vision.backend import ROLES
+
+SECTION = ("easyphoto", "EasyPhoto")
+PROJECT = Path(__file__).resolve().parents[3]
+
+FACES, LANGUAGE, OUTPUTS = "easyphoto_faces", "easyphoto_language", "easyphoto_outputs"
+KEEP_VISION, COMMERCIAL = "easyphoto_keep_vision", "easyphoto_commercial_only"
+PRECISION, BACKENDS = "easyphoto_mixed_precision", "easyphoto_backends"
+
+DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
+    FACES: (1, "Number of user ids on the Inference tab at first", "one for each face of a template"),
+    LANGUAGE: ("", "Language of the tabs", "en, zh, or empty for the browser's"),
+    OUTPUTS: ("", "Folder for people and portraits", "empty: the WebUI's outputs folder; needs a restart"),
+    KEEP_VISION: (True, "Keep the vision models loaded between portraits", "faster, and takes memory; needs a restart"),
+    COMMERCIAL: (False, "Only use weights that allow commercial use", "needs a restart"),
+    PRECISION: ("auto", "Precision of training", f"one of {', '.join(PRECISIONS)}"),
+    BACKENDS: ("", "Vision backends", f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart"),
+}
+"""Key -> (default, label, explanation)."""
+
+
+@dataclass(frozen=True)
+class WebUISettings:
+    """What the user chose; read anew at each use, since the settings page changes it while the WebUI runs."""
+
+    webui: WebUI
+
+    def register(self) -> None:
+        """Add the section to the settings page."""
+        shared = self.webui.shared
+        for key, (default, label, explanation) in DEFAULTS.items():
+            shared.opts.add_option(key, shared.OptionInfo(default, label, section=SECTION).info(explanation))
+
+    def faces(self) -> int:
+        value = self._value(FACES)
+        return max(1, int(value)) if isinstance(value, int | float) else 1
+
+    def language(self) -> str:
+        value = str(self._value(LANGUAGE))
+        if value in ("en", "zh"):
+            return value
+        return "zh" if "zh" in str(self.webui.option("localization", "")).lower() else ""
+
+    def precision(self) -> str:
+        value = str(self._value(PRECISION))
+        return value if value in PRECISIONS else "auto"
+
+    def keep_vision(self) -> bool:
+        return bool(self._value(KEEP_VISION))
+
+    def vision(self, paths: Paths) -> dict[str, Any]:
+        """How the vision worker is to make its vision."""
+        pairs = [pair.split("=", 1) for pair in str(self._value(BACKENDS)).split(",") if "=" in pair]
+        backends = {role.strip(): name.strip() for role, name in pairs}
+        return {
+            "models": str(paths.models),
+            "backends": {role: name for role, name in backends.items() if role in ROLES},
+            "commercial_only": bool(self._value(COMMERCIAL)),
+        }
+
+    def paths(self) -> Paths:
+        """The WebUI's folders: ``--data-dir``, ``--models-dir`` and ``--lora-dir`` are honoured."""
+        data, models = folder(self.webui.paths.data_path), folder(self.webui.paths.models_path)
+        lora = getattr(self.webui.shared.cmd_opts, "lora_dir", None) or models / "Lora"
+        chosen = str(self._value(OUTPUTS)).strip()
+        return Paths(
+            outputs=folder(chosen) if chosen else data / "outputs",
+            models=models,
+            loras=folder(lora),
+            templates=PROJECT / "templates",
+            bench=PROJECT / "models" / "bench",
+        )
+
+    def credentials(self) -> dict[str, str]:
+        """User -> password of ``--api-auth`` and ``--gradio-auth``; empty when the WebUI asks for none."""
+        options = self.webui.shared.cmd_opts
+        pairs = [str(getattr(options, name, None) or "") for name in ("api_auth", "gradio_auth")]
+        file = getattr(options, "gradio_auth_path", None)
+        if file:
+            pairs += Path(file).read_text(encoding="utf-8").splitlines()
+        entries = (entry.strip().strip('"') for line in pairs for entry in line.split(","))
+        return dict(entry.split(":", 1) for entry in entries if ":" in entry)
+
+    def _value(self, key: str) -> Any:
+        return self.webui.option(key, DEFAULTS[key][0])
