@@ -3,8 +3,9 @@
     python tools/calibrate_embedder.py STRANGERS [--same PEOPLE] [--out FILE] [--limit N]
 
 STRANGERS: a folder, searched deeply, of portraits of people who are all different. Their mean descriptor is what the
-embedder subtracts. PEOPLE: a folder with one folder of photos for each person; pairs within a folder are the same
-person. Without it the figures for one person are taken from the distances that dlib's author and users publish.
+embedder subtracts. PEOPLE: a folder with one folder of photos for each person: pairs within a folder are the same
+person, pairs across folders are printed beside the strangers, to see whether those are like real ones. Without PEOPLE
+the figures for one person stay as they are in the file.
 """
 
 from __future__ import annotations
@@ -42,16 +43,21 @@ def main() -> None:
     strangers = np.array([v for _, v in descriptors(options.strangers, vision, describe, options.limit)])
     mean = strangers.mean(0)
     apart = cosines(centred(strangers, mean), pairs(len(strangers)))
-    print(f"{len(strangers)} strangers: cosine {apart.mean():.3f} +- {apart.std():.3f}, "
-          f"99th percentile {np.percentile(apart, 99):.3f}")  # fmt: skip
-    together = same_person(options.same, vision, describe, mean) if options.same else np.array([0.62, 0.48])
-    print(f"same person: cosine {together.mean():.3f} +- {together.std():.3f} of {len(together)} pairs, "
-          f"5th percentile {np.percentile(together, 5):.3f}")  # fmt: skip
-    source = (
-        f"same person: {len(together)} pairs of {options.same_said}; "
-        f"strangers: {len(apart)} pairs of {len(strangers)} {options.strangers_said}"
-    )
-    write(options.out, mean, together, apart, source)
+    say("strangers", apart)
+    calibration = dict(json.loads(options.out.read_text("utf-8"))["calibration"])
+    calibration |= figures("stranger", apart)
+    sources = [f"strangers: {len(apart)} pairs of {len(strangers)} {options.strangers_said}"]
+    if options.same:
+        together, across = known_people(options.same, vision, describe, mean)
+        say("same person", together)
+        say("different people of the same folder", across)
+        calibration |= figures("same", together)
+        sources.insert(0, f"same person: {len(together)} pairs of {options.same_said}")
+        sources.append(
+            f"{len(across)} pairs of different people of those photos: {across.mean():.2f} +- {across.std():.2f}"
+        )
+        calibration["source"] = "; ".join(sources)
+    write(options.out, mean, calibration)
 
 
 def descriptors(folder: Path, vision: Any, describe: Any, limit: int) -> Iterator[tuple[Path, Vectors]]:
@@ -64,14 +70,16 @@ def descriptors(folder: Path, vision: Any, describe: Any, limit: int) -> Iterato
             yield path, describe(image, faces[0]).astype(np.float64)
 
 
-def same_person(folder: Path, vision: Any, describe: Any, mean: Vectors) -> Vectors:
-    """The cosines of all pairs within each person's folder."""
-    found: list[Vectors] = []
-    for person in sorted(p for p in folder.iterdir() if p.is_dir()):
-        vectors = np.array([v for _, v in descriptors(person, vision, describe, 10_000)])
-        if len(vectors) > 1:
-            found.append(cosines(centred(vectors, mean), list(combinations(range(len(vectors)), 2))))
-    return np.concatenate(found)
+def known_people(folder: Path, vision: Any, describe: Any, mean: Vectors) -> tuple[Vectors, Vectors]:
+    """The cosines of all pairs within each person's folder, and of all pairs across two folders."""
+    people = [
+        centred(np.array(vectors), mean)
+        for person in sorted(p for p in folder.iterdir() if p.is_dir())
+        if (vectors := [v for _, v in descriptors(person, vision, describe, 10_000)])
+    ]
+    together = [cosines(v, list(combinations(range(len(v)), 2))) for v in people if len(v) > 1]
+    across = [(a @ b.T).ravel() for a, b in combinations(people, 2)]
+    return np.concatenate(together), np.concatenate(across)
 
 
 def pairs(count: int, most: int = 200_000) -> list[tuple[int, int]]:
@@ -95,14 +103,17 @@ def read(path: Path) -> Image:
     return image
 
 
-def write(path: Path, mean: Vectors, together: Vectors, apart: Vectors, source: str) -> None:
-    calibration = {
-        "same_mean": round(float(together.mean()), 3),
-        "same_std": round(float(together.std()), 3),
-        "stranger_mean": round(float(apart.mean()), 3),
-        "stranger_std": round(float(apart.std()), 3),
-        "source": source,
-    }
+def say(what: str, found: Vectors) -> None:
+    low, middle, high = np.percentile(found, [1, 50, 99])
+    print(f"{what}: {len(found)} pairs, cosine {found.mean():.3f} +- {found.std():.3f}, "
+          f"percentiles 1, 50, 99: {low:.3f} {middle:.3f} {high:.3f}")  # fmt: skip
+
+
+def figures(kind: str, found: Vectors) -> dict[str, float]:
+    return {f"{kind}_mean": round(float(found.mean()), 3), f"{kind}_std": round(float(found.std()), 3)}
+
+
+def write(path: Path, mean: Vectors, calibration: dict[str, Any]) -> None:
     measured = {"calibration": calibration, "mean": [round(float(v), 6) for v in mean]}
     path.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
 

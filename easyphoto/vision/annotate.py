@@ -40,7 +40,7 @@ def tile(image: Image, down: float = 1.0) -> Image:
 
 
 def color_grid(image: Image, cells: int = 16) -> Image:
-    """The picture as a mosaic with ``cells`` cells across: what the bench checkpoint's colour control was trained on."""
+    """The picture as a mosaic, ``cells`` across: what the bench checkpoint's colour control was trained on."""
     height, width = image.shape[:2]
     cell = max(1, width // cells)
     small = cv2.resize(image, (max(1, width // cell), max(1, height // cell)), interpolation=cv2.INTER_AREA)

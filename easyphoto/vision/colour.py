@@ -31,7 +31,7 @@ def to_lab(image: Image) -> Lab:
 def to_rgb(lab: Lab) -> Image:
     """LAB float32 -> RGB uint8, clipped to what RGB can show."""
     rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-    return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(rgb, 0, 1) * 255), np.uint8)
 
 
 def statistics(lab: Lab, mask: Mask) -> Statistics | None:
@@ -56,7 +56,7 @@ def match(lab: Lab, mask: Mask, wanted: Statistics, gain: tuple[float, float] = 
     if own is None:
         return lab.copy()
     ratio = np.clip(wanted.std / np.maximum(own.std, 1e-3), *gain)
-    return ((lab - own.mean) * ratio + wanted.mean).astype(np.float32)
+    return np.asarray((lab - own.mean) * ratio + wanted.mean, np.float32)
 
 
 def shift(

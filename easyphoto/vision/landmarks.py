@@ -58,7 +58,7 @@ def outline(landmarks: Points) -> Points:
 def grown(points: Points, factor: float) -> Points:
     """``points`` moved away from their centre."""
     center = points.mean(0)
-    return (center + (points - center) * factor).astype(np.float32)
+    return np.asarray(center + (points - center) * factor, np.float32)
 
 
 def from_five(points: Points, mean_shape: Points) -> Points:

@@ -50,7 +50,7 @@ def largest(mask: Mask) -> Mask:
     count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8), connectivity=8)
     if count <= 1:
         return np.zeros_like(mask)
-    return (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.float32)
+    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), np.float32)
 
 
 def ring(mask: Mask, inner: float, outer: float) -> Mask:
@@ -62,7 +62,7 @@ def feather(mask: Mask, sigma: float) -> Mask:
     """``mask`` softened by a Gaussian of ``sigma`` to both sides of its edge."""
     if sigma <= 0:
         return mask.copy()
-    return np.clip(cv2.GaussianBlur(mask, (0, 0), sigma), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(cv2.GaussianBlur(mask, (0, 0), sigma), 0.0, 1.0), np.float32)
 
 
 def feather_inside(mask: Mask, width: float) -> Mask:
@@ -76,12 +76,12 @@ def feather_inside(mask: Mask, width: float) -> Mask:
 
 def union(*masks: Mask) -> Mask:
     """The greatest of the masks, pixel by pixel."""
-    return np.maximum.reduce(masks)
+    return np.asarray(np.maximum.reduce(masks), np.float32)
 
 
 def intersection(*masks: Mask) -> Mask:
     """The least of the masks, pixel by pixel."""
-    return np.minimum.reduce(masks)
+    return np.asarray(np.minimum.reduce(masks), np.float32)
 
 
 def without(mask: Mask, *others: Mask) -> Mask:

@@ -36,7 +36,7 @@ def brow_outline(points: Points, side: int) -> Points:
     eye = points[landmarks.RIGHT_EYE if side else landmarks.LEFT_EYE].mean(0)
     down = (eye - brow.mean(0)) * 0.32
     up = -down * 0.45
-    return np.concatenate([brow + up, (brow + down)[::-1]]).astype(np.float32)
+    return np.asarray(np.concatenate([brow + up, (brow + down)[::-1]]), np.float32)
 
 
 def nose_outline(points: Points) -> Points:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from easyphoto.ports import Face, Points
 
@@ -18,7 +19,9 @@ _HEAD = np.array(
 )
 _OF_68 = [30, 8, 36, 45, 48, 54]
 # The five points: eye centres, nose tip, mouth corners.
-_HEAD_FIVE = np.array([[-31, -32.7, 24], [31, -32.7, 24], [0, 0, 0], [-28.9, 28.9, 24.1], [28.9, 28.9, 24.1]])
+_HEAD_FIVE = np.array(
+    [[-31, -32.7, 24], [31, -32.7, 24], [0, 0, 0], [-28.9, 28.9, 24.1], [28.9, 28.9, 24.1]], np.float64
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,12 @@ def pose(face: Face) -> Pose:
     return _solve(_HEAD_FIVE, face.points)
 
 
-def _solve(head: Points, seen: Points) -> Pose:
+def _solve(head: NDArray[np.float64], seen: Points) -> Pose:
     points = np.asarray(seen, np.float64)
     middle, spread = points.mean(0), max(1.0, float(np.ptp(points, axis=0).max()))
     focal = 8 * spread
     camera = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
-    found, rotation, _ = cv2.solvePnP(np.asarray(head, np.float64), points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    found, rotation, _ = cv2.solvePnP(head, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
         return Pose(0.0, 0.0, 0.0)
     turn, _ = cv2.Rodrigues(rotation)

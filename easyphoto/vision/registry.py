@@ -141,7 +141,7 @@ class LocalVision:
         for backend in self._candidates(role):
             try:
                 return backend.factory(context)
-            # A weight file or native library may fail in any way at all; the next backend serves and the notice says why.
+            # Weights and native libraries may fail in any way at all; the next backend serves, the notice says why.
             except Exception as error:
                 log.debug("loading %s failed", backend.name, exc_info=True)
                 self._broken.add((role, backend.name))

@@ -35,13 +35,11 @@ class GrabCutSaliency:
 def _cut(image: Image, seeds: NDArray[np.uint8]) -> Mask:
     foreground = (seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)
     if foreground.all() or not foreground.any():
-        return foreground.astype(np.float32)
-    state = cv2.getRNGSeed() if hasattr(cv2, "getRNGSeed") else None
-    del state
+        return np.asarray(foreground, np.float32)
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     labels, *_ = cv2.grabCut(image, seeds, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
-    return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), np.float32)
+    return np.asarray(np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)), np.float32)
 
 
 def _seeds(size: tuple[int, int], face: Face | None) -> NDArray[np.uint8]:
@@ -54,11 +52,11 @@ def _seeds(size: tuple[int, int], face: Face | None) -> NDArray[np.uint8]:
     (x, y), w, h = face.center, face.width, face.height
     seeds[: max(0, int(y - 1.5 * h))] = cv2.GC_BGD
     _ellipse(seeds, (x, y - 0.12 * h), (0.95 * w, 0.95 * h), cv2.GC_PR_FGD)
-    _fill(seeds, [(x - 0.5 * w, y + 0.4 * h), (x + 0.5 * w, y + 0.4 * h), (x + 1.7 * w, y + 1.5 * h),
-                  (x + 1.9 * w, height + h), (x - 1.9 * w, height + h), (x - 1.7 * w, y + 1.5 * h)], cv2.GC_PR_FGD)  # fmt: skip
+    likely = [(-0.5, 0.4), (0.5, 0.4), (1.7, 1.5), (1.9, 99), (-1.9, 99), (-1.7, 1.5)]
+    _fill(seeds, [(x + w * u, min(y + h * v, height + h)) for u, v in likely], cv2.GC_PR_FGD)
     _ellipse(seeds, (x, y), (0.42 * w, 0.45 * h), cv2.GC_FGD)
-    _fill(seeds, [(x - 0.2 * w, y), (x + 0.2 * w, y), (x + 0.4 * w, y + 1.6 * h), (x + 0.6 * w, height + h),
-                  (x - 0.6 * w, height + h), (x - 0.4 * w, y + 1.6 * h)], cv2.GC_FGD)  # fmt: skip
+    sure = [(-0.2, 0), (0.2, 0), (0.4, 1.6), (0.6, 99), (-0.6, 99), (-0.4, 1.6)]
+    _fill(seeds, [(x + w * u, min(y + h * v, height + h)) for u, v in sure], cv2.GC_FGD)
     return seeds
 
 

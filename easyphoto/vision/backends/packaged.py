@@ -27,6 +27,12 @@ def _detector(context: Context) -> FaceDetector:
     return DlibDetector()
 
 
+def _five_points(context: Context) -> FaceDetector:
+    from easyphoto.vision.backends.five_points import FivePointDetector
+
+    return FivePointDetector()
+
+
 def _embedder(context: Context) -> FaceEmbedder:
     from easyphoto.vision.backends.dlib_faces import DlibEmbedder
 
@@ -64,7 +70,12 @@ def _enhancer(context: Context) -> Enhancer:
 
 
 def landmarker(commercial_only: bool) -> Callable[[Image, Face], Points]:
-    """(picture, face) -> its 68 points, for faces whose detector gives only five."""
+    """(picture, face) -> its 68 points, for faces whose detector gives only five. ``commercial_only``: drawn by
+    proportions, because the predictor's training data excludes commercial use."""
+    if commercial_only:
+        from easyphoto.vision.backends.five_points import locate
+
+        return locate
     from easyphoto.vision.backends.dlib_faces import LandmarkPredictor
 
     return LandmarkPredictor().locate
@@ -73,6 +84,7 @@ def landmarker(commercial_only: bool) -> Callable[[Image, Face], Points]:
 _OURS = "Apache-2.0 (this project)"
 BACKENDS: tuple[Backend, ...] = (
     Backend("dlib", "detector", _detector, "BSL-1.0; 68 points trained on iBUG 300-W", False, packages=_DLIB),
+    Backend("dlib-5", "detector", _five_points, "BSL-1.0, weights CC0-1.0", True, packages=_DLIB),
     Backend("dlib-resnet", "embedder", _embedder, "BSL-1.0, weights CC0-1.0", True, packages=_DLIB),
     Backend("landmarks", "parser", _parser, _OURS, True),
     Backend("grabcut", "saliency", _saliency, _OURS, True),
