@@ -9,11 +9,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import takewhile
 from typing import Literal
 
 from easyphoto.config import Family, Paths
 from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, Vision
+from easyphoto.vision.registry import BACKENDS
 
 Status = Literal["ok", "fallback", "missing"]
 
@@ -29,14 +31,14 @@ class Finding:
     advice: str = ""
 
 
-PACKAGED = {
-    "detector": ("insightface", "surer detection of turned and small faces"),
-    "embedder": ("insightface buffalo_l", "likeness in the ArcFace scale that users of EasyPhoto know"),
-    "parser": ("BiSeNet", "finer masks of skin, lips and hair"),
-    "saliency": ("U2-Net", "cleaner cut-outs of the training photos"),
-    "retoucher": ("modelscope skin retouching", "a learned skin retouch"),
-    "fuser": ("image-face-fusion or inswapper", "a learned face fusion"),
-    "enhancer": ("GPEN or RRDB", "learned enhancement of faces and pictures"),
+GAINS = {
+    "detector": "surer detection of turned and small faces",
+    "embedder": "likeness in the ArcFace scale that users of EasyPhoto know",
+    "parser": "finer masks of skin, lips and hair",
+    "saliency": "cleaner cut-outs of the training photos",
+    "retoucher": "a learned skin retouch",
+    "fuser": "a learned face fusion",
+    "enhancer": "learned enhancement of faces and pictures",
 }
 CONTROLS = (ControlRole.CANNY, ControlRole.OPENPOSE, ControlRole.COLOR, ControlRole.TILE)
 PACKAGES = {
@@ -61,7 +63,7 @@ def examine(host: Host, vision: Vision, paths: Paths) -> list[Finding]:
         *_machine(paths),
         *_packages(),
         *_host(host),
-        *_backends(vision),
+        *_backends(vision, paths),
         Finding("people", "trained", "ok", ", ".join(p.user_id for p in PeopleStore(paths).list()) or "nobody yet"),
     ]
 
@@ -138,21 +140,14 @@ def _host(host: Host) -> Iterator[Finding]:
         )
 
 
-def _backends(vision: Vision) -> Iterator[Finding]:
+def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
+    """What serves each role; a better one that isn't there is named with what it lacks."""
     for role, name in vision.backends().items():
-        better, gain = PACKAGED.get(role, ("", ""))
-        packaged = name.split(":")[0] in (
-            "dlib",
-            "opencv",
-            "landmarks",
-            "grabcut",
-            "warp",
-            "lanczos",
-            "bilateral",
-            "polygons",
-        )
-        if packaged and better:
-            yield Finding("vision", role, "fallback", name, f"{better}: {gain}")
+        table = [backend for backend in BACKENDS if backend.role == role]
+        better = list(takewhile(lambda backend: backend.name != name, table))  # noqa: B023 - used within the loop
+        if better:
+            lacks = " and ".join(better[0].missing(paths.models)) or "to be allowed"
+            yield Finding("vision", role, "fallback", name, f"{better[0].name}, {GAINS[role]}: it lacks {lacks}")
         else:
             yield Finding("vision", role, "ok", name)
 

@@ -1,0 +1,20 @@
+"""The doctor names what is there, what is missing, and what it would give."""
+
+from __future__ import annotations
+
+from easyphoto.config import Paths
+from easyphoto.doctor import examine, table
+from easyphoto.vision import registry
+from tests.fakes import FakeHost
+
+
+def test_every_role_and_what_it_lacks(paths: Paths) -> None:
+    findings = examine(FakeHost(), registry.create(paths.models), paths)
+    vision = {f.what: f for f in findings if f.area == "vision"}
+    assert set(vision) == {"detector", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer"}
+    embedder = vision["embedder"]
+    assert embedder.status == "fallback" and "ArcFace" in embedder.advice and "lacks" in embedder.advice
+    text = table(findings)
+    assert all(f.what in text for f in findings) and "nobody yet" in text
+    missing = [f for f in findings if f.status == "missing"]
+    assert all(f.advice for f in missing), "what is missing says what it would give"
