@@ -1,0 +1,68 @@
+"""The tabs as one gradio page: in a WebUI, below its EasyPhoto tab; standalone, the whole page."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easyphoto.service import EasyPhoto
+from easyphoto.ui import compat
+from easyphoto.ui.generate_tab import GenerateTab
+from easyphoto.ui.settings import Settings
+from easyphoto.ui.texts import dictionary
+from easyphoto.ui.train_tab import TrainTab
+
+PROJECT = Path(__file__).resolve().parents[2]
+TITLE = "EasyPhoto"
+
+
+def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
+    """The Train and Inference tabs as ``gr.Blocks``, for ``on_ui_tabs`` of a WebUI or for a page of their own.
+
+    The page also needs ``style.css`` and ``javascript/easyphoto.js``: a WebUI takes them from the extension's folder by
+    itself, any other page gets them through :func:`style` and :func:`head`.
+    """
+    settings = settings or Settings()
+    compat.serve_from((service.paths.portraits, *settings.servable))
+
+    def language(request: Any) -> str:
+        return settings.language() or compat.language(request)
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks, gr.Column(elem_id="easyphoto"):
+        words = compat.html(_words(settings.language() or "en"), elem_classes=["easyphoto-hidden"])
+        train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
+        with gr.Tabs(elem_id="easyphoto_tabs"):
+            with compat.tab("Train", "easyphoto_tab_train"):
+                train.build()
+            with compat.tab("Inference", "easyphoto_tab_generate"):
+                generate.build()
+        train.bind(generate.people_lists, generate.trained, generate.users[0])
+        generate.bind()
+
+        def load(request: gr.Request) -> dict[Any, Any]:
+            spoken = language(request)
+            return {words: _words(spoken), **train.loaded(spoken), **generate.loaded(spoken)}
+
+        compat.listen(blocks.load, load, None, [words, *train.loads, *generate.loads], quiet=True)
+    return blocks
+
+
+def style() -> str:
+    """The style sheet of the tabs."""
+    return (PROJECT / "style.css").read_text(encoding="utf-8")
+
+
+def head() -> str:
+    """What a page of our own needs in its head: the script of the tabs."""
+    script = (PROJECT / "javascript" / "easyphoto.js").read_text(encoding="utf-8")
+    return f"<script>{script}</script>"
+
+
+def _words(language: str) -> str:
+    """The language of the page and its dictionary, where the script finds them."""
+    words = escape(json.dumps(dictionary(), ensure_ascii=False), quote=True) if language == "zh" else "{}"
+    return f'<div id="easyphoto-words" data-language="{language}" data-words="{words}"></div>'

@@ -1,0 +1,104 @@
+"""The curves of a training as one SVG: loss on the left axis, likeness on the right. Colours come from the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+Point = tuple[float, float]
+
+WIDTH, HEIGHT = 640, 220
+LEFT, RIGHT, TOP, BOTTOM = 52, 52, 14, 30
+SMOOTHING = 0.9
+POINTS = 240
+
+
+def curves(loss: Sequence[Point], likeness: Sequence[Point], labels: tuple[str, str, str], last_step: int) -> str:
+    """``loss`` and ``likeness`` are (step, value); ``labels`` name loss, likeness and step; the x axis ends at
+    ``last_step``. Without any point the answer is empty."""
+    if not loss and not likeness:
+        return ""
+    end = max([last_step, *(x for x, _ in loss), *(x for x, _ in likeness), 1])
+    parts = [_frame(end, labels)]
+    if loss:
+        raw, smooth = _thin(loss), _thin(_smoothed(loss))
+        top = _nice(max(y for _, y in raw))
+        parts += [_scale(top, 0.0, "left"), _line(raw, end, 0, top, "raw"), _line(smooth, end, 0, top, "loss")]
+    if likeness:
+        low, high = min(0.0, *(y for _, y in likeness)), max(1.0, *(y for _, y in likeness))
+        parts += [_scale(high, low, "right"), _line(likeness, end, low, high, "likeness")]
+        parts += [_dot(point, end, low, high) for point in likeness]
+    head = f'<svg class="easyphoto-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    return head + "".join(parts) + "</svg>"
+
+
+def _x(step: float, end: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * step / end
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low))
+
+
+def _line(points: Sequence[Point], end: float, low: float, high: float, name: str) -> str:
+    path = " ".join(f"{_x(x, end):.1f},{_y(min(y, high), low, high):.1f}" for x, y in points)
+    return f'<polyline class="{name}" points="{path}"/>'
+
+
+def _dot(point: Point, end: float, low: float, high: float) -> str:
+    x, y = _x(point[0], end), _y(point[1], low, high)
+    title = f"<title>{point[0]:.0f}: {point[1]:.2f}</title>"
+    return f'<circle class="likeness" cx="{x:.1f}" cy="{y:.1f}" r="4">{title}</circle>'
+
+
+def _frame(end: float, labels: tuple[str, str, str]) -> str:
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    loss, likeness, step = (escape(label) for label in labels)
+    ticks = "".join(
+        f'<text x="{_x(end * i / 4, end):.0f}" y="{bottom + 14}" text-anchor="middle">{end * i / 4:.0f}</text>'
+        for i in range(5)
+    )
+    grid = "".join(
+        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.0f}" y2="{y:.0f}"/>'
+        for y in (TOP + (bottom - TOP) * i / 4 for i in range(5))
+    )
+    names = (
+        f'<text class="loss" x="{LEFT}" y="{HEIGHT - 3}">{loss}</text>'
+        f'<text class="likeness" x="{right}" y="{HEIGHT - 3}" text-anchor="end">{likeness}</text>'
+        f'<text x="{WIDTH / 2}" y="{HEIGHT - 3}" text-anchor="middle">{step}</text>'
+    )
+    return grid + ticks + names
+
+
+def _scale(high: float, low: float, side: str) -> str:
+    x, anchor, name = (LEFT - 6, "end", "loss") if side == "left" else (WIDTH - RIGHT + 6, "start", "likeness")
+    rows = ((TOP + (HEIGHT - TOP - BOTTOM) * i / 2, high + (low - high) * i / 2) for i in range(3))
+    return "".join(
+        f'<text class="{name}" x="{x}" y="{y + 4:.0f}" text-anchor="{anchor}">{v:.3g}</text>' for y, v in rows
+    )
+
+
+def _smoothed(points: Sequence[Point]) -> list[Point]:
+    """Exponential mean, corrected for its start: single losses of a diffusion model are mostly noise."""
+    mean, weight, found = 0.0, 0.0, []
+    for x, y in points:
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * y
+        weight = SMOOTHING * weight + (1 - SMOOTHING)
+        found.append((x, mean / weight))
+    return found
+
+
+def _thin(points: Sequence[Point]) -> list[Point]:
+    step = max(1, len(points) // POINTS)
+    return [*points[::step], points[-1]]
+
+
+def _nice(value: float) -> float:
+    """The next round number above, so that the axis doesn't dance with each point."""
+    if not value > 0:
+        return 1.0
+    size = 10.0 ** len(str(int(1 / value))) if value < 1 else 1.0
+    for step in (1, 2, 2.5, 5, 7.5, 10):
+        if value <= step / size:
+            return step / size
+    return value

@@ -1,0 +1,106 @@
+"""What differs between gradio 3.41 (AUTOMATIC1111), 4.40 (Forge) and 6 (standalone). Nothing else knows the version."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easyphoto.errors import InvalidRequest
+
+
+@lru_cache(maxsize=256)
+def _accepts(function: Any, name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+def _fitting(function: Any, **wanted: Any) -> dict[str, Any]:
+    """Those keyword arguments that this version knows."""
+    return {k: v for k, v in wanted.items() if _accepts(function, k)}
+
+
+def picture_input(label: str, **more: Any) -> Any:
+    """One picture to upload; its value is the path of the file."""
+    source: dict[str, Any] = {"source": "upload"} if _accepts(gr.Image.__init__, "source") else {}
+    if not source:
+        source = {"sources": ["upload", "clipboard"]}
+    return gr.Image(label=label, type="filepath", **source, **more)
+
+
+def html(value: str, **more: Any) -> Any:
+    """A piece of HTML, without the margin that newer versions lay around it."""
+    return gr.HTML(value, **_fitting(gr.HTML.__init__, padding=False), **more)
+
+
+def tab(label: str, elem_id: str) -> Any:
+    return gr.Tab(label, elem_id=elem_id)
+
+
+def accordion(label: str, *, open: bool = False) -> Any:
+    return gr.Accordion(label, open=open)
+
+
+def listen(
+    event: Any,
+    function: Callable[..., Any],
+    inputs: Any = None,
+    outputs: Sequence[Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> Any:
+    """Bind ``function`` to an event, without a named endpoint of the page's own API.
+
+    ``quiet``: no progress overlay and no place in gradio's queue, for what a page asks once a second.
+    """
+    hidden = _fitting(event, api_name=False, show_api=False, api_visibility="private")
+    if "api_visibility" in hidden:
+        hidden.pop("api_name", None)
+    extra: dict[str, Any] = {"queue": False, "show_progress": "hidden"} if quiet else {}
+    return event(function, inputs=inputs, outputs=outputs, **hidden, **_fitting(event, **extra))
+
+
+def update(**changes: Any) -> Any:
+    """A change of a component; without arguments, none."""
+    return gr.update(**changes)
+
+
+def files(value: Any) -> list[Path]:
+    """The paths of what was uploaded: 3.x gives open temporary files, later versions give paths."""
+    if value is None:
+        return []
+    found: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
+    return [Path(getattr(item, "name", item)) for item in found]
+
+
+def selected(event: Any) -> int:
+    """The index that a gallery's select event tells of."""
+    index = event.index
+    return int(index[0] if isinstance(index, list | tuple) else index)
+
+
+def language(request: Any) -> str:
+    """What the browser of a request asks for: ``zh`` or ``en``."""
+    headers = getattr(request, "headers", None) or {}
+    first = str(dict(headers).get("accept-language", "")).split(",")[0].strip().lower()
+    return "zh" if first.startswith("zh") else "en"
+
+
+def serve_from(folders: Iterable[Path]) -> None:
+    """Let the page show pictures that lie in ``folders``. Version 3 copies what it shows and needs no leave."""
+    if hasattr(gr, "set_static_paths"):
+        gr.set_static_paths([str(folder) for folder in folders])
+
+
+def number(value: Any, name: str, *, whole: bool) -> int | float:
+    """What a number field holds: 3.x gives floats for whole numbers."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest(f"{name} must be a number.")
+    if not whole:
+        return float(value)
+    if float(value) != int(value):
+        raise InvalidRequest(f"{name} must be a whole number, not {value}.")
+    return int(value)

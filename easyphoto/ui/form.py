@@ -1,0 +1,105 @@
+"""From declared fields to components, and from what the components hold back to values, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from easyphoto.config import Declared, declared
+from easyphoto.ui import compat
+
+SLIDER_STEPS = 2100
+"""A range with more steps than this gets a number field: a slider could not hit its values."""
+LONG_TEXTS = ("additional_prompt", "additional_neg_prompt", "text_to_image_input_prompt", "training_prefix_prompt")
+
+Choices = Callable[[], list[str]]
+
+
+class Form:
+    """The components of one configuration. ``choices`` gives lists for text fields that are picked, not typed."""
+
+    def __init__(self, config: type, prefix: str, values: Mapping[str, Any], choices: Mapping[str, Choices]) -> None:
+        self._fields = {d.name: d for d in declared(config)}
+        self._prefix = prefix
+        self._values = values
+        self._choices = choices
+        self.components: dict[str, Any] = {}
+
+    def names(self, group: str) -> list[str]:
+        """The fields of a group, in the order in which they are declared."""
+        return [d.name for d in self._fields.values() if d.param.group == group]
+
+    def add(self, *names: str) -> None:
+        """Make the components of these fields, here: long texts each in a row, others two by two."""
+        row: list[str] = []
+        for name in names:
+            if name in LONG_TEXTS:
+                self._add_row(row)
+                self._add_row([name])
+                row = []
+            elif len(row) == 1:
+                self._add_row([*row, name])
+                row = []
+            else:
+                row = [name]
+        self._add_row(row)
+
+    def _add_row(self, names: list[str]) -> None:
+        if not names:
+            return
+        with gr.Row():
+            for name in names:
+                self.components[name] = self._component(self._fields[name])
+
+    def values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """Field values by name from gradio's ``{component: value}``."""
+        found = {}
+        for name, component in self.components.items():
+            d, value = self._fields[name], data[component]
+            if d.type in (int, float):
+                value = compat.number(value, d.param.label, whole=d.type is int)
+            elif d.type is str:
+                value = value or ""
+            found[name] = d.type(value)
+        return found
+
+    def updates(self, values: Mapping[str, Any]) -> dict[Any, Any]:
+        """Gradio's ``{component: update}`` that shows these values."""
+        return {c: compat.update(value=values[n]) for n, c in self.components.items() if n in values}
+
+    def fresh_choices(self) -> dict[Any, Any]:
+        """Gradio's ``{component: update}`` for the lists that may have changed."""
+        return {
+            self.components[name]: compat.update(choices=choices())
+            for name, choices in self._choices.items()
+            if name in self.components
+        }
+
+    def _component(self, d: Declared) -> Any:
+        p = d.param
+        common: dict[str, Any] = {
+            "value": self._values.get(d.name, d.default),
+            "label": p.label,
+            "info": p.help or None,
+            "elem_id": f"{self._prefix}_{d.name}",
+        }
+        if d.name in self._choices:
+            return gr.Dropdown(choices=self._choices[d.name](), allow_custom_value=True, **common)
+        if d.type is bool:
+            return gr.Checkbox(**common)
+        if p.choices:
+            kind = gr.Radio if len(p.choices) <= 2 else gr.Dropdown
+            return kind(choices=list(p.choices), **common)
+        if d.type is str:
+            return gr.Textbox(lines=2 if d.name in LONG_TEXTS else 1, **common)
+        return self._number(d, common)
+
+    def _number(self, d: Declared, common: dict[str, Any]) -> Any:
+        p = d.param
+        low, high, step = p.minimum, p.maximum, p.step
+        if low is not None and high is not None and step and (high - low) / step <= SLIDER_STEPS:
+            cast = int if d.type is int else float
+            return gr.Slider(minimum=cast(low), maximum=cast(high), step=cast(step), **common)
+        return gr.Number(precision=0 if d.type is int else None, **common)

@@ -1,0 +1,421 @@
+"""The Inference tab: who, on what, how; and the portraits as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easyphoto import pictures
+from easyphoto.config import SCENE_CONTROLS, PortraitConfig, from_mapping
+from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.events import Portrayed
+from easyphoto.jobs import Job
+from easyphoto.pictures import Source
+from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
+from easyphoto.templates import Template
+from easyphoto.ui import compat, panel
+from easyphoto.ui.form import Form
+from easyphoto.ui.settings import MAX_FACES, Settings
+from easyphoto.ui.texts import say
+
+TICK = "easyphoto_generate_tick"
+PREFIX = "easyphoto_generate"
+NO_JOB = "No portraits yet."
+PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
+KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Strength of the person": (
+        "lora_weights",
+        "apply_face_fusion_before",
+        "before_face_fusion_ratio",
+        "apply_face_fusion_after",
+        "after_face_fusion_ratio",
+    ),
+    "Diffusion": (
+        "first_diffusion_steps",
+        "first_denoising_strength",
+        "enable_second_diffusion",
+        "second_diffusion_steps",
+        "second_denoising_strength",
+        "lcm_accelerate",
+    ),
+    "Face": (
+        "crop_face_preprocess",
+        "face_shape_match",
+        "color_shift_middle",
+        "color_shift_last",
+        "skin_retouching_bool",
+        "makeup_transfer",
+        "makeup_transfer_ratio",
+    ),
+    "Background and finish": (),
+}
+"""The advanced options by accordion; the last takes what no other names."""
+
+Updates = dict[Any, Any]
+
+
+class GenerateTab:
+    """Components and what they do. ``language`` tells the language of a request."""
+
+    def __init__(self, service: EasyPhoto, settings: Settings, language: Callable[[Any], str]) -> None:
+        self._service = service
+        self._settings = settings
+        self._language = language
+        choices = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
+        self._form = Form(PortraitConfig, PREFIX, {}, choices)
+
+    # --- layout ------------------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the components, inside the current tab."""
+        with gr.Row():
+            with gr.Column(scale=5):
+                self._build_people()
+                self._build_templates()
+                self._build_options()
+            with gr.Column(scale=4):
+                self._build_portraits()
+
+    def _build_people(self) -> None:
+        count, people = self._faces(), self._people()
+        with gr.Row():
+            self.faces = gr.Slider(
+                1,
+                MAX_FACES,
+                value=count,
+                step=1,
+                label="Number of faces",
+                info="One user id for each face of the template, from left to right.",
+                elem_id=f"{PREFIX}_faces",
+            )
+            self.refresh = gr.Button(
+                "Refresh", size="sm", elem_id=f"{PREFIX}_refresh", elem_classes=["easyphoto-small"]
+            )
+        with gr.Row():
+            self.users = [
+                gr.Dropdown(
+                    choices=people,
+                    value=people[1] if i == 0 and len(people) > 1 else NOBODY,
+                    label=f"User id, face {i + 1}",
+                    visible=i < count,
+                    elem_id=f"{PREFIX}_user_{i + 1}",
+                    allow_custom_value=True,
+                )
+                for i in range(MAX_FACES)
+            ]
+
+    def _build_templates(self) -> None:
+        self.mode = gr.State(PRESETS)
+        self.many = gr.State([])
+        self.tabs: dict[str, Any] = {}
+        with gr.Tabs(elem_id=f"{PREFIX}_templates"):
+            self.tabs[PRESETS] = compat.tab("Preset templates", f"{PREFIX}_tab_presets")
+            with self.tabs[PRESETS]:
+                self._build_presets()
+            self.tabs[SINGLE] = compat.tab("Upload a template", f"{PREFIX}_tab_single")
+            with self.tabs[SINGLE]:
+                self.single = compat.picture_input("Template", height=360, elem_id=f"{PREFIX}_single")
+            self.tabs[MANY] = compat.tab("Many templates", f"{PREFIX}_tab_many")
+            with self.tabs[MANY]:
+                with gr.Row():
+                    self.upload_many = gr.UploadButton(
+                        "Upload pictures", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_many"
+                    )
+                    self.upload_folder = gr.UploadButton(
+                        "Upload a folder", file_count="directory", elem_id=f"{PREFIX}_folder"
+                    )
+                    self.clear_many = gr.Button("Clear templates", elem_id=f"{PREFIX}_clear")
+                self.many_shown = compat.html("", elem_id=f"{PREFIX}_many_shown")
+            self.tabs[TEXT] = compat.tab("Text to portrait", f"{PREFIX}_tab_text")
+            with self.tabs[TEXT]:
+                self._form.add(*self._form.names("text"))
+                self.pose = compat.picture_input("Picture with the pose", height=240, elem_id=f"{PREFIX}_pose")
+
+    def _build_presets(self) -> None:
+        titles = list(self._titles())
+        self.presets = gr.Gallery(
+            value=self._preset_pictures(),
+            label="Presets",
+            columns=4,
+            height="auto",
+            object_fit="cover",
+            allow_preview=False,
+            elem_id=f"{PREFIX}_presets",
+        )
+        self.chosen = gr.CheckboxGroup(
+            choices=titles,
+            value=titles[:1],
+            label="Chosen presets",
+            info="Click a template to choose it.",
+            elem_id=f"{PREFIX}_chosen",
+        )
+        with gr.Row():
+            self.add_own = gr.UploadButton(
+                "Add your own", size="sm", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_add"
+            )
+            self.delete_own = gr.Button("Delete chosen of your own", size="sm", elem_id=f"{PREFIX}_delete")
+        self.preset_note = compat.html("", elem_id=f"{PREFIX}_preset_note")
+
+    def _build_options(self) -> None:
+        self._form.add(*self._form.names("basic"))
+        with compat.accordion("Advanced options"):
+            named = {name for group in GROUPS.values() for name in group}
+            for title, group in GROUPS.items():
+                rest = [name for name in self._form.names("advanced") if name not in named]
+                with compat.accordion(title, open=True):
+                    self._form.add(*(group or rest))
+
+    def _build_portraits(self) -> None:
+        with gr.Row():
+            self.start = gr.Button("Generate", variant="primary", elem_id=f"{PREFIX}_start")
+            self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
+        self.error = compat.html("", elem_id=f"{PREFIX}_error")
+        self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
+        self.portraits = gr.Gallery(
+            label="Portraits", columns=2, height="auto", object_fit="contain", elem_id=f"{PREFIX}_portraits"
+        )
+        self.recipe = gr.Textbox(
+            label="Parameters of the selected portrait",
+            placeholder="Select a portrait to see how it was made.",
+            lines=6,
+            max_lines=16,
+            interactive=False,
+            elem_id=f"{PREFIX}_recipe",
+        )
+        if self._settings.send_to is not None:
+            self._settings.send_to(self.portraits, self.recipe)
+        self.job = gr.State("")
+        self.seen = gr.State("")
+        self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def bind(self) -> None:
+        """Connect the events."""
+        compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
+        compat.listen(self.refresh.click, self.fresh, None, self._lists)
+        for name, tab in self.tabs.items():
+            compat.listen(tab.select, _answer(name), None, [self.mode], quiet=True)
+        compat.listen(self.presets.select, self._preset_clicked, [self.chosen], [self.chosen], quiet=True)
+        own = [self.presets, self.chosen, self.preset_note]
+        compat.listen(self.add_own.upload, self._add_own, {self.add_own, self.chosen}, own)
+        compat.listen(self.delete_own.click, self._delete_own, [self.chosen], own)
+        many = [self.many, self.many_shown]
+        for button in (self.upload_many, self.upload_folder):
+            compat.listen(button.upload, self._many_uploaded, [button, self.many], many)
+        compat.listen(self.clear_many.click, self._many_cleared, None, many)
+        inputs = {self.faces, *self.users, self.mode, self.chosen, self.single, self.many, self.pose}
+        inputs |= set(self._form.components.values())
+        shown = [self.job, self.progress, self.portraits, self.recipe, self.seen, self.error]
+        compat.listen(self.start.click, self._start, inputs, shown)
+        compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
+        live = [self.progress, self.portraits, self.recipe, self.seen]
+        compat.listen(self.tick.click, self._tick, {self.job, self.seen}, live, quiet=True)
+        compat.listen(self.portraits.select, self._portrait_selected, [self.job], [self.recipe], quiet=True)
+
+    def fresh(self) -> Updates:
+        """Everything that can be picked, as it is now."""
+        people, titles = self._people(), list(self._titles())
+        updates: Updates = {user: compat.update(choices=people) for user in self.users}
+        updates |= self._form.fresh_choices()
+        updates[self.presets] = compat.update(value=self._preset_pictures())
+        updates[self.chosen] = compat.update(choices=titles)
+        return updates
+
+    @property
+    def _lists(self) -> list[Any]:
+        return [*self.users, *self._form.fresh_choices(), self.presets, self.chosen]
+
+    @property
+    def people_lists(self) -> list[Any]:
+        """The components that :meth:`trained` may change."""
+        return [*self.users, *self._form.fresh_choices()]
+
+    def trained(self, user_id: str, first_user: str) -> Updates:
+        """Somebody was trained: they can be picked, and are, where nobody was."""
+        people = self._people()
+        updates: Updates = {user: compat.update(choices=people) for user in self.users}
+        updates |= self._form.fresh_choices()
+        if first_user in (None, "", NOBODY) and user_id in people:
+            updates[self.users[0]] = compat.update(choices=people, value=user_id)
+        return updates
+
+    def loaded(self, language: str) -> Updates:
+        """What a page that is opened shows: fresh lists, and the portraits that run or ended last."""
+        updates, count, people = self.fresh(), self._faces(), self._people()
+        updates[self.faces] = count
+        for i, user in enumerate(self.users):
+            updates[user] = compat.update(choices=people, visible=i < count)
+        if len(people) > 1:
+            updates[self.users[0]] = compat.update(choices=people, value=people[1])
+        jobs = [job for job in self._service.jobs.list() if job.what == "generate"]
+        if jobs:
+            updates |= self._shown(jobs[-1], language)
+        return updates
+
+    @property
+    def loads(self) -> list[Any]:
+        """The components that :meth:`loaded` may change."""
+        shown = [self.job, self.progress, self.portraits, self.recipe, self.seen, self.error]
+        return [self.faces, *self._lists, *shown]
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    def _faces(self) -> int:
+        return min(max(1, self._settings.faces()), MAX_FACES)
+
+    def _people(self) -> list[str]:
+        return [NOBODY, *(p.user_id for p in self._service.people.list() if not p.scene)]
+
+    def _scenes(self) -> list[str]:
+        return [NOBODY, *(p.user_id for p in self._service.people.list() if p.scene)]
+
+    def _checkpoints(self) -> list[str]:
+        return ["", *(c.name for c in self._service.host.checkpoints())]
+
+    def _faces_changed(self, count: float) -> list[Any]:
+        return [compat.update(visible=i < int(count or 1)) for i in range(MAX_FACES)]
+
+    # --- templates ---------------------------------------------------------------------------------------------------
+
+    def _titles(self) -> dict[str, Template]:
+        """The presets by what they are called on the page."""
+        found: dict[str, Template] = {}
+        for template in self._service.templates.list():
+            found[template.title if template.title not in found else template.name] = template
+        return found
+
+    def _preset_pictures(self) -> list[tuple[Any, str]]:
+        return [(pictures.load(t.path, max_side=384), title) for title, t in self._titles().items()]
+
+    def _preset_clicked(self, event: gr.SelectData, chosen: list[str]) -> list[str]:
+        titles, index = list(self._titles()), compat.selected(event)
+        if not 0 <= index < len(titles):
+            return chosen
+        title = titles[index]
+        return [t for t in titles if (t in chosen) != (t == title)]
+
+    def _add_own(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language, names, chosen = self._language(request), [], list(data[self.chosen] or [])
+        note = ""
+        try:
+            for path in compat.files(data[self.add_own]):
+                names.append(self._service.templates.add(path.stem, pictures.load(path)).title)
+            note = panel.good(say("added", language, name=", ".join(names)))
+        except EasyPhotoError as error:
+            note = panel.error(str(error))
+        return self._presets_now([*chosen, *names], note)
+
+    def _delete_own(self, chosen: list[str], request: gr.Request) -> Updates:
+        language, titles = self._language(request), self._titles()
+        own = [titles[t].name for t in chosen or [] if t in titles and titles[t].own]
+        note = panel.good(say("deleted", language, n=len(own))) if own else panel.error(say("own_only", language))
+        try:
+            for name in own:
+                self._service.templates.delete(name)
+        except EasyPhotoError as error:
+            note = panel.error(str(error))
+        return self._presets_now(chosen or [], note)
+
+    def _presets_now(self, chosen: Sequence[str], note: str) -> Updates:
+        titles = list(self._titles())
+        return {
+            self.presets: compat.update(value=self._preset_pictures()),
+            self.chosen: compat.update(choices=titles, value=[t for t in titles if t in chosen]),
+            self.preset_note: note,
+        }
+
+    def _many_uploaded(self, uploaded: Any, have: list[str], request: gr.Request) -> Updates:
+        paths = [Path(p) for p in have or []]
+        paths += [p for p in compat.files(uploaded) if p.suffix.lower() in KINDS and p not in paths]
+        words = say("templates_uploaded", self._language(request), n=len(paths))
+        return {self.many: [str(p) for p in paths], self.many_shown: panel.pictures_shown(paths, words)}
+
+    def _many_cleared(self) -> Updates:
+        return {self.many: [], self.many_shown: ""}
+
+    def _templates(self, data: Mapping[Any, Any]) -> tuple[Source, ...]:
+        mode = data[self.mode]
+        if mode == TEXT:
+            return ()
+        found: list[Source] = []
+        if mode == PRESETS:
+            titles = self._titles()
+            found = [titles[t].path for t in data[self.chosen] or [] if t in titles]
+        elif mode == SINGLE:
+            found = [*compat.files(data[self.single])]
+        else:
+            found = [Path(p) for p in data[self.many] or []]
+        if not found:
+            raise InvalidRequest("There is no template: choose or upload one.")
+        return tuple(found)
+
+    # --- portraits ---------------------------------------------------------------------------------------------------
+
+    def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        try:
+            values = self._form.values(data)
+            pose = next(iter(compat.files(data[self.pose])), None)
+            if data[self.mode] != TEXT or values["t2i_control_way"] != SCENE_CONTROLS[2]:
+                pose = None
+            users = tuple(str(data[u] or NOBODY) for u in self.users[: int(data[self.faces] or 1)])
+            config = from_mapping(PortraitConfig, values)
+            job = self._service.generate(PortraitRequest(users, self._templates(data), config, pose))
+        except EasyPhotoError as error:
+            return {self.error: panel.error(str(error))}
+        return self._shown(job, self._language(request))
+
+    def _cancel(self, job_id: str, request: gr.Request) -> Any:
+        try:
+            job = self._service.jobs.get(job_id)
+        except NotFound:
+            return compat.update()
+        job.cancel()
+        return panel.job_panel(job, self._service.jobs, self._language(request), TICK)
+
+    def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        try:
+            job = self._service.jobs.get(data[self.job])
+        except NotFound:
+            return {self.progress: panel.empty_panel(NO_JOB)}
+        updates = self._shown(job, self._language(request))
+        for unchanged in (self.job, self.error):
+            updates.pop(unchanged)
+        if updates[self.seen] == data[self.seen]:
+            for unchanged in (self.portraits, self.recipe):
+                updates.pop(unchanged)
+        return updates
+
+    def _shown(self, job: Job[Any], language: str) -> Updates:
+        made = [e for e in panel.View.of(job).portrayed if e.path and Path(e.path).is_file()]
+        return {
+            self.job: job.id,
+            self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
+            self.portraits: [(e.path, _caption(e, language)) for e in made],
+            self.recipe: panel.recipe(Path(made[0].path)) if made else "",
+            self.seen: f"{job.id}:{len(made)}:{language}",
+            self.error: "",
+        }
+
+    def _portrait_selected(self, event: gr.SelectData, job_id: str) -> Any:
+        try:
+            made = panel.View.of(self._service.jobs.get(job_id)).portrayed
+        except NotFound:
+            return compat.update()
+        index = compat.selected(event)
+        return panel.recipe(Path(made[index].path)) if index < len(made) else compat.update()
+
+
+def _caption(event: Portrayed, language: str) -> str:
+    return panel.likeness_caption(event.likeness, language)
+
+
+def _answer(value: str) -> Callable[[], str]:
+    def answer() -> str:
+        return value
+
+    return answer

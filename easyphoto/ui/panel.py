@@ -1,0 +1,257 @@
+"""What a job and a set of photos look like: HTML, made anew from the events at each look."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image as Pillow
+
+from easyphoto import pictures
+from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.events import (
+    Event,
+    Failed,
+    Finished,
+    Fused,
+    Notice,
+    Portrayed,
+    Progress,
+    TemplateFailed,
+    Validated,
+)
+from easyphoto.jobs import Job, JobQueue
+from easyphoto.ui import chart
+from easyphoto.ui.texts import say, stage, time_left
+
+if TYPE_CHECKING:
+    from easyphoto.training.photos import PhotoReport
+
+THUMBNAIL = 168
+SHOWN = 4
+"""Pictures of a validation that are shown."""
+
+
+@dataclass
+class View:
+    """What the events of a job come to."""
+
+    progress: Progress | None = None
+    train_steps: int = 0
+    loss: list[chart.Point] = field(default_factory=list)
+    validations: list[Validated] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    failures: list[TemplateFailed] = field(default_factory=list)
+    portrayed: list[Portrayed] = field(default_factory=list)
+    fused: Fused | None = None
+    end: Event | None = None
+
+    @classmethod
+    def of(cls, job: Job[Any]) -> View:
+        view = cls()
+        for _, event in job.events(follow=False):
+            view.add(event)
+        return view
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.progress = event
+            if event.loss is not None:
+                self.loss.append((event.step, event.loss))
+                self.train_steps = event.total
+        elif isinstance(event, Validated):
+            self.validations.append(event)
+        elif isinstance(event, Notice):
+            self.notices.append(event.message)
+        elif isinstance(event, TemplateFailed):
+            self.failures.append(event)
+        elif isinstance(event, Portrayed):
+            self.portrayed.append(event)
+        elif isinstance(event, Fused):
+            self.fused = event
+        elif isinstance(event, Finished | Failed):
+            self.end = event
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
+    """The state of a job. While it runs, the panel asks the page to click the element ``poll`` once a second."""
+    view = View.of(job)
+    parts = [_headline(job, queue, view, language)]
+    if not job.ended:
+        parts.append(_bar(view.progress if job.state == "running" else None, language))
+    likeness = [(float(v.step), v.likeness) for v in view.validations]
+    labels = (say("loss", language), say("likeness", language), say("steps", language))
+    parts.append(chart.curves(view.loss, likeness, labels, view.train_steps))
+    if view.fused is not None and view.fused.steps:
+        steps = ", ".join(str(s) for s in view.fused.steps)
+        parts.append(_note(say("fused", language, steps=steps)))
+    parts += [_note(say("template_failed", language, n=f.template + 1, message=f.message)) for f in view.failures]
+    parts += [_note(text) for text in view.notices[-6:]]
+    alive = "" if job.ended else f' data-poll="{escape(poll)}"'
+    return f'<div class="easyphoto-panel" data-state="{job.state}"{alive}>{"".join(parts)}</div>'
+
+
+def empty_panel(text: str) -> str:
+    return f'<div class="easyphoto-panel" data-state="none"><p class="easyphoto-empty">{escape(text)}</p></div>'
+
+
+def error(message: str) -> str:
+    """The error line; an empty message takes it away."""
+    return f'<div class="easyphoto-error" role="alert">{escape(message)}</div>' if message else ""
+
+
+def good(message: str) -> str:
+    return f'<div class="easyphoto-good">{escape(message)}</div>'
+
+
+def _headline(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
+    text = escape(_state(job, queue, view, language))
+    return f'<p class="easyphoto-state {job.state}">{text}</p>'
+
+
+def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
+    if job.state == "queued":
+        return say("queued", language, n=max(1, queue.position(job)))
+    if job.state == "running":
+        return say("cancelling" if job.cancelled() else job.what, language, subject=job.subject)
+    if job.state == "cancelled":
+        return say("cancelled", language)
+    if job.state == "failed":
+        message = view.end.message if isinstance(view.end, Failed) else ""
+        return say("failed", language, message=message)
+    result = view.end.result if isinstance(view.end, Finished) else {}
+    if job.what == "generate":
+        if not view.portrayed:
+            return say("nothing", language)
+        return say("generated", language, n=len(view.portrayed), seed=result.get("seed", "?"))
+    if result.get("works") is False:
+        return say("untrained", language, subject=job.subject)
+    likeness = result.get("likeness")
+    if likeness is None:
+        return say("trained", language, subject=job.subject)
+    return say("trained_likeness", language, subject=job.subject, likeness=f"{likeness:.2f}")
+
+
+def _bar(progress: Progress | None, language: str) -> str:
+    if progress is None:
+        return '<div class="easyphoto-bar"><span style="width:0"></span></div>'
+    share = 100 * min(1.0, progress.step / progress.total) if progress.total else 0
+    words = stage(progress.stage, language)
+    if progress.total:
+        words = say("step", language, stage=words, step=_count(progress.step), total=_count(progress.total))
+    if progress.message:
+        words += f" · {progress.message}"
+    left = "" if progress.seconds_left is None else time_left(progress.seconds_left, language)
+    return (
+        f'<div class="easyphoto-bar"><span style="width:{share:.1f}%"></span></div>'
+        f'<p class="easyphoto-step"><span>{escape(words)}</span><span>{escape(left)}</span></p>'
+    )
+
+
+def _count(value: int) -> str:
+    """Bytes of a download in megabytes, everything else as it is."""
+    return f"{value / 2**20:.0f} MB" if value >= 2**21 else str(value)
+
+
+def _note(text: str) -> str:
+    return f'<p class="easyphoto-note">{escape(text)}</p>'
+
+
+def validation(job: Job[Any], language: str) -> str:
+    """The pictures of the last validations, the newest first."""
+    rows = []
+    for event in reversed(View.of(job).validations[-3:]):
+        shown = [_figure(Path(p), "", "") for p in event.pictures[:SHOWN]]
+        words = say("validated", language, step=event.step, likeness=f"{event.likeness:.2f}")
+        if shown:
+            rows.append(
+                f'<p class="easyphoto-step">{escape(words)}</p><div class="easyphoto-grid">{"".join(shown)}</div>'
+            )
+    return f'<div class="easyphoto-validation">{"".join(rows)}</div>' if rows else ""
+
+
+def likeness_caption(scores: Sequence[float | None], language: str) -> str:
+    """What stands under a portrait: the likeness of each face."""
+    known = [f"{score:.2f}" for score in scores if score is not None]
+    return say("likeness_of", language, likeness=", ".join(known)) if known else ""
+
+
+# --- photos ----------------------------------------------------------------------------------------------------------
+
+
+def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> str:
+    """Thumbnails of what was uploaded, with their verdicts once there is a ``report``.
+
+    The report names a photo by its file name; two files of one name are told apart by their order.
+    """
+    verdicts: dict[str, list[Any]] = {}
+    for looked_at in report.photos if report else ():
+        verdicts.setdefault(looked_at.name, []).append(looked_at)
+    cards, taken = [], 0
+    for path in paths:
+        same = verdicts.get(path.name)
+        verdict = same.pop(0) if same else None
+        if verdict is None:
+            cards.append(_figure(path, "", ""))
+            continue
+        taken += verdict.taken
+        kind = "taken" if verdict.taken else "refused"
+        words = say(verdict.verdict.value, language)
+        if verdict.likeness is not None:
+            words += f" · {verdict.likeness:.2f}"
+        cards.append(_figure(path, words, kind, verdict.reason))
+    if report is None:
+        head = say("photos_uploaded", language, n=len(paths))
+    else:
+        head = say("photos", language, n=len(paths), taken=taken)
+    warnings = "".join(_note(text) for text in (report.warnings if report else ()))
+    return (
+        f'<div class="easyphoto-photos"><p class="easyphoto-step">{escape(head)}</p>{warnings}'
+        f'<div class="easyphoto-grid">{"".join(cards)}</div></div>'
+    )
+
+
+def pictures_shown(paths: Sequence[Path], words: str) -> str:
+    """Thumbnails of uploaded pictures below a line of words."""
+    if not paths:
+        return ""
+    figures = "".join(_figure(path, path.stem, "") for path in paths)
+    return f'<p class="easyphoto-step">{escape(words)}</p><div class="easyphoto-grid">{figures}</div>'
+
+
+def _figure(path: Path, words: str, kind: str, title: str = "") -> str:
+    try:
+        source = thumbnail(path)
+    except (EasyPhotoError, OSError):
+        name = f"<figcaption>{escape(path.name)}</figcaption>"
+        return f'<figure class="refused"><div class="easyphoto-broken">?</div>{name}</figure>'
+    caption = f"<figcaption>{escape(words)}</figcaption>" if words else ""
+    hint = escape(title or path.name, quote=True)
+    return f'<figure class="{kind}" title="{hint}"><img src="{source}" alt="{hint}"/>{caption}</figure>'
+
+
+def thumbnail(path: Path) -> str:
+    """A small JPEG of a picture as a ``data:`` address. Raises ``InvalidRequest`` for what is no picture."""
+    image = pictures.load(path, max_side=2 * THUMBNAIL)
+    small = Pillow.fromarray(image)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Pillow.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def recipe(path: Path) -> str:
+    """How a portrait was made, as its file tells it: the WebUI's infotext where there is one."""
+    try:
+        texts = pictures.read_text(path)
+    except InvalidRequest:
+        return ""
+    return texts.get("parameters") or "\n\n".join(texts.values())

@@ -1,0 +1,230 @@
+"""The Train tab: photos in, their report, and a training that can be watched, stopped, resumed and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easyphoto import pictures
+from easyphoto.config import TrainConfig, declared, from_mapping
+from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.jobs import Job
+from easyphoto.service import EasyPhoto, TrainRequest
+from easyphoto.ui import compat, panel
+from easyphoto.ui.form import Form
+from easyphoto.ui.texts import say
+
+TICK = "easyphoto_train_tick"
+PREFIX = "easyphoto_train"
+NO_PHOTOS = "Upload photos to see here what each of them is worth for the training."
+NO_JOB = "Nothing is being trained."
+
+Updates = dict[Any, Any]
+
+
+class TrainTab:
+    """Components and what they do. ``language`` tells the language of a request."""
+
+    def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
+        self._service = service
+        self._language = language
+        self._form = Form(TrainConfig, PREFIX, self._defaults({}), {"sd_model_checkpoint": self._checkpoints})
+
+    # --- layout ------------------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the components, inside the current tab."""
+        with gr.Row():
+            with gr.Column(scale=5):
+                self._build_photos()
+            with gr.Column(scale=4):
+                self._build_parameters()
+
+    def _build_photos(self) -> None:
+        self.photos = gr.State([])
+        with gr.Row():
+            self.upload = gr.UploadButton(
+                "Upload photos",
+                file_count="multiple",
+                file_types=["image"],
+                variant="primary",
+                elem_id=f"{PREFIX}_upload",
+            )
+            self.clear = gr.Button("Clear photos", elem_id=f"{PREFIX}_clear")
+        gr.Markdown(
+            "5 to 20 photos of one person: head and shoulders or half length, several angles and lights, "
+            "most of them without glasses.",
+            elem_classes=["easyphoto-hint"],
+        )
+        self.report = compat.html(panel.empty_panel(NO_PHOTOS), elem_id=f"{PREFIX}_report")
+        self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
+        self.validation = compat.html("", elem_id=f"{PREFIX}_validation")
+
+    def _build_parameters(self) -> None:
+        self.user_id = gr.Textbox(
+            label="User id",
+            info="The name of the person, in any script.",
+            placeholder="e.g. Ada",
+            elem_id=f"{PREFIX}_user_id",
+        )
+        self._form.add(*self._form.names("basic"))
+        with compat.accordion("Advanced options"):
+            self._form.add(*self._form.names("advanced"))
+        with compat.accordion("Scene options"):
+            self._form.add(*self._form.names("scene"))
+        self.error = compat.html("", elem_id=f"{PREFIX}_error")
+        with gr.Row():
+            self.start = gr.Button("Start training", variant="primary", elem_id=f"{PREFIX}_start")
+            self.resume = gr.Button("Resume", elem_id=f"{PREFIX}_resume")
+            self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
+        self.job = gr.State("")
+        self.seen = gr.State("")
+        self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def bind(self, others: Sequence[Any], trained: Callable[[str, str], Updates], first_user: Any) -> None:
+        """Connect the events. When a training ends, ``trained(user id, what first_user holds)`` updates ``others``."""
+        self._first_user, self._trained = first_user, trained
+        listing = [self.photos, self.report]
+        for event, function in ((self.upload.upload, self._uploaded),):
+            shown = compat.listen(event, function, {self.upload, self.photos}, [*listing, self.error])
+            compat.listen(shown.then, self._check, [self.photos], [self.report])
+        compat.listen(self.clear.click, self._clear, None, [*listing, self.error])
+        inputs = {self.photos, self.user_id, *self._form.components.values()}
+        shown = [self.job, self.progress, self.validation, self.seen, self.error]
+        compat.listen(self.start.click, self._start, inputs, shown)
+        compat.listen(self.resume.click, self._resume, inputs, shown)
+        compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
+        inputs = {self.job, self.seen, first_user}
+        live = [self.progress, self.validation, self.seen, *others]
+        compat.listen(self.tick.click, self._tick, inputs, live, quiet=True)
+        fields = self._form.components
+        choice = {fields["sd_model_checkpoint"], fields["train_mode_choose"]}
+        rest = [c for name, c in fields.items() if name not in ("sd_model_checkpoint", "train_mode_choose")]
+        for component in choice:
+            compat.listen(component.change, self._family_changed, choice, rest, quiet=True)
+
+    def loaded(self, language: str) -> Updates:
+        """What a page that is opened shows: fresh lists, and the training that runs or ended last."""
+        updates: Updates = self._form.fresh_choices()
+        jobs = [job for job in self._service.jobs.list() if job.what == "train"]
+        if jobs:
+            updates |= self._shown(jobs[-1], language)
+        return updates
+
+    @property
+    def loads(self) -> list[Any]:
+        """The components that :meth:`loaded` may change."""
+        fresh = list(self._form.fresh_choices())
+        return [*fresh, self.job, self.progress, self.validation, self.seen, self.error]
+
+    # --- photos ------------------------------------------------------------------------------------------------------
+
+    def _uploaded(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        have = [Path(p) for p in data[self.photos] or []]
+        have += [path for path in compat.files(data[self.upload]) if path not in have]
+        return {
+            self.photos: [str(p) for p in have],
+            self.report: panel.photos(have, None, self._language(request)),
+            self.error: "",
+        }
+
+    def _check(self, photos: list[str], request: gr.Request) -> str:
+        language, paths = self._language(request), [Path(p) for p in photos or []]
+        if not paths:
+            return panel.empty_panel(NO_PHOTOS)
+        readable = [path for path in paths if _readable(path)]
+        try:
+            return panel.photos(paths, self._service.check_photos(readable), language)
+        except EasyPhotoError as error:
+            message = say("photos_unchecked", language, message=error)
+            return panel.error(message) + panel.photos(paths, None, language)
+
+    def _clear(self) -> Updates:
+        return {self.photos: [], self.report: panel.empty_panel(NO_PHOTOS), self.error: ""}
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        return self._submit(data, self._language(request), resume=False)
+
+    def _resume(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        return self._submit(data, self._language(request), resume=True)
+
+    def _submit(self, data: Mapping[Any, Any], language: str, *, resume: bool) -> Updates:
+        photos = () if resume else tuple(Path(p) for p in data[self.photos] or [])
+        try:
+            config = from_mapping(TrainConfig, self._form.values(data))
+            request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume)
+            job = self._service.train(request)
+        except EasyPhotoError as error:
+            return {self.error: panel.error(str(error))}
+        return self._shown(job, language)
+
+    def _cancel(self, job_id: str, request: gr.Request) -> Any:
+        try:
+            job = self._service.jobs.get(job_id)
+        except NotFound:
+            return compat.update()
+        job.cancel()
+        return panel.job_panel(job, self._service.jobs, self._language(request), TICK)
+
+    def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language = self._language(request)
+        try:
+            job = self._service.jobs.get(data[self.job])
+        except NotFound:
+            return {self.progress: panel.empty_panel(NO_JOB)}
+        updates = self._shown(job, language)
+        updates.pop(self.job)
+        updates.pop(self.error)
+        if updates[self.seen] == data[self.seen]:
+            updates.pop(self.validation)
+        if job.state == "finished":
+            updates |= self._trained(job.subject, data[self._first_user])
+        return updates
+
+    def _shown(self, job: Job[Any], language: str) -> Updates:
+        count = len(panel.View.of(job).validations)
+        return {
+            self.job: job.id,
+            self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
+            self.validation: panel.validation(job, language),
+            self.seen: f"{job.id}:{count}:{language}",
+            self.error: "",
+        }
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def _checkpoints(self) -> list[str]:
+        return [c.name for c in self._service.host.checkpoints()]
+
+    def _defaults(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The values for the base model's family; those of SD1 where the host has no base model at all."""
+        try:
+            config = self._service.train_config(chosen)
+        except InvalidRequest:
+            config = TrainConfig()
+        values = {d.name: getattr(config, d.name) for d in declared(TrainConfig)}
+        known = self._checkpoints()
+        if not values["sd_model_checkpoint"] and known:
+            values["sd_model_checkpoint"] = known[0]
+        return values
+
+    def _family_changed(self, data: Mapping[Any, Any]) -> Updates:
+        names = ("sd_model_checkpoint", "train_mode_choose")
+        fields = self._form.components
+        values = self._defaults({name: data[fields[name]] or "" for name in names})
+        return self._form.updates({k: v for k, v in values.items() if k not in names})
+
+
+def _readable(path: Path) -> bool:
+    try:
+        pictures.load(path, max_side=64)
+    except InvalidRequest:
+        return False
+    return True
