@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easyphoto.config import Family, PortraitConfig
+from easyphoto.errors import AssetMissing
+from easyphoto.inference import plan, stages
+from easyphoto.inference.plan import Pass
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_every_family_has_every_pass(family: Family) -> None:
+    for which in Pass:
+        row = plan.row(which, family, PortraitConfig())
+        assert row.steps > 0
+        assert 0 < row.strength <= 1
+
+
+def test_a_number_of_steps_that_was_chosen_survives_lcm() -> None:
+    usual = plan.row(Pass.FIRST, Family.SD1, PortraitConfig(lcm_accelerate=True))
+    chosen = plan.row(
+        Pass.FIRST,
+        Family.SD1,
+        PortraitConfig(lcm_accelerate=True, first_diffusion_steps=6, first_denoising_strength=0.4),
+    )
+    assert (usual.steps, usual.strength, usual.cfg_scale, usual.sampler) == (12, 0.5, 2, "Euler a")
+    assert (chosen.steps, chosen.strength) == (6, 0.4)
+
+
+def test_lcm_without_its_lora_says_which_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(AssetMissing, match="lcm_lora_sdxl"):
+        plan.style_loras(Family.SDXL, PortraitConfig(lcm_accelerate=True), tmp_path)
+
+
+def test_the_film_look_is_for_sd1_and_found_in_a_subfolder(tmp_path: Path) -> None:
+    (tmp_path / "looks").mkdir()
+    (tmp_path / "looks" / "FilmVelvia3.safetensors").write_bytes(b"film")
+    assert [(ref.name, ref.weight) for ref in plan.style_loras(Family.SD1, PortraitConfig(), tmp_path)] == [
+        ("FilmVelvia3", 0.65)
+    ]
+    assert plan.style_loras(Family.SDXL, PortraitConfig(), tmp_path) == ()
+    assert plan.style_loras(Family.SD1, PortraitConfig(), tmp_path / "nowhere") == ()
+
+
+def test_prompts_hold_the_trigger_and_what_was_added_without_stray_commas() -> None:
+    config = PortraitConfig(additional_prompt=" , red hat, ", additional_neg_prompt="")
+    assert plan.prompt(Family.SDXL, config).startswith("easyphoto_face, easyphoto, 1person, red hat, (best")
+    assert plan.negative_prompt(Family.SDXL, config).startswith("(")
+    assert ", ," not in plan.prompt(Family.BENCH, config)
+
+
+@given(st.sampled_from(list(Family)), st.integers(32, 4000), st.integers(32, 4000))
+def test_working_sizes_are_multiples_of_32_near_the_family_s_size(family: Family, height: int, width: int) -> None:
+    size = stages.working_size((height, width), family)
+    assert size[0] % 32 == 0
+    assert size[1] % 32 == 0
+    if family is not Family.SDXL:
+        assert min(size) == plan.FRAMES[family].short_side
+    elif max(height, width) / min(height, width) < 8:
+        assert size[0] * size[1] == pytest.approx(1024 * 1024, rel=0.1)
+
+
+def test_the_bench_model_draws_text_at_its_own_size() -> None:
+    assert plan.text_size(Family.BENCH, PortraitConfig()) == (256, 352)
+    assert plan.text_size(Family.SD1, PortraitConfig(text_to_image_width=632)) == (632, 832)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from easyphoto.config import Family
+from easyphoto.inference import stages
+from easyphoto.ports import Face, FaceParts
+from easyphoto.vision import geometry
+from easyphoto.vision.geometry import Crop
+from tests.fakes import FakeVision, blank, draw_face, face_in
+
+WIDTH = 100
+
+
+@pytest.fixture
+def face() -> Face:
+    return face_in((100, 90, 100 + WIDTH, 90 + 120))
+
+
+@pytest.fixture
+def parts(face: Face) -> FaceParts:
+    return FakeVision().parser.parse(blank(300, 300), face)
+
+
+def at(face: Face, dx: float, dy: float) -> tuple[int, int]:
+    """(row, column) of a point in units of the face's width and height from its centre."""
+    x, y = face.center
+    return round(y + dy * face.height), round(x + dx * face.width)
+
+
+def test_the_first_mask_is_the_face_without_holes_and_a_little_more(face: Face, parts: FaceParts) -> None:
+    holed = parts.face.copy()
+    holed[at(face, 0, 0)] = 0
+    mask = stages.first_mask(FaceParts(holed, *(parts.skin,) * 5), WIDTH)
+    assert (mask >= parts.face).all()
+    grown = np.flatnonzero(mask.any(0)).size - np.flatnonzero(parts.face.any(0)).size
+    assert grown == pytest.approx(WIDTH / 10, abs=2)
+
+
+def test_the_second_mask_is_a_ring_with_eyes_and_lips(face: Face, parts: FaceParts) -> None:
+    mask = stages.second_mask(parts, WIDTH)
+    for point in (*face.points[:2], face.points[3:].mean(0)):
+        assert mask[round(float(point[1])), round(float(point[0]))] == 1
+    assert mask[at(face, 0, 0.5)] == 1
+    assert mask[at(face, 0.5, 0)] == 1
+    cheek = at(face, 0.25, 0.1)
+    assert mask[cheek] == 0
+    assert mask[at(face, 0.7, 0)] == 0
+
+
+@given(st.floats(0.2, 0.8))
+@settings(max_examples=10, deadline=None)
+def test_skin_is_blended_at_the_ratio_eyes_fully_and_lips_not_at_all(ratio: float) -> None:
+    face = face_in((200, 180, 600, 660))
+    parts = FakeVision().parser.parse(blank(800, 800), face)
+    mask = stages.blend_mask(parts, parts, ratio, face.width)
+    assert mask[at(face, 0.3, 0.1)] == pytest.approx(ratio, abs=0.02)
+    for x, y in face.points[:2]:
+        assert mask[round(float(y)), round(float(x))] > 0.97
+    x, y = face.points[3:].mean(0)
+    assert mask[round(float(y)), round(float(x))] < 0.03
+    assert mask[at(face, 0.6, 0)] == 0
+    assert 0 <= mask.min() <= mask.max() <= 1
+
+
+def test_the_face_id_picture_lands_on_the_template_s_face() -> None:
+    vision = FakeVision()
+    template = draw_face(blank(400, 400), (260, 150), 80, who=10)
+    source = draw_face(blank(300, 300), (120, 160), 130, who=70)
+    face, own = vision.detector.detect(template)[0], vision.detector.detect(source)[0]
+    replaced = stages.replace_face(template, face, source, own)
+    found = vision.detector.detect(replaced)
+    assert len(found) == 1
+    assert np.abs(np.array(found[0].center) - face.center).max() < 3
+    assert found[0].width == pytest.approx(face.width, rel=0.06)
+    assert vision.embedder.embed(replaced, found[0]) @ vision.embedder.embed(source, own) > 0.999
+    assert (replaced[:, :100] == template[:, :100]).all()
+
+
+def boxes(limit: int) -> st.SearchStrategy[Face]:
+    sides = st.tuples(st.integers(0, limit), st.integers(0, limit), st.integers(20, 80), st.integers(20, 80))
+    return sides.map(lambda s: Face((s[0], s[1], s[0] + s[2], s[1] + s[3]), np.zeros((5, 2), np.float32)))
+
+
+@given(boxes(200), st.lists(boxes(200), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_nothing_may_change_in_another_face_s_box_unless_the_two_overlap(own: Face, others: list[Face]) -> None:
+    size = (300, 300)
+    free = stages.allowed(size, [own], others)
+    assert 0 <= free.min() <= free.max() <= 1
+    mine = np.zeros(size, bool)
+    left, top, right, bottom = (round(side) for side in own.box)
+    mine[top : bottom + 1, left : right + 1] = True
+    for other in others:
+        left, top, right, bottom = (round(side) for side in other.box)
+        theirs = np.zeros(size, bool)
+        theirs[top : bottom + 1, left : right + 1] = True
+        assert (free[theirs & ~mine] == 0).all()
+    apart = all(stages.overlap(stages.grown(own, 1.6), stages.grown(other, 1.6)) == 0 for other in others)
+    if apart:
+        assert (free[mine] > 0.9).all()
+
+
+def test_of_two_faces_cheek_to_cheek_each_keeps_its_own_middle() -> None:
+    a, b = face_in((100, 100, 180, 200)), face_in((160, 100, 240, 200))
+    free = stages.allowed((300, 300), [a], [b])
+    assert free[150, 140] == 1
+    assert (free[100:201, 182:241] == 0).all()
+
+
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(20, 110), st.integers(20, 110), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_pasting_back_changes_nothing_outside_the_crop(left: int, top: int, width: int, height: int, seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    picture = noise.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    crop = Crop(left, top, left + width, top + height)
+    patch = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    changed = (noise.random((64, 96)) > 0.5).astype(np.float32)
+    mask = stages.paste_mask(changed, 30, crop, (200, 200))
+    permitted = (noise.random((200, 200)) > 0.3).astype(np.float32)
+    result = stages.paste_back(picture, patch, crop, mask, permitted)
+    inside = np.zeros((200, 200), bool)
+    inside[top : top + height, left : left + width] = True
+    assert (result[~inside] == picture[~inside]).all()
+    assert (result[permitted == 0] == picture[permitted == 0]).all()
+
+
+def test_a_portrait_fades_into_the_picture_but_not_at_the_picture_s_own_border() -> None:
+    inner = stages.crop_mask(Crop(20, 20, 80, 80), (100, 100))
+    corner = stages.crop_mask(Crop(0, 0, 80, 80), (100, 100))
+    assert inner[0].max() == inner[-1].max() == inner[:, 0].max() == inner[:, -1].max() == 0
+    assert inner[30, 30] == 1
+    assert corner[0, 0] == 1
+    assert corner[-1].max() == corner[:, -1].max() == 0
+
+
+def test_colours_come_from_the_template_s_face_and_the_lips_may_keep_theirs(face: Face, parts: FaceParts) -> None:
+    template = blank(300, 300, gray=160)
+    image = template.copy()
+    image[..., 2] = image[..., 2] // 2
+    whole = stages.shift_colours(image, parts, template, parts, WIDTH, lips=True)
+    spared = stages.shift_colours(image, parts, template, parts, WIDTH, lips=False)
+    cheek, lips = at(face, 0.25, 0.1), tuple(int(v) for v in np.argwhere(parts.lips > 0.5).mean(0))
+    assert np.abs(whole[cheek].astype(int) - template[cheek]).max() < 12
+    assert np.abs(spared[lips].astype(int) - image[lips]).max() < np.abs(whole[lips].astype(int) - image[lips]).max()
+    assert (whole[at(face, 0.9, 0)] == image[at(face, 0.9, 0)]).all()
+
+
+def test_seams_lie_around_the_faces_and_the_outside_is_all_but_them(face: Face) -> None:
+    seams, outside = stages.seams_mask((300, 300), [face]), stages.outside_mask((300, 300), [face])
+    assert seams[at(face, 0, 0)] == outside[at(face, 0, 0)] == 0
+    assert seams[at(face, 0.5, 0)] == 1
+    assert seams[5, 5] == 0
+    assert outside[5, 5] == 1
+
+
+def test_the_face_that_stands_there_is_found_again() -> None:
+    expected = face_in((100, 100, 150, 150))
+    left, there = face_in((20, 100, 70, 150)), face_in((110, 105, 165, 160))
+    assert stages.nearest([left, there], expected) is there
+    assert stages.nearest([left], expected) is None
+    assert stages.nearest([], expected) is None
+
+
+def test_a_frame_is_three_faces_wide_or_the_whole_picture() -> None:
+    picture = blank(600, 500)
+    face = face_in((300, 200, 380, 280))
+    frame = stages.frame(picture, face, Family.SD1, crop=True)
+    assert frame.crop.size == (240, 240)
+    assert frame.size == frame.image.shape[:2] == (512, 512)
+    assert frame.face.width == pytest.approx(512 / 3, rel=0.02)
+    whole = stages.frame(picture, face, Family.SD1, crop=False)
+    assert whole.crop == Crop(0, 0, 600, 500)
+    assert whole.size == (512, 608)
+    back = geometry.resize(whole.image, whole.crop.size)
+    assert np.abs(back.astype(int) - picture).mean() < 2
