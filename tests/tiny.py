@@ -41,7 +41,13 @@ def folder(path: Path, *, seed: int = 0, width: int = WIDTH, prediction: str = "
     ).save_pretrained(path / "vae")
     CLIPTextModel(text_config(width, len(tokens))).save_pretrained(path / "text_encoder")
     DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, prediction_type=prediction
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction,
     ).save_pretrained(path / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",

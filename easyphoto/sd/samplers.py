@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from easyphoto.errors import InvalidRequest
@@ -49,17 +51,27 @@ def create(name: str, config: Mapping[str, Any]) -> Any:
     if name not in table:
         raise InvalidRequest(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
     betas = {key: config[key] for key in (*_BETAS, _ZERO_SNR) if config.get(key) is not None}
-    return table[name](betas)
+    with _quiet():
+        return table[name](betas)
 
 
 def set_steps(scheduler: Any, steps: int, device: Any) -> None:
     """Lay out ``steps`` noise levels. LCM's own schedule of 50 is stretched where more are asked for."""
+    more = {}
     if "original_inference_steps" in inspect.signature(scheduler.set_timesteps).parameters:
-        scheduler.set_timesteps(steps, device=device, original_inference_steps=max(50, steps))
-    else:
-        scheduler.set_timesteps(steps, device=device)
+        more["original_inference_steps"] = max(50, steps)
+    with _quiet():
+        scheduler.set_timesteps(steps, device=device, **more)
 
 
 def steps_to_run(steps: int, strength: float) -> int:
     """How many of ``steps`` img2img runs at ``strength``: as WebUIs count, int(steps x strength) + 1, at most all."""
     return min(int(min(strength, 0.999) * steps) + 1, steps)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """numpy 2 warns of how diffusers turns a tensor into an array; the array is right."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
+        yield
