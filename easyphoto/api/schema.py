@@ -24,10 +24,11 @@ def _field_type(d: Declared) -> Any:
     """The type of a declared field as pydantic checks it: no text for a number, no number for true or false."""
     if d.type is bool:
         return StrictBool
+    # The limits stand in the type: with pydantic 1 a field can't limit a strict one.
     if d.type is int:
-        return pydantic.conint(strict=True)
+        return pydantic.conint(strict=True, **_range(d))
     if d.type is float:
-        return float
+        return pydantic.confloat(**_range(d))
     return Literal[d.param.choices] if d.param.choices else StrictStr
 
 
@@ -40,7 +41,7 @@ def _range(d: Declared) -> dict[str, Any]:
 def _options(name: str, config: type, doc: str) -> type[BaseModel]:
     """A model with every declared field of ``config``, all of them optional."""
     fields: dict[str, Any] = {
-        d.name: (_field_type(d), Field(d.default, title=d.param.label, description=d.param.help, **_range(d)))
+        d.name: (_field_type(d), Field(d.default, title=d.param.label, description=d.param.help))
         for d in declared(config)
     }
     strict: Any = {"extra": "forbid"}
