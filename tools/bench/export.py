@@ -1,0 +1,81 @@
+"""Put the trained parts together as a diffusers folder in fp16.
+
+    python tools/bench/export.py --work build/bench --out models/bench
+
+Parts that are not trained yet are filled in, so that the folder always loads: an untrained UNet, a ControlNet that
+changes nothing (the UNet's encoder with zero convolutions).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchkit import CONTROL_KINDS, MODEL_DIR, WORK, say
+from parts import SCHEDULE, load_tokenizer, make_controlnet, make_text_encoder, make_unet
+
+LIMIT, FILE_LIMIT = 90_000_000, 45_000_000
+
+
+def load_parts(work: Path) -> dict[str, Any]:
+    """VAE, text encoder, UNet and ControlNets of a work folder, in float32."""
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(work / "tokenizer")
+    trained = (work / "unet" / "config.json").is_file()
+    unet = UNet2DConditionModel.from_pretrained(work / "unet") if trained else make_unet()
+    text = CLIPTextModel.from_pretrained(work / "text_encoder") if trained else make_text_encoder(tokenizer)
+    controls = {}
+    for kind in CONTROL_KINDS:
+        folder = work / "controlnet" / kind
+        ready = (folder / "config.json").is_file()
+        controls[kind] = ControlNetModel.from_pretrained(folder) if ready else make_controlnet(unet)
+    vae = AutoencoderKL.from_pretrained(work / "vae")
+    return {"tokenizer": tokenizer, "unet": unet, "text_encoder": text, "vae": vae, "controlnet": controls}
+
+
+def export(work: Path, out: Path) -> None:
+    """Write the folder, and check it against the limits of size."""
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+    parts = load_parts(work)
+    pipeline = StableDiffusionPipeline(
+        vae=parts["vae"],
+        text_encoder=parts["text_encoder"],
+        tokenizer=parts["tokenizer"],
+        unet=parts["unet"],
+        scheduler=PNDMScheduler(skip_prk_steps=True, **{k: v for k, v in SCHEDULE.items() if k != "clip_sample"}),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(out, safe_serialization=True)
+    for kind, control in parts["controlnet"].items():
+        control.to(dtype=torch.float16).save_pretrained(out / "controlnet" / kind, safe_serialization=True)
+    for log in sorted(work.glob("*.csv")) + sorted(work.glob("*.png")):
+        (out / "logs").mkdir(exist_ok=True)
+        shutil.copy(log, out / "logs" / log.name)
+    sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    total, largest = sum(sizes.values()), max(sizes.values())
+    say(f"{out}: {total / 1e6:.1f} MB in {len(sizes)} files, the largest {largest / 1e6:.1f} MB")
+    if total > LIMIT or largest > FILE_LIMIT:
+        raise SystemExit("the export is over its limit of size")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--out", type=Path, default=MODEL_DIR)
+    options = parser.parse_args()
+    export(options.work, options.out)
+
+
+if __name__ == "__main__":
+    main()

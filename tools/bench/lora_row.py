@@ -1,0 +1,150 @@
+"""The LoRA row of evaluate.py: does a LoRA of six photos make strangers' templates look like the person?
+
+For each identity (a held-out portrait) six augmented crops are trained on with the project's own trainer; then the same
+templates (other held-out portraits, faces repainted at strength 0.65) are rendered with and without the LoRA.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from benchkit import ROOT, SIZE, Image, View, say, sheet
+from latents import mirrored
+
+IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 160, 2
+STRENGTH, RENDER_STEPS, GUIDANCE = 0.65, 15, 3.0
+Row = dict[str, Any]
+
+
+def photos_of(picture: Image, seed: int) -> list[Image]:
+    """Six crops of one portrait: 88 to 100% of its side, brighter or darker, half of them mirrored; no rotation."""
+    rng = np.random.default_rng([13, seed])
+    made = []
+    for number in range(PHOTOS):
+        side = round(SIZE * rng.uniform(0.88, 1.0))
+        x, y = int(rng.integers(SIZE - side + 1)), int(rng.integers(SIZE - side + 1))
+        cut = cv2.resize(picture[y : y + side, x : x + side], (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+        cut = (cut.astype(np.float32) * rng.uniform(0.9, 1.1)).clip(0, 255).round().astype(np.uint8)
+        made.append(mirrored(cut, None)[0] if number % 2 else cut)
+    return made
+
+
+def face_mask(view: View) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The hull of the landmarks with the forehead, a tenth of the face wider, float32 in [0, 1]."""
+    points = np.array(view.landmarks, np.float32)
+    brows = points[17:27] - (0, 0.35 * (points[8, 1] - points[27, 1]))
+    hull = cv2.convexHull(np.concatenate([points, brows]).astype(np.int32))
+    canvas = np.zeros((SIZE, SIZE), np.float32)
+    cv2.fillConvexPoly(canvas, hull, 1.0)
+    assert view.face is not None
+    reach = max(3, round((view.face[2] - view.face[0]) / 10) | 1)
+    wide: np.ndarray[Any, np.dtype[np.float32]] = cv2.dilate(canvas, np.ones((reach, reach), np.uint8))
+    return wide
+
+
+class Trial:
+    """One identity: its LoRA and the pictures with and without it."""
+
+    def __init__(self, bench: Any, device: str) -> None:
+        if str(ROOT) not in sys.path:
+            sys.path.insert(0, str(ROOT))
+        try:
+            from easyphoto import sd
+            from easyphoto.training import loop  # noqa: F401
+        except ImportError as error:
+            raise SystemExit(f"the LoRA row needs the project's trainer, easyphoto.training ({error})") from error
+        self._bench, self._device = bench, torch.device(device)
+        self._sd: Any = sd
+
+    def run(self, picture: Image, templates: list[tuple[View, Image]], seed: int) -> tuple[list[Image], list[Image]]:
+        """Templates rendered without and with a LoRA of `picture`."""
+        from accelerate import Accelerator
+
+        from easyphoto.config import Family, TrainConfig
+        from easyphoto.training import dataset, loop
+        from easyphoto.training.lora import Shape, TrainedLora
+        from easyphoto.training.spec import TRIGGER
+
+        config = TrainConfig.for_family(Family.BENCH, max_train_steps=STEPS)
+        parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
+        photos = photos_of(picture, seed)
+        latents = dataset.encode(parts.vae, photos, lambda done, total: None)
+        accelerator = Accelerator(mixed_precision="no", cpu=self._device.type == "cpu")
+        shape = Shape(config.rank, float(config.network_alpha))
+        lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
+        trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(photos), config, accelerator)
+        with lora.silent():
+            before = [self._render(parts, view, image) for view, image in templates]
+        for _ in loop.steps(trainer, 1, STEPS, lambda: False):
+            pass
+        return before, [self._render(parts, view, image) for view, image in templates]
+
+    def _render(self, parts: Any, view: View, image: Image) -> Image:
+        from easyphoto.ports import Img2Img
+        from easyphoto.sd import render
+        from easyphoto.training.spec import TRIGGER
+
+        job = Img2Img(
+            prompt=TRIGGER,
+            width=SIZE,
+            height=SIZE,
+            steps=RENDER_STEPS,
+            cfg_scale=GUIDANCE,
+            seed=5,
+            image=image,
+            denoising_strength=STRENGTH,
+            mask=face_mask(view),
+            mask_blur=4,
+        )
+        return render.img2img(parts, job).image
+
+
+def likeness(bench: Any, person: Image, pictures: list[Image]) -> tuple[float, float]:
+    """Mean cosine of dlib's embeddings to the person, and the share of pictures with a face (others count as 0.75,
+    about a stranger's)."""
+    own = bench.faces.embedding(person)
+    values = []
+    for picture in pictures:
+        other = bench.faces.embedding(picture)
+        if other is not None:
+            values.append(float(own @ other / np.linalg.norm(own) / np.linalg.norm(other)))
+    found = len(values) / len(pictures)
+    return float(np.mean(values + [0.75] * (len(pictures) - len(values)))), found
+
+
+def measure(bench: Any) -> Row:
+    """Run all identities and sum up."""
+    usable = [item for item in bench.views if "sunglasses" not in item[0].caption]
+    count = IDENTITIES if bench.limit <= 0 else min(bench.limit, IDENTITIES)
+    people, strangers = usable[:count], usable[count : count + 4 * TEMPLATES]
+    trial = Trial(bench, str(bench.device))
+    gains, closed, found, rows = [], [], [], []
+    for number, (_, picture) in enumerate(people):
+        first = number % 4
+        templates = strangers[first * TEMPLATES : (first + 1) * TEMPLATES]
+        before, after = trial.run(picture, templates, number)
+        base, base_found = likeness(bench, picture, before)
+        gained, gained_found = likeness(bench, picture, after)
+        same, _ = likeness(bench, picture, photos_of(picture, number))
+        gains.append(gained - base)
+        closed.append((gained - base) / max(1e-3, same - base))
+        found.append((base_found, gained_found))
+        rows.append([picture, templates[0][1], before[0], after[0]])
+        say(f"identity {number + 1} of {count}: {base:.3f} to {gained:.3f} (same person {same:.3f})")
+    sheet([[p for row in rows[i : i + 3] for p in row] for i in range(0, len(rows), 3)], bench.out / "lora.jpg")
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(gains, (2000, len(gains))), axis=1)
+    shares = np.mean(found, axis=0)
+    return {
+        "identities": count,
+        "steps": STEPS,
+        "median_gain": round(float(np.median(gains)), 4),
+        "interval": [round(float(v), 4) for v in np.percentile(medians, [2.5, 97.5])],
+        "median_gap_closed": round(float(np.median(closed)), 4),
+        "face_found_without_and_with": [round(float(v), 4) for v in shares],
+    }

@@ -1,0 +1,240 @@
+"""Train the four ControlNets (canny, openpose, color, tile) over the frozen UNet.
+
+    python tools/bench/train_controlnets.py --work build/bench --minutes 30
+    python tools/bench/train_controlnets.py --work build/bench --kinds canny,tile --init models/bench --device cuda
+
+The kinds take turns step by step (`--shares` sets how often each comes). Condition pictures are made from the packed
+views by benchkit.control_image. Resumes from WORK/control_state.pt; writes averaged weights to WORK/controlnet/KIND and
+curves to WORK/controlnets.csv and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchkit import (
+    CONTROL_KINDS,
+    WORK,
+    Average,
+    Clock,
+    Image,
+    Log,
+    MuonAdam,
+    Pack,
+    Points,
+    autocast,
+    control_image,
+    load_state,
+    rate_factor,
+    save_state,
+    say,
+)
+from latents import CROPPED, MIRRORED, mirrored
+from parts import load_tokenizer, make_controlnet
+from train_unet import Noise, tokens_of, vary
+
+PLAIN = ("conv_in", "time_embedding", "controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
+
+
+class Run:
+    """The frozen model, the ControlNets, and what their checkpoints hold."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from diffusers import ControlNetModel, UNet2DConditionModel
+        from transformers import CLIPTextModel
+
+        torch.manual_seed(options.seed)
+        self.options, self.device = options, torch.device(options.device)
+        self.tokenizer = load_tokenizer(options.work / "tokenizer")
+        self.unet = UNet2DConditionModel.from_pretrained(options.work / "unet")
+        self.text = CLIPTextModel.from_pretrained(options.work / "text_encoder")
+        for frozen in (self.unet, self.text):
+            frozen.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+        self.noise, self.pack = Noise(self.device), Pack(options.pack)
+        self._load_latents()
+        self.controls, self.optimizers, self.averages = {}, {}, {}
+        for kind in options.kinds:
+            if options.init:
+                control = ControlNetModel.from_pretrained(options.init / "controlnet" / kind, torch_dtype=torch.float32)
+            else:
+                control = make_controlnet(self.unet)
+            control.requires_grad_(True).to(self.device, memory_format=torch.channels_last)
+            self.controls[kind] = control
+            self.optimizers[kind] = MuonAdam(control, options.muon_rate, options.adam_rate, plain=PLAIN)
+            self.averages[kind] = Average(control, options.average)
+        self.clock, self.step = Clock(options.steps, options.minutes), 0
+        self.log = Log(options.work / "controlnets.csv", ["step", "seconds", "rate", "without", *CONTROL_KINDS])
+        self._path = options.work / "control_state.pt"
+        self._restore()
+
+    def _load_latents(self) -> None:
+        """Keep the latents of views as they are and mirrored: their pictures can be made again from the pack."""
+        cache = load_state(self.options.latents or self.options.work / "latents.pt")
+        if cache is None:
+            raise SystemExit("no cached latents: run tools/bench/latents.py first")
+        self.latents, self.weights = cache["latents"], cache["weights"]
+        self.items: list[tuple[int, int, bool]] = []
+        self.held: list[tuple[int, int, bool]] = []
+        for place, (owner, kind) in enumerate(zip(cache["owners"].tolist(), cache["kinds"].tolist(), strict=True)):
+            view = self.pack.views[owner]
+            if not view.held and kind != CROPPED:
+                self.items.append((owner, place, kind == MIRRORED))
+            elif view.held and view.face:
+                self.held.append((owner, place, False))
+
+    def _restore(self) -> None:
+        state = load_state(self._path)
+        if not state:
+            return
+        for kind, saved in state["controls"].items():
+            if kind in self.controls:
+                self.controls[kind].load_state_dict(saved["model"])
+                self.optimizers[kind].load_state_dict(saved["optimizer"])
+                self.averages[kind].load_state_dict(saved["average"])
+        self.step = state["step"]
+        self.clock.resume(state["seconds"])
+
+    def condition(self, kind: str, owner: int, mirror: bool) -> Image:
+        """The condition picture of a view, mirrored or not."""
+        picture, view = self.pack.image(owner), self.pack.views[owner]
+        points: Points | None = None if view.landmarks is None else np.array(view.landmarks, np.float32)
+        if mirror:
+            picture, points = mirrored(picture, points)
+        return control_image(kind, picture, points)
+
+    def batch(self, kind: str, items: list[tuple[int, int, bool]], rng: np.random.Generator | None) -> dict[str, Any]:
+        """Clean latents, condition, tokens and loss weights of some items."""
+        places = [place for _, place, _ in items]
+        pictures = np.stack([self.condition(kind, owner, mirror) for owner, _, mirror in items])
+        views = [self.pack.views[owner] for owner, _, _ in items]
+        texts = [view.caption if rng is None else vary(view.caption, view.kind, rng) for view in views]
+        condition = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(255)
+        return {
+            "clean": self.latents[places].float().to(self.device),
+            "weights": self.weights[places].float().to(self.device)[:, None],
+            "condition": condition.to(self.device).contiguous(memory_format=torch.channels_last),
+            "tokens": tokens_of(self.tokenizer, texts).to(self.device),
+        }
+
+    def predict(
+        self, kind: str | None, noisy: torch.Tensor, times: torch.Tensor, batch: dict[str, Any]
+    ) -> torch.Tensor:
+        """Predicted noise with one control, or with none."""
+        with autocast(self.device):
+            with torch.no_grad():
+                context = self.text(batch["tokens"]).last_hidden_state
+            extra: dict[str, Any] = {}
+            if kind is not None:
+                down, middle = self.controls[kind](
+                    noisy, times, encoder_hidden_states=context, controlnet_cond=batch["condition"], return_dict=False
+                )
+                extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+            output = self.unet(noisy, times, encoder_hidden_states=context, **extra).sample
+        return output.float()  # type: ignore[no-any-return]
+
+    def train_step(self, kind: str, factor: float) -> float:
+        """One update of one kind; its mean squared error."""
+        options = self.options
+        rng = np.random.default_rng([options.seed, 3, self.step])
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + 500_000_000 + self.step)
+        items = [self.items[int(i)] for i in rng.choice(len(self.items), options.batch, replace=False)]
+        batch = self.batch(kind, items, rng)
+        random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
+        times = self.noise.draw(len(items), rng).to(self.device)
+        noisy = self.noise.add(batch["clean"], random, times).contiguous(memory_format=torch.channels_last)
+        error = (self.predict(kind, noisy, times, batch) - random).pow(2)
+        weights = batch["weights"]
+        (error * weights).mean().div(weights.mean()).backward()
+        self.optimizers[kind].step(factor)
+        self.averages[kind].update(self.controls[kind])
+        self.step += 1
+        return float(error.detach().mean())
+
+    @torch.no_grad()
+    def held_losses(self) -> dict[str, float]:
+        """Held-out loss of the present weights over t = 100..900, per kind and without any control."""
+        items = self.held[:: max(1, len(self.held) // 24)][:24]
+        times = torch.linspace(100, 900, len(items)).long().to(self.device)
+        losses = {}
+        for kind in [None, *self.controls]:
+            batch = self.batch(kind or "canny", items, None)
+            generator = torch.Generator().manual_seed(11)
+            random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
+            output = self.predict(kind, self.noise.add(batch["clean"], random, times), times, batch)
+            losses[kind or "without"] = float((output - random).pow(2).mean())
+        return losses
+
+    def checkpoint(self) -> None:
+        """Save the state and the averaged weights; measure."""
+        controls = {
+            kind: {
+                "model": control.state_dict(),
+                "optimizer": self.optimizers[kind].state_dict(),
+                "average": self.averages[kind].state_dict(),
+            }
+            for kind, control in self.controls.items()
+        }
+        save_state(self._path, {"controls": controls, "step": self.step, "seconds": self.clock.seconds})
+        for kind, control in self.controls.items():
+            present = {name: value.clone() for name, value in control.state_dict().items()}
+            control.load_state_dict(self.averages[kind].weights)
+            control.save_pretrained(self.options.work / "controlnet" / kind)
+            control.load_state_dict(present)
+        self.log.add(step=self.step, seconds=self.clock.seconds, **self.held_losses())
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until --steps or --minutes are over."""
+    run = Run(options)
+    order = [kind for kind, share in zip(options.kinds, options.shares, strict=True) for _ in range(share)]
+    saved = time.monotonic()
+    sums: dict[str, list[float]] = {kind: [] for kind in options.kinds}
+    while (progress := run.clock.progress(run.step)) < 1:
+        kind = order[(run.step * 7) % len(order) if len(order) % 7 else run.step % len(order)]
+        factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=0.5)
+        sums[kind].append(run.train_step(kind, factor))
+        if run.step % options.every == 0:
+            means = {name: float(np.mean(values)) for name, values in sums.items() if values}
+            say(f"step {run.step}, {run.clock.seconds:.0f} s, loss {means}")
+            sums = {name: [] for name in options.kinds}
+        if time.monotonic() - saved > options.save_seconds:
+            run.checkpoint()
+            saved = time.monotonic()
+    run.checkpoint()
+    run.log.plot()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--latents", type=Path, help="default: WORK/latents.pt")
+    parser.add_argument("--init", type=Path, help="an exported folder to start from (warm start)")
+    parser.add_argument("--kinds", default=",".join(CONTROL_KINDS))
+    parser.add_argument("--shares", default="3,2,2,3", help="turns of each kind")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--muon-rate", type=float, default=2e-3)
+    parser.add_argument("--adam-rate", type=float, default=2e-3)
+    parser.add_argument("--average", type=float, default=0.99)
+    parser.add_argument("--warmup", type=int, default=40)
+    parser.add_argument("--every", type=int, default=40)
+    parser.add_argument("--save-seconds", type=float, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.kinds = options.kinds.split(",")
+    options.shares = [int(share) for share in options.shares.split(",")]
+    say(f"training ControlNets: {vars(options)}")
+    train(options)
+
+
+if __name__ == "__main__":
+    main()

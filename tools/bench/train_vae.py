@@ -1,0 +1,205 @@
+"""Train the VAE: 4 latent channels, factor 8, on random crops of the packed portraits.
+
+    python tools/bench/train_vae.py --pack build/bench/pack.npz --work build/bench --minutes 20
+
+Loss: L1 + 0.5 * L1 of the picture's gradients + 3e-4 * KL. Resumes from WORK/vae_state.pt; writes WORK/vae (averaged
+weights, diffusers layout, with the measured scaling factor), WORK/vae.csv and .png. `--decoder-only` goes on with the
+encoder (and so the latents that the UNet knows) fixed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchkit import (
+    WORK,
+    Average,
+    Clock,
+    Image,
+    Log,
+    MuonAdam,
+    Pack,
+    View,
+    autocast,
+    load_state,
+    rate_factor,
+    save_state,
+    say,
+    to_tensor,
+)
+from torch.nn import functional
+
+CONFIG: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": (16, 48, 96, 128),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "mid_block_add_attention": False,
+    "sample_size": 256,
+}
+
+
+def gradient_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """L1 distance of horizontal and vertical differences."""
+    d = a - b
+    return (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+
+
+def crops(pictures: list[tuple[Image, View]], rng: np.random.Generator, count: int, side: int) -> torch.Tensor:
+    """Random crops, half of them around a point of the face, half mirrored; channels_last, in [-1, 1]."""
+    chosen = []
+    for index in rng.integers(len(pictures), size=count):
+        picture, view = pictures[int(index)]
+        room = picture.shape[0] - side
+        x, y = rng.integers(room + 1), rng.integers(room + 1)
+        if view.face is not None and rng.random() < 0.5:
+            corner = (np.array(view.face[:2]) + rng.random(2) * (np.array(view.face[2:]) - view.face[:2])) - side / 2
+            x, y = np.clip(corner.round().astype(np.int64), 0, room)
+        cut = picture[y : y + side, x : x + side]
+        chosen.append(cut[:, ::-1] if rng.random() < 0.5 else cut)
+    return to_tensor(chosen).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def evaluate(vae: Any, pictures: list[Image], device: torch.device) -> tuple[float, float]:
+    """Mean PSNR in dB of the round trip (latent mean, rounded output) and the standard deviation of the latents."""
+    scores, latents = [], []
+    for picture in pictures:
+        image = to_tensor([picture]).to(device)
+        latent = vae.encode(image).latent_dist.mean
+        output = vae.decode(latent).sample.clamp(-1, 1)
+        error = float(((output - image) / 2).pow(2).mean())
+        scores.append(-10 * math.log10(max(error, 1e-10)))
+        latents.append(latent.flatten())
+    return float(np.mean(scores)), float(torch.cat(latents).std())
+
+
+class Run:
+    """One training run and everything that its checkpoints hold."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from diffusers import AutoencoderKL
+
+        torch.manual_seed(options.seed)
+        self.options, self.device = options, torch.device(options.device)
+        pack = Pack(options.pack)
+        self.pictures = [(pack.image(i), pack.views[i]) for i in pack.indices(held=False)]
+        unseen = [pack.image(i) for i in pack.indices(held=True)]
+        self.unseen = unseen[:: max(1, len(unseen) // options.check)][: options.check]
+        self.vae = AutoencoderKL.from_pretrained(options.init).float() if options.init else AutoencoderKL(**CONFIG)
+        self.vae.to(device=self.device, memory_format=torch.channels_last)
+        if options.decoder_only:
+            self.vae.encoder.requires_grad_(False)
+            self.vae.quant_conv.requires_grad_(False)
+        plain = ("conv_in", "conv_out", "quant_conv")
+        self.optimizer = MuonAdam(self.vae, options.muon_rate, options.adam_rate, plain=plain)
+        self.optimizer.check_shared()
+        self.average = Average(self.vae, options.average)
+        self.clock, self.step = Clock(options.steps, options.minutes), 0
+        name = "decoder" if options.decoder_only else "vae"
+        columns = ["step", "seconds", "rate", "loss", "kl", "psnr", "latent_std"]
+        self.log = Log(options.work / f"{name}.csv", columns)
+        self._path = options.work / f"{name}_state.pt"
+        state = load_state(self._path)
+        if state:
+            self.vae.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.load_state_dict(state["average"])
+            self.step = state["step"]
+            self.clock.resume(state["seconds"])
+
+    def train_step(self, factor: float) -> tuple[float, float]:
+        """One update; its reconstruction loss and its KL."""
+        options = self.options
+        rng = np.random.default_rng([options.seed, self.step])
+        batch = crops(self.pictures, rng, options.batch, options.crop).to(self.device)
+        with autocast(self.device):
+            posterior = self.vae.encode(batch).latent_dist
+            mean, logvar = posterior.mean.float(), posterior.logvar.float()
+            latent = mean + torch.randn_like(mean) * (0.5 * logvar).exp()
+            output = self.vae.decode(latent).sample.float()
+        kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).sum(1).mean()
+        loss = functional.l1_loss(output, batch) + 0.5 * gradient_loss(output, batch)
+        (loss + 3e-4 * kl).backward()
+        self.optimizer.step(factor)
+        self.average.update(self.vae)
+        self.step += 1
+        return float(loss.detach()), float(kl.detach())
+
+    def checkpoint(self) -> None:
+        """Save the state, measure the averaged weights on held-out pictures, write them as WORK/vae."""
+        from diffusers import AutoencoderKL
+
+        state = {
+            "model": self.vae.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+            "step": self.step,
+            "seconds": self.clock.seconds,
+        }
+        save_state(self._path, state)
+        copy = AutoencoderKL.from_config(self.vae.config).to(self.device)
+        copy.load_state_dict(self.average.weights)
+        copy.eval()
+        score, deviation = evaluate(copy, self.unseen, self.device)
+        self.log.add(step=self.step, seconds=self.clock.seconds, psnr=score, latent_std=deviation)
+        if not self.options.decoder_only:
+            copy.register_to_config(scaling_factor=round(1 / deviation, 5))
+        copy.save_pretrained(self.options.work / "vae")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until --steps or --minutes are over."""
+    run = Run(options)
+    saved, sums = time.monotonic(), []
+    while (progress := run.clock.progress(run.step)) < 1:
+        factor = rate_factor(run.step, progress, decay_from=options.decay_from)
+        sums.append(run.train_step(factor))
+        if run.step % options.every == 0:
+            loss, kl = np.mean(sums, axis=0)
+            run.log.add(step=run.step, seconds=run.clock.seconds, rate=factor, loss=loss, kl=kl)
+            sums = []
+        if time.monotonic() - saved > options.save_seconds:
+            run.checkpoint()
+            saved = time.monotonic()
+    run.checkpoint()
+    run.log.plot()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--init", type=Path, help="a VAE folder to start from (warm start)")
+    parser.add_argument("--decoder-only", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--muon-rate", type=float, default=4e-3)
+    parser.add_argument("--adam-rate", type=float, default=2e-3)
+    parser.add_argument("--average", type=float, default=0.995)
+    parser.add_argument("--decay-from", type=float, default=0.5)
+    parser.add_argument("--every", type=int, default=50)
+    parser.add_argument("--check", type=int, default=24, help="held-out pictures measured at each save")
+    parser.add_argument("--save-seconds", type=float, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    say(f"training the VAE: {vars(options)}")
+    train(options)
+
+
+if __name__ == "__main__":
+    main()
