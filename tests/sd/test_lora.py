@@ -113,7 +113,7 @@ def test_diffusers_opens_the_file_and_predicts_the_same(tmp_path: Path, tiny_fol
     bare = prediction(fresh.unet)
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder)
     assert torch.allclose(prediction(pipeline.unet), bare, atol=1e-5)
-    pipeline.load_lora_weights(str(path))
+    pipeline.load_lora_weights(tmp_path, weight_name=path.name)
     ids = fresh.tokenizer("photo", return_tensors="pt").input_ids
     with lora.applied(fresh, [(lora.read(path).layers, 1.0)]), torch.no_grad():
         ours = prediction(fresh.unet)
