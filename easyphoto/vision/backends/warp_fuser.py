@@ -14,8 +14,12 @@ from easyphoto.vision.warping import bend
 
 LIKENESS = 0.5
 """How far brows, eyes, nose and mouth move from the target's places to where the source's face has them."""
-FOREHEAD = 0.3
-"""How far the fused region reaches over the brows, as in landmarks.forehead."""
+FOREHEAD = 0.18
+"""How far the fused region may reach over the brows, as in landmarks.forehead."""
+EVEN, FEATHER, RELIGHT = 0.03, 0.05, 0.12
+"""Shares of the region's width: how much its outline is evened, its soft edge, the scale of the light."""
+CORRECTION = 12.0
+"""The most that Poisson blending may add to a channel (0-255)."""
 
 
 class WarpFuser:
@@ -37,29 +41,61 @@ class WarpFuser:
         left, top = round(x - side / 2), round(y - side / 2)
         shift = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]])
         canvas = geometry.warp(target, shift, (side, side))
-        fused, mask = fuse_aligned(canvas, geometry.transform(shift, own), source, given)
+        near, near_points = _near(source, given, side)
+        fused, mask = fuse_aligned(canvas, geometry.transform(shift, own), near, near_points)
         return _put(target, canvas, fused, mask, (left, top))
+
+
+def _near(source: Image, points: Points, side: int) -> tuple[Image, Points]:
+    """The source around its face, no finer than a square of ``side`` needs, so that bending it doesn't alias."""
+    face = landmarks.face_of(points)
+    around, moved = geometry.cut_padded(source, face, 2.2)
+    own = around.shape[0]
+    sized = min(own, side)
+    near = geometry.resize(around, (sized, sized))
+    found = moved.landmarks if moved.landmarks is not None else points
+    whole = geometry.Crop(0, 0, own, own)
+    return near, geometry.transform(whole.to_local((sized, sized)), found)
 
 
 def fuse_aligned(target: Image, own: Points, source: Image, given: Points) -> tuple[Image, Mask]:
     """The fused picture and the mask of what may have changed in it."""
     size = target.shape[0], target.shape[1]
-    wanted = _places(own, given)
-    anchors = np.concatenate([wanted, landmarks.forehead(own)])
-    bent = bend(source, np.concatenate([given, landmarks.forehead(given)]), anchors, size)
+    anchors = np.concatenate([_places(own, given), landmarks.forehead(own)])
+    sheet = np.dstack([source, np.rint(face_parts(source, given).face * 255).astype(np.uint8)])
+    bent_sheet = bend(sheet, np.concatenate([given, landmarks.forehead(given)]), anchors, size)
+    bent, bare = np.ascontiguousarray(bent_sheet[..., :3]), bent_sheet[..., 3] / np.float32(255)
     parts = face_parts(target, own)
-    region = masks.intersection(_region(size, own), masks.union(parts.face, parts.lips))
-    region = masks.clear_of_border(masks.largest(region), 3)
+    region = _region(own, masks.intersection(parts.face, np.asarray(bare, np.float32)))
     if not region.any():
         return target, region
-    sample = masks.intersection(masks.erode(region, 2), parts.skin)
-    bent = colour.shift(bent, sample, target, sample, feather=np.ones(size, np.float32))
-    rows, columns = np.nonzero(region > 0.5)
-    middle = (int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2)
+    width = masks.width_of(region)
+    sample = masks.intersection(region, parts.skin)
+    if sample.any():
+        bent = colour.shift(bent, sample, target, sample, feather=np.ones(size, np.float32))
+        bent = _relit(bent, target, sample, RELIGHT * width)
+    alpha = masks.feather_inside(region, FEATHER * width)
+    return geometry.blend(target, _cloned(bent, target, region), alpha), alpha
+
+
+def _relit(image: Image, model: Image, sample: Mask, sigma: float) -> Image:
+    """``image`` with the slow changes of light that ``model`` has over ``sample``."""
+    weight = cv2.GaussianBlur(sample, (0, 0), sigma) + np.float32(1e-3)
+    difference = (colour.to_lab(model) - colour.to_lab(image)) * sample[..., None]
+    slow = cv2.GaussianBlur(difference, (0, 0), sigma) / weight[..., None]
+    return colour.to_rgb(colour.to_lab(image) + slow)
+
+
+def _cloned(image: Image, target: Image, region: Mask) -> Image:
+    """``image`` with the smooth correction that Poisson blending finds for the region's edge; where the edge runs along
+    hair or glasses the correction is kept small, or it would shine into the face."""
     marked = (region > 0.5).astype(np.uint8) * 255
-    cloned: Image = cv2.seamlessClone(bent, target, marked, middle, cv2.NORMAL_CLONE)
-    alpha = masks.feather_inside(region, 0.04 * masks.width_of(region))
-    return geometry.blend(target, cloned, alpha), alpha
+    rows, columns = np.nonzero(marked)
+    middle = (int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2)
+    cloned = cv2.seamlessClone(image, target, marked, middle, cv2.NORMAL_CLONE)
+    correction = np.clip(cloned.astype(np.float32) - image, -CORRECTION, CORRECTION)
+    smooth = cv2.GaussianBlur(correction, (0, 0), max(1.0, 0.02 * masks.width_of(region)))
+    return np.asarray(np.rint(np.clip(image + smooth, 0, 255)), np.uint8)
 
 
 def _places(own: Points, given: Points) -> Points:
@@ -71,9 +107,15 @@ def _places(own: Points, given: Points) -> Points:
     return wanted
 
 
-def _region(size: tuple[int, int], points: Points) -> Mask:
+def _region(points: Points, bare: Mask) -> Mask:
+    """The face from the brows down, with as much of the forehead as is bare in both pictures; its edge is even, and
+    clear of the border."""
+    size = bare.shape[0], bare.shape[1]
     jaw = landmarks.grown(points[landmarks.JAW], 0.97)
-    return masks.polygon(size, np.concatenate([jaw, landmarks.forehead(points, FOREHEAD)[::-1]]))
+    whole = masks.polygon(size, np.concatenate([jaw, landmarks.forehead(points, FOREHEAD)[::-1]]))
+    even = masks.feather(masks.intersection(whole, bare), EVEN * masks.width_of(whole))
+    region = masks.intersection(whole, (even > 0.5).astype(np.float32))
+    return masks.clear_of_border(masks.close_holes(masks.largest(region)), 3)
 
 
 def _put(target: Image, canvas: Image, fused: Image, mask: Mask, corner: tuple[int, int]) -> Image:
