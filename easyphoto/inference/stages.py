@@ -133,7 +133,13 @@ def shift_colours(
     region = parts.face if lips else masks.without(parts.face, parts.lips)
     reference = template_parts.face if lips else masks.without(template_parts.face, template_parts.lips)
     feather = masks.feather(region, SHIFT_FEATHER * width)
-    return colour.shift(image, region, template, reference, feather=feather)
+    if not region.any() or not reference.any():
+        return image.copy()
+    # Only where there is something to change: the rest of the picture is most of it.
+    here, there = _extent(feather), _extent(reference)
+    result = image.copy()
+    result[here] = colour.shift(image[here], region[here], template[there], reference[there], feather=feather[here])
+    return result
 
 
 # --- back into the picture -------------------------------------------------------------------------------------------
@@ -248,6 +254,12 @@ def _region(face: Face, size: Size, ratio: float) -> tuple[NDArray[np.bool_], ND
     dx = np.abs(columns - (left + right) / 2) / max((right - left) / 2, 1)
     dy = np.abs(rows - (top + bottom) / 2) / max((bottom - top) / 2, 1)
     return np.maximum(dx, dy) <= ratio, np.hypot(dx, dy).astype(np.float32)
+
+
+def _extent(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle that holds all of a mask that isn't empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _hard(mask: Mask) -> Mask:

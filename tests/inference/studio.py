@@ -37,7 +37,7 @@ def config(**more: Any) -> PortraitConfig:
 
 
 def task(
-    templates: tuple[Picture, ...], *people: Subject | None, family: Family = Family.SD1, **more: Any
+    templates: tuple[Picture, ...], *people: Subject | None, family: Family = Family.BENCH, **more: Any
 ) -> PortraitTask:
     """A task with :func:`config` unless another is given."""
     chosen = more.pop("config", None) or config()

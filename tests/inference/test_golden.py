@@ -20,11 +20,16 @@ from easyphoto.inference.portrait import portray
 from easyphoto.inference.task import PortraitTask
 from easyphoto.ports import Image, Img2Img, Mask, Txt2Img
 from tests.fakes import FakeHost, FakeVision
-from tests.inference.studio import person, task, template
+from tests.inference.studio import person, template
+from tests.inference.studio import task as any_task
 
 GOLDEN = Path(__file__).parent / "golden"
-EYE_TO_EYE = 5
+STEP = 5
 """Who a picture shows is told to this accuracy: a blend is no exact number."""
+
+
+def task(*arguments: Any, **more: Any) -> PortraitTask:
+    return any_task(*arguments, **{"family": Family.SD1, **more})
 
 
 def sd1(folder: Path) -> PortraitTask:
@@ -138,7 +143,7 @@ def who(image: Image) -> list[int]:
     """Who stands in a picture from left to right."""
     vision = FakeVision()
     angles = [np.arctan2(*vision.embedder.embed(image, face)[::-1]) for face in vision.detector.detect(image)]
-    return [round(float(angle) / (np.pi / 2) * 80 / EYE_TO_EYE) * EYE_TO_EYE for angle in angles]
+    return [round(float(angle) / (np.pi / 2) * 80 / STEP) * STEP for angle in angles]
 
 
 def where(mask: Mask) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_people_that_there_is_no_face_for_are_left_out_with_a_notice(tmp_path: P
     assert portrait.likeness[1] is None
 
 
-def test_the_bench_of_a_batch_counts_its_seeds_up(tmp_path: Path) -> None:
+def test_a_batch_counts_its_seeds_up(tmp_path: Path) -> None:
     host = FakeHost()
     portraits, _ = run(task((template(10),), person(tmp_path), config=config(seed=2**32 - 1, batch_size=3)), host)
     assert [p.seed for p in portraits] == [2**32 - 1, 0, 1]
@@ -171,7 +171,8 @@ def test_every_option_changes_the_picture(option: dict[str, Any], tmp_path: Path
 def test_a_text_portrait_needs_no_template(tmp_path: Path) -> None:
     host, anna = FakeHost(), person(tmp_path)
     chosen = config(text_to_image_input_prompt="on a mountain", text_to_image_width=320, text_to_image_height=384)
-    (portrait,), events = run(task((), anna, person(tmp_path, "bert"), config=chosen), host)
+    job = task((), anna, person(tmp_path, "bert"), config=chosen, family=Family.SD1)
+    (portrait,), events = run(job, host)
     assert portrait.image.shape == (384, 320, 3)
     assert not isinstance(host.jobs[0], Img2Img)
     assert host.jobs[0].prompt.startswith("on a mountain, look at viewer, easyphoto_face")
@@ -190,7 +191,8 @@ def broken() -> bytes:
 
 
 def test_one_template_without_a_face_fails_alone(tmp_path: Path) -> None:
-    job = task((template(10), blank(200, 200), broken(), template(20)), person(tmp_path), config=config(batch_size=2))
+    templates = template(10), blank(200, 200), broken(), template(20)
+    job = task(templates, person(tmp_path), config=config(batch_size=2))
     portraits, events = run(job)
     assert [p.template for p in portraits] == [0, 0, 3, 3]
     failed = [e for e in events if isinstance(e, TemplateFailed)]
