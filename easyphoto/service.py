@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from easyphoto import pictures
 from easyphoto.checkpoint import require_same_family
@@ -21,6 +21,8 @@ from easyphoto.templates import TemplateStore
 
 if TYPE_CHECKING:
     from easyphoto.training.photos import PhotoReport
+
+Interpreter: TypeAlias = Callable[[Listener, Callable[[], bool]], Path]
 
 NOBODY = "none"
 """The user id that leaves a face alone."""
@@ -65,11 +67,11 @@ class PortraitResult:
 class EasyPhoto:
     """The program. ``host`` runs Stable Diffusion, ``vision`` sees faces, ``paths`` is where everything lies.
 
-    ``python`` gives the interpreter that trainings run in, or raises :class:`AssetMissing` with how to get it; None for
-    the one that runs now.
+    ``python`` gives the interpreter that trainings run in, and makes its environment first if need be: it is called
+    at the start of every job with the job's listener and its "is it cancelled". None for the interpreter that runs now.
     """
 
-    def __init__(self, host: Host, vision: Vision, paths: Paths, python: Callable[[], Path] | None = None) -> None:
+    def __init__(self, host: Host, vision: Vision, paths: Paths, python: Interpreter | None = None) -> None:
         self.host = host
         self.vision = vision
         self.paths = paths
@@ -114,6 +116,7 @@ class EasyPhoto:
     ) -> Person:
         from easyphoto.training.job import TrainingSpec, run
 
+        python = None if self._python is None else self._python(job.emit, job.cancelled)
         folder = self.people.folder(name)
         photos = self._keep_photos(job, folder, request)
         spec = TrainingSpec(
@@ -126,7 +129,7 @@ class EasyPhoto:
             lora_path=self.people.lora(name),
             validation_templates=self._validation_templates(folder, request),
             models=self.paths.models,
-            python=self._python() if self._python is not None else None,
+            python=python,
             resume=request.resume,
         )
         self.vision.release()
@@ -217,6 +220,8 @@ class EasyPhoto:
         from easyphoto.inference.portrait import portray
         from easyphoto.inference.task import PortraitTask, subject, with_seed
 
+        if self._python is not None:  # the vision worker runs there
+            self._python(job.emit, job.cancelled)
         config = with_seed(request.config)
         scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
         task = PortraitTask(

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ class RemoteVision:
 
     ``python`` gives the interpreter to run the worker with, or raises :class:`AssetMissing` with what to do.
     ``settings`` are the arguments of ``factory``, a ``module:function`` that the worker calls to make its vision.
+    ``idle`` gives the seconds after which an unused worker ends, None for never.
     """
 
     def __init__(
@@ -48,11 +50,15 @@ class RemoteVision:
         *,
         factory: str = FACTORY,
         timeout: float = TIMEOUT,
+        idle: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._python = python
         self._settings = dict(settings)
         self._factory = factory
         self._timeout = timeout
+        self._idle = idle
+        self._used = 0.0
+        self._watch: threading.Timer | None = None
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
         self.detector = RemoteDetector(self)
@@ -89,6 +95,9 @@ class RemoteVision:
                 if not self._worker.alive:
                     self._stop()
                 raise
+            finally:
+                self._used = time.monotonic()
+                self._watch_idle()
 
     @property
     def pid(self) -> int | None:
@@ -100,6 +109,22 @@ class RemoteVision:
     def last_call(self) -> tuple[float, float]:
         """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on crossing."""
         return self._worker.last_call if self._worker is not None else (0.0, 0.0)
+
+    def _watch_idle(self) -> None:
+        seconds = self._idle()
+        if self._watch is None and self._worker is not None and seconds is not None:
+            self._watch = threading.Timer(max(self._used + seconds - time.monotonic(), 0.01), self._end_if_idle)
+            self._watch.daemon = True
+            self._watch.start()
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            self._watch = None
+            seconds = self._idle()
+            if seconds is not None and time.monotonic() - self._used >= seconds:
+                self._stop()
+            else:
+                self._watch_idle()
 
     def _stop(self) -> None:
         if self._worker is not None:

@@ -168,6 +168,20 @@ def test_release_ends_the_process_and_leaves_no_files() -> None:
     assert not folder.exists()
 
 
+def test_an_unused_worker_ends_and_comes_back() -> None:
+    vision = remote(idle=lambda: 0.4)
+    for _ in range(4):
+        vision.detector.detect(picture())
+        time.sleep(0.2)
+        assert vision.pid is not None, "it was used a moment ago"
+    deadline = time.monotonic() + 10
+    while vision.pid is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert vision.pid is None
+    assert len(vision.detector.detect(picture())) == 1
+    vision.release()
+
+
 def test_threads_take_turns(vision: RemoteVision) -> None:
     wrong = []
 

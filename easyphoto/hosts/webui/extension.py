@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from easyphoto import environment
 from easyphoto.errors import AssetMissing
+from easyphoto.events import Listener
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
 from easyphoto.hosts.webui.host import WebUIHost
 from easyphoto.hosts.webui.settings import WebUISettings
@@ -31,8 +33,8 @@ def service() -> EasyPhoto:
     """EasyPhoto on this WebUI, with the trainer and the vision in our own environment."""
     chosen = settings()
     paths = chosen.paths()
-    vision = RemoteVision(interpreter, chosen.vision(paths))
-    return EasyPhoto(WebUIHost(webui()), vision, paths, python=interpreter)
+    vision = RemoteVision(interpreter, chosen.vision(paths), idle=chosen.vision_idle)
+    return EasyPhoto(WebUIHost(webui()), vision, paths, python=make_environment)
 
 
 def interpreter() -> Path:
@@ -41,6 +43,11 @@ def interpreter() -> Path:
     if status.python is None:
         raise AssetMissing(status.sentence)
     return status.python
+
+
+def make_environment(listener: Listener, cancelled: Callable[[], bool]) -> Path:
+    """The same, made first if need be, with progress."""
+    return environment.ensure(listener, cancelled, torch=installed_version("torch"))
 
 
 def send_to(gallery: Any, parameters: Any) -> None:

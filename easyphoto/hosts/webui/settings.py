@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easyphoto.config import PRECISIONS, Paths
+from easyphoto.config import Paths
 from easyphoto.hosts.webui.border import WebUI, folder
 from easyphoto.vision.backend import ROLES
 
@@ -15,16 +15,14 @@ SECTION = ("easyphoto", "EasyPhoto")
 PROJECT = Path(__file__).resolve().parents[3]
 
 FACES, LANGUAGE, OUTPUTS = "easyphoto_faces", "easyphoto_language", "easyphoto_outputs"
-KEEP_VISION, COMMERCIAL = "easyphoto_keep_vision", "easyphoto_commercial_only"
-PRECISION, BACKENDS = "easyphoto_mixed_precision", "easyphoto_backends"
+KEEP_VISION, COMMERCIAL, BACKENDS = "easyphoto_keep_vision", "easyphoto_commercial_only", "easyphoto_backends"
 
 DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
     FACES: (1, "Number of user ids on the Inference tab at first", "one for each face of a template"),
     LANGUAGE: ("", "Language of the tabs", "en, zh, or empty for the browser's"),
     OUTPUTS: ("", "Folder for people and portraits", "empty: the WebUI's outputs folder; needs a restart"),
-    KEEP_VISION: (True, "Keep the vision models loaded between portraits", "faster, and takes memory; needs a restart"),
+    KEEP_VISION: (10, "Minutes that the vision models stay loaded after their last use", "0: until the WebUI ends"),
     COMMERCIAL: (False, "Only use weights that allow commercial use", "needs a restart"),
-    PRECISION: ("auto", "Precision of training", f"one of {', '.join(PRECISIONS)}"),
     BACKENDS: ("", "Vision backends", f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart"),
 }
 """Key -> (default, label, explanation)."""
@@ -52,12 +50,10 @@ class WebUISettings:
             return value
         return "zh" if "zh" in str(self.webui.option("localization", "")).lower() else ""
 
-    def precision(self) -> str:
-        value = str(self._value(PRECISION))
-        return value if value in PRECISIONS else "auto"
-
-    def keep_vision(self) -> bool:
-        return bool(self._value(KEEP_VISION))
+    def vision_idle(self) -> float | None:
+        """Seconds after which an unused vision worker ends; None for never."""
+        minutes = self._value(KEEP_VISION)
+        return float(minutes) * 60 if isinstance(minutes, int | float) and minutes > 0 else None
 
     def vision(self, paths: Paths) -> dict[str, Any]:
         """How the vision worker is to make its vision."""
