@@ -24,6 +24,8 @@ WIDTH = 32
 
 WORDS = ("photo", "face", "person", "easyphoto", "1person", "portrait", "smile", "hair", "dark", "light")
 
+_LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out_0", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
 
 def folder(path: Path, *, seed: int = 0, width: int = WIDTH, prediction: str = "epsilon") -> Path:
     """A whole checkpoint in diffusers' layout; pictures of it are multiples of 8 px. ``width`` 768 makes it SD1."""
@@ -131,11 +133,11 @@ def controlnet(path: Path, *, seed: int = 1, width: int = WIDTH, scale: float = 
 
 
 def lora_layers(parts: Parts, *, rank: int = 4, seed: int = 2, scale: float = 0.05) -> dict[str, lora.LoraLayer]:
-    """Random LoRA layers for every attention projection of a model's UNet and text encoder."""
+    """Random LoRA layers for every attention projection of a model's UNet, and for its whole text encoder."""
     random = torch.Generator().manual_seed(seed)
     layers = {}
     for name, module in lora.modules(parts).items():
-        if not name.endswith(("to_q", "to_k", "to_v", "to_out_0", "q_proj", "v_proj")):
+        if not name.endswith(_LORA_TARGETS):
             continue
         outputs, inputs = module.weight.shape
         layers[name] = lora.LoraLayer(
