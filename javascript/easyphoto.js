@@ -5,7 +5,7 @@
     const LOOK_AGAIN_MS = 1000;
     const ATTRIBUTES = ["placeholder", "aria-label"];
     let words = null; // English -> the reader's language, null for English
-    let observed = null;
+    let read = ""; // the words as they were last read
 
     // In gradio 3 a host may put its page inside a shadow root.
     function page() {
@@ -66,9 +66,9 @@
     function speak() {
         const here = root();
         const told = here && here.querySelector("#easyphoto-words");
-        if (!told || told === observed) return;
-        observed = told;
-        const found = JSON.parse(told.dataset.words);
+        if (!told || told.dataset.words === read) return;
+        read = told.dataset.words;
+        const found = JSON.parse(read);
         if (!Object.keys(found).length) return;
         words = Object.assign(Object.create(null), found);
         translate(here);

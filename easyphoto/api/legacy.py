@@ -250,6 +250,8 @@ def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
 
 def _coerce(d: Declared, value: Any) -> Any:
     """Numbers that were sent as text, and whole numbers that were sent as 1.0, as the original took them."""
+    if d.type is str and not isinstance(value, str):
+        raise InvalidRequest(f"{d.name} must be a text.")
     try:
         if d.type in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
             number = float(value)

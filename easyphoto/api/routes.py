@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, R
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
 from easyphoto.api import legacy, schema, wire
@@ -97,7 +98,7 @@ def _route_class(scrubber: wire.Scrubber) -> type[APIRoute]:
                     return _answer(422, InvalidRequest.code, _first(error))
                 except EasyPhotoError as error:
                     return _answer(error.http_status, error.code, scrubber.text(str(error)))
-                except HTTPException as error:
+                except StarletteHTTPException as error:
                     if error.status_code not in (400, 413):
                         raise
                     status = 413 if error.status_code == 413 else 422

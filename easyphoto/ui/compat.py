@@ -32,8 +32,8 @@ def picture_input(label: str, **more: Any) -> Any:
 
 
 def html(value: str, **more: Any) -> Any:
-    """A piece of HTML, without the margin that newer versions lay around it."""
-    return gr.HTML(value, **_fitting(gr.HTML.__init__, padding=False), **more)
+    """A piece of HTML of our own, which takes no room while it is empty."""
+    return gr.HTML(value, **{"elem_classes": ["easyphoto-slot"], **more})
 
 
 def tab(label: str, elem_id: str) -> Any:
