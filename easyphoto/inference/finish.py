@@ -47,7 +47,7 @@ def _on_faces(
     for face in made:
         crop = geometry.face_crop(face, ratio, size)
         rest = [*others, *(other for other in made if other is not face)]
-        permitted = stages.allowed(size, [face], rest)
+        permitted = stages.allowed(crop, [face], rest)
         part = geometry.cut(picture, crop)
         picture = stages.paste_back(picture, change(part), crop, stages.crop_mask(crop, size), permitted)
     return picture

@@ -230,7 +230,7 @@ class _Studio:
         painted = self.painter.repaint(row, image, mask, {Feed.INPUT: image}, words)
         width = min(geometry.in_crop(face, crop, work).width for face in made)
         laid = stages.paste_mask(mask, width, crop, size)
-        return stages.paste_back(picture, painted, crop, laid, stages.allowed(size, made, others))
+        return stages.paste_back(picture, painted, crop, laid, stages.allowed(crop, made, others))
 
 
 class _Sitting:
@@ -247,7 +247,7 @@ class _Sitting:
         self._frame = stages.frame(picture, face, studio.family, crop=studio.config.crop_face_preprocess)
         self._look = studio.look(self._frame.image, self._frame.face)
         self._width = self._frame.face.width
-        self._permitted = stages.allowed((picture.shape[0], picture.shape[1]), [face], others)
+        self._permitted = stages.allowed(self._frame.crop, [face], others)
         self._changed: Mask = masks.empty(self._frame.size)
         self._replaced = stages.replace_face(self._frame.image, self._look.face, sitter.face_id, sitter.face_id_face)
 

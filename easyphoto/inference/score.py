@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from easyphoto import pictures
+from easyphoto.errors import StorageFailed
 from easyphoto.inference import stages
 from easyphoto.ports import Embedding, Face, Image, Likeness, Vision
 from easyphoto.vision import geometry
+
+log = logging.getLogger(__name__)
 
 LOOK_RATIO = 3.0
 """The face is looked for in a square of so many times the size of the face that stood there."""
@@ -28,6 +35,27 @@ def mean_embedding(photos: Sequence[Image], vision: Vision) -> Embedding | None:
     mean = np.mean(np.stack(vectors), axis=0)
     unit: Embedding = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
     return unit
+
+
+def remembered_mean(photos: Sequence[Path], memory: Path, vision: Vision) -> Embedding | None:
+    """:func:`mean_embedding` of photo files, kept in the file ``memory`` for as long as photos and embedder stay."""
+    embedder = vision.backends().get("embedder", "")
+    stats = [(path.name, path.stat()) for path in photos]
+    key = [embedder, *[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
+    try:
+        kept = json.loads(memory.read_text(encoding="utf-8"))
+        if kept["of"] == key:
+            return np.array(kept["mean"], np.float32)
+    except (OSError, ValueError, KeyError, TypeError):
+        log.debug("no mean embedding is kept in %s", memory)
+    mean = mean_embedding([pictures.load(path) for path in photos], vision)
+    if mean is not None:
+        data = json.dumps({"of": key, "mean": [float(value) for value in mean]})
+        try:
+            pictures.write_bytes(memory, data.encode())
+        except StorageFailed:
+            log.warning("the mean embedding could not be kept in %s", memory, exc_info=True)
+    return mean
 
 
 def likeness(image: Image, where: Face, person: Embedding, vision: Vision) -> Likeness | None:

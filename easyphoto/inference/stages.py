@@ -72,7 +72,7 @@ def frame(picture: Image, face: Face, family: Family, *, crop: bool) -> Frame:
 def nearest(faces: Sequence[Face], expected: Face) -> Face | None:
     """The face that stands where ``expected`` stood: boxes that overlap most, None when none does."""
     best = max(faces, key=lambda f: overlap(f, expected), default=None)
-    return best if best is not None and overlap(best, expected) > 0.1 else None
+    return best if best is not None and overlap(best, expected) > 0.2 else None
 
 
 def overlap(a: Face, b: Face) -> float:
@@ -158,13 +158,13 @@ def crop_mask(crop: Crop, size: Size, share: float = 0.1) -> Mask:
     return masks.feather_inside(_clear_inner_border(whole, crop, size), share * min(crop.size))
 
 
-def allowed(size: Size, own: Sequence[Face], others: Sequence[Face]) -> Mask:
-    """1 where portraits of ``own`` may change a picture of ``size``; 0 in the regions of the other faces, with a soft
-    slope towards them. Where two regions overlap, a pixel belongs to the nearer face."""
-    free = np.ones(size, bool)
-    regions = [_region(face, size, 1.0) for face in own]
+def allowed(crop: Crop, own: Sequence[Face], others: Sequence[Face]) -> Mask:
+    """Of the crop's size: 1 where portraits of ``own`` may change it, 0 in the regions of the other faces, with a soft
+    slope towards them. Where two regions overlap, a pixel belongs to the nearer face. Faces in the whole picture."""
+    free = np.ones(crop.size, bool)
+    regions = [_region(geometry.in_crop(face, crop), crop.size, 1.0) for face in own]
     for other in others:
-        inside, distance = _region(other, size, OTHERS_MARGIN)
+        inside, distance = _region(geometry.in_crop(other, crop), crop.size, OTHERS_MARGIN)
         for own_inside, own_distance in regions:
             inside &= ~(own_inside & (own_distance < distance))
         free &= ~inside
@@ -174,12 +174,12 @@ def allowed(size: Size, own: Sequence[Face], others: Sequence[Face]) -> Mask:
 
 
 def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: Mask) -> Image:
-    """``patch`` at ``crop`` of ``picture``, through ``mask`` (the patch's size) and ``permitted`` (the picture's).
+    """``patch`` at ``crop`` of ``picture``, through ``mask`` (the patch's size) and ``permitted`` (the crop's).
 
     No bit changes outside the crop or where either mask is 0.
     """
     area = slice(crop.top, crop.bottom), slice(crop.left, crop.right)
-    alpha = geometry.resize_mask(mask, crop.size) * permitted[area]
+    alpha = geometry.resize_mask(mask, crop.size) * permitted
     result = picture.copy()
     result[area] = geometry.blend(picture[area], geometry.resize(patch, crop.size), alpha)
     return result

@@ -117,13 +117,13 @@ def subject(person: Person, vision: Vision) -> Subject:
     """The pictures of a trained person, read. :class:`InvalidRequest` when the reference has no face."""
     reference = pictures.load(person.reference)
     face_id = pictures.load(person.face_id) if person.face_id else reference
-    photos = [pictures.load(path) for path in person.photos()]
+    photos = [*person.photos(), person.reference]
     return Subject(
         user_id=person.user_id,
         lora=person.lora,
         reference=reference,
         face_id=face_id,
-        mean=score.mean_embedding([*photos, reference], vision),
+        mean=score.remembered_mean(photos, person.folder / "embedding.json", vision),
         works=person.works,
     )
 

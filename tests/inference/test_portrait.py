@@ -13,7 +13,7 @@ from easyphoto import pictures
 from easyphoto.config import Family, PortraitConfig
 from easyphoto.errors import AssetMissing, Cancelled, HostFailed, InvalidRequest, NoFace, StorageFailed
 from easyphoto.events import Event, Notice, Portrayed, Progress, TemplateFailed
-from easyphoto.inference import stages
+from easyphoto.inference import score, stages
 from easyphoto.inference.portrait import STAGES, portray
 from easyphoto.inference.task import PortraitTask, subject, with_seed
 from easyphoto.people import Person
@@ -323,3 +323,23 @@ def test_a_person_s_files_become_a_subject(tmp_path: Path) -> None:
     assert (found.face_id == found.reference).all()
     assert found.mean is not None
     assert np.linalg.norm(found.mean) == pytest.approx(1)
+
+
+def test_the_mean_of_the_photos_is_kept_until_a_photo_changes(tmp_path: Path) -> None:
+    photos = [tmp_path / "0.jpg", tmp_path / "1.jpg"]
+    for path in photos:
+        pictures.save_jpg(path, draw_face(blank(200, 200), (100, 100), 90, who=40))
+    memory, vision = tmp_path / "embedding.json", FakeVision()
+    first = score.remembered_mean(photos, memory, vision)
+    vision.detector = None  # type: ignore[assignment]
+    vision.backends = lambda: {"embedder": "fake-embedder"}  # type: ignore[method-assign]
+    again = score.remembered_mean(photos, memory, vision)
+    assert first is not None
+    assert again is not None
+    assert (first == again).all()
+    pictures.save_jpg(photos[0], draw_face(blank(210, 200), (100, 100), 90, who=0))
+    changed = score.remembered_mean(photos, memory, FakeVision())
+    assert changed is not None
+    assert changed[1] < first[1]
+    memory.write_text("[")
+    assert (score.remembered_mean(photos, memory, FakeVision()) == changed).all()

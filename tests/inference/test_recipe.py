@@ -51,6 +51,17 @@ def test_a_portrait_made_again_from_its_file_has_the_same_pixels(made: Portrait,
     assert read.differences(json.loads(json.dumps(again.recipe))) == []
 
 
+def test_a_portrait_made_from_text_is_made_again_without_a_template(tmp_path: Path) -> None:
+    chosen = config(text_to_image_input_prompt="in the rain", batch_size=2)
+    job = task((), person(tmp_path), config=chosen, folder=tmp_path / "out")
+    _, second = portray(job, FakeHost(), FakeVision())
+    assert second.path is not None
+    read = recipe.read(second.path)
+    assert read.from_text
+    (again,) = portray(dataclasses.replace(job, config=read.config), FakeHost(), FakeVision())
+    assert (again.image == second.image).all()
+
+
 def test_what_is_not_as_it_was_is_named(made: Portrait, tmp_path: Path) -> None:
     assert made.path is not None
     read = recipe.read(made.path)

@@ -89,7 +89,7 @@ def boxes(limit: int) -> st.SearchStrategy[Face]:
 @settings(max_examples=60, deadline=None)
 def test_nothing_may_change_in_another_face_s_box_unless_the_two_overlap(own: Face, others: list[Face]) -> None:
     size = (300, 300)
-    free = stages.allowed(size, [own], others)
+    free = stages.allowed(Crop(0, 0, 300, 300), [own], others)
     assert 0 <= free.min() <= free.max() <= 1
     mine = np.zeros(size, bool)
     left, top, right, bottom = (round(side) for side in own.box)
@@ -104,9 +104,18 @@ def test_nothing_may_change_in_another_face_s_box_unless_the_two_overlap(own: Fa
         assert (free[mine] > 0.9).all()
 
 
+def test_a_crop_is_guarded_as_the_whole_picture_is() -> None:
+    own, other = face_in((100, 100, 180, 200)), face_in((190, 60, 260, 150))
+    crop = Crop(60, 70, 230, 240)
+    whole = stages.allowed(Crop(0, 0, 300, 300), [own], [other]) == 0
+    part = stages.allowed(crop, [own], [other]) == 0
+    assert part.any()
+    assert (part == whole[crop.top : crop.bottom, crop.left : crop.right]).all()
+
+
 def test_of_two_faces_cheek_to_cheek_each_keeps_its_own_middle() -> None:
     a, b = face_in((100, 100, 180, 200)), face_in((160, 100, 240, 200))
-    free = stages.allowed((300, 300), [a], [b])
+    free = stages.allowed(Crop(0, 0, 300, 300), [a], [b])
     assert free[150, 140] == 1
     assert (free[100:201, 182:241] == 0).all()
 
@@ -120,12 +129,12 @@ def test_pasting_back_changes_nothing_outside_the_crop(left: int, top: int, widt
     patch = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     changed = (noise.random((64, 96)) > 0.5).astype(np.float32)
     mask = stages.paste_mask(changed, 30, crop, (200, 200))
-    permitted = (noise.random((200, 200)) > 0.3).astype(np.float32)
+    permitted = (noise.random(crop.size) > 0.3).astype(np.float32)
     result = stages.paste_back(picture, patch, crop, mask, permitted)
     inside = np.zeros((200, 200), bool)
     inside[top : top + height, left : left + width] = True
     assert (result[~inside] == picture[~inside]).all()
-    assert (result[permitted == 0] == picture[permitted == 0]).all()
+    assert (geometry.cut(result, crop)[permitted == 0] == geometry.cut(picture, crop)[permitted == 0]).all()
 
 
 def test_a_portrait_fades_into_the_picture_but_not_at_the_picture_s_own_border() -> None:
