@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.locate import Index, against, destination, find
 from easyphoto.catalog.plan import Plan, Present, Verdict
 from easyphoto.catalog.records import Records
-from easyphoto.errors import AssetMissing, NotFound
+from easyphoto.errors import AssetMissing, NotFound, StorageFailed
 from easyphoto.events import Event, Listener
 
 if TYPE_CHECKING:
@@ -132,10 +133,20 @@ class Catalog:
             records.save()
         return verdicts
 
-    def path(self, name: str, folders: Folders) -> Path | None:
-        """The whole file of an asset, or None. Cheap: names, sizes, structure and remembered checksums only."""
-        found, _ = find(self.assets[name], folders, Index(folders), Records(folders.root), hashing=False)
-        return found.path if found else None
+    def path(self, name: str, folders: Folders, *, hashing: bool = False) -> Path | None:
+        """The whole file of an asset, or None. Without ``hashing`` it is cheap and trusts names, sizes, structure and
+        remembered checksums; with, a file that was never hashed is read once."""
+        asset, records = self.assets[name], Records(folders.root)
+        place = destination(asset, folders)
+        if place.is_file() and against(asset, place, records, hashing=hashing) is None:
+            path: Path | None = place
+        else:
+            found, _ = find(asset, folders, Index(folders), records, hashing=hashing)
+            path = found.path if found else None
+        if hashing and path is not None:
+            with contextlib.suppress(StorageFailed):  # a models folder may well be read-only
+                records.save()
+        return path
 
     def _named(self, name: str) -> list[Asset]:
         if name in self.bundles:

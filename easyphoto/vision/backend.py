@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.ports import Face, Image, Points, Vision
+from easyphoto.vision.backends.assets import lacking
 
 ROLES = ("detector", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer")
 """The roles, named as the attributes of :class:`easyphoto.ports.Vision`."""
@@ -28,7 +29,8 @@ class Context:
 class Backend:
     """One way to serve one role.
 
-    ``packages``: modules that must be importable. ``weights``: files that must exist, relative to the models folder.
+    ``packages``: modules that must be importable. ``weights``: files that must exist, relative to the models folder;
+    ``assets``: names of the catalog's assets that must lie anywhere below it.
     ``commercial``: whether code and weights may be used commercially; ``licence`` says why or why not.
     """
 
@@ -39,9 +41,10 @@ class Backend:
     commercial: bool
     packages: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
 
     def missing(self, models: Path) -> list[str]:
         """What it lacks here, in words; empty when it can be tried."""
         packages = [f"the package {p}" for p in self.packages if importlib.util.find_spec(p) is None]
         files = [f"the file {w}" for w in self.weights if not (models / w).is_file()]
-        return packages + files
+        return packages + files + lacking(models, self.assets)

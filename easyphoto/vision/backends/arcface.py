@@ -1,0 +1,155 @@
+"""Faces with insightface: SCRFD finds them, ArcFace compares them, inswapper puts one in another's place.
+
+The models are loaded file by file with insightface's own classes, as its FaceAnalysis does, so that they may lie
+anywhere and nothing else of a pack is loaded. The package is never asked to download anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.errors import AssetMissing
+from easyphoto.ports import Calibration, Embedding, Face, Image, Mask, Points
+from easyphoto.vision import geometry
+from easyphoto.vision.backends import onnx_models
+
+DETECTION_SIDE = 640
+SURE = 0.5
+ARCFACE_POINTS = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
+)
+"""Where the five points of a face lie in ArcFace's picture of 112 x 112 (published with ArcFace)."""
+
+ARCFACE = Calibration(
+    same_mean=0.625,
+    same_std=0.075,
+    stranger_mean=0.05,
+    stranger_std=0.06,
+    source="published, not measured here: photos of one person 0.55-0.70 (EasyPhoto's documentation, ArcFace r50), "
+    "strangers about 0.0-0.1; means are the middles of these ranges",
+)
+AURAFACE = Calibration(
+    same_mean=0.625,
+    same_std=0.075,
+    stranger_mean=0.05,
+    stranger_std=0.06,
+    source="taken over from ArcFace, whose loss and architecture AuraFace shares; not measured",
+)
+
+
+def _model(path: Path) -> Any:
+    """A model of insightface. Its inswapper prints; that has no place in a library."""
+    from insightface.model_zoo import get_model
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = get_model(str(path), providers=onnx_models.providers())
+    if model is None:
+        raise AssetMissing(f"{path.name} is not a model that insightface knows.")
+    return model
+
+
+class ScrfdDetector:
+    """SCRFD (Guo et al., 2021) with five points. Where it finds nothing, once more with a wide border: a face that
+    fills the picture is larger than any that it learned."""
+
+    name = "insightface"
+
+    def __init__(self, path: Path) -> None:
+        onnx_models.check(path, [(1, 3, None, None)], [None] * 9)
+        self._lock = threading.Lock()
+        self._model = _model(path)
+        self._model.prepare(0, input_size=(DETECTION_SIDE, DETECTION_SIDE), det_thresh=SURE)
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces, from left to right."""
+        faces = self._find(image)
+        if not faces:
+            border = max(image.shape[:2]) // 2
+            wide: Image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT)
+            back = np.array([[1.0, 0, -border], [0, 1.0, -border]])
+            faces = [geometry.move_face(face, back) for face in self._find(wide)]
+        return sorted(faces, key=lambda f: f.center[0])
+
+    def _find(self, image: Image) -> list[Face]:
+        with self._lock:
+            boxes, points = self._model.detect(np.ascontiguousarray(image[..., ::-1]))
+        found = zip(boxes, [] if points is None else points, strict=True)
+        return [Face(_box(b), np.asarray(p, np.float32), score=float(b[4])) for b, p in found]
+
+
+class ArcFaceEmbedder:
+    """ArcFace (Deng et al., 2019): 512 numbers of the face brought to 112 x 112 by its five points."""
+
+    def __init__(self, path: Path, name: str, calibration: Calibration = ARCFACE) -> None:
+        onnx_models.check(path, [(None, 3, 112, 112)], [(None, 512)])
+        self.name = name
+        self.calibration = calibration
+        self._lock = threading.Lock()
+        self._model = _model(path)
+
+    def embed(self, image: Image, face: Face) -> Embedding:
+        """A vector (512,) of length 1."""
+        chip = aligned(image, face.points, ARCFACE_POINTS, 112)
+        with self._lock:
+            vector = np.asarray(self._model.get_feat(np.ascontiguousarray(chip[..., ::-1])), np.float32).ravel()
+        embedding: Embedding = vector / max(1e-6, float(np.linalg.norm(vector)))
+        return embedding
+
+
+class InswapperFuser:
+    """The identity of one face in another's place, in 128 x 128 (the "roop" mode); laid back with a soft edge."""
+
+    name = "inswapper"
+    SIDE = 128
+
+    def __init__(self, path: Path, embedder: ArcFaceEmbedder) -> None:
+        onnx_models.check(path, [(1, 3, self.SIDE, self.SIDE), (1, 512)], [(1, 3, self.SIDE, self.SIDE)])
+        self._lock = threading.Lock()
+        self._model = _model(path)
+        self._embedder = embedder
+        if getattr(self._model, "emap", np.zeros(0)).shape != (512, 512):
+            raise AssetMissing(f"{path.name} has no map of identities (512 x 512) where inswapper keeps it.")
+
+    def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
+        """``target`` with the identity of ``source_face``; same shape. Outside the face no bit changes."""
+        identity = self._embedder.embed(source, source_face) @ self._model.emap
+        identity = (identity / max(1e-6, float(np.linalg.norm(identity)))).astype(np.float32)
+        goal = swap_points(self.SIDE)
+        chip = aligned(target, target_face.points, goal, self.SIDE)
+        batch = np.ascontiguousarray(chip.transpose(2, 0, 1)[None], np.float32)
+        with self._lock:
+            made = self._model.forward(batch, identity[None])[0]
+        face: Image = np.clip(np.rint(made.transpose(1, 2, 0) * 255), 0, 255).astype(np.uint8)
+        return geometry.paste_similar(target, target_face.points, face, goal, soft_square(self.SIDE))
+
+
+def swap_points(side: int) -> Points:
+    """The five points in a picture of ``side`` for nets of 128: ArcFace's, moved 8 of 128 pixels to the right."""
+    points: Points = (ARCFACE_POINTS + np.array([8.0, 0.0], np.float32)) * np.float32(side / 128)
+    return points
+
+
+def aligned(image: Image, points: Points, goal: Points, side: int) -> Image:
+    """The face with ``points`` brought to ``goal`` in a square of ``side``; black where the picture ends."""
+    matrix = geometry.similarity(points, goal)
+    chip: Image = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
+    return chip
+
+
+def soft_square(side: int, edge: float = 0.12) -> Mask:
+    """1 in the middle of a square of ``side``, falling to 0 at its border over ``edge`` of its width."""
+    ramp = np.clip((0.5 - np.abs((np.arange(side) + 0.5) / side - 0.5)) / edge, 0, 1)
+    smooth = ramp * ramp * (3 - 2 * ramp)
+    return np.asarray(np.outer(smooth, smooth), np.float32)
+
+
+def _box(row: NDArray[Any]) -> tuple[float, float, float, float]:
+    return float(row[0]), float(row[1]), float(row[2]), float(row[3])

@@ -1,0 +1,85 @@
+"""ONNX models through onnxruntime: opened only if they are what they are named as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easyphoto.errors import AssetMissing
+
+Shape = tuple[int | None, ...]
+PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def providers() -> list[str]:
+    """Where to run, best first: the graphics card where this onnxruntime has one (onnxruntime-gpu), then the CPU."""
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    return [p for p in PREFERRED if p in there] or list(there)
+
+
+def check(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape | None]) -> None:
+    """AssetMissing unless the model has these inputs and outputs. ``None`` in a shape: any length, also a free one;
+    in place of an output's shape: any shape."""
+    session = _open(path)
+    for kind, found, wanted in (
+        ("input", [i.shape for i in session.get_inputs()], list(inputs)),
+        ("output", [o.shape for o in session.get_outputs()], list(outputs)),
+    ):
+        if len(found) != len(wanted):
+            raise AssetMissing(f"{path.name} is not the expected model: {len(found)} {kind}s instead of {len(wanted)}.")
+        for shape, like in zip(found, wanted, strict=True):
+            if like is not None and not _fits(shape, like):
+                raise AssetMissing(
+                    f"{path.name} is not the expected model: {kind} of shape {_say(shape)} instead of {_say(like)}."
+                )
+
+
+class OnnxModel:
+    """A model with one input whose first output is what is wanted."""
+
+    def __init__(self, path: Path, given: Shape, first: Shape) -> None:
+        self._session = _open(path)
+        ins, outs = self._session.get_inputs(), self._session.get_outputs()
+        if len(ins) != 1 or not _fits(ins[0].shape, given) or not _fits(outs[0].shape, first):
+            raise AssetMissing(
+                f"{path.name} is not the expected model: {_say(ins[0].shape)} -> {_say(outs[0].shape)} instead of "
+                f"{_say(given)} -> {_say(first)}."
+            )
+        self._input, self._output = ins[0].name, outs[0].name
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The first output for ``batch``."""
+        result = self._session.run([self._output], {self._input: np.ascontiguousarray(batch, np.float32)})[0]
+        return np.asarray(result, np.float32)
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers())
+    # onnxruntime raises its own exceptions, which have no common parent but this.
+    except Exception as error:
+        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise AssetMissing(f"{path.name} is no ONNX model that can be opened ({first}).") from error
+
+
+def _fits(shape: Sequence[Any], like: Shape) -> bool:
+    """Whether a declared shape agrees with ``like``; a free or named length of the model agrees with any."""
+    if not shape:
+        return True
+    return len(shape) == len(like) and all(
+        want is None or not isinstance(have, int) or have == want for have, want in zip(shape, like, strict=True)
+    )
+
+
+def _say(shape: Sequence[Any]) -> str:
+    return "x".join("?" if not isinstance(s, int) else str(s) for s in shape) or "?"
