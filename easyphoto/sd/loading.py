@@ -20,6 +20,9 @@ from easyphoto.sd.parts import Parts
 if TYPE_CHECKING:
     import torch
 
+PICKLED = (".pth", ".pt", ".ckpt", ".bin")
+"""Endings of files that may run code when they are opened; only ``torch.load(weights_only=True)`` ever opens them."""
+
 
 def load(
     path: Path,
@@ -40,7 +43,7 @@ def load(
         raise InvalidRequest(f"{path.name} is a {info.kind}, not a checkpoint.")
     if info.inputs != 4:
         raise InvalidRequest(f"{path.name} is an inpainting or upscaling model; choose an ordinary checkpoint.")
-    other = None if vae is None else load_vae(vae, device=device)
+    other = None if vae is None else load_vae(vae, device=device, family=info.family)
     if path.is_dir():
         parts = _load_folder(info, device, dtype, other)
     else:
@@ -53,10 +56,14 @@ def load(
 
 
 def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtype) -> Any:
-    """A ``ControlNetModel`` from a diffusers folder or a single ``.safetensors`` file in either naming."""
-    info = checkpoint.inspect(path)
-    if info.kind != "controlnet":
-        raise InvalidRequest(f"{path.name} is a {info.kind}, not a ControlNet.")
+    """A ``ControlNetModel`` from a diffusers folder or a single file in either naming.
+
+    Published ones often are pickles (``.pth``): these are taken if they load without running code.
+    """
+    if path.suffix.lower() not in PICKLED:
+        info = checkpoint.inspect(path)
+        if info.kind != "controlnet":
+            raise InvalidRequest(f"{path.name} is a {info.kind}, not a ControlNet.")
     if path.is_dir():
         from diffusers import ControlNetModel
 
@@ -64,17 +71,21 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
     else:
         from easyphoto.sd import single_file
 
-        model = single_file.load_controlnet(info, dtype=dtype)
+        model = single_file.load_controlnet(path, dtype=dtype)
     return placed(model, device).eval().requires_grad_(False)
 
 
-def load_vae(path: Path, *, device: str | torch.device) -> Any:
-    """An ``AutoencoderKL``, float32, from a diffusers folder or a single file in either naming."""
+def load_vae(path: Path, *, device: str | torch.device, family: Family = Family.SD1) -> Any:
+    """An ``AutoencoderKL``, float32, from a diffusers folder or a single file in either naming.
+
+    ``family`` is that of the checkpoint it serves: single files don't say by what their latents are scaled.
+    """
     import torch
 
-    info = checkpoint.inspect(path)
-    if info.kind != "vae":
-        raise InvalidRequest(f"{path.name} is a {info.kind}, not a VAE.")
+    if path.suffix.lower() not in PICKLED:
+        info = checkpoint.inspect(path)
+        if info.kind != "vae":
+            raise InvalidRequest(f"{path.name} is a {info.kind}, not a VAE.")
     if path.is_dir():
         from diffusers import AutoencoderKL
 
@@ -82,7 +93,7 @@ def load_vae(path: Path, *, device: str | torch.device) -> Any:
     else:
         from easyphoto.sd import single_file
 
-        model = single_file.load_vae(path)
+        model = single_file.load_vae(path, family)
     return placed(model, device).eval().requires_grad_(False)
 
 

@@ -1,21 +1,41 @@
-"""Single ``.safetensors`` files in the original naming -> diffusers' parts, with configurations of our own.
+"""Single files in the original naming -> diffusers' parts, with configurations of our own and no network.
 
-The published architectures are told apart by the width of their text embedding; block widths and depths are read from
-the tensors' shapes.
+The names are translated by diffusers' converters; the architectures come from the tensors' shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyphoto.checkpoint import CheckpointInfo
-from easyphoto.errors import AssetMissing
+from easyphoto.config import Family
+from easyphoto.errors import InvalidRequest
+from easyphoto.sd import shapes as architectures
+from easyphoto.sd import tokenizers as clip_tokenizers
+from easyphoto.sd.loading import PICKLED, placed
 from easyphoto.sd.parts import Parts
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
+
+SCALING: Mapping[Family, float] = {
+    Family.SD1: 0.18215,
+    Family.SD2: 0.18215,
+    Family.BENCH: 0.18215,
+    Family.SDXL: 0.13025,
+}
+"""What latents are multiplied by, so that they have about unit variance."""
+
+_UNET = "model.diffusion_model."
+_CLIP = "cond_stage_model.transformer."
+_OPEN_CLIP = "cond_stage_model.model."
+_XL_CLIP, _XL_OPEN_CLIP = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 
 
 def load(
@@ -26,12 +46,209 @@ def load(
     vae: Any | None,
     tokenizers: Sequence[Path],
 ) -> Parts:
-    raise AssetMissing("Single-file checkpoints are not supported yet.")
+    """The parts of a checkpoint file. Raises as :func:`easyphoto.sd.loading.load`."""
+    state = read(info.path)
+    encoders, names = _text_encoders(state, info, dtype, tokenizers)
+    return Parts(
+        family=info.family,
+        prediction=info.prediction,
+        tokenizers=tuple(names),
+        text_encoders=tuple(placed(encoder, device) for encoder in encoders),
+        unet=placed(_unet(state, info.path.name, dtype), device),
+        vae=placed(_vae(state, info.path.name, info.family), device) if vae is None else vae,
+        scheduler_config={
+            "num_train_timesteps": 1000,
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "prediction_type": info.prediction,
+            "rescale_betas_zero_snr": "ztsnr" in state,
+        },
+        path=info.path,
+    )
 
 
-def load_controlnet(info: CheckpointInfo, *, dtype: torch.dtype) -> Any:
-    raise AssetMissing("Single-file ControlNets are not supported yet.")
+def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
+    """A ControlNet from a file in the original naming or in diffusers'."""
+    from diffusers import ControlNetModel
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    state = {name.removeprefix("control_model."): tensor for name, tensor in read(path).items()}
+    config = _derived(architectures.controlnet, state, path.name)
+    return _build(ControlNetModel, config, convert_controlnet_checkpoint(state, config), path.name, dtype)
 
 
-def load_vae(path: Path) -> Any:
-    raise AssetMissing("Single-file VAEs are not supported yet.")
+def load_vae(path: Path, family: Family) -> Any:
+    """A VAE, float32, from a file in the original naming or in diffusers'."""
+    return _vae(read(path), path.name, family)
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a file by name. A pickle is read without running what is in it, or refused."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix.lower() not in PICKLED:
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError, ValueError) as error:
+        raise InvalidRequest(
+            f"{path.name} can't be read without running code from it or is broken; use a .safetensors file."
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    if not tensors:
+        raise InvalidRequest(f"{path.name} holds no weights.")
+    return tensors
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _unet(state: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype) -> Any:
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    config = _derived(architectures.unet, _under(state, _UNET), name)
+    return _build(UNet2DConditionModel, config, convert_ldm_unet_checkpoint(state, config), name, dtype)
+
+
+def _vae(state: Mapping[str, torch.Tensor], name: str, family: Family) -> Any:
+    import torch
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    own = _under(state, "first_stage_model.") or dict(state)
+    config = {**_derived(architectures.vae, own, name), "scaling_factor": SCALING[family]}
+    ours = "encoder.down_blocks.0.resnets.0.conv1.weight" in own
+    converted = _renamed_attention(own) if ours else convert_ldm_vae_checkpoint(own, config)
+    return _build(AutoencoderKL, config, converted, name, torch.float32)
+
+
+def _text_encoders(
+    state: Mapping[str, torch.Tensor], info: CheckpointInfo, dtype: torch.dtype, folders: Sequence[Path]
+) -> tuple[list[Any], list[Any]]:
+    """Text encoders and tokenizers: CLIP for SD1, OpenCLIP for SD2, one after the other for SDXL."""
+    name = info.path.name
+    if info.family is Family.SDXL:
+        states = [_clip(state, _XL_CLIP), _open_clip(state, _XL_OPEN_CLIP, last=None)]
+    elif any(key.startswith(_OPEN_CLIP) for key in state):
+        # SD2 attends to the last layer but one, so the last one is left out.
+        states = [_open_clip(state, _OPEN_CLIP, last=-1)]
+    else:
+        states = [_clip(state, _CLIP)]
+    encoders, tokenizers = [], []
+    for own in states:
+        if not own:
+            raise InvalidRequest(f"{name} has no text encoder; use a whole checkpoint.")
+        open_clip = own.pop("open_clip", None) is not None
+        encoders.append(_text_encoder(own, name, dtype, gelu=open_clip))
+        tokens = encoders[-1].config.vocab_size
+        tokenizers.append(clip_tokenizers.find(folders, tokens, "!" if open_clip else "<|endoftext|>"))
+    return encoders, tokenizers
+
+
+def _text_encoder(own: dict[str, torch.Tensor], name: str, dtype: torch.dtype, *, gelu: bool) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = _derived(architectures.clip, own, name)
+    cls = CLIPTextModelWithProjection if "text_projection.weight" in own else CLIPTextModel
+    settings = CLIPTextConfig(**config, hidden_act="gelu" if gelu else "quick_gelu")
+    return _build(cls, {"config": settings}, own, name, dtype)
+
+
+def _clip(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    own = _under(state, prefix)
+    return {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in own.items()}
+
+
+def _open_clip(state: Mapping[str, torch.Tensor], prefix: str, *, last: int | None) -> dict[str, Any]:
+    """OpenCLIP's naming, with queries, keys and values in one matrix, as transformers'. ``last`` -1 leaves the last
+    layer and the projection out."""
+    own = _under(state, prefix)
+    if not own:
+        return {}
+    layers = sorted(architectures.numbers(own, r"transformer\.resblocks\.(\d+)\."))[:last]
+    found: dict[str, Any] = {"open_clip": True}
+    for theirs, ours in _OPEN_CLIP_OUTSIDE.items():
+        if theirs in own:
+            found[ours] = own[theirs]
+    if last is None and "text_projection" in own:
+        found["text_projection.weight"] = own["text_projection"].T
+    for layer in layers:
+        there, here = f"transformer.resblocks.{layer}.", f"text_model.encoder.layers.{layer}."
+        for theirs, ours in _OPEN_CLIP_LAYER.items():
+            for kind in ("weight", "bias"):
+                if f"{there}{theirs}.{kind}" in own:
+                    found[f"{here}{ours}.{kind}"] = own[f"{there}{theirs}.{kind}"]
+        for kind in ("weight", "bias"):
+            joined = own.get(f"{there}attn.in_proj_{kind}")
+            for letter, part in zip("qkv", joined.chunk(3) if joined is not None else (), strict=False):
+                found[f"{here}self_attn.{letter}_proj.{kind}"] = part
+    return found
+
+
+_OPEN_CLIP_OUTSIDE = {
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+}
+_OPEN_CLIP_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+
+
+def _renamed_attention(own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The attention of VAEs in diffusers' naming of long ago, in today's."""
+    now = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+    renamed = {}
+    for name, tensor in own.items():
+        for old, new in now.items():
+            name = name.replace(old, new)  # noqa: PLW2901
+        renamed[name] = tensor
+    return renamed
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _derived(derive: Any, state: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = derive({key: tuple(tensor.shape) for key, tensor in state.items()})
+    except (KeyError, ValueError, IndexError) as error:
+        raise InvalidRequest(f"{name} is incomplete or of an architecture that isn't known.") from error
+    return config
+
+
+def _build(cls: Any, arguments: Mapping[str, Any], state: Mapping[str, Any], name: str, dtype: torch.dtype) -> Any:
+    """The model made without memory for its weights, which are then the file's own tensors."""
+    import torch
+
+    with torch.device("meta"):
+        model = cls(**arguments)
+    tensors = {key: tensor.to(dtype).contiguous() for key, tensor in state.items() if tensor is not None}
+    try:
+        missing, unknown = model.load_state_dict(tensors, strict=False, assign=True)
+    except RuntimeError as error:
+        raise InvalidRequest(f"{name} has weights of unexpected shapes.") from error
+    if missing:
+        raise InvalidRequest(f"{name} is incomplete: {len(missing)} weights are missing, the first is {missing[0]}.")
+    if unknown:
+        log.debug("%s: %d tensors aren't used", name, len(unknown))
+    for module in model.modules():
+        # Positions are the one buffer that no file holds.
+        if "position_ids" in module._buffers:
+            count = module._buffers["position_ids"].shape[-1]
+            module._buffers["position_ids"] = torch.arange(count).unsqueeze(0)
+    return model
