@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from easyphoto.config import PortraitConfig
-from easyphoto.errors import HostFailed, InvalidRequest, NoFace
+from easyphoto.errors import EasyPhotoError, HostFailed, InvalidRequest, NoFace, VisionFailed
 from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
 from easyphoto.inference import finish, plan, recipe, score, stages, text
 from easyphoto.inference.painter import Meter, Painter, Words
@@ -26,6 +27,11 @@ log = logging.getLogger(__name__)
 
 STAGES = ("template", "fusion", "first", "second", "final")
 """The pictures that every portrait keeps of its way."""
+
+
+TEMPLATE_ERRORS = (InvalidRequest, HostFailed, VisionFailed, cv2.error, ValueError, ArithmeticError, IndexError)
+"""What one template may fail with while the others go on: our own sentences, and what mathematics and image libraries
+raise on a picture that they don't expect."""
 
 
 def _silent(event: Event) -> None:
@@ -59,10 +65,9 @@ def portray(
     for index, template, seed in _orders(studio.task, studio, listener):
         try:
             portrait = studio.portrait(index, template, seed)
-        except (InvalidRequest, HostFailed) as error:
+        except TEMPLATE_ERRORS as error:
             meter.expect(-studio.cost)
-            log.info("template %d failed", index, exc_info=True)
-            listener(TemplateFailed(template=index, code=error.code, message=str(error)))
+            listener(_failed(index, error))
             continue
         if task.folder is not None:
             portrait = replace(portrait, path=recipe.save(portrait, task.folder))
@@ -71,6 +76,14 @@ def portray(
         likeness, embedder = tuple(one.score for one in found), found[0].embedder if found else ""
         listener(Portrayed(template=index, path=path, likeness=likeness, embedder=embedder))
         yield portrait
+
+
+def _failed(index: int, error: Exception) -> TemplateFailed:
+    if isinstance(error, EasyPhotoError):
+        log.info("template %d failed: %s", index, error)
+        return TemplateFailed(template=index, code=error.code, message=str(error))
+    log.error("template %d failed", index, exc_info=error)
+    return TemplateFailed(template=index, code=EasyPhotoError.code, message=f"The picture could not be done: {error}.")
 
 
 def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator[tuple[int, Template | None, int]]:
@@ -84,9 +97,9 @@ def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator
         try:
             template = read(picture, index)
             studio.faces(template)
-        except InvalidRequest as error:
+        except TEMPLATE_ERRORS as error:
             studio.meter.expect(-studio.cost * len(seeds))
-            listener(TemplateFailed(template=index, code=error.code, message=str(error)))
+            listener(_failed(index, error))
             continue
         yield from ((index, template, seed) for seed in seeds)
 
@@ -163,7 +176,7 @@ class _Studio:
         if not faces:
             raise NoFace(f"No face was found in {template.name}.")
         if all(sitter is None for sitter in self.sitters[: len(faces)]):
-            raise NoFace(f"{template.name} has {len(faces)} of the faces, and nobody was chosen for them.")
+            raise NoFace(f"Nobody was chosen for the {len(faces)} face(s) of {template.name}.")
         if len(self.sitters) > len(faces):
             self.meter.notice(
                 f"{len(self.sitters)} people were chosen and {template.name} has {len(faces)} faces: "

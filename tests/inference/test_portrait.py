@@ -18,7 +18,7 @@ from easyphoto.inference.portrait import STAGES, portray
 from easyphoto.inference.task import PortraitTask, subject, with_seed
 from easyphoto.people import Person
 from easyphoto.ports import ControlRole, Face, Image, Img2Img, Portrait, Txt2Img
-from tests.fakes import FakeHost, FakeVision, blank, draw_face, identity
+from tests.fakes import FakeHost, FakeVision, blank, draw_face, identity, tint
 from tests.inference.studio import config, person, task, template
 
 
@@ -198,6 +198,25 @@ def test_one_template_without_a_face_fails_alone(tmp_path: Path) -> None:
     failed = [e for e in events if isinstance(e, TemplateFailed)]
     assert [(e.template, e.code) for e in failed] == [(1, "no_face"), (2, "invalid_request")]
     assert "No face" in failed[0].message
+
+
+def test_a_text_portrait_without_a_face_fails_alone(tmp_path: Path) -> None:
+    host = FakeHost(paint=lambda job: blank(job.width, job.height) if job.seed == 7 else tint(job))
+    job = task((), person(tmp_path), config=config(text_to_image_input_prompt="a wall", batch_size=2))
+    portraits, events = run(job, host)
+    assert [p.template for p in portraits] == [1]
+    assert [(e.template, e.code) for e in events if isinstance(e, TemplateFailed)] == [(0, "no_face")]
+
+
+def test_a_template_on_which_a_library_stumbles_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*arguments: object) -> Image:
+        monkeypatch.undo()
+        raise ValueError("singular matrix")
+
+    monkeypatch.setattr("tests.fakes.FakeFuser.fuse", stumble)
+    portraits, events = run(task((template(10), template(20)), person(tmp_path)))
+    assert [p.template for p in portraits] == [1]
+    assert [(e.code, "singular" in e.message) for e in events if isinstance(e, TemplateFailed)] == [("internal", True)]
 
 
 def test_a_host_that_fails_on_one_template_loses_only_that(tmp_path: Path) -> None:
