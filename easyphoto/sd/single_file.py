@@ -146,7 +146,7 @@ def _text_encoders(
         open_clip = own.pop("open_clip", None) is not None
         encoders.append(_text_encoder(own, name, dtype, gelu=open_clip))
         tokens = encoders[-1].config.vocab_size
-        tokenizers.append(clip_tokenizers.find(folders, tokens, "!" if open_clip else "<|endoftext|>"))
+        tokenizers.append(clip_tokenizers.find(folders, tokens, pads_with_zero=open_clip))
     return encoders, tokenizers
 
 

@@ -19,8 +19,8 @@ _PACKAGES = ("open_clip", "clip")
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
 
 
-def find(folders: Sequence[Path], tokens: int, padding: str = _END) -> Any:
-    """A ``CLIPTokenizer`` of ``tokens`` tokens that pads with ``padding``.
+def find(folders: Sequence[Path], tokens: int, *, pads_with_zero: bool = False) -> Any:
+    """A ``CLIPTokenizer`` of ``tokens`` tokens that pads with its end, or with token 0 as OpenCLIP does.
 
     Looked for in ``folders`` and below them (``vocab.json`` with ``merges.txt``), then in installed packages.
     :class:`AssetMissing` when there is none.
@@ -28,12 +28,12 @@ def find(folders: Sequence[Path], tokens: int, padding: str = _END) -> Any:
     for vocabulary in _vocabularies(folders):
         merges = vocabulary.with_name("merges.txt")
         if merges.is_file() and len(json.loads(vocabulary.read_text(encoding="utf-8"))) == tokens:
-            return _tokenizer(vocabulary, merges, padding)
+            return _tokenizer(vocabulary, merges, pads_with_zero)
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (Path(folder) / _MERGES).is_file():
-                return _unpacked(Path(folder) / _MERGES, tokens, padding)
+                return _unpacked(Path(folder) / _MERGES, tokens, pads_with_zero)
     where = folders[0] if folders else "models/tokenizer"
     raise AssetMissing(
         f"A single-file checkpoint needs CLIP's tokenizer: put vocab.json and merges.txt of any Stable Diffusion 1.5 "
@@ -47,7 +47,7 @@ def _vocabularies(folders: Sequence[Path]) -> Iterator[Path]:
             yield from sorted(folder.rglob("vocab.json"))
 
 
-def _unpacked(packed: Path, tokens: int, padding: str) -> Any:
+def _unpacked(packed: Path, tokens: int, pads_with_zero: bool) -> Any:
     """The vocabulary follows from the merges: the bytes, the bytes at a word's end, one token per merge, two marks."""
     from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
@@ -61,10 +61,14 @@ def _unpacked(packed: Path, tokens: int, padding: str) -> Any:
         names.write_text(json.dumps({token: index for index, token in enumerate(vocabulary)}), encoding="utf-8")
         merges = Path(scratch) / "merges.txt"
         merges.write_text("\n".join(["#version: 0.2", *lines, ""]), encoding="utf-8")
-        return _tokenizer(names, merges, padding)
+        return _tokenizer(names, merges, pads_with_zero)
 
 
-def _tokenizer(vocabulary: Path, merges: Path, padding: str) -> Any:
+def _tokenizer(vocabulary: Path, merges: Path, pads_with_zero: bool) -> Any:
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer(str(vocabulary), str(merges), pad_token=padding, model_max_length=_LENGTH)
+    tokenizer = CLIPTokenizer(str(vocabulary), str(merges), pad_token=_END, model_max_length=_LENGTH)
+    if pads_with_zero:
+        # Token 0 is "!"; declared as padding to begin with, it would be cut out of prompts that have one.
+        tokenizer.pad_token_id = 0
+    return tokenizer
