@@ -10,7 +10,7 @@ brought back to rank r by the singular value decomposition, which loses least (E
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -50,6 +50,10 @@ def mean(loras: Sequence[Layers], rank: int, alpha: float) -> dict[str, LoraLaye
     return fuse(loras, [1 / len(loras)] * len(loras), rank, alpha)
 
 
+Scorer: TypeAlias = Callable[[Layers], float]
+"""How well a LoRA does; higher is better."""
+
+
 class Soup(NamedTuple):
     """A fused LoRA, the positions (in the ranking) of the checkpoints that it holds, and its score."""
 
@@ -61,7 +65,7 @@ class Soup(NamedTuple):
 def greedy(
     count: int,
     load: Callable[[int], Layers],
-    score: Callable[[Layers], float],
+    score: Scorer,
     first_score: float,
     shape: tuple[int, float],
 ) -> Soup:

@@ -25,8 +25,8 @@ ENOUGH = 5
 """Fewer good photos than this bring a warning."""
 MIN_FACE = 48
 """Narrowest face that is taken, in pixels: its crop of three face widths is then enlarged 3.6 times for 512 pixels."""
-MIN_SHARPNESS = 20.0
-"""Least sharpness of the face, by :func:`easyphoto.vision.sharpness.face_sharpness`."""
+MIN_SHARPNESS = 8.0
+"""Least sharpness of the face, by :func:`easyphoto.vision.sharpness.sharpness`."""
 MAX_YAW = 60.0
 MAX_PITCH = 45.0
 SAME_PICTURE = 3.0

@@ -40,7 +40,8 @@ class TrainingSpec:
     device: str | None = None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), default=str, ensure_ascii=False, indent=1)
+        """The specification with absolute paths: the child has another working directory."""
+        return json.dumps(asdict(self), default=lambda path: str(path.absolute()), ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:

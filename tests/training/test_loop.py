@@ -1,0 +1,189 @@
+"""The steps of a training on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+
+from easyphoto import sd
+from easyphoto.config import Family, TrainConfig
+from easyphoto.errors import AssetMissing
+from easyphoto.sd import Parts
+from easyphoto.sd import lora as lora_files
+from easyphoto.training import dataset, draws, loop
+from easyphoto.training.lora import Shape, TrainedLora
+from tests.fakes import blank
+
+CAPTION = "easyphoto_face, easyphoto, 1person"
+
+
+@pytest.fixture
+def parts(checkpoint: Path) -> Parts:
+    return sd.load(checkpoint, device="cpu", dtype=torch.float32)
+
+
+def latents(count: int = 3) -> dataset.LatentSet:
+    source = torch.Generator().manual_seed(7)
+    return dataset.LatentSet(
+        torch.randn(2 * count, 4, 8, 8, generator=source), torch.full((2 * count, 4, 8, 8), 0.1), 64
+    )
+
+
+def config(**chosen: object) -> TrainConfig:
+    return TrainConfig.for_family(Family.BENCH, **{"rank": 4, "network_alpha": 2, "resolution": 64, **chosen})
+
+
+def train(parts: Parts, cfg: TrainConfig, steps: int = 3, first: int = 1) -> tuple[TrainedLora, list[float]]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    accelerator = Accelerator(
+        mixed_precision=loop.precision(cfg, torch.device("cpu")),
+        gradient_accumulation_steps=cfg.gradient_accumulation_steps,
+        cpu=True,
+    )
+    shape = Shape(cfg.rank, float(cfg.network_alpha))
+    lora = TrainedLora(parts, shape, seed=cfg.seed, train_text=cfg.train_text_encoder)
+    trainer = loop.Trainer(parts, lora, latents(), [CAPTION] * 3, cfg, accelerator)
+    return lora, [loss for _, loss in loop.steps(trainer, first, first + steps - 1, lambda: False)]
+
+
+def test_training_lowers_the_loss(parts: Parts) -> None:
+    _, losses = train(parts, config(learning_rate=5e-3, seed=1), steps=40)
+    assert sum(losses[-10:]) < sum(losses[:10]) * 0.98
+
+
+def test_how_a_batch_is_split_changes_nothing(checkpoint: Path) -> None:
+    results = []
+    for batch, accumulation in ((4, 1), (2, 2), (1, 4)):
+        own = sd.load(checkpoint, device="cpu", dtype=torch.float32)
+        cfg = config(train_batch_size=batch, gradient_accumulation_steps=accumulation, optimizer="adamw")
+        lora, losses = train(own, cfg)
+        results.append((losses, lora.state()))
+    for losses, state in results[1:]:
+        assert losses == pytest.approx(results[0][0], rel=1e-5)
+        # Adam's first steps are signs of the gradient: where it is nearly zero rounding decides, so the mean counts.
+        for name, tensor in state.items():
+            assert (tensor - results[0][1][name]).abs().mean() < 1e-4
+
+
+def test_only_the_lora_changes(parts: Parts) -> None:
+    before = {n: p.clone() for n, p in parts.unet.named_parameters()}
+    lora, _ = train(parts, config())
+    after = dict(parts.unet.named_parameters())
+    for name, tensor in before.items():
+        wrapped = after.get(
+            name, after.get(name.replace(".weight", ".base_layer.weight").replace(".bias", ".base_layer.bias"))
+        )
+        assert wrapped is not None and torch.equal(wrapped, tensor), name
+    layers = lora.layers()
+    assert any(name.startswith("lora_te_") for name in layers)
+    assert all(layer.up.abs().max() > 0 for name, layer in layers.items() if "attn2_to_v" in name)
+
+
+def test_the_written_lora_does_what_the_trained_one_did(parts: Parts, checkpoint: Path, tmp_path: Path) -> None:
+    lora, _ = train(parts, config(learning_rate=5e-3), steps=5)
+    path = tmp_path / "lora.safetensors"
+    lora_files.write(path, lora.layers(), lora_files.metadata(Family.BENCH, lora.layers()), torch.float32)
+    fresh = sd.load(checkpoint, device="cpu", dtype=torch.float32)
+    source = torch.Generator().manual_seed(0)
+    sample, text = torch.randn(1, 4, 8, 8, generator=source), torch.randn(1, 77, 32, generator=source)
+    with torch.no_grad():
+        trained = parts.unet(sample, 500, encoder_hidden_states=text)[0]
+        with lora.silent():
+            base = parts.unet(sample, 500, encoder_hidden_states=text)[0]
+        with lora_files.applied(fresh, [(lora_files.read(path).layers, 1.0)]):
+            applied = fresh.unet(sample, 500, encoder_hidden_states=text)[0]
+        alone = fresh.unet(sample, 500, encoder_hidden_states=text)[0]
+    torch.testing.assert_close(applied, trained, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(base, alone)
+    assert (trained - base).abs().max() > 1e-3
+
+
+def test_holding_another_lora_gives_the_own_one_back(parts: Parts) -> None:
+    lora, _ = train(parts, config())
+    own = lora.state()
+    other = {n: lora_files.LoraLayer(x.down * 2, x.up * 2, x.alpha) for n, x in lora.layers().items()}
+    with lora.holding(other):
+        assert all(torch.equal(lora.layers()[n].up, other[n].up) for n in other)
+    assert all(torch.equal(t, own[n]) for n, t in lora.state().items())
+
+
+def test_without_the_text_encoder_only_the_unet_is_trained(parts: Parts) -> None:
+    lora, losses = train(parts, config(train_text_encoder=False))
+    assert all(name.startswith("lora_unet_") for name in lora.layers())
+    assert len(losses) == 3
+
+
+def test_steps_see_every_picture_equally_often_and_never_the_same_twice_in_an_epoch() -> None:
+    seen = [i for step in range(1, 7) for i in draws.batch(3, step, 4, 8)]
+    for epoch in range(3):
+        assert sorted(seen[8 * epoch : 8 * epoch + 8]) == list(range(8))
+    assert seen[:8] != seen[8:16]
+
+
+def test_a_step_draws_the_same_whoever_came_before(parts: Parts, checkpoint: Path) -> None:
+    _, both = train(parts, config(learning_rate=1e-7), steps=2)
+    fresh = sd.load(checkpoint, device="cpu", dtype=torch.float32)
+    _, second = train(fresh, config(learning_rate=1e-7), steps=1, first=2)
+    assert second[0] == pytest.approx(both[1], abs=1e-4)
+
+
+def test_times_are_spread_over_the_whole_range() -> None:
+    times = torch.stack([draws.timesteps(draws.generator(0, "t", i), 4, 1000) for i in range(200)])
+    assert all(sorted((row // 250).tolist()) == [0, 1, 2, 3] for row in times)
+    assert times.min() < 20 and times.max() > 980
+    # No place in the batch is bound to a part of the range.
+    assert (times.float().mean(0) - 500).abs().max() < 80
+
+
+def test_snr_weighting_bounds_the_easy_steps(parts: Parts) -> None:
+    lora = TrainedLora(parts, Shape(4, 2.0), seed=0, train_text=False)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer = loop.Trainer(parts, lora, latents(), [CAPTION] * 3, config(snr_gamma=5.0), Accelerator(cpu=True))
+    weights = trainer._weights(torch.tensor([1, 300, 950]))
+    # Little noise: SNR far over 5, weight 5 / SNR. Much noise: SNR under 5, weight 1.
+    assert weights[0] < 0.05
+    assert weights[2] == 1
+
+
+def test_a_mirror_image_stands_beside_every_picture(parts: Parts) -> None:
+    image = blank(64, 64)
+    image[:, :20] = (200, 30, 30)
+    made = dataset.encode(parts.vae, [image, image[:, ::-1].copy()], lambda done, total: None)
+    assert made.mean.shape == (4, 4, 8, 8)
+    torch.testing.assert_close(made.mean[0], made.mean[3])
+    torch.testing.assert_close(made.mean[1], made.mean[2])
+    assert (made.mean[0] - made.mean[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "choice", [{"optimizer": "adafactor"}, {"gradient_checkpointing": True}, {"mixed_precision": "bf16"}]
+)
+def test_the_other_ways_to_train_work_too(parts: Parts, choice: dict[str, object]) -> None:
+    lora, losses = train(parts, config(**choice), steps=2)
+    assert all(0 < loss < 10 for loss in losses)
+    assert any(layer.up.abs().max() > 0 for layer in lora.layers().values())
+
+
+def test_a_missing_optimiser_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    with pytest.raises(AssetMissing, match="bitsandbytes"):
+        loop.make_optimizer([torch.nn.Parameter(torch.zeros(1))], config(optimizer="adamw8bit"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "given"),
+    [
+        ("auto", "cpu", "no"),
+        ("fp16", "cpu", "no"),
+        ("bf16", "cpu", "bf16"),
+        ("fp16", "cuda", "fp16"),
+        ("no", "cuda", "no"),
+    ],
+)
+def test_the_precision_follows_the_device(asked: str, device: str, given: str) -> None:
+    assert loop.precision(config(mixed_precision=asked), torch.device(device)) == given

@@ -1,0 +1,153 @@
+"""The photo report, on photographs of Eileen Collins, of Grace Hopper and of six others."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from easyphoto.ports import Image, Vision
+from easyphoto.training import crops, photos, sheet
+from easyphoto.training.photos import PhotoReport, Verdict
+from tests.fakes import FakeVision, blank, draw_face
+from tests.training.conftest import portraits
+
+
+@pytest.fixture(scope="module")
+def named(astronaut: Image, grace_hopper: Image, six_people: Image) -> dict[str, Image]:
+    good = portraits(astronaut, 5)
+    beside = np.full((360, 620, 3), 127, np.uint8)
+    beside[:256, :256] = good[2][:, ::-1]
+    beside[40:340, 320:620] = cv2.resize(grace_hopper[:512], (300, 300), interpolation=cv2.INTER_AREA)
+    return {
+        **{f"good{i}.jpg": image for i, image in enumerate(good)},
+        "copy.jpg": cv2.resize(good[0], (200, 200), interpolation=cv2.INTER_AREA),
+        "hopper.jpg": grace_hopper[:512],
+        "group.jpg": cv2.resize(six_people, (640, 443), interpolation=cv2.INTER_AREA),
+        "two.jpg": beside,
+        "nothing.jpg": blank(200, 200),
+        "soft.jpg": cv2.GaussianBlur(portraits(astronaut, 7)[6], (0, 0), 4),
+        "far.jpg": small_face(good[1]),
+    }
+
+
+def small_face(image: Image) -> Image:
+    """The photo so small in a large picture that its face is found and too narrow."""
+    far = np.full((260, 260, 3), 150, np.uint8)
+    far[100:212, 80:192] = cv2.resize(image, (112, 112), interpolation=cv2.INTER_AREA)
+    return far
+
+
+@pytest.fixture(scope="module")
+def report(named: dict[str, Image], vision: Vision) -> PhotoReport:
+    return photos.report(list(named.items()), vision)
+
+
+def verdict(report: PhotoReport, name: str) -> photos.PhotoVerdict:
+    return next(p for p in report.photos if p.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("good0.jpg", Verdict.TAKEN),
+        ("good3.jpg", Verdict.TAKEN),
+        ("copy.jpg", Verdict.DUPLICATE),
+        ("hopper.jpg", Verdict.SOMEONE_ELSE),
+        ("group.jpg", Verdict.SOMEONE_ELSE),
+        ("two.jpg", Verdict.SEVERAL_FACES),
+        ("nothing.jpg", Verdict.NO_FACE),
+        ("soft.jpg", Verdict.BLURRED),
+        ("far.jpg", Verdict.TOO_SMALL),
+    ],
+)
+def test_every_photo_gets_its_verdict_and_a_reason(report: PhotoReport, name: str, expected: Verdict) -> None:
+    found = verdict(report, name)
+    assert found.verdict is expected, found.reason
+    assert found.reason.endswith(".")
+    assert found.taken is (expected in (Verdict.TAKEN, Verdict.SEVERAL_FACES))
+
+
+def test_of_several_faces_the_person_is_used(report: PhotoReport) -> None:
+    found = verdict(report, "two.jpg")
+    assert found.face is not None and found.face.center[0] < 256
+    assert found.likeness is not None and found.likeness > 0.5
+
+
+def test_someone_else_is_measurably_less_like_the_rest(report: PhotoReport) -> None:
+    stranger, own = verdict(report, "hopper.jpg").likeness, verdict(report, "good1.jpg").likeness
+    assert stranger is not None and own is not None
+    assert stranger < 0.4
+    assert own > 0.8
+
+
+def test_a_photo_of_the_person_with_less_light_is_no_duplicate(report: PhotoReport) -> None:
+    assert sum(p.verdict is Verdict.DUPLICATE for p in report.photos) == 1
+
+
+def test_the_order_of_the_files_changes_nothing(named: dict[str, Image], report: PhotoReport, vision: Vision) -> None:
+    backwards = photos.report(list(reversed(named.items())), vision)
+    assert backwards.to_mapping() == report.to_mapping()
+    assert crops.select(backwards).to_mapping() == crops.select(report).to_mapping()
+
+
+def test_the_report_is_json_and_a_picture(named: dict[str, Image], report: PhotoReport, tmp_path: Path) -> None:
+    report.save(tmp_path / "report.json", note="提示")
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert data["taken"] == 6 and data["refused"] == 6 and data["note"] == "提示"
+    assert {"name", "verdict", "reason", "likeness", "sharpness", "yaw"} <= set(data["photos"][0])
+    drawn = sheet.draw(report, named)
+    assert drawn.shape[1] > 900 and drawn.std() > 20
+
+
+# --- what needs no photograph ----------------------------------------------------------------------------------------
+
+
+def person(who: int, place: int, size: tuple[int, int] = (320, 240), width: float = 90) -> Image:
+    """A sharp picture with the face of ``who``; ``place`` makes it another picture."""
+    return draw_face(blank(*size, gray=90 + 8 * place), (size[0] / 2 + 4 * place, size[1] / 2), width, who)
+
+
+def judge(images: dict[str, Image], vision: Vision | None = None) -> dict[str, Verdict]:
+    found = photos.report(list(images.items()), vision or FakeVision())
+    return {p.name: p.verdict for p in found.photos}
+
+
+@pytest.fixture
+def any_sharpness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "MIN_SHARPNESS", 0.0)
+
+
+@pytest.mark.usefixtures("any_sharpness")
+def test_the_majority_is_the_person_whatever_the_order() -> None:
+    images = {f"{i}": person(20, i) for i in range(3)} | {"x": person(75, 4), "y": person(76, 5)}
+    for names in itertools.islice(itertools.permutations(images), 0, 120, 17):
+        verdicts = judge({n: images[n] for n in names})
+        assert [n for n in sorted(verdicts) if verdicts[n].taken] == ["0", "1", "2"]
+        assert verdicts["x"] is verdicts["y"] is Verdict.SOMEONE_ELSE
+
+
+@pytest.mark.usefixtures("any_sharpness")
+def test_few_photos_warn_and_do_not_stop() -> None:
+    few = photos.report([(str(i), person(20, i)) for i in range(4)], FakeVision())
+    assert len(few.taken) == 4 and "Only 4 good photos" in few.warnings[0]
+    enough = photos.report([(str(i), person(20, i)) for i in range(5)], FakeVision())
+    assert enough.warnings == ()
+
+
+@pytest.mark.usefixtures("any_sharpness")
+def test_one_photo_is_a_report_too() -> None:
+    single = photos.report([("only", person(20, 0))], FakeVision())
+    assert single.photos[0].taken and single.photos[0].likeness is None
+
+
+def test_no_photo_and_no_face_are_reports_too() -> None:
+    assert photos.report([], FakeVision()).photos == ()
+    report = photos.report([("a", blank(50, 50))], FakeVision())
+    assert report.warnings == ("None of the photos can be used.",)
+    with pytest.raises(Exception, match="a: no face"):
+        crops.select(report)
