@@ -217,7 +217,21 @@ class Watched:
     """
 
     runner: Any
+    interrupt: Callable[[], None]
     faults: list[str] = field(default_factory=list)
+
+    def recording(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, but what it raises is kept, and ends the picture soon: it is not worth waiting for."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                self.faults.append(f"{type(error).__name__}: {error}".strip().splitlines()[0][:300])
+                self.interrupt()
+                raise
+
+        return call
 
     def check(self) -> None:
         """:class:`HostFailed` if a control was not applied."""
@@ -229,7 +243,7 @@ def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watch
     """A copy of a tab's runner that runs no script but ControlNet's: what the user has set up there for other
     extensions must not get into portraits, and the tab itself stays as it is."""
     runner = copy.copy(webui.runner(img2img))
-    result = Watched(runner)
+    result = Watched(runner, webui.shared.state.interrupt)
     runner.callback_map = {}
     runner.selectable_scripts = []
     runner.alwayson_scripts = []
@@ -237,20 +251,9 @@ def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watch
         script = copy.copy(controlnet.script)
         for method in _METHODS:
             if hasattr(script, method):
-                setattr(script, method, _recording(getattr(script, method), result.faults))
+                setattr(script, method, result.recording(getattr(script, method)))
         runner.alwayson_scripts = [script]
     return result
-
-
-def _recording(method: Callable[..., Any], faults: list[str]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(*args, **kwargs)
-        except Exception as error:
-            faults.append(f"{type(error).__name__}: {error}".strip().splitlines()[0][:300])
-            raise
-
-    return call
 
 
 def arguments(

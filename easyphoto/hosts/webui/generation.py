@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 JOB = "easyphoto"
 POLL = 0.1
+"""Seconds between two looks at the host's step."""
+REMIND = 1.0
+"""Seconds after which a step that has not changed is told again: who listens may want to stop."""
 NEUTRAL = {
     "img2img_color_correction": False,
     "img2img_fix_steps": False,
@@ -67,9 +71,9 @@ def _process(
         try:
             with _steps_told(shared.state, on_step):
                 processed = _guarded(webui, p)
+            watched.check()
             if shared.state.interrupted or shared.state.skipped or getattr(shared.state, "stopping_generation", False):
                 raise Cancelled("Interrupted in the WebUI.")
-            watched.check()
             loras.check_applied(job.loras, _comments(p))
             return _result(job, processed)
         finally:
@@ -204,15 +208,14 @@ def _steps_told(state: Any, on_step: OnStep | None) -> Iterator[None]:
     state.sampling_step, state.sampling_steps = 0, 0
 
     def watch() -> None:
-        told = 0
+        told, at = -1, 0.0
         while not done.wait(POLL):
-            step, total = int(state.sampling_step), int(state.sampling_steps)
+            step, total = int(state.sampling_step), max(int(state.sampling_steps), 1)
+            if step == told and time.monotonic() - at < REMIND:
+                continue
+            told, at = step, time.monotonic()
             try:
-                if total and step > told:
-                    tell(min(step, total), total)
-                    told = step
-                elif not told:
-                    tell(0, max(total, 1))
+                tell(min(step, total), total)
             except BaseException as error:  # noqa: BLE001 - raised again where the host's work ends
                 problem.append(error)
                 state.interrupt()
