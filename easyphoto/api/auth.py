@@ -1,4 +1,4 @@
-"""HTTP basic authentication for the routes."""
+"""Who may call the routes: HTTP basic authentication, and nothing from other web sites."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 
@@ -24,3 +24,9 @@ def basic(credentials: Mapping[str, str]) -> Callable[..., Any] | None:
             raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
 
     return check
+
+
+def same_site(request: Request) -> None:
+    """A dependency that turns away what other web sites have a visitor's browser send to this machine."""
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method not in ("GET", "HEAD"):
+        raise HTTPException(403, "Requests from other web sites are not answered.")

@@ -185,7 +185,7 @@ def _people(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from easyphoto.ui.standalone import serve
+    from easyphoto.cli.serve import serve
 
     name, _, password = (args.auth or "").partition(":")
     if args.auth and not (name and password):

@@ -1,0 +1,160 @@
+"""A headless Chromium that uses the tabs as a person does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+
+def missing() -> str:
+    """Why there is no browser here, in a sentence; empty when there is one."""
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        return "selenium is not installed: pip install selenium."
+    if not (_binary("CHROME", "chromium") and _binary("CHROMEDRIVER", "chromedriver")):
+        return "Chromium is not installed: apt-get install chromium chromium-driver."
+    return ""
+
+
+def _binary(variable: str, name: str) -> str | None:
+    return os.environ.get(variable) or shutil.which(name)
+
+
+class Page:
+    """The page of the tabs in a browser that prefers ``language``; elements are found by CSS selectors."""
+
+    def __init__(self, address: str, language: str = "en-US", size: tuple[int, int] = (1400, 1200)) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = _binary("CHROME", "chromium")
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        extra = (f"--user-data-dir={self._profile.name}", f"--window-size={size[0]},{size[1]}", f"--lang={language}")
+        for flag in (*FLAGS, *extra):
+            options.add_argument(flag)
+        options.add_experimental_option("prefs", {"intl.accept_languages": language})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(_binary("CHROMEDRIVER", "chromedriver")))
+        self.address = address
+        self.open()
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.driver.quit()
+        self._profile.cleanup()
+
+    def open(self) -> None:
+        """Open the page, or open it again."""
+        self.driver.get(self.address)
+        self.wait_for("#easyphoto_train_start")
+        self.wait(lambda: "easyphoto-words" in self.driver.page_source)
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def all(self, selector: str) -> list[Any]:
+        return list(self.driver.find_elements("css selector", selector))
+
+    def one(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def text(self, selector: str) -> str:
+        return str(self.one(selector).text)
+
+    def script(self, code: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(code, *arguments)
+
+    def wait(self, ready: Callable[[], Found], seconds: float = 60) -> Found:
+        """What ``ready`` answers once it is true; elements that come and go meanwhile are looked for again."""
+        from selenium.common.exceptions import WebDriverException
+
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                found = ready()
+            except WebDriverException:
+                found = None  # type: ignore[assignment]
+            if found:
+                return found
+            assert time.monotonic() < deadline, (
+                f"not seen within {seconds} s; the page says: {self.text('body')[:2000]}"
+            )
+            time.sleep(0.1)
+
+    def wait_for(self, selector: str, count: int = 1, seconds: float = 60) -> list[Any]:
+        return self.wait(lambda: (len(e := self.all(selector)) >= count and e) or [], seconds)
+
+    def words(self) -> list[str]:
+        """Every text and placeholder below our tabs, seen or folded."""
+        return list(
+            self.script(
+                """const found = [], walker = document.createTreeWalker(
+                       document.querySelector('#easyphoto'), NodeFilter.SHOW_TEXT);
+                   while (walker.nextNode()) found.push(walker.currentNode.data.trim());
+                   document.querySelectorAll('#easyphoto [placeholder]').forEach(e => found.push(e.placeholder));
+                   return found.filter(t => t)"""
+            )
+        )
+
+    def complaints(self) -> list[str]:
+        """The errors in the browser's console since it was last asked."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def shot(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.driver.save_screenshot(str(path))
+
+    # --- doing -------------------------------------------------------------------------------------------------------
+
+    def click(self, selector: str) -> None:
+        self.wait(lambda: self.one(selector).is_displayed())
+        self.one(selector).click()
+
+    def tab(self, number: int) -> None:
+        """The first (0) or second (1) of our two tabs."""
+        self.wait_for("#easyphoto_tabs [role=tab]", 2)
+        self.all("#easyphoto_tabs [role=tab]")[number].click()
+
+    def unfold(self) -> None:
+        """Open every folded part that is in sight."""
+        for button in self.all("#easyphoto button.label-wrap:not(.open)"):
+            if button.is_displayed():
+                button.click()
+
+    def type(self, selector: str, text: str) -> None:
+        box = self.one(f"{selector} textarea, {selector} input")
+        box.clear()
+        box.send_keys(text)
+
+    def upload(self, name: str, files: Sequence[Path]) -> None:
+        """Give files to an upload button or a picture field by its id."""
+        inside = f"#{name} input[type=file], input[type=file]#{name}, #{name} ~ input[type=file]"
+        beside = f"//*[@id='{name}']/preceding-sibling::input[@type='file']"
+        found = self.all(inside) or self.driver.find_elements("xpath", beside)
+        found[0].send_keys("\n".join(str(f.resolve()) for f in files))
+
+    def pick_preset(self, number: int) -> None:
+        """Click a picture in the gallery of presets."""
+        self.wait_for("#easyphoto_generate_presets .thumbnail-item", number + 1)[number].click()
+        time.sleep(0.5)

@@ -1,0 +1,51 @@
+"""The standalone app on fakes, and a browser where there is one."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from easyphoto import pictures
+from easyphoto.config import Paths
+from easyphoto.service import EasyPhoto
+from tests.acting import acting_service, templates_in
+from tests.serving import served
+from tests.ui import browser
+
+pytest.importorskip("gradio")
+
+
+@pytest.fixture(autouse=True)
+def _gradio_leaves_loops_open() -> Iterator[None]:
+    """Its event loops and sockets are collected here, where their warnings are not ours."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def service(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EasyPhoto:
+    """A training takes about two seconds, so that it can be watched; one preset of the user's own."""
+    service = acting_service(paths, monkeypatch, pause=0.12)
+    service.templates.add("mine", pictures.load(templates_in(tmp_path, 1)[0]))
+    return service
+
+
+@pytest.fixture
+def address(service: EasyPhoto) -> Iterator[str]:
+    from easyphoto.cli.serve import app
+
+    with served(app(service)) as address:
+        yield address
+
+
+@pytest.fixture
+def needs_browser() -> None:
+    reason = browser.missing()
+    if reason:
+        pytest.skip(reason)
