@@ -10,40 +10,52 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchkit import CONTROL_KINDS, MODEL_DIR, WORK, say
-from parts import SCHEDULE, load_tokenizer, make_controlnet, make_text_encoder, make_unet
+from parts import (
+    SCHEDULE,
+    find_part,
+    load_tokenizer,
+    make_controlnet,
+    make_text_encoder,
+    make_unet,
+    need_part,
+)
 
 LIMIT, FILE_LIMIT = 90_000_000, 45_000_000
 
 
-def load_parts(work: Path) -> dict[str, Any]:
-    """VAE, text encoder, UNet and ControlNets of a work folder, in float32."""
+def load_parts(work: Path, earlier: Path | None) -> dict[str, Any]:
+    """VAE, text encoder, UNet and ControlNets in float32: from the work folder, else from an earlier export, else new
+    (but for the VAE and the tokenizer, which have to be there)."""
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     torch.manual_seed(0)
-    tokenizer = load_tokenizer(work / "tokenizer")
-    trained = (work / "unet" / "config.json").is_file()
-    unet = UNet2DConditionModel.from_pretrained(work / "unet") if trained else make_unet()
-    text = CLIPTextModel.from_pretrained(work / "text_encoder") if trained else make_text_encoder(tokenizer)
-    controls = {}
-    for kind in CONTROL_KINDS:
-        folder = work / "controlnet" / kind
-        ready = (folder / "config.json").is_file()
-        controls[kind] = ControlNetModel.from_pretrained(folder) if ready else make_controlnet(unet)
-    vae = AutoencoderKL.from_pretrained(work / "vae")
+    tokenizer = load_tokenizer(need_part("tokenizer", work, earlier))
+
+    def part(name: str, kind: Any, make: Callable[[], Any]) -> Any:
+        folder = find_part(name, work, earlier)
+        return make() if folder is None else kind.from_pretrained(folder).float()
+
+    vae = AutoencoderKL.from_pretrained(need_part("vae", work, earlier)).float()
+    unet = part("unet", UNet2DConditionModel, make_unet)
+    text = part("text_encoder", CLIPTextModel, lambda: make_text_encoder(tokenizer))
+    controls = {
+        kind: part(f"controlnet/{kind}", ControlNetModel, lambda: make_controlnet(unet)) for kind in CONTROL_KINDS
+    }
     return {"tokenizer": tokenizer, "unet": unet, "text_encoder": text, "vae": vae, "controlnet": controls}
 
 
-def export(work: Path, out: Path) -> None:
+def export(work: Path, out: Path, earlier: Path | None = None) -> None:
     """Write the folder, and check it against the limits of size."""
     from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-    parts = load_parts(work)
+    parts = load_parts(work, earlier)
     pipeline = StableDiffusionPipeline(
         vae=parts["vae"],
         text_encoder=parts["text_encoder"],
@@ -73,8 +85,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
+    parser.add_argument("--init", type=Path, help="an earlier export, for parts that the work folder lacks")
     options = parser.parse_args()
-    export(options.work, options.out)
+    export(options.work, options.out, options.init)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,22 @@ def make_controlnet(unet: Any) -> Any:
     return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=CONDITION_CHANNELS)
 
 
+def find_part(name: str, *folders: Path | None) -> Path | None:
+    """The first of the folders that has this part of a model, or None."""
+    for folder in folders:
+        if folder is not None and any((folder / name / file).is_file() for file in ("config.json", "vocab.json")):
+            return folder / name
+    return None
+
+
+def need_part(name: str, *folders: Path | None) -> Path:
+    """Like find_part, but the part has to be there."""
+    found = find_part(name, *folders)
+    if found is None:
+        raise SystemExit(f"no {name} in {', '.join(str(folder) for folder in folders if folder)}: make it first")
+    return found
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The bench tokenizer."""
     from transformers import CLIPTokenizer

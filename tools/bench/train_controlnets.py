@@ -35,7 +35,7 @@ from benchkit import (
     say,
 )
 from latents import CROPPED, MIRRORED, mirrored
-from parts import load_tokenizer, make_controlnet
+from parts import load_tokenizer, make_controlnet, need_part
 from train_unet import Noise, tokens_of, vary
 
 PLAIN = ("conv_in", "time_embedding", "controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
@@ -50,9 +50,9 @@ class Run:
 
         torch.manual_seed(options.seed)
         self.options, self.device = options, torch.device(options.device)
-        self.tokenizer = load_tokenizer(options.work / "tokenizer")
-        self.unet = UNet2DConditionModel.from_pretrained(options.work / "unet")
-        self.text = CLIPTextModel.from_pretrained(options.work / "text_encoder")
+        self.tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
+        self.unet = UNet2DConditionModel.from_pretrained(need_part("unet", options.work, options.init)).float()
+        self.text = CLIPTextModel.from_pretrained(need_part("text_encoder", options.work, options.init)).float()
         for frozen in (self.unet, self.text):
             frozen.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
         self.noise, self.pack = Noise(self.device), Pack(options.pack)

@@ -35,7 +35,7 @@ from benchkit import (
     save_state,
     say,
 )
-from parts import SCHEDULE, load_tokenizer, make_text_encoder, make_unet
+from parts import SCHEDULE, load_tokenizer, make_text_encoder, make_unet, need_part
 from tokenizer import NEGATIVE, TRIGGER
 from torch import nn
 
@@ -175,7 +175,7 @@ class Run:
         torch.manual_seed(options.seed)
         self.options = options
         self.device = torch.device(options.device)
-        self.tokenizer = load_tokenizer(options.work / "tokenizer")
+        self.tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
         cache = load_state(options.latents or options.work / "latents.pt")
         if cache is None:
             raise SystemExit("no cached latents: run tools/bench/latents.py first")
