@@ -53,9 +53,8 @@ def main() -> None:
         say("different people of the same folder", across)
         calibration |= figures("same", together)
         sources.insert(0, f"same person: {len(together)} pairs of {options.same_said}")
-        sources.append(
-            f"{len(across)} pairs of different people of those photos: {across.mean():.2f} +- {across.std():.2f}"
-        )
+        spread = f"{across.mean():.2f} +- {across.std():.2f}"
+        sources.append(f"for comparison, {len(across)} pairs of different people among the photos: {spread}")
         calibration["source"] = "; ".join(sources)
     write(options.out, mean, calibration)
 

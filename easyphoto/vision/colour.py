@@ -36,11 +36,12 @@ def to_rgb(lab: Lab) -> Image:
 
 def statistics(lab: Lab, mask: Mask) -> Statistics | None:
     """Weighted by ``mask``; None when the mask is empty."""
-    weights = mask.astype(np.float64).ravel()
+    counted = mask > 0
+    weights = mask[counted].astype(np.float64)
     total = weights.sum()
     if total < 1e-6:
         return None
-    values = lab.reshape(-1, 3).astype(np.float64)
+    values = lab[counted].astype(np.float64)
     mean = weights @ values / total
     variance = weights @ (values - mean) ** 2 / total
     return Statistics(mean, np.sqrt(variance))
@@ -56,7 +57,8 @@ def match(lab: Lab, mask: Mask, wanted: Statistics, gain: tuple[float, float] = 
     if own is None:
         return lab.copy()
     ratio = np.clip(wanted.std / np.maximum(own.std, 1e-3), *gain)
-    return np.asarray((lab - own.mean) * ratio + wanted.mean, np.float32)
+    offset = wanted.mean - own.mean * ratio
+    return np.asarray(lab * ratio.astype(np.float32) + offset.astype(np.float32), np.float32)
 
 
 def shift(
@@ -73,12 +75,23 @@ def shift(
     ``amount`` in [0, 1]. The change is laid on through ``feather`` (``mask`` itself when None): where that is 0 no bit
     changes. An empty mask changes nothing.
     """
-    wanted = statistics(to_lab(reference), reference_mask)
-    if wanted is None or amount <= 0:
+    laid = (mask if feather is None else feather) * np.float32(amount)
+    model = _around(reference_mask)
+    wanted = statistics(to_lab(reference[model]), reference_mask[model])
+    if wanted is None or not laid.any():
         return image.copy()
-    lab = to_lab(image)
-    laid = (mask if feather is None else feather)[..., None] * np.float32(amount)
-    moved = match(lab, mask, wanted)
-    rgb = to_rgb(lab + (moved - lab) * laid)
-    shifted: Image = np.where(laid > 0, rgb, image)
+    # Only the rectangle that counts is reckoned: a face in a large picture is a small part of it.
+    near = _around(np.maximum(mask, laid))
+    lab, share = to_lab(image[near]), laid[near][..., None]
+    moved = match(lab, mask[near], wanted)
+    shifted = image.copy()
+    shifted[near] = np.where(share > 0, to_rgb(lab + (moved - lab) * share), image[near])
     return shifted
+
+
+def _around(mask: Mask) -> tuple[slice, slice]:
+    """The rows and columns in which ``mask`` is set; the first ones when it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return slice(0, 1), slice(0, 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

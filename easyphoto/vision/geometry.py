@@ -16,6 +16,8 @@ Matrix: TypeAlias = NDArray[np.float64]
 """A 2x3 affine transform, as OpenCV wants it."""
 Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
+Box: TypeAlias = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels."""
 
 
 # --- similarity ------------------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ def face_crop(face: Face, ratio: float, size: Size) -> Crop:
     return Crop(left, top, right, bottom)
 
 
-def box_crop(box: tuple[float, float, float, float], size: Size) -> Crop:
+def box_crop(box: Box, size: Size) -> Crop:
     """The whole pixels of ``box`` that lie in a picture of ``size``; at least one."""
     height, width = size
     left, right = _clip(math.floor(box[0]), math.ceil(box[2]), width)
@@ -156,15 +158,20 @@ def paste(image: Image, patch: Image, crop: Crop, mask: Mask | None = None) -> I
     return pasted
 
 
-def move_face(face: Face, matrix: Matrix) -> Face:
-    """``face`` as it lies after the picture was moved by ``matrix``."""
-    left, top, right, bottom = face.box
+def moved_box(matrix: Matrix, box: Box) -> Box:
+    """The upright box around ``box`` after it was moved by ``matrix``."""
+    left, top, right, bottom = box
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
     moved = transform(matrix, corners)
     low, high = moved.min(0), moved.max(0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def move_face(face: Face, matrix: Matrix) -> Face:
+    """``face`` as it lies after the picture was moved by ``matrix``."""
     landmarks = None if face.landmarks is None else transform(matrix, face.landmarks)
-    box = float(low[0]), float(low[1]), float(high[0]), float(high[1])
-    return replace(face, box=box, points=transform(matrix, face.points), landmarks=landmarks)
+    points = transform(matrix, face.points)
+    return replace(face, box=moved_box(matrix, face.box), points=points, landmarks=landmarks)
 
 
 def in_crop(face: Face, crop: Crop, size: Size | None = None) -> Face:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from easyphoto.ports import Mask, Points
 
+LEAST = 0.05
+"""Feathers narrower than this are none."""
+
 
 def empty(size: tuple[int, int]) -> Mask:
     """All 0, of (height, width)."""
@@ -23,8 +26,9 @@ def polygon(size: tuple[int, int], points: Points) -> Mask:
 
 def hull(size: tuple[int, int], points: Points) -> Mask:
     """1 inside the convex hull of ``points``."""
-    outline: Points = cv2.convexHull(np.asarray(points, np.float32))[:, 0]
-    return polygon(size, outline)
+    outline = cv2.convexHull(np.asarray(points, np.float32))
+    # OpenCV has no hull for points that all coincide.
+    return polygon(size, points if outline is None else outline[:, 0])
 
 
 def dilate(mask: Mask, radius: float) -> Mask:
@@ -60,7 +64,7 @@ def ring(mask: Mask, inner: float, outer: float) -> Mask:
 
 def feather(mask: Mask, sigma: float) -> Mask:
     """``mask`` softened by a Gaussian of ``sigma`` to both sides of its edge."""
-    if sigma <= 0:
+    if sigma < LEAST:
         return mask.copy()
     return np.asarray(np.clip(cv2.GaussianBlur(mask, (0, 0), sigma), 0.0, 1.0), np.float32)
 
@@ -68,7 +72,7 @@ def feather(mask: Mask, sigma: float) -> Mask:
 def feather_inside(mask: Mask, width: float) -> Mask:
     """``mask`` rising from 0 at its edge to 1 at ``width`` inside it; exactly 0 where ``mask`` is at most a half."""
     inside = mask > 0.5
-    if width <= 0:
+    if width < LEAST:
         return inside.astype(np.float32)
     t = np.clip(_distance(inside) / np.float32(width), 0.0, 1.0)
     return np.asarray(np.where(inside, t * t * (3 - 2 * t), 0.0), np.float32)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import cv2
 import numpy as np
 
 from easyphoto.ports import FaceParts, Image, Mask, Points
 from easyphoto.vision import colour, geometry, landmarks, masks
 
-WORK_SIDE = 256
-"""Width of the face, in pixels, at which colours are judged: finer detail than this is pores and lashes."""
+WORK_SIDE = 320
+"""Longer side of the face, in pixels, at which colours are judged: finer detail than this is pores and lashes."""
 SKIN_DISTANCE = 3.2
 """Mahalanobis distance from the cheeks' colour up to which a pixel of the forehead is skin."""
 
@@ -17,12 +19,28 @@ SKIN_DISTANCE = 3.2
 def face_parts(image: Image, points: Points) -> FaceParts:
     """The parts of the face with these 68 points; masks of the picture's size, soft edges of a pixel."""
     size = image.shape[0], image.shape[1]
+    reach = np.concatenate([points, landmarks.forehead(points)])
+    (left, top), (right, bottom) = reach.min(0), reach.max(0)
+    margin = 0.1 * max(float(right - left), float(bottom - top)) + 2
+    crop = geometry.box_crop((left - margin, top - margin, right + margin, bottom + margin), size)
+    near = _near_parts(geometry.cut(image, crop), geometry.transform(crop.to_local(), points))
+    return FaceParts(**{f.name: _placed(getattr(near, f.name), crop, size) for f in fields(FaceParts)})
+
+
+def _placed(mask: Mask, crop: geometry.Crop, size: tuple[int, int]) -> Mask:
+    whole = masks.empty(size)
+    whole[crop.top : crop.bottom, crop.left : crop.right] = mask
+    return whole
+
+
+def _near_parts(image: Image, points: Points) -> FaceParts:
+    size = image.shape[0], image.shape[1]
     eyes = masks.union(*(masks.polygon(size, landmarks.grown(points[g], 1.35)) for g in _EYES))
     brows = masks.union(*(masks.polygon(size, brow_outline(points, side)) for side in (0, 1)))
     lips = masks.hull(size, points[landmarks.OUTER_LIPS])
     nose = masks.polygon(size, nose_outline(points))
     outline = masks.polygon(size, landmarks.outline(points))
-    face = masks.union(masks.intersection(outline, _bare(image, points, outline)), brows, eyes)
+    face = masks.union(masks.intersection(outline, _bare(image, points)), brows, eyes)
     skin = masks.without(face, eyes, brows, lips)
     return FaceParts(face=face, skin=skin, eyes=eyes, brows=brows, nose=nose, lips=lips)
 
@@ -50,23 +68,16 @@ def nose_outline(points: Points) -> Points:
     return np.stack([left, upper[0], wings[0], base, wings[1], upper[1], right]).astype(np.float32)
 
 
-def _bare(image: Image, points: Points, outline: Mask) -> Mask:
+def _bare(image: Image, points: Points) -> Mask:
     """1 below the brows; above them 1 only where the picture has the colour of the cheeks, so that hair over the
     forehead is no face."""
     size = image.shape[0], image.shape[1]
-    low, high = points.min(0), points.max(0)
-    reach = max(4.0, float((high - low).max()))
-    box = float(low[0]) - reach * 0.3, float(low[1]) - reach * 0.8, float(high[0]) + reach * 0.3, float(high[1])
-    crop = geometry.box_crop(box, size)
-    scale = min(1.0, WORK_SIDE / reach)
-    small_size = max(1, round(crop.height * scale)), max(1, round(crop.width * scale))
-    small = cv2.GaussianBlur(geometry.resize(geometry.cut(image, crop), small_size), (0, 0), 1.0)
-    moved = geometry.transform(crop.to_local(small_size), points)
-    skin = _skin_coloured(small, moved)
-    bare = np.ones(size, np.float32)
-    above = geometry.resize_mask(masks.union(skin, _below_brows(small_size, moved)), crop.size)
-    bare[crop.top : crop.bottom, crop.left : crop.right] = above
-    return np.where(outline > 0, bare, 0).astype(np.float32)
+    scale = min(1.0, WORK_SIDE / max(size))
+    small_size = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    small = cv2.GaussianBlur(geometry.resize(image, small_size), (0, 0), 1.0)
+    moved = geometry.transform(geometry.Crop(0, 0, size[1], size[0]).to_local(small_size), points)
+    bare = masks.union(_skin_coloured(small, moved), _below_brows(small_size, moved))
+    return geometry.resize_mask(bare, size)
 
 
 def _skin_coloured(image: Image, points: Points) -> Mask:

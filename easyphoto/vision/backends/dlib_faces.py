@@ -1,7 +1,6 @@
 """Faces with dlib and the models that the package face-recognition-models carries: nothing to download.
 
-The package itself is never imported, because it wants ``pkg_resources``; its files are found beside its spec. dlib's
-objects are not safe to share between threads, so each class here holds a lock.
+The package itself is never imported, because it wants ``pkg_resources``; its files are found beside its spec.
 """
 
 from __future__ import annotations
@@ -20,6 +19,10 @@ from easyphoto.errors import AssetMissing
 from easyphoto.ports import Calibration, Embedding, Face, Image, Points
 from easyphoto.vision import geometry, landmarks
 
+DLIB = threading.RLock()
+"""Held while dlib works: its objects are not safe to share between threads, and two of them at work in two threads have
+brought the whole process down."""
+
 Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels, as dlib's detector frames a face: from the brows to the chin."""
 Found: TypeAlias = tuple[Box, float]
@@ -30,7 +33,11 @@ DETECTION_SIDES = (1024, 2048)
 """Long sides at which to look for faces, in turn; the second finds small ones."""
 SMALL_FACE = 110
 """A picture whose smallest face, at the first size, is under this may hold smaller ones."""
-CNN_SIDE = 480
+SURE = 0.3
+"""A score of HOG under this wants the network's word too: real faces that look ahead have 0.5 and more."""
+CNN_SIDE, CONFIRM_SIDE = 480, 208
+LEAST_SIDE = 40
+"""A side that is shorter than this holds no face that the network could find, and breaks it."""
 LANDMARK_SIDE = 256
 CHIP_SIDE, CHIP_PADDING = 150, 0.25
 
@@ -53,7 +60,6 @@ class LandmarkPredictor:
 
         self._dlib = dlib
         self._predictor: Any = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
-        self._lock = threading.Lock()
 
     def predict(self, image: Image, box: Box) -> Points:
         """Points (68, 2) of the face that dlib's detector framed by ``box``.
@@ -68,7 +74,7 @@ class LandmarkPredictor:
         near = geometry.warp(image, matrix, (canvas, canvas))
         right, bottom = margin + (box[2] - box[0]) * scale, margin + (box[3] - box[1]) * scale
         frame = self._dlib.rectangle(margin, margin, round(right), round(bottom))
-        with self._lock:
+        with DLIB:
             shape = self._predictor(near, frame)
         points = np.array([[p.x, p.y] for p in shape.parts()], np.float32)
         return geometry.transform(geometry.invert(matrix), points)
@@ -102,7 +108,6 @@ class DlibDetector:
         self._dlib = dlib
         self._hog: Any = dlib.get_frontal_face_detector()
         self._cnn: Any = None
-        self._lock = threading.Lock()
         self._predictor = LandmarkPredictor()
 
     def detect(self, image: Image) -> list[Face]:
@@ -112,17 +117,31 @@ class DlibDetector:
         return sorted(faces, key=lambda f: f.center[0])
 
     def _boxes(self, image: Image) -> list[Found]:
-        with self._lock:
+        with DLIB:
             found, smallest = look(self._hog, image, DETECTION_SIDES[0])
             if not found or smallest < SMALL_FACE:
                 found = distinct(found + look(self._hog, image, DETECTION_SIDES[1])[0])
-        return found or self._look_harder(image)
+        found = [f for f in found if f[1] >= SURE or self._confirmed(image, f[0])]
+        return found or self._network(image, CNN_SIDE)
 
-    def _look_harder(self, image: Image) -> list[Found]:
+    def _confirmed(self, image: Image, box: Box) -> bool:
+        """Whether the network, too, sees a face about the box: folds of clothes now and then look like one to HOG."""
+        middle, side = (np.array(box[:2]) + box[2:]) / 2, max(box[2] - box[0], box[3] - box[1], 1.0)
+        scale = CONFIRM_SIDE / (2 * side)
+        matrix = np.array([[scale, 0, 0], [0, scale, 0]])
+        matrix[:, 2] = CONFIRM_SIDE / 2 - scale * middle
+        near = geometry.warp(image, matrix, (CONFIRM_SIDE, CONFIRM_SIDE))
+        return any(
+            _overlap(geometry.moved_box(matrix, box), seen) > 0.2 for seen, _ in self._network(near, CONFIRM_SIDE)
+        )
+
+    def _network(self, image: Image, side: int) -> list[Found]:
         height, width = image.shape[:2]
-        scale = min(2.0, CNN_SIDE / max(height, width))
-        sized = geometry.resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
-        with self._lock:
+        scale = min(2.0, side / max(height, width))
+        if min(height, width) * scale < LEAST_SIDE:
+            return []
+        sized = geometry.resize(image, (round(height * scale), round(width * scale)))
+        with DLIB:
             if self._cnn is None:
                 self._cnn = self._dlib.cnn_face_detection_model_v1(str(model_file("mmod_human_face_detector.dat")))
             found = self._cnn(sized, 0)
@@ -140,7 +159,6 @@ class DlibEmbedder:
 
         self._dlib = dlib
         self._net: Any = dlib.face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))
-        self._lock = threading.Lock()
         self._landmarks_of = landmarks_of
         measured = measurements()
         self._mean = np.array(measured["mean"], np.float32)
@@ -155,7 +173,7 @@ class DlibEmbedder:
     def describe(self, image: Image, face: Face) -> Embedding:
         """dlib's own descriptor (128,), to which the published Euclidean distances apply (one person: under 0.6)."""
         chip = self._chip(image, self._landmarks_of(image, face))
-        with self._lock:
+        with DLIB:
             vector = self._net.compute_face_descriptor(chip)
         descriptor: Embedding = np.array(vector, np.float32)
         return descriptor
@@ -184,7 +202,7 @@ def measurements() -> dict[str, Any]:
 
 def look(hog: Any, image: Image, side: int) -> tuple[list[Found], float]:
     """What dlib's frontal detector finds with the picture's long side at about ``side``: boxes in the picture's pixels
-    with their scores, and the side of the smallest as it was seen. The caller holds the detector's lock."""
+    with their scores, and the side of the smallest as it was seen. The caller holds the lock."""
     grey, scale = _sized(image, side)
     rectangles, scores, _ = hog.run(grey, 0, 0.0)
     found = [(_box(r, scale), float(s)) for r, s in zip(rectangles, scores, strict=True)]

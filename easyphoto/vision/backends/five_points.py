@@ -4,7 +4,6 @@ five-point predictor (both CC0), and 68 points drawn by the proportions of an av
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from easyphoto.ports import Face, Image, Points
 from easyphoto.vision import geometry, landmarks
-from easyphoto.vision.backends.dlib_faces import DlibDetector, model_file
+from easyphoto.vision.backends.dlib_faces import DLIB, DlibDetector, model_file
 
 NOSE_TIP, NOSE_BASE, MOUTH = 0.58, 0.75, 1.0
 """How far below the line of the eyes, in distances between the eyes; MOUTH is the height of the mouth's corners."""
@@ -77,7 +76,6 @@ class FivePointDetector(DlibDetector):
         self._dlib = dlib
         self._hog: Any = dlib.get_frontal_face_detector()
         self._cnn: Any = None
-        self._lock = threading.Lock()
         self._five: Any = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
 
     def detect(self, image: Image) -> list[Face]:
@@ -87,7 +85,7 @@ class FivePointDetector(DlibDetector):
 
     def _face(self, image: Image, box: tuple[float, float, float, float], score: float) -> Face:
         left, top, right, bottom = (round(v) for v in box)
-        with self._lock:
+        with DLIB:
             shape = self._five(image, self._dlib.rectangle(left, top, right, bottom))
         corners = np.array([[p.x, p.y] for p in shape.parts()], np.float64)
         eyes = corners[:4].reshape(2, 2, 2).mean(1)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from easyphoto.ports import Face, Image, Mask
 from easyphoto.vision import geometry, masks
 
-WORK_SIDE = 320
-ROUNDS = 4
+WORK_SIDE = 256
+ROUNDS = 3
 
 
 class GrabCutSaliency:

@@ -18,8 +18,12 @@ FOREHEAD = 0.18
 """How far the fused region may reach over the brows, as in landmarks.forehead."""
 EVEN, FEATHER, RELIGHT = 0.03, 0.05, 0.12
 """Shares of the region's width: how much its outline is evened, its soft edge, the scale of the light."""
+CANVAS = 1.5
+"""Side of the square that is worked on, in sides of the face's box: the fused region ends well inside."""
+LIGHT_SIDE, POISSON_SIDE = 192, 384
+"""Sizes at which light and correction are reckoned: both are smooth."""
 CORRECTION = 12.0
-"""The most that Poisson blending may add to a channel (0-255)."""
+"""The most, in levels, that Poisson blending may add to a channel (0-255)."""
 
 
 class WarpFuser:
@@ -36,7 +40,7 @@ class WarpFuser:
         given = np.asarray(self._landmarks(source, source_face), np.float32)
         # Work on a padded square around the face: Poisson blending needs the mask clear of the border.
         placed = landmarks.face_of(own)
-        side = max(16, round(2.2 * max(placed.width, placed.height)))
+        side = max(16, round(CANVAS * max(placed.width, placed.height)))
         x, y = placed.center
         left, top = round(x - side / 2), round(y - side / 2)
         shift = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]])
@@ -49,7 +53,7 @@ class WarpFuser:
 def _near(source: Image, points: Points, side: int) -> tuple[Image, Points]:
     """The source around its face, no finer than a square of ``side`` needs, so that bending it doesn't alias."""
     face = landmarks.face_of(points)
-    around, moved = geometry.cut_padded(source, face, 2.2)
+    around, moved = geometry.cut_padded(source, face, CANVAS)
     own = around.shape[0]
     sized = min(own, side)
     near = geometry.resize(around, (sized, sized))
@@ -80,21 +84,32 @@ def fuse_aligned(target: Image, own: Points, source: Image, given: Points) -> tu
 
 def _relit(image: Image, model: Image, sample: Mask, sigma: float) -> Image:
     """``image`` with the slow changes of light that ``model`` has over ``sample``."""
-    weight = cv2.GaussianBlur(sample, (0, 0), sigma) + np.float32(1e-3)
-    difference = (colour.to_lab(model) - colour.to_lab(image)) * sample[..., None]
-    slow = cv2.GaussianBlur(difference, (0, 0), sigma) / weight[..., None]
-    return colour.to_rgb(colour.to_lab(image) + slow)
+    # What is slow can be reckoned small; it is the blur that would take long.
+    size = image.shape[0], image.shape[1]
+    small = geometry.limit_long_side(size, LIGHT_SIDE)
+    sigma *= small[0] / size[0]
+    seen = geometry.resize_mask(sample, small)
+    difference = colour.to_lab(geometry.resize(model, small)) - colour.to_lab(geometry.resize(image, small))
+    weight = cv2.GaussianBlur(seen, (0, 0), sigma) + np.float32(1e-3)
+    slow = cv2.GaussianBlur(difference * seen[..., None], (0, 0), sigma) / weight[..., None]
+    return colour.to_rgb(colour.to_lab(image) + cv2.resize(slow, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def _cloned(image: Image, target: Image, region: Mask) -> Image:
     """``image`` with the smooth correction that Poisson blending finds for the region's edge; where the edge runs along
     hair or glasses the correction is kept small, or it would shine into the face."""
-    marked = (region > 0.5).astype(np.uint8) * 255
+    full = image.shape[0], image.shape[1]
+    small = geometry.limit_long_side(full, POISSON_SIDE)
+    over, under = geometry.resize(image, small), geometry.resize(target, small)
+    marked = (geometry.resize_mask(region, small) > 0.5).astype(np.uint8) * 255
     rows, columns = np.nonzero(marked)
+    if rows.size == 0:
+        return image
     middle = (int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2)
-    cloned = cv2.seamlessClone(image, target, marked, middle, cv2.NORMAL_CLONE)
-    correction = np.clip(cloned.astype(np.float32) - image, -CORRECTION, CORRECTION)
-    smooth = cv2.GaussianBlur(correction, (0, 0), max(1.0, 0.02 * masks.width_of(region)))
+    cloned = cv2.seamlessClone(over, under, marked, middle, cv2.NORMAL_CLONE)
+    correction = np.clip(cloned.astype(np.float32) - over, -CORRECTION, CORRECTION)
+    smooth = cv2.GaussianBlur(correction, (0, 0), max(1.0, 0.02 * (columns.max() - columns.min())))
+    smooth = cv2.resize(smooth, full[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.rint(np.clip(image + smooth, 0, 255)), np.uint8)
 
 
