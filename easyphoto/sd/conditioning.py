@@ -99,7 +99,7 @@ def _encode_chunks(
         weighted = hidden * factors
         # The mean of a chunk stays what it was, or a raised word would brighten the whole picture.
         before, after = hidden.mean(dim=(1, 2), keepdim=True), weighted.mean(dim=(1, 2), keepdim=True)
-        hidden = weighted * (before / after)
+        hidden = weighted * torch.where(after.abs() > 1e-8, before / after, 1.0)
     pooled = output.text_embeds[:1].float() if hasattr(output, "text_embeds") else None
     return hidden.reshape(1, -1, hidden.shape[-1]), pooled
 

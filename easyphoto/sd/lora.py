@@ -90,13 +90,14 @@ def collect(parts: Parts, adapter: str = "default") -> dict[str, LoraLayer]:
 
 def read(path: Path) -> LoraFile:
     """A LoRA file. :class:`InvalidRequest` when it is broken, no LoRA, or of a kind that isn't plain LoRA."""
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     info = checkpoint.inspect(path)
     if info.kind != "lora":
         raise InvalidRequest(f"{path.name} is a {info.kind}, not a LoRA.")
     grouped: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in load_file(path).items():
+    # Read, not mapped: a mapped file could not be replaced on Windows, and a person may be trained again.
+    for key, tensor in load(path.read_bytes()).items():
         module, role = names.split(key)
         if role not in ("down", "up", "alpha"):
             raise InvalidRequest(f"{path.name} is not a plain LoRA (it has {key}), which isn't supported.")

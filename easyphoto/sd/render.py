@@ -9,6 +9,7 @@ with the job's seed, so on one machine equal jobs give equal pixels, and noise d
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from easyphoto.ports import ControlRole, Image, Img2Img, Mask, OnStep, Rendered,
 from easyphoto.sd import control, samplers
 from easyphoto.sd.conditioning import Conditioning, encode
 from easyphoto.sd.parts import Parts
+
+log = logging.getLogger(__name__)
 
 ControlNets = Mapping[ControlRole, Any]
 
@@ -113,13 +116,27 @@ def encode_image(parts: Parts, image: Image) -> torch.Tensor:
 def _decode(parts: Parts, latents: torch.Tensor) -> Image:
     config = parts.vae.config
     scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-    pixels = parts.vae.decode(scaled.to(parts.vae.dtype), return_dict=False)[0].float()
+    pixels = _decoded(parts.vae, scaled.to(parts.vae.dtype)).float()
     if not bool(torch.isfinite(pixels).all()):
         raise FloatingPointError("the model made numbers that are no picture")
     array: Image = (
         ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).contiguous().cpu().numpy()
     )
     return array
+
+
+def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Decoding takes more memory than all steps before it: where that is too much, it goes tile by tile."""
+    try:
+        return torch.as_tensor(vae.decode(latents, return_dict=False)[0])
+    except torch.cuda.OutOfMemoryError:
+        log.info("decoding the picture tile by tile")
+    torch.cuda.empty_cache()
+    vae.enable_tiling()
+    try:
+        return torch.as_tensor(vae.decode(latents, return_dict=False)[0])
+    finally:
+        vae.disable_tiling()
 
 
 def _fit(picture: Any, width: int, height: int) -> Any:

@@ -164,6 +164,8 @@ def test_checkpoints_are_listed_the_default_first_and_broken_ones_left_out(host:
     )
     with pytest.raises(InvalidRequest, match="web page"):
         host.txt2img(text_job(checkpoint="broken"))
+    with pytest.raises(InvalidRequest, match=r"old\.ckpt is a pickle"):
+        host.txt2img(text_job(checkpoint="old"))
     with pytest.raises(NotFound, match="nothing"):
         host.txt2img(text_job(checkpoint="nothing"))
 

@@ -41,3 +41,9 @@ def test_a_raised_word_counts_more_and_the_mean_stays(parts: Parts) -> None:
     assert torch.allclose(plain.context.mean(), raised.context.mean(), atol=1e-5)
     ratio = raised.context[0] / plain.context[0]
     assert torch.allclose(ratio[2] / ratio[1], torch.full_like(ratio[2], 1.5), rtol=1e-3)
+
+
+def test_weights_of_nothing_and_below_make_no_infinities(parts: Parts) -> None:
+    for prompt in ("(photo face:0)", "(photo:-1.5) face"):
+        positive, _ = encode(parts, prompt, "")
+        assert bool(torch.isfinite(positive.context).all())

@@ -202,3 +202,18 @@ def test_impossible_sizes_and_counts_are_refused(parts: sd.Parts, wrong: dict[st
 
 def test_sizes_that_the_network_halves_unevenly_work(parts: sd.Parts) -> None:
     assert render.txt2img(parts, text_job(width=72, height=104)).image.shape == (104, 72, 3)
+
+
+def test_a_decoding_that_runs_out_of_memory_goes_tile_by_tile(parts: sd.Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = render.txt2img(parts, text_job())
+    decode = parts.vae.decode
+
+    def scarce(latents: torch.Tensor, **more: Any) -> Any:
+        if not parts.vae.use_tiling:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return decode(latents, **more)
+
+    monkeypatch.setattr(parts.vae, "decode", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert np.array_equal(render.txt2img(parts, text_job()).image, plain.image)
+    assert not parts.vae.use_tiling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +148,29 @@ def test_a_controlnet_from_a_file_controls(tmp_path: Path, vocabulary: Path, tok
     nets = {ControlRole.CANNY: sd.load_controlnet(tmp_path / "c.safetensors", device="cpu", dtype=torch.float32)}
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     job = Txt2Img(prompt="a", width=64, height=64, steps=2, seed=1)
-    controlled = Txt2Img(
-        prompt="a",
-        width=64,
-        height=64,
-        steps=2,
-        seed=1,
-        controls=[Control(ControlRole.CANNY, image, 1, is_map=True)],
-    )
+    controlled = replace(job, controls=[Control(ControlRole.CANNY, image, 1, is_map=True)])
     assert not np.array_equal(render.txt2img(parts, job).image, render.txt2img(parts, controlled, nets).image)
+
+
+def test_an_sdxl_controlnet_of_less_depth_than_its_unet(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
+    """The published "mid" and "small" ones, in diffusers' naming, attend in fewer blocks."""
+    from diffusers import ControlNetModel
+
+    config = {k: v for k, v in tiny_files.unet_config(Family.SDXL).items() if k != "up_block_types"}
+    config["down_block_types"] = ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D")
+    config["transformer_layers_per_block"] = (1, 1, 1)
+    made = ControlNetModel(**config)
+    torch.nn.init.normal_(made.controlnet_mid_block.weight)
+    save_file(made.state_dict(), tmp_path / "diffusers_xl_canny_mid.safetensors")
+    loaded = sd.load_controlnet(tmp_path / "diffusers_xl_canny_mid.safetensors", device="cpu", dtype=torch.float32)
+    assert same(loaded, made)
+    path = tiny_files.single_file(tmp_path / "xl.safetensors", Family.SDXL, tiny_files.models(Family.SDXL, tokens))
+    parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
+    image = np.zeros((64, 64, 3), np.uint8)
+    job = Txt2Img(prompt="a", width=64, height=64, steps=2, seed=1)
+    controlled = replace(job, controls=[Control(ControlRole.CANNY, image, 1, is_map=True)])
+    plain = render.txt2img(parts, job).image
+    assert not np.array_equal(plain, render.txt2img(parts, controlled, {ControlRole.CANNY: loaded}).image)
 
 
 def test_a_pickle_that_runs_code_is_refused_and_doesnt_run_it(tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ def find_checkpoint(paths: Paths, name: str | None) -> Checkpoint:
             if info.kind != "checkpoint":
                 raise InvalidRequest(f"{called} is a {info.kind}, not a checkpoint.")
             return Checkpoint(called, path, info.family)
+    for path in _models(paths.models / "Stable-diffusion"):
+        if name in (path.name, path.stem) and path.is_file():
+            raise InvalidRequest(f"{path.name} is a pickle, which may run code when it is opened; use a .safetensors.")
     raise NotFound(f"There is no checkpoint {name!r}.")
 
 
