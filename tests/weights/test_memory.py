@@ -1,0 +1,120 @@
+"""The estimate of memory: its table against the architectures, and the plan it makes."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from easyphoto.config import Family, Paths, TrainConfig
+from easyphoto.memory import TABLE, estimate, plan, rendering, training
+
+GB = 1e9
+
+
+def tensors(path: Path) -> int:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    total = 0
+    for name, entry in header.items():
+        if name != "__metadata__":
+            count = 1
+            for side in entry["shape"]:
+                count *= side
+            total += count
+    return total
+
+
+def test_the_table_knows_the_checkpoint_that_ships() -> None:
+    unet = Paths.standalone().bench / "unet" / "diffusion_pytorch_model.safetensors"
+    if not unet.is_file():
+        pytest.skip("the bench checkpoint is not there")
+    assert tensors(unet) == pytest.approx(TABLE[Family.BENCH].unet, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [Family.SD1, Family.SD2, Family.SDXL])
+def test_the_table_knows_the_published_architectures(family: Family) -> None:
+    """Numbers of weights and of the LoRA's for each rank, from the networks themselves, made without contents."""
+    import torch
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    from easyphoto.training.lora import UNET_LAYERS
+
+    common = {"use_linear_projection": family is not Family.SD1}
+    config = {
+        Family.SD1: {"cross_attention_dim": 768, "attention_head_dim": 8},
+        Family.SD2: {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20]},
+        Family.SDXL: {
+            "cross_attention_dim": 2048,
+            "attention_head_dim": [5, 10, 20],
+            "block_out_channels": (320, 640, 1280),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "transformer_layers_per_block": [1, 2, 10],
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2816,
+        },
+    }[family]
+    up = {"up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")} if family is Family.SDXL else {}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**common, **config, **up)
+        control = ControlNetModel(**common, **config)
+    shape = TABLE[family]
+    assert sum(p.numel() for p in unet.parameters()) == shape.unet
+    assert sum(p.numel() for p in control.parameters()) == shape.control
+    rank = sum(
+        sum(layer.weight.shape[:2])
+        for name, layer in unet.named_modules()
+        if name.endswith(tuple(f".{end}" for end in UNET_LAYERS)) and hasattr(layer, "weight")
+    )
+    assert rank == shape.lora - shape.lora_text
+
+
+def test_what_is_known_of_the_families_comes_out() -> None:
+    """The original's advice: 16 GB take a batch of 4 at 512. SDXL with checkpointing trains in 12 GB elsewhere too."""
+    assert 4 * GB < estimate(Family.SD1, 512, 1, 128, "fp16", False) < 8 * GB
+    assert estimate(Family.SD1, 512, 4, 128, "fp16", False) < 16 * GB
+    assert 9 * GB < estimate(Family.SDXL, 1024, 1, 32, "bf16", True) < 13 * GB
+    assert 17 * GB < estimate(Family.SDXL, 1024, 1, 32, "bf16", False) < 24 * GB
+    assert estimate(Family.BENCH, 256, 4, 32, "no", False) < 2 * GB
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_more_of_anything_needs_more(family: Family) -> None:
+    start = estimate(family, 512, 1, 32, "bf16", True)
+    assert estimate(family, 768, 1, 32, "bf16", True) > start
+    assert estimate(family, 512, 2, 32, "bf16", True) > start
+    assert estimate(family, 512, 1, 128, "bf16", True) > start
+    assert estimate(family, 512, 1, 32, "no", True) > start
+    assert estimate(family, 512, 1, 32, "bf16", False) > start
+    base = {"resolution": 512, "batch": 1, "rank": 32, "precision": "bf16", "checkpointing": True}
+    adam = training(family, **base).trained  # type: ignore[arg-type]
+    assert training(family, **base, optimizer="adamw8bit").trained < adam  # type: ignore[arg-type]
+    assert rendering(family, width=512, height=512, controls=2).total > rendering(family, width=512, height=512).total
+
+
+def test_a_plan_changes_nothing_that_fits_or_is_not_known() -> None:
+    config = TrainConfig()
+    for available in (None, 80_000_000_000):
+        made = plan(config, Family.SD1, "fp16", available)
+        assert made.fits and made.config is config and not made.changes
+    assert "estimate" in plan(config, Family.SD1, "fp16", None).sentence()
+
+
+def test_a_plan_saves_memory_without_learning_anything_else() -> None:
+    config = TrainConfig(train_batch_size=4, gradient_accumulation_steps=1, resolution=1024)
+    made = plan(config, Family.SDXL, "bf16", 20_000_000_000)
+    assert made.fits and made.config.gradient_checkpointing and made.need.total <= 20_000_000_000
+    assert made.config.train_batch_size * made.config.gradient_accumulation_steps == 4
+    assert made.config.rank == config.rank and made.config.resolution == 1024
+    assert "gradient checkpointing" in made.sentence()
+
+
+def test_a_plan_that_can_not_fit_says_so() -> None:
+    made = plan(TrainConfig(resolution=1024, train_batch_size=2), Family.SDXL, "bf16", 6_000_000_000)
+    assert not made.fits and "only 6.0 GB are free" in made.sentence()
+    assert made.config.train_batch_size == 1 and made.config.gradient_accumulation_steps == 8
