@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,22 @@ def portraits(astronaut: Image, count: int, side: int = 256) -> list[Image]:
         turned = cv2.warpAffine(head, matrix, (side, side), borderMode=cv2.BORDER_REFLECT)
         made.append(np.clip(turned * (0.9 + 0.05 * i), 0, 255).astype(np.uint8))
     return made
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A tiny model's steps are too small to share out; with more threads they wait for one another."""
+    import torch
+
+    before, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    if before is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = before
 
 
 @pytest.fixture(scope="session")
