@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -300,3 +301,12 @@ def test_the_command_line_fetches(
 
 def test_assets_are_values() -> None:
     assert isinstance(hash(next(iter(Catalog.load().assets.values()))), int) and Asset.__dataclass_fields__
+
+
+def test_the_page_of_weights_keeps_step_with_the_catalog() -> None:
+    root = Path(__file__).resolve().parents[2]
+    spec = importlib.util.spec_from_file_location("weights_tool", root / "tools" / "weights.py")
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert (root / "docs" / "weights.md").read_text(encoding="utf-8") == tool.document(), "run tools/weights.py"
