@@ -51,7 +51,7 @@ def create(name: str, config: Mapping[str, Any]) -> Any:
     if name not in table:
         raise InvalidRequest(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
     betas = {key: config[key] for key in (*_BETAS, _ZERO_SNR) if config.get(key) is not None}
-    with _quiet():
+    with quiet():
         return table[name](betas)
 
 
@@ -60,7 +60,7 @@ def set_steps(scheduler: Any, steps: int, device: Any) -> None:
     more = {}
     if "original_inference_steps" in inspect.signature(scheduler.set_timesteps).parameters:
         more["original_inference_steps"] = max(50, steps)
-    with _quiet():
+    with quiet():
         scheduler.set_timesteps(steps, device=device, **more)
 
 
@@ -70,7 +70,7 @@ def steps_to_run(steps: int, strength: float) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """numpy 2 warns of how diffusers turns a tensor into an array; the array is right."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)

@@ -62,6 +62,13 @@ def test_every_sampler_makes_the_same_picture_from_the_same_seed(
     assert drawn.image.std() > 1
 
 
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+@pytest.mark.parametrize(("steps", "strength"), [(1, 1.0), (2, 0.3), (60, 0.02)])
+def test_few_and_many_steps(parts: sd.Parts, image: Image, sampler: str, steps: int, strength: float) -> None:
+    done = render.img2img(parts, image_job(image, steps=steps, denoising_strength=strength, sampler=sampler))
+    assert done.image.std() > 1
+
+
 def test_samplers_differ(parts: sd.Parts) -> None:
     pictures = [render.txt2img(parts, text_job(sampler=name, steps=6)).image.tobytes() for name in samplers.SAMPLERS]
     assert len(set(pictures)) == len(pictures)
