@@ -12,8 +12,10 @@ from easyphoto.vision import colour, geometry, landmarks, masks
 
 WORK_SIDE = 320
 """Longer side of the face, in pixels, at which colours are judged: finer detail than this is pores and lashes."""
-SKIN_DISTANCE = 3.2
+SKIN_DISTANCE = 2.6
 """Mahalanobis distance from the cheeks' colour up to which a pixel of the forehead is skin."""
+SHINE = 0.4
+"""What being lighter than the cheeks counts: skin shines, hair over it is darker."""
 
 
 def face_parts(image: Image, points: Points) -> FaceParts:
@@ -95,11 +97,12 @@ def _skin_coloured(image: Image, points: Points) -> Mask:
     # The forehead catches more light than the cheeks: lightness may differ more than the cheeks' own spread says.
     covariance = np.cov((chosen - middle).T) + np.diag([30.0, 4.0, 4.0])
     off = lab - middle
+    off[:, 0] = np.where(off[:, 0] > 0, off[:, 0] * SHINE, off[:, 0])
     distance = np.sqrt(np.einsum("ij,jk,ik->i", off, np.linalg.inv(covariance), off)).reshape(size)
     skin = (distance < SKIN_DISTANCE).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     cleaned = cv2.morphologyEx(cv2.morphologyEx(skin, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return masks.feather(np.asarray(cleaned, np.float32), 1.5)
+    return masks.feather(masks.close_holes(np.asarray(cleaned, np.float32)), 1.5)
 
 
 def _below_brows(size: tuple[int, int], points: Points) -> Mask:

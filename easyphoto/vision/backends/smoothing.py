@@ -11,7 +11,7 @@ from easyphoto.vision.backend import Context
 
 WORK_WIDTH = 240
 """Width of the face at which smoothing happens. What is finer, pores and down, is added back untouched."""
-SIGMA_COLOUR = 22.0
+SIGMA_COLOUR = 28.0
 SIGMA_SPACE = 6.0
 STRENGTH = 0.75
 

@@ -1,0 +1,105 @@
+"""Which backend serves a role, and what happens when the wanted one can't."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easyphoto.errors import AssetMissing, InvalidRequest
+from easyphoto.vision import registry
+from easyphoto.vision.backend import ROLES, Backend, Context
+from easyphoto.vision.registry import LocalVision
+
+
+def backend(name: str, made: Any = None, role: str = "enhancer", **more: Any) -> Backend:
+    def factory(context: Context) -> Any:
+        if isinstance(made, Exception):
+            raise made
+        return made or f"{name} in {context.models.name}"
+
+    return Backend(name, role, factory, "MIT", more.pop("commercial", True), **more)
+
+
+def test_every_role_is_served_without_a_download(tmp_path: Path) -> None:
+    served = registry.create(tmp_path).backends()
+    assert set(served) == set(ROLES)
+
+
+def test_asking_loads_nothing(tmp_path: Path) -> None:
+    vision = LocalVision(tmp_path, [backend("broken", RuntimeError("no"))], {})
+    assert vision.backends() == {"enhancer": "broken"}
+    assert vision.notices == []
+
+
+def test_the_best_that_is_there_serves(tmp_path: Path) -> None:
+    table = [
+        backend("needs", weights=("big.onnx",)),
+        backend("package", packages=("no_such_module",)),
+        backend("plain"),
+    ]
+    assert LocalVision(tmp_path, table, {}).enhancer == f"plain in {tmp_path.name}"
+    (tmp_path / "big.onnx").write_bytes(b"weights")
+    vision = LocalVision(tmp_path, table, {})
+    assert vision.backends()["enhancer"] == "needs"
+    assert vision.enhancer == f"needs in {tmp_path.name}"
+    assert vision.enhancer is vision.enhancer
+    assert vision.notices == []
+
+
+def test_a_wanted_backend_that_lacks_its_weights_is_noticed_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = [backend("plain"), backend("needs", weights=("big.onnx",))]
+    with caplog.at_level(logging.WARNING):
+        vision = LocalVision(tmp_path, table, {"enhancer": "needs"})
+        assert vision.enhancer and vision.enhancer
+    assert vision.backends()["enhancer"] == "plain"
+    assert len(vision.notices) == 1 and "big.onnx" in vision.notices[0]
+    assert [r.message for r in caplog.records] == vision.notices
+
+
+def test_a_backend_that_breaks_gives_way(tmp_path: Path) -> None:
+    vision = LocalVision(tmp_path, [backend("broken", RuntimeError("half a file")), backend("plain")], {})
+    assert vision.enhancer == f"plain in {tmp_path.name}"
+    assert vision.backends()["enhancer"] == "plain"
+    assert len(vision.notices) == 1 and "half a file" in vision.notices[0]
+
+
+def test_no_backend_at_all_is_a_sentence(tmp_path: Path) -> None:
+    vision = LocalVision(tmp_path, [backend("package", packages=("no_such_module",))], {})
+    assert vision.backends() == {}
+    with pytest.raises(AssetMissing, match="no_such_module"):
+        _ = vision.enhancer
+
+
+def test_unknown_names_and_roles_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no enhancer named magic; there are plain"):
+        LocalVision(tmp_path, [backend("plain")], {"enhancer": "magic"})
+    with pytest.raises(InvalidRequest, match="no vision role named enhance"):
+        LocalVision(tmp_path, [backend("plain")], {"enhance": "plain"})
+
+
+def test_what_is_not_commercial_can_be_kept_off(tmp_path: Path) -> None:
+    table = [backend("research", commercial=False), backend("plain")]
+    assert LocalVision(tmp_path, table, {}).backends()["enhancer"] == "research"
+    assert LocalVision(tmp_path, table, {}, commercial_only=True).backends()["enhancer"] == "plain"
+    wanted = LocalVision(tmp_path, table, {"enhancer": "research"}, commercial_only=True)
+    assert wanted.backends()["enhancer"] == "plain" and len(wanted.notices) == 1
+    assert set(registry.create(tmp_path, commercial_only=True).backends()) == set(ROLES)
+
+
+def test_released_models_load_again(tmp_path: Path) -> None:
+    loaded: list[int] = []
+
+    def factory(context: Context) -> Any:
+        loaded.append(1)
+        return object()
+
+    vision = LocalVision(tmp_path, [Backend("plain", "enhancer", factory, "MIT", True)], {})
+    first = vision.enhancer
+    vision.release()
+    assert vision.enhancer is not first
+    assert len(loaded) == 2
