@@ -46,7 +46,10 @@ def _solve(head: NDArray[np.float64], seen: Points) -> Pose:
     middle, spread = points.mean(0), max(1.0, float(np.ptp(points, axis=0).max()))
     focal = 8 * spread
     camera = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
-    found, rotation, _ = cv2.solvePnP(head, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    try:
+        found, rotation, _ = cv2.solvePnP(head, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    except cv2.error:  # points in one spot or on one line are no head
+        found = False
     if not found:
         return Pose(0.0, 0.0, 0.0)
     turn, _ = cv2.Rodrigues(rotation)

@@ -1,0 +1,39 @@
+"""The pose of a head that we turned ourselves comes out again, with the signs that the docstring gives."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easyphoto.ports import Face
+from easyphoto.vision import pose
+
+
+def seen(yaw: float, pitch: float, roll: float) -> Face:
+    """The average head, turned to the viewer's right, then up, then clockwise, as a camera sees it."""
+    axes = ((0, 1, 0), -yaw), ((1, 0, 0), -pitch), ((0, 0, 1), roll)
+    turn = np.eye(3)
+    for axis, degrees in axes:
+        turn = cv2.Rodrigues(np.radians(degrees) * np.array(axis, np.float64))[0] @ turn
+    camera = np.array([[1000.0, 0, 256], [0, 1000, 256], [0, 0, 1]])
+    projected, _ = cv2.projectPoints(pose._HEAD, cv2.Rodrigues(turn)[0], np.array([0.0, 0, 900]), camera, None)
+    landmarks = np.zeros((68, 2), np.float32)
+    landmarks[pose._OF_68] = projected[:, 0]
+    return Face(box=(0, 0, 512, 512), points=np.zeros((5, 2), np.float32), landmarks=landmarks)
+
+
+@given(st.floats(-50, 50), st.floats(-25, 25), st.floats(-35, 35))
+def test_a_turned_head(yaw: float, pitch: float, roll: float) -> None:
+    found = pose.pose(seen(yaw, 0, 0))
+    assert np.allclose((found.yaw, found.pitch, found.roll), (yaw, 0, 0), atol=4)
+    found = pose.pose(seen(0, pitch, 0))
+    assert np.allclose((found.yaw, found.pitch, found.roll), (0, pitch, 0), atol=4)
+    found = pose.pose(seen(0, 0, roll))
+    assert np.allclose((found.yaw, found.pitch, found.roll), (0, 0, roll), atol=4)
+
+
+def test_a_heap_of_points_has_some_pose() -> None:
+    spot = Face(box=(0, 0, 1, 1), points=np.full((5, 2), 3, np.float32))
+    assert all(np.isfinite(v) for v in vars(pose.pose(spot)).values())
