@@ -151,7 +151,7 @@ class Runner:
         for script in scripts:
             try:
                 script.process(p, *p.script_args[script.args_from : script.args_to])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as the real ones do
                 print("*** Error running process:", error)
 
 
@@ -398,7 +398,7 @@ class FakeWebUI:
         def loop() -> None:
             try:
                 result.append(work())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as the real one does
                 print("the main loop swallows", error)
 
         thread = threading.Thread(target=loop, name="forge-main")

@@ -163,7 +163,7 @@ def test_too_few_units_are_said_before_anything_runs_with_the_settings_name(make
     fake = make(A1111, slots=1)
     host = host_of(fake)
     controls = [Control(ControlRole.CANNY, blank(48, 64)), Control(ControlRole.TILE, blank(48, 64))]
-    with pytest.raises(InvalidRequest, match='needs 2 .* allows 1: raise "Multi-ControlNet: ControlNet unit number"'):
+    with pytest.raises(InvalidRequest, match=r'needs 2 .* allows 1: raise "Multi-ControlNet: ControlNet unit number"'):
         host.img2img(img2img(controls=controls))
     assert host.control_limit() == 1
     assert fake.state.begun == 0
@@ -177,9 +177,7 @@ def test_a_setting_raised_without_restart_does_not_count(make: MakeWebUI) -> Non
 
 def test_a_role_without_model_is_said_by_role_and_model(fake: FakeWebUI) -> None:
     host = host_of(fake)
-    with pytest.raises(
-        AssetMissing, match="ip-adapter-face control needs a ControlNet model like ip_adapter_full_face"
-    ):
+    with pytest.raises(AssetMissing, match=r"ip-adapter-face control needs .* like ip_adapter_full_face"):
         host.img2img(img2img(controls=[Control(ControlRole.IP_ADAPTER_FACE, blank(48, 64))]))
     with pytest.raises(AssetMissing, match="no instantid control for sd1"):
         host.img2img(img2img(controls=[Control(ControlRole.INSTANTID, blank(48, 64))]))

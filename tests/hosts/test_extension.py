@@ -1,0 +1,209 @@
+"""What the WebUI sees of the extension: its script, its settings, its folders, its installer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from easyphoto import environment
+from easyphoto.api import auth
+from easyphoto.errors import AssetMissing
+from easyphoto.hosts.webui import extension
+from easyphoto.hosts.webui.border import WebUI
+from easyphoto.hosts.webui.settings import COMMERCIAL, DEFAULTS, FACES, KEEP_VISION, LANGUAGE, OUTPUTS, WebUISettings
+from easyphoto.vision.remote import RemoteVision
+from tests.hosts.conftest import MakeWebUI
+from tests.hosts.fake_webui import FakeWebUI
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "easyphoto_webui.py"
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_service() -> Iterator[None]:
+    kept = (extension.webui, extension.service)
+    for made in kept:
+        made.cache_clear()
+    yield
+    for made in kept:
+        made.cache_clear()
+    with warnings.catch_warnings():  # gradio leaves event loops and sockets open
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def ask(
+    app: FastAPI, path: str, auth: tuple[str, str] | None = None, method: str = "GET", **more: Any
+) -> httpx.Response:
+    async def asked() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://webui", auth=auth) as client:
+            return await client.request(method, path, **more)
+
+    return asyncio.run(asked())
+
+
+def settings_of(fake: FakeWebUI) -> WebUISettings:
+    return WebUISettings(WebUI.load())
+
+
+# --- script ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_script_registers_settings_tab_and_routes(make: MakeWebUI) -> None:
+    fake = make()
+    runpy.run_path(str(SCRIPT))
+    assert set(fake.callbacks) == {"ui_settings", "ui_tabs", "app_started"}
+    fake.callbacks["ui_settings"]()
+    assert set(fake.options.labels) == set(DEFAULTS)
+    assert {info.section for info in fake.options.labels.values()} == {("easyphoto", "EasyPhoto")}
+    app = FastAPI()
+    fake.callbacks["app_started"](None, app)
+    answer = ask(app, "/easyphoto/v1/people")
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
+def test_running_the_script_again_keeps_the_service(make: MakeWebUI) -> None:
+    make()
+    first = extension.service()
+    runpy.run_path(str(SCRIPT))
+    assert extension.service() is first
+
+
+def test_a_tab_that_can_not_be_built_says_why(make: MakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = make()
+
+    def fail() -> None:
+        raise AssetMissing("numpy is too old <1.20>.")
+
+    monkeypatch.setattr(extension, "service", fail)
+    runpy.run_path(str(SCRIPT))
+    ((page, title, elem_id),) = fake.callbacks["ui_tabs"]()
+    assert (title, elem_id) == ("EasyPhoto", "easyphoto")
+    assert "numpy is too old &lt;1.20&gt;." in str([getattr(b, "value", "") for b in page.blocks.values()])
+
+
+def test_api_auth_is_honoured(make: MakeWebUI) -> None:
+    fake = make()
+    fake.modules["modules.shared"].cmd_opts.api_auth = "ada:secret, bob:pass:word"
+    runpy.run_path(str(SCRIPT))
+    app = FastAPI()
+    fake.callbacks["app_started"](None, app)
+    people = "/easyphoto/v1/people"
+    assert ask(app, people).status_code == 401
+    assert ask(app, people, ("ada", "wrong")).status_code == 401
+    assert ask(app, people, ("eve", "")).status_code == 401
+    assert ask(app, people, ("ada", "secret")).status_code == 200
+    assert ask(app, people, ("bob", "pass:word")).status_code == 200
+    assert ask(app, "/easyphoto/easyphoto_infer_forward", method="POST", json={}).status_code == 401
+
+
+def test_no_credentials_no_check() -> None:
+    assert auth.basic({}) is None
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_folders_are_the_webuis(make: MakeWebUI, tmp_path: Path) -> None:
+    fake = make()
+    fake.modules["modules.shared"].cmd_opts.lora_dir = str(tmp_path / "我的 LoRA")
+    paths = settings_of(fake).paths()
+    assert paths.people == fake.root / "outputs" / "easyphoto-user-id-infos"
+    assert paths.portraits == fake.root / "outputs" / "easyphoto-outputs"
+    assert paths.loras == tmp_path / "我的 LoRA"
+    assert paths.models == fake.root / "models"
+    assert (paths.templates / "manifest.json").is_file()
+    fake.options.data[OUTPUTS] = str(tmp_path / "elsewhere")
+    assert settings_of(fake).paths().people == tmp_path / "elsewhere" / "easyphoto-user-id-infos"
+
+
+def test_settings_are_read_anew_and_nonsense_is_taken_for_the_default(make: MakeWebUI) -> None:
+    fake = make()
+    settings = settings_of(fake)
+    assert (settings.faces(), settings.language(), settings.vision_idle()) == (1, "", 600)
+    fake.options.data.update({FACES: 3.0, LANGUAGE: "zh", KEEP_VISION: 0, COMMERCIAL: True})
+    assert (settings.faces(), settings.language(), settings.vision_idle()) == (3, "zh", None)
+    assert settings.vision(settings.paths())["commercial_only"] is True
+    fake.options.data.update({FACES: None, LANGUAGE: "klingon", "localization": "zh_CN"})
+    assert (settings.faces(), settings.language()) == (1, "zh")
+    fake.options.data["easyphoto_backends"] = "detector=insightface, saliency = u2net, nonsense=1, parser"
+    assert settings.vision(settings.paths())["backends"] == {"detector": "insightface", "saliency": "u2net"}
+
+
+def test_gradio_auth_counts_too(make: MakeWebUI, tmp_path: Path) -> None:
+    fake = make()
+    file = tmp_path / "users.txt"
+    file.write_text("cleo:c,\ndan:d\n", encoding="utf-8")
+    options = fake.modules["modules.shared"].cmd_opts
+    options.gradio_auth, options.gradio_auth_path = '"bob:b"', str(file)
+    assert settings_of(fake).credentials() == {"bob": "b", "cleo": "c", "dan": "d"}
+
+
+# --- service ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_our_environment_the_service_is_there_and_vision_says_how(
+    make: MakeWebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    monkeypatch.setattr(environment, "status", lambda *_, **__: environment.Status(False, "It isn't made yet: do so."))
+    service = extension.service()
+    assert isinstance(service.vision, RemoteVision)
+    with pytest.raises(AssetMissing, match="It isn't made yet: do so"):
+        service.vision.backends()
+    assert service.people.list() == []
+
+
+def test_send_to_buttons_are_the_webuis_own(make: MakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    make()
+    bound: list[Any] = []
+    module = SimpleNamespace(
+        create_buttons=lambda tabs: {tab: SimpleNamespace(elem_id=f"{tab}_tab") for tab in tabs},
+        ParamBinding=SimpleNamespace,
+        register_paste_params_button=bound.append,
+    )
+    monkeypatch.setitem(sys.modules, "modules.infotext_utils", module)  # type: ignore[arg-type]
+    gallery, text = object(), object()
+    extension.send_to(gallery, text)
+    assert [b.tabname for b in bound] == ["img2img", "inpaint", "extras"]
+    assert all(b.source_image_component is gallery and b.source_text_component is text for b in bound)
+    assert len({b.paste_button.elem_id for b in bound}) == 3
+
+
+# --- installer -------------------------------------------------------------------------------------------------------
+
+
+def test_the_installer_run_by_a_webui_says_one_line_and_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "launch.py").touch()
+    before = sorted(p.name for p in ROOT.iterdir())
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "install.py")],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith("EasyPhoto: EasyPhoto's own environment")
+    assert ran.stdout.count("\n") == 1
+    assert ran.stderr == ""
+    assert sorted(p.name for p in ROOT.iterdir()) == before
+
+
+def test_importing_the_extension_costs_no_torch() -> None:
+    """The tabs must come up where nothing of ours is installed."""
+    code = "import sys, easyphoto.hosts.webui.extension; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.strip() == "[]"
