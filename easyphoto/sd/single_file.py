@@ -74,6 +74,8 @@ def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
     state = {name.removeprefix("control_model."): tensor for name, tensor in read(path).items()}
+    if "lora_controlnet" in state:
+        raise InvalidRequest(f"{path.name} is a Control-LoRA, which isn't supported; use the whole ControlNet.")
     config = _derived(architectures.controlnet, state, path.name)
     return _build(ControlNetModel, config, convert_controlnet_checkpoint(state, config), path.name, dtype)
 

@@ -53,6 +53,7 @@ def test_it_is_a_host(host: EmbeddedHost) -> None:
 
 def test_the_whole_of_a_pass(host: EmbeddedHost, paths: Paths, bench_parts: sd.Parts, face: Image) -> None:
     a_lora(paths, bench_parts, "某人")
+    film = a_lora(paths, bench_parts, "film", seed=3)
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[20:40, 20:44] = 1
     job = Img2Img(
@@ -62,6 +63,7 @@ def test_the_whole_of_a_pass(host: EmbeddedHost, paths: Paths, bench_parts: sd.P
         height=SIDE,
         steps=6,
         seed=11,
+        loras=[LoraRef(film, 0.65)],
         controls=[Control(role, face, 0.5) for role in host.controls(Family.BENCH)],
         image=face,
         denoising_strength=0.5,
@@ -75,7 +77,7 @@ def test_the_whole_of_a_pass(host: EmbeddedHost, paths: Paths, bench_parts: sd.P
     assert np.array_equal(first.image[outside], face[outside])
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert first.seed == 11
-    assert first.infotext.splitlines()[0] == "a (photo:1.2) "
+    assert first.infotext.splitlines()[0] == "a (photo:1.2) <lora:某人:0.8> <lora:film:0.65>"
     assert "Negative prompt: dark" in first.infotext
     assert "Sampler: DPM++ 2M SDE Karras" in first.infotext
 
@@ -184,7 +186,8 @@ def test_published_controlnets_are_found_by_their_names(host: EmbeddedHost, path
     for name in (
         "control_v11p_sd15_canny_fp16.safetensors",
         "control_sd15_random_color.pth",
-        "thibaud_xl_openpose.safetensors",
+        "thibaud_xl_openpose_256lora.safetensors",
+        "OpenPoseXL2.safetensors",
         "unrelated.safetensors",
     ):
         (root / name).write_bytes(b"")

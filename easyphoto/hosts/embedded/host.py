@@ -72,6 +72,7 @@ class EmbeddedHost:
         with self._lock, _one_sentence():
             models = self._held()
             chosen = self._checkpoint(job.checkpoint)
+            asked = job
             job, loras = self._resolve(job, chosen)
             nets = self._control_files(job, chosen.family)
             vae = library.find_vae(self._paths, job.vae)
@@ -85,7 +86,7 @@ class EmbeddedHost:
                 rendered = render.img2img(parts, job, controlnets, on_step)
             else:
                 rendered = render.txt2img(parts, job, controlnets, on_step)
-            return replace(rendered, infotext=_infotext(job, chosen))
+            return replace(rendered, infotext=_infotext(asked, job.seed, chosen))
 
     def _held(self) -> Models:
         if self._models is None:
@@ -182,13 +183,16 @@ def _one_sentence() -> Iterator[None]:
 _OUT_OF_MEMORY = "The picture needs more memory than there is; choose a smaller size or close other programs."
 
 
-def _infotext(job: Txt2Img, chosen: Checkpoint) -> str:
-    """The settings in the way of WebUIs: prompt, negative prompt, one line of names and values."""
+def _infotext(job: Txt2Img, seed: int, chosen: Checkpoint) -> str:
+    """The settings in the way of WebUIs: prompt with all LoRAs as tags, negative prompt, one line of names and values.
+
+    Given to a WebUI that has the files, it asks for the same picture.
+    """
     settings: Sequence[tuple[str, Any]] = [
         ("Steps", job.steps),
         ("Sampler", job.sampler),
         ("CFG scale", f"{job.cfg_scale:g}"),
-        ("Seed", job.seed),
+        ("Seed", seed),
         ("Size", f"{job.width}x{job.height}"),
         ("Model", Path(chosen.name).stem),
     ]
@@ -196,5 +200,6 @@ def _infotext(job: Txt2Img, chosen: Checkpoint) -> str:
         settings = [*settings, ("Denoising strength", f"{job.denoising_strength:g}")]
         if job.mask is not None:
             settings = [*settings, ("Mask blur", job.mask_blur)]
-    lines = [job.prompt, *([f"Negative prompt: {job.negative_prompt}"] if job.negative_prompt else [])]
+    tags = "".join(f" <lora:{ref.name}:{ref.weight:g}>" for ref in job.loras)
+    lines = [job.prompt + tags, *([f"Negative prompt: {job.negative_prompt}"] if job.negative_prompt else [])]
     return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in settings)])

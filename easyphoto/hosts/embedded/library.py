@@ -30,7 +30,7 @@ CONTROLNETS: Mapping[Family, Mapping[ControlRole, tuple[str, ...]]] = {
     },
     Family.SDXL: {
         ControlRole.CANNY: ("diffusers_xl_canny_full", "diffusers_xl_canny_mid", "diffusers_xl_canny_small"),
-        ControlRole.OPENPOSE: ("thibaud_xl_openpose",),
+        ControlRole.OPENPOSE: ("thibaud_xl_openpose", "openposexl2"),
         ControlRole.TILE: ("ttplanetsdxlcontrolnet_tile",),
     },
 }
@@ -134,9 +134,13 @@ def _models(root: Path) -> Iterable[Path]:
 
 
 def _called(path: Path, published: str) -> bool:
-    """Whether a file goes by a published name, maybe with what mirrors add to it (``_fp16``, a hash in brackets)."""
+    """Whether a file goes by a published name, maybe with what mirrors add to it (``_fp16``, a hash in brackets).
+
+    ``_256lora`` and the like name Control-LoRAs, which are only the difference to a checkpoint's own UNet.
+    """
     stem = _plain(path.name).lower()
-    return stem == published or (stem.startswith(published) and stem[len(published)] in "_-.[ ")
+    more = stem[len(published) :]
+    return stem.startswith(published) and (not more or more[0] in "_-.[ ") and "lora" not in more
 
 
 def _plain(name: str) -> str:
