@@ -37,7 +37,8 @@ def html(value: str, **more: Any) -> Any:
 
 
 def tab(label: str, elem_id: str) -> Any:
-    return gr.Tab(label, elem_id=elem_id)
+    """A tab whose parts are there before it is opened: version 6 can lose those that change while they are made."""
+    return gr.Tab(label, elem_id=elem_id, **_fitting(gr.Tab.__init__, render_children=True))
 
 
 def accordion(label: str, *, open: bool = False) -> Any:

@@ -28,18 +28,18 @@ PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
 KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Strength of the person": (
-        "lora_weights",
         "apply_face_fusion_before",
         "before_face_fusion_ratio",
         "apply_face_fusion_after",
         "after_face_fusion_ratio",
+        "lora_weights",
     ),
     "Diffusion": (
         "first_diffusion_steps",
         "first_denoising_strength",
-        "enable_second_diffusion",
         "second_diffusion_steps",
         "second_denoising_strength",
+        "enable_second_diffusion",
         "lcm_accelerate",
     ),
     "Face": (
@@ -65,6 +65,7 @@ class GenerateTab:
         self._service = service
         self._settings = settings
         self._language = language
+        self._thumbnails = panel.Thumbnails()
         choices = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
         self._form = Form(PortraitConfig, PREFIX, {}, choices)
 
@@ -289,8 +290,8 @@ class GenerateTab:
             found[template.title if template.title not in found else template.name] = template
         return found
 
-    def _preset_pictures(self) -> list[tuple[Any, str]]:
-        return [(pictures.load(t.path, max_side=384), title) for title, t in self._titles().items()]
+    def _preset_pictures(self) -> list[tuple[str, str]]:
+        return [(str(self._thumbnails.of(t.path)), title) for title, t in self._titles().items()]
 
     def _preset_clicked(self, event: gr.SelectData, chosen: list[str]) -> list[str]:
         titles, index = list(self._titles()), compat.selected(event)

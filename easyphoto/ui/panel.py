@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from easyphoto.training.photos import PhotoReport
 
 THUMBNAIL = 168
+TALKATIVE = ("download", "environment")
+"""Stages whose message is for the user."""
 SHOWN = 4
 """Pictures of a validation that are shown."""
 
@@ -147,7 +151,7 @@ def _bar(progress: Progress | None, language: str) -> str:
     words = stage(progress.stage, language)
     if progress.total:
         words = say("step", language, stage=words, step=_count(progress.step), total=_count(progress.total))
-    if progress.message:
+    if progress.message and progress.stage in TALKATIVE:
         words += f" · {progress.message}"
     left = "" if progress.seconds_left is None else time_left(progress.seconds_left, language)
     return (
@@ -240,12 +244,33 @@ def _figure(path: Path, words: str, kind: str, title: str = "") -> str:
 
 def thumbnail(path: Path) -> str:
     """A small JPEG of a picture as a ``data:`` address. Raises ``InvalidRequest`` for what is no picture."""
-    image = pictures.load(path, max_side=2 * THUMBNAIL)
-    small = Pillow.fromarray(image)
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Pillow.Resampling.LANCZOS)
+    return "data:image/jpeg;base64," + base64.b64encode(_small(path, THUMBNAIL)).decode("ascii")
+
+
+def _small(path: Path, side: int) -> bytes:
+    small = Pillow.fromarray(pictures.load(path, max_side=2 * side))
+    small.thumbnail((side, side), Pillow.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+class Thumbnails:
+    """Small copies of pictures as files, made once, in a temporary folder that goes with this object."""
+
+    SIDE = 384
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="easyphoto-", ignore_cleanup_errors=True)
+
+    def of(self, path: Path) -> Path:
+        """The small copy of ``path`` as it is now."""
+        state = path.stat()
+        key = hashlib.sha256(f"{path}|{state.st_mtime_ns}|{state.st_size}".encode()).hexdigest()[:24]
+        small = Path(self._folder.name) / f"{key}.jpg"
+        if not small.exists():
+            pictures.write_bytes(small, _small(path, self.SIDE))
+        return small
 
 
 def recipe(path: Path) -> str:

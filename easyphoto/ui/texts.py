@@ -128,6 +128,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         # stages
         "stage photos": ("Looking at the photos", "检查照片"),
         "stage crops": ("Preparing the photos", "处理照片"),
+        "stage latents": ("Encoding the photos", "编码照片"),
         "stage train": ("Training", "训练"),
         "stage validate": ("Validating", "验证"),
         "stage fuse": ("Fusing the LoRA", "融合 LoRA"),
