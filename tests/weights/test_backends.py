@@ -289,7 +289,7 @@ def retouch_file(path: Path, spread: float) -> Path:
 def test_retouching_a_map_of_a_half_changes_nothing_and_any_other_the_face_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("easyphoto.vision.backends.retouch.SIDE", 96)  # the network takes any; small is quick
+    monkeypatch.setattr("easyphoto.vision.backends.retouch.SIDE", 48)  # the network takes any; small is quick
     image = RNG.integers(0, 256, (640, 640, 3), dtype=np.uint8)
     same = RetouchNet(retouch_file(tmp_path / "a.pt", 0.0), context()).retouch(image)
     np.testing.assert_array_equal(same, image)
@@ -312,6 +312,7 @@ def rrdb_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_enlarging_runs_the_full_network(rrdb_file: Path) -> None:
     enhancer = RrdbEnhancer(rrdb_file)
     image = RNG.integers(0, 256, (3, 6, 3), dtype=np.uint8)
