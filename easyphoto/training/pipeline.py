@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from easyphoto import memory
+from easyphoto.config import TrainConfig
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, Progress, Started
+from easyphoto.memory import MemoryPlan
 from easyphoto.ports import Vision
 from easyphoto.training import crops, dataset, loop, planning, prepare, publish, state, validation
 from easyphoto.training.lora import Shape, TrainedLora
@@ -33,15 +36,19 @@ def run(spec: TrainingSpec, folder: Path, emit: Listener, stop: Stop) -> Trainin
     templates = _templates(spec, material, vision, emit)
     plan = planning.make(spec, material.names, validated=bool(templates))
     earlier = _earlier(spec, folder, plan, emit)
-    emit(Started(job=folder.name, what="train", plan=_told(plan, material, templates, earlier)))
+    device = _device(spec)
+    fitted = _fit(spec, device)
+    told = _told(plan, material, templates, earlier)
+    emit(Started(job=folder.name, what="train", plan={**told, "device": str(device), "memory": fitted.sentence()}))
+    if fitted.changes or not fitted.fits:
+        emit(Notice(message=fitted.sentence()))
     if not (folder / dataset.LATENTS).is_file():
         prepare.crop(spec, material, images, vision, emit, folder)
     del images
-    device = _device(spec)
-    accelerator = _accelerator(spec, device)
+    config = fitted.config
+    accelerator = _accelerator(config, device)
     parts = _load(spec, device, accelerator.mixed_precision)
     latents, captions = _latents(parts, folder, emit, stop)
-    config = spec.config
     lora = TrainedLora(
         parts, Shape(config.rank, float(config.network_alpha)), seed=config.seed, train_text=config.train_text_encoder
     )
@@ -114,7 +121,13 @@ def _device(spec: TrainingSpec) -> torch.device:
     return torch.device("cpu")
 
 
-def _accelerator(spec: TrainingSpec, device: torch.device) -> Any:
+def _fit(spec: TrainingSpec, device: torch.device) -> MemoryPlan:
+    """How to train within the device's free memory; what is learned stays the same."""
+    available = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    return memory.plan(spec.config, spec.family, loop.precision(spec.config, device), available)
+
+
+def _accelerator(config: TrainConfig, device: torch.device) -> Any:
     from accelerate import Accelerator
 
     if device.type == "cuda":
@@ -122,8 +135,8 @@ def _accelerator(spec: TrainingSpec, device: torch.device) -> Any:
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     return Accelerator(
-        mixed_precision=loop.precision(spec.config, device),
-        gradient_accumulation_steps=spec.config.gradient_accumulation_steps,
+        mixed_precision=loop.precision(config, device),
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
         cpu=device.type == "cpu",
     )
 

@@ -48,6 +48,8 @@ def look(spec: TrainingSpec, vision: Vision, emit: Listener, stop: Stop) -> tupl
     _show(spec.person_folder, report, images, emit, None)
     selection = crops.select(report)
     _show(spec.person_folder, report, images, emit, selection)
+    if spec.config.validation:
+        emit(Notice(message=_scored_against(selection)))
     return Material(tuple(p.digest for p in selection.training), selection), images
 
 
@@ -97,6 +99,16 @@ def _show(
         )
         for warning in report.warnings:
             emit(Notice(message=warning))
+
+
+def _scored_against(selection: crops.Selection) -> str:
+    names = ", ".join(p.name for p in selection.held_out)
+    if names:
+        return f"Likeness is scored against photos that are not trained on: {names}."
+    enough = crops.HOLD_OUT_FROM
+    return (
+        f"Likeness is scored against the training photos, which flatters it; from {enough} photos on, one is held out."
+    )
 
 
 def _leave_if(stop: Stop) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from easyphoto import checkpoint as headers
 from easyphoto import events
-from easyphoto.config import Family
+from easyphoto.config import TRAIN_MODES, Family
 from easyphoto.errors import Cancelled, InvalidRequest, NoFace, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished, Fused, Notice, PhotosChecked, Progress, Started, Validated
 from easyphoto.ports import Image
@@ -200,6 +200,46 @@ def test_a_killed_trainer_is_an_error_with_a_reason(make_spec: SpecMaker) -> Non
     watch = Watch(kill)
     with pytest.raises(TrainingFailed, match="killed by the system"):
         job.run(spec, spec.person_folder / "job", watch, watch.cancelled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["signal", "parent"])
+def test_a_signal_or_a_parent_that_is_gone_ends_it_like_a_cancel(make_spec: SpecMaker, end: str) -> None:
+    spec = make_spec(max_train_steps=5000, steps_per_photos=5000, val_and_checkpointing_steps=5000, validation=False)
+    folder = spec.person_folder / "job"
+    folder.mkdir(parents=True)
+    (folder / worker.JOB).write_text(spec.to_json(), encoding="utf-8")
+    command = [sys.executable, "-m", "easyphoto.training.worker", str(folder)]
+    environment = {**os.environ, worker.WATCHED: "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as child:
+        while not losses(list(events.read_log(folder / worker.EVENTS))):
+            assert child.poll() is None
+            time.sleep(0.05)
+        if end == "signal":
+            child.send_signal(signal.SIGTERM)
+        else:
+            assert child.stdin is not None
+            child.stdin.close()
+        assert child.wait(60) == Cancelled.exit_status
+    assert lora_files.read(spec.lora_path).layers
+    assert state.load_state(folder) is not None
+
+
+@pytest.mark.slow
+def test_a_scene_is_trained_without_a_face(make_spec: SpecMaker, tmp_path: Path) -> None:
+    from easyphoto import pictures
+    from tests.fakes import blank
+
+    photos = tuple(tmp_path / f"{i}.png" for i in range(2))
+    for i, path in enumerate(photos):
+        pictures.save_png(path, blank(120 + 20 * i, 100))
+    spec = make_spec(photos=photos, train_mode_choose=TRAIN_MODES[1], training_prefix_prompt="a grey wall")
+    run(spec)
+    info = headers.inspect(spec.lora_path)
+    assert info.metadata["modelspec.trigger_phrase"] == "a grey wall"
+    marks = json.loads((spec.person_folder / "person.json").read_text(encoding="utf-8"))
+    assert marks["scene"] is True and marks["works"] is True and marks["likeness"] is None
+    assert "a grey wall" in (spec.person_folder / "processed_images" / "metadata.jsonl").read_text(encoding="utf-8")
 
 
 # --- what can't be done ----------------------------------------------------------------------------------------------
