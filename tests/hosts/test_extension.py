@@ -28,6 +28,9 @@ from easyphoto.vision.remote import RemoteVision
 from tests.hosts.conftest import MakeWebUI
 from tests.hosts.fake_webui import FakeWebUI
 
+# gradio leaves event loops and sockets open; they are collected at any time
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "easyphoto_webui.py"
 
