@@ -2,14 +2,12 @@
 
 import html
 import logging
-import sys
-from pathlib import Path
 
 from modules import script_callbacks
 
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
+# Now, while the WebUI has this extension's folder on its path; once it is imported the package finds its own modules.
+import easyphoto  # noqa: F401
+
 log = logging.getLogger("easyphoto")
 
 
@@ -34,6 +32,9 @@ def add_tab():
         log.exception("EasyPhoto's tab could not be built")
         with gr.Blocks() as page:
             gr.HTML(f"<h3>EasyPhoto could not start</h3><p>{html.escape(f'{type(error).__name__}: {error}')}</p>")
+    # A WebUI keeps and gives back defaults by label alone, and both tabs have a "Seed": ours stay as declared.
+    for component in page.blocks.values():
+        component.do_not_save_to_config = True
     return [(page, "EasyPhoto", "easyphoto")]
 
 

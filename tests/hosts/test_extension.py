@@ -95,6 +95,7 @@ def test_a_tab_that_can_not_be_built_says_why(make: MakeWebUI, monkeypatch: pyte
     runpy.run_path(str(SCRIPT))
     ((page, title, elem_id),) = fake.callbacks["ui_tabs"]()
     assert (title, elem_id) == ("EasyPhoto", "easyphoto")
+    assert all(block.do_not_save_to_config for block in page.blocks.values()), "labels are not unique"
     assert "numpy is too old &lt;1.20&gt;." in str([getattr(b, "value", "") for b in page.blocks.values()])
 
 
