@@ -187,8 +187,10 @@ class GenerateTab:
             interactive=False,
             elem_id=f"{PREFIX}_recipe",
         )
+        # What a host's own buttons send on: its galleries have no captions, and its script finds no selection in ours.
+        self.selected = gr.Image(type="pil", visible=False, elem_id=f"{PREFIX}_selected")
         if self._settings.send_to is not None:
-            self._settings.send_to(self.portraits, self.recipe)
+            self._settings.send_to(self.selected, self.recipe)
         self.job = gr.State("")
         self.seen = gr.State("")
         self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
@@ -211,12 +213,14 @@ class GenerateTab:
         compat.listen(self.clear_many.click, self._many_cleared, None, many)
         inputs = {self.faces, *self.users, self.mode, self.chosen, self.single, self.many, self.pose}
         inputs |= set(self._form.components.values())
-        shown = [self.job, self.progress, self.portraits, self.recipe, self.seen, self.error]
+        shown = [self.job, self.progress, self.portraits, self.selected, self.recipe, self.seen, self.error]
         compat.listen(self.start.click, self._start, inputs, shown)
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
-        live = [self.progress, self.portraits, self.recipe, self.seen]
+        live = [self.progress, self.portraits, self.selected, self.recipe, self.seen]
         compat.listen(self.tick.click, self._tick, {self.job, self.seen}, live, quiet=True)
-        compat.listen(self.portraits.select, self._portrait_selected, [self.job], [self.recipe], quiet=True)
+        compat.listen(
+            self.portraits.select, self._portrait_selected, [self.job], [self.recipe, self.selected], quiet=True
+        )
 
     def fresh(self) -> Updates:
         """Everything that can be picked, as it is now."""
@@ -261,7 +265,7 @@ class GenerateTab:
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        shown = [self.job, self.progress, self.portraits, self.recipe, self.seen, self.error]
+        shown = [self.job, self.progress, self.portraits, self.selected, self.recipe, self.seen, self.error]
         return [self.faces, *self._lists, *shown]
 
     # --- people ------------------------------------------------------------------------------------------------------
@@ -387,7 +391,7 @@ class GenerateTab:
         for unchanged in (self.job, self.error):
             updates.pop(unchanged)
         if updates[self.seen] == data[self.seen]:
-            for unchanged in (self.portraits, self.recipe):
+            for unchanged in (self.portraits, self.selected, self.recipe):
                 updates.pop(unchanged)
         return updates
 
@@ -397,18 +401,21 @@ class GenerateTab:
             self.job: job.id,
             self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
             self.portraits: [(e.path, _caption(e, language)) for e in made],
+            self.selected: made[0].path if made else None,
             self.recipe: panel.recipe(Path(made[0].path)) if made else "",
             self.seen: f"{job.id}:{len(made)}:{language}",
             self.error: "",
         }
 
-    def _portrait_selected(self, event: gr.SelectData, job_id: str) -> Any:
+    def _portrait_selected(self, event: gr.SelectData, job_id: str) -> tuple[Any, Any]:
         try:
             made = panel.View.of(self._service.jobs.get(job_id)).portrayed
         except NotFound:
-            return compat.update()
+            return compat.update(), compat.update()
         index = compat.selected(event)
-        return panel.recipe(Path(made[index].path)) if index < len(made) else compat.update()
+        if index >= len(made):
+            return compat.update(), compat.update()
+        return panel.recipe(Path(made[index].path)), made[index].path
 
 
 def _caption(event: Portrayed, language: str) -> str:

@@ -23,9 +23,9 @@ class Settings:
     """Everything is asked again at each page load, so that a changed setting needs no restart.
 
     ``faces``: how many user ids the Inference tab shows at first. ``language``: ``"en"``, ``"zh"``, or empty to follow
-    the browser. ``send_to``: called once while the tabs are built, below the gallery of portraits, with the gallery and
-    the text box that holds the selected picture's parameters; it may add the host's own buttons. ``servable``: folders
-    whose pictures the page may show beside those that the host shows anyway.
+    the browser. ``send_to``: called once while the tabs are built, below the gallery of portraits, with a hidden image
+    and a text box that hold the selected portrait and its parameters; it may add the host's own buttons. ``servable``:
+    folders whose pictures the page may show beside those that the host shows anyway.
     """
 
     faces: Callable[[], int] = _one

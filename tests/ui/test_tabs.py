@@ -70,8 +70,8 @@ def test_the_number_of_faces_comes_from_the_settings(service: EasyPhoto) -> None
 
 def test_a_host_can_add_its_buttons_below_the_gallery(service: EasyPhoto) -> None:
     given: list[Any] = []
-    build_tabs(service, Settings(send_to=lambda gallery, recipe: given.extend((gallery, recipe))))
-    assert [g.elem_id for g in given] == ["easyphoto_generate_portraits", "easyphoto_generate_recipe"]
+    build_tabs(service, Settings(send_to=lambda selected, recipe: given.extend((selected, recipe))))
+    assert [g.elem_id for g in given] == ["easyphoto_generate_selected", "easyphoto_generate_recipe"]
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------

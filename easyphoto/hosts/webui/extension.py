@@ -50,8 +50,8 @@ def make_environment(listener: Listener, cancelled: Callable[[], bool]) -> Path:
     return environment.ensure(listener, cancelled, torch=installed_version("torch"))
 
 
-def send_to(gallery: Any, parameters: Any) -> None:
-    """The WebUI's own buttons that send the picture chosen in a gallery, with its parameters, to another tab."""
+def send_to(selected: Any, parameters: Any) -> None:
+    """The WebUI's own buttons that send the selected portrait, with its parameters, to another tab."""
     paste = loaded("modules.infotext_utils", "modules.generation_parameters_copypaste")
     if paste is None:
         return
@@ -59,6 +59,6 @@ def send_to(gallery: Any, parameters: Any) -> None:
         button.elem_id = f"easyphoto_send_to_{tab}"
         paste.register_paste_params_button(
             paste.ParamBinding(
-                paste_button=button, tabname=tab, source_image_component=gallery, source_text_component=parameters
+                paste_button=button, tabname=tab, source_image_component=selected, source_text_component=parameters
             )
         )
