@@ -85,7 +85,7 @@ class Page:
     def script(self, code: str, *arguments: Any) -> Any:
         return self.driver.execute_script(code, *arguments)
 
-    def wait(self, ready: Callable[[], Found], seconds: float = 60) -> Found:
+    def wait(self, ready: Callable[[], Found], seconds: float = 90) -> Found:
         """What ``ready`` answers once it is true; elements that come and go meanwhile are looked for again."""
         from selenium.common.exceptions import WebDriverException
 
@@ -102,7 +102,7 @@ class Page:
             )
             time.sleep(0.1)
 
-    def wait_for(self, selector: str, count: int = 1, seconds: float = 60) -> list[Any]:
+    def wait_for(self, selector: str, count: int = 1, seconds: float = 90) -> list[Any]:
         return self.wait(lambda: (len(e := self.all(selector)) >= count and e) or [], seconds)
 
     def words(self) -> list[str]:

@@ -29,9 +29,9 @@ def _gradio_leaves_loops_open() -> Iterator[None]:
 
 
 @pytest.fixture
-def service(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EasyPhoto:
-    """A training takes about two seconds, so that it can be watched; one preset of the user's own."""
-    service = acting_service(paths, monkeypatch, pause=0.12)
+def service(request: pytest.FixtureRequest, paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EasyPhoto:
+    """One preset of the user's own. The parameter, if any, is how many seconds each of a training's 24 steps takes."""
+    service = acting_service(paths, monkeypatch, pause=getattr(request, "param", 0.1))
     service.templates.add("mine", pictures.load(templates_in(tmp_path, 1)[0]))
     return service
 

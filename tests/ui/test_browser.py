@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.usefixtures("needs_browser"), pytest.mark.filterwarnin
 PROGRESS, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress"
 
 
+@pytest.mark.parametrize("service", [0.4], indirect=True)
 def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
         page.click("#easyphoto_train_start")
@@ -33,7 +34,7 @@ def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: P
         seen = page.one(f"{PROGRESS} polyline.loss").get_attribute("points")
         page.wait(lambda: len(page.one(f"{PROGRESS} polyline.loss").get_attribute("points")) > len(seen))
         page.open()
-        page.wait_for(f"{PROGRESS} [data-state=finished] circle.likeness", 3)
+        page.wait_for(f"{PROGRESS} [data-state=finished] circle.likeness", 3, seconds=120)
         assert "小美 is trained. Likeness 0.82" in page.text(PROGRESS)
         assert len(page.all("#easyphoto_train_validation img")) == 3
         assert [p.user_id for p in service.people.list()] == ["小美"]
@@ -51,6 +52,7 @@ def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: P
         assert page.complaints() == []
 
 
+@pytest.mark.parametrize("service", [5.0], indirect=True)
 def test_cancel_and_what_cannot_be_done(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
         page.upload("easyphoto_train_upload", photos_in(tmp_path / "photos"))
