@@ -1,0 +1,80 @@
+"""Where the Inference tab takes its templates from, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from easyphoto.errors import InvalidRequest
+from easyphoto.service import EasyPhoto
+from easyphoto.ui import compat
+from easyphoto.ui.generate_tab import MANY, PRESETS, SINGLE, TEXT, GenerateTab
+from easyphoto.ui.settings import Settings
+from tests.acting import templates_in
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+ASKED: Any = SimpleNamespace(headers={"accept-language": "en"})
+
+
+@pytest.fixture
+def tab(service: EasyPhoto) -> GenerateTab:
+    import gradio as gr
+
+    tab = GenerateTab(service, Settings(), compat.language)
+    with gr.Blocks():
+        tab.build()
+    return tab
+
+
+def taken(tab: GenerateTab, mode: str, **held: Any) -> tuple[Any, ...]:
+    data = {tab.mode: mode, tab.chosen: [], tab.single: None, tab.many: []}
+    return tab._templates({**data, **{getattr(tab, name): value for name, value in held.items()}})
+
+
+def test_the_open_tab_decides(tab: GenerateTab, service: EasyPhoto, tmp_path: Path) -> None:
+    files = templates_in(tmp_path / "up", 2)
+    mine = service.templates.get("mine").path
+    held = {"chosen": ["mine"], "single": str(files[0]), "many": [str(f) for f in files]}
+    assert taken(tab, PRESETS, **held) == (mine,)
+    assert taken(tab, SINGLE, **held) == (files[0],)
+    assert taken(tab, MANY, **held) == tuple(files)
+    assert taken(tab, TEXT, **held) == ()
+    for mode in (PRESETS, SINGLE, MANY):
+        with pytest.raises(InvalidRequest, match="no template"):
+            taken(tab, mode)
+
+
+def test_a_click_chooses_and_another_lets_go(tab: GenerateTab) -> None:
+    last = len(tab._titles()) - 1
+    click = SimpleNamespace(index=last)
+    chosen = tab._preset_clicked(click, [])  # type: ignore[arg-type]
+    assert chosen == ["mine"]
+    assert tab._preset_clicked(click, chosen) == []  # type: ignore[arg-type]
+    assert tab._preset_clicked(SimpleNamespace(index=99), ["mine"]) == ["mine"]  # type: ignore[arg-type]
+
+
+def test_own_presets_come_and_go_and_others_stay(tab: GenerateTab, service: EasyPhoto, tmp_path: Path) -> None:
+    files = templates_in(tmp_path / "up", 2)
+    updates = tab._add_own({tab.add_own: [str(f) for f in files], tab.chosen: []}, ASKED)
+    assert "template-0, template-1 was added" in updates[tab.preset_note]
+    assert {"template-0", "template-1"} <= {t.name for t in service.templates.list() if t.own}
+    again = tab._add_own({tab.add_own: [str(files[0])], tab.chosen: []}, ASKED)
+    assert "already a template" in again[tab.preset_note]
+
+    shipped = [t.title for t in service.templates.list() if not t.own]
+    tab._delete_own([*shipped, "template-0"], ASKED)
+    assert [t.title for t in service.templates.list() if not t.own] == shipped
+    assert "template-0" not in {t.name for t in service.templates.list()}
+    assert "Only templates that you added" in tab._delete_own(shipped, ASKED)[tab.preset_note]
+
+
+def test_of_a_folder_only_its_pictures_are_taken(tab: GenerateTab, tmp_path: Path) -> None:
+    files = templates_in(tmp_path / "up", 2)
+    text = tmp_path / "up" / "notes.txt"
+    text.write_text("no picture")
+    updates = tab._many_uploaded([str(p) for p in (*files, text)], [str(files[0])], ASKED)
+    assert updates[tab.many] == [str(f) for f in files]
+    assert "2 templates" in updates[tab.many_shown]
