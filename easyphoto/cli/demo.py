@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from easyphoto.service import EasyPhoto, PortraitResult
 
 PERSON = "astronaut"
-CONFIG = PortraitConfig(seed=1, first_diffusion_steps=30, second_diffusion_steps=20)
+CONFIG = PortraitConfig(seed=1, first_diffusion_steps=20, second_diffusion_steps=10)
 GROUP_FACE = 5
 """Which of the six faces, from left to right and from 0, becomes the person's."""
 
