@@ -180,10 +180,11 @@ def test_send_to_buttons_are_the_webuis_own(make: MakeWebUI, monkeypatch: pytest
         register_paste_params_button=bound.append,
     )
     monkeypatch.setitem(sys.modules, "modules.infotext_utils", module)  # type: ignore[arg-type]
-    gallery, text = object(), object()
-    extension.send_to(gallery, text)
+    picture, text = object(), object()
+    extension.send_to(picture, text)
     assert [b.tabname for b in bound] == ["img2img", "inpaint", "extras"]
-    assert all(b.source_image_component is gallery and b.source_text_component is text for b in bound)
+    assert all(b.source_image_component is picture for b in bound)
+    assert [b.source_text_component for b in bound] == [text, None, None]
     assert len({b.paste_button.elem_id for b in bound}) == 3
 
 

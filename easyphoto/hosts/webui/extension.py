@@ -57,8 +57,10 @@ def send_to(selected: Any, parameters: Any) -> None:
         return
     for tab, button in paste.create_buttons(SEND_TO).items():
         button.elem_id = f"easyphoto_send_to_{tab}"
+        # The WebUI's script has no function that pastes text for the inpaint tab, which shares img2img's prompt.
+        text = parameters if tab == "img2img" else None
         paste.register_paste_params_button(
             paste.ParamBinding(
-                paste_button=button, tabname=tab, source_image_component=selected, source_text_component=parameters
+                paste_button=button, tabname=tab, source_image_component=selected, source_text_component=text
             )
         )
