@@ -241,6 +241,7 @@ class FakeWebUI:
         self.used: list[dict[str, Any]] = []
         self.threads: list[str] = []
         self.before: Callable[[Any], None] = lambda p: None
+        self.paint: Callable[[Any], Any] = lambda p: np.full((p.height, p.width, 3), 200, np.uint8)
         self.moves: list[str] = []
         self.callbacks: dict[str, Any] = {}
         self.checkpoints = [CheckpointInfo(str(root / "models" / f"{n}.safetensors")) for n in ("one", "two")]
@@ -367,7 +368,7 @@ class FakeWebUI:
         finally:
             self.options.data.update(stored)
         self.pictures.append(p)
-        picture = PilImage.fromarray(np.full((p.height, p.width, 3), 200, np.uint8))
+        picture = PilImage.fromarray(self.paint(p))
         grid = [] if p.do_not_save_grid else [PilImage.new("RGB", (9, 9))]
         maps = [] if self.used[-1].get("control_net_no_detectmap") else p.maps
         return SimpleNamespace(

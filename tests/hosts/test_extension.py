@@ -9,7 +9,7 @@ import runpy
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +20,15 @@ from fastapi import FastAPI
 
 from easyphoto import environment
 from easyphoto.api import auth
+from easyphoto.config import Paths
 from easyphoto.errors import AssetMissing
+from easyphoto.events import Listener, Progress
 from easyphoto.hosts.webui import extension
 from easyphoto.hosts.webui.border import WebUI
 from easyphoto.hosts.webui.settings import COMMERCIAL, DEFAULTS, FACES, KEEP_VISION, LANGUAGE, OUTPUTS, WebUISettings
+from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.vision.remote import RemoteVision
+from tests.fakes import FakeHost, FakeVision, blank
 from tests.hosts.conftest import MakeWebUI
 from tests.hosts.fake_webui import FakeWebUI
 
@@ -169,6 +173,20 @@ def test_without_our_environment_the_service_is_there_and_vision_says_how(
     with pytest.raises(AssetMissing, match="It isn't made yet: do so"):
         service.vision.backends()
     assert service.people.list() == []
+
+
+def test_a_job_makes_the_environment_first_and_shows_it(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(listener: Listener, cancelled: Callable[[], bool], **_: object) -> environment.Status:
+        listener(Progress(stage="environment", step=2, total=4, message="Collecting peft"))
+        raise AssetMissing("There is no network.")
+
+    monkeypatch.setattr(environment, "status", lambda *_, **__: environment.Status(False, "It isn't made yet."))
+    monkeypatch.setattr(environment, "create", create)
+    service = EasyPhoto(FakeHost(), FakeVision(), paths, python=extension.make_environment)
+    job = service.train(TrainRequest("ann", (blank(64, 64),)))
+    with pytest.raises(AssetMissing, match="There is no network"):
+        job.wait(30)
+    assert [e.message for _, e in job.events(follow=False) if isinstance(e, Progress)] == ["Collecting peft"]
 
 
 def test_send_to_buttons_are_the_webuis_own(make: MakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
