@@ -384,6 +384,8 @@ def test_whatever_servers_do_the_file_is_whole_or_absent(
         else:
             assert target(folders).read_bytes() == BODY
         right = len(BODY) if target(folders).exists() else _right(part)
+        while mirror.at_once:  # an answer that nobody reads any more still counts its bytes
+            time.sleep(0.005)
         mirror.sent.clear()
         mirror.answers.clear()
         catalog.fetch("all", folders, offline=False, options=Options(limits=QUICK.limits))
