@@ -8,10 +8,10 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from itertools import takewhile
 from typing import Literal
 
+from easyphoto import environment
 from easyphoto.config import Family, Paths
 from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, Vision
@@ -98,16 +98,13 @@ def _machine(paths: Paths) -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     for name, use in PACKAGES.items():
-        try:
-            yield Finding("package", name, "ok", metadata.version(name))
-        except metadata.PackageNotFoundError:
-            module = name.split("-")[0]
-            if name.startswith("opencv") and importlib.util.find_spec("cv2"):
-                yield Finding("package", name, "ok", "another build of OpenCV")
-            else:
-                yield Finding(
-                    "package", name, "missing", "not installed", f"{use} ({module})" if module != name else use
-                )
+        version, module = environment.installed(name), name.split("-")[0]
+        if version is not None:
+            yield Finding("package", name, "ok", version)
+        elif name.startswith("opencv") and importlib.util.find_spec("cv2"):
+            yield Finding("package", name, "ok", "another build of OpenCV")
+        else:
+            yield Finding("package", name, "missing", "not installed", f"{use} ({module})" if module != name else use)
 
 
 def _host(host: Host) -> Iterator[Finding]:

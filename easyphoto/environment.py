@@ -12,6 +12,7 @@ what the host lacks or has too old. Only the standard library is used here, so t
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import queue
@@ -182,6 +183,19 @@ def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
     if stamp.requirements != requirements_of(stamp.packages):
         return Status(False, f"EasyPhoto's own environment is of an older version: {HOW}.")
     return Status(True, f"EasyPhoto's own environment is ready ({stamp.packages}).", python, stamp.packages)
+
+
+def installed(package: str, folder: Path = FOLDER) -> str | None:
+    """The version of a package where trainings run: in our environment, else in this Python; None when it is in
+    neither."""
+    own = [str(p) for p in (*folder.glob("lib/python*/site-packages"), *folder.glob("Lib/site-packages"))]
+    if own and status(folder).ready:
+        for found in importlib.metadata.distributions(name=package, path=own):
+            return found.version
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def requirements_of(packages: str) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from easyphoto import environment
@@ -93,6 +94,18 @@ def test_status_says_what_is_wrong(tmp_path: Path, no_pip: list[list[str]]) -> N
     assert "older version" in environment.status(folder).sentence
     stamp.write_text(stamp.read_text()[:20])
     assert "isn't made yet" in environment.status(folder).sentence, "a stamp that was cut off counts for nothing"
+
+
+def test_versions_are_told_of_where_trainings_run(tmp_path: Path, no_pip: list[list[str]]) -> None:
+    folder = tmp_path / "e"
+    assert environment.installed("numpy", folder) == np.__version__, "without an environment, this Python's"
+    environment.create(folder=folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "diffusers-0.31.0.dist-info").mkdir()
+    (site / "diffusers-0.31.0.dist-info" / "METADATA").write_text("Name: diffusers\nVersion: 0.31.0\n")
+    assert environment.installed("diffusers", folder) == "0.31.0"
+    assert environment.installed("numpy", folder) == np.__version__
+    assert environment.installed("no-such-package", folder) is None
 
 
 def test_what_is_ready_is_not_made_again(tmp_path: Path, no_pip: list[list[str]]) -> None:
