@@ -94,7 +94,7 @@ class Page:
             try:
                 found = ready()
             except WebDriverException:
-                found = None  # type: ignore[assignment]
+                found = None
             if found:
                 return found
             assert time.monotonic() < deadline, (
