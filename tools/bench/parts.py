@@ -70,7 +70,11 @@ def make_controlnet(unet: Any) -> Any:
     """A ControlNet that starts as the UNet's encoder with zero convolutions: it changes nothing yet."""
     from diffusers import ControlNetModel
 
-    return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=CONDITION_CHANNELS)
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=CONDITION_CHANNELS)
+    # As published, the last layer of the condition's embedding is zero as well as the convolutions into the UNet: two
+    # zeros in a row learn from one another only slowly. One is enough to begin without any effect.
+    control.controlnet_cond_embedding.conv_out.reset_parameters()
+    return control
 
 
 def find_part(name: str, *folders: Path | None) -> Path | None:
