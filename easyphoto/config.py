@@ -327,9 +327,9 @@ FAMILY_TRAINING: Mapping[Family, Mapping[str, Any]] = types.MappingProxyType(
             "val_and_checkpointing_steps": 40,
             "train_batch_size": 4,
             "gradient_accumulation_steps": 1,
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "rank": 16,
-            "network_alpha": 8,
+            "network_alpha": 16,
         },
     }
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -261,13 +263,14 @@ class Thumbnails:
     SIDE = 384
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="easyphoto-", ignore_cleanup_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="easyphoto-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def of(self, path: Path) -> Path:
         """The small copy of ``path`` as it is now."""
         state = path.stat()
         key = hashlib.sha256(f"{path}|{state.st_mtime_ns}|{state.st_size}".encode()).hexdigest()[:24]
-        small = Path(self._folder.name) / f"{key}.jpg"
+        small = self._folder / f"{key}.jpg"
         if not small.exists():
             pictures.write_bytes(small, _small(path, self.SIDE))
         return small
