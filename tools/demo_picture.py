@@ -1,5 +1,6 @@
-"""Make docs/images/demo.jpg: run the demo and keep the contact sheet of its single template, whose photographs are in the
-public domain (those of the group are not ours to show).
+"""Make docs/images/demo.jpg: run the demo and keep the contact sheet of its single template.
+
+Its photographs are in the public domain; that of the group is not ours to show.
 
 python tools/demo_picture.py [FOLDER OF A DEMO THAT WAS RUN]
 """

@@ -36,7 +36,7 @@ CONFIG = PortraitConfig(
     second_diffusion_steps=10,
     second_denoising_strength=0.2,
 )
-"""The gentlest strengths that users are offered: the model that ships is small, and further from the picture it blurs."""
+"""The gentlest strengths that users are offered: further from the picture, the small model that ships blurs."""
 GROUP_FACE = 5
 """Which of the six faces, from left to right and from 0, becomes the person's."""
 
