@@ -123,6 +123,11 @@ def pictures_of(output: Any) -> list[Image]:
     return [(picture * 255).round().clip(0, 255).astype(np.uint8) for picture in output.images]
 
 
+def conditions_of(pictures: Sequence[Image]) -> torch.Tensor:
+    """A batch of condition pictures for one of several ControlNets, which take no lists: N x 3 x H x W in [0, 1]."""
+    return (to_tensor(pictures) + 1) / 2
+
+
 def sharpness(picture: Image) -> float:
     """Standard deviation of the Laplacian of the grey picture."""
     return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64), cv2.CV_64F).std())
@@ -184,7 +189,7 @@ def image_to_image(bench: Bench, controls: Sequence[str]) -> tuple[list[Image], 
         part = inputs[start:stop]
         extra: dict[str, Any] = {}
         if controls:
-            extra["control_image"] = [[Pil.fromarray(control_image(kind, p)) for p in part] for kind in controls]
+            extra["control_image"] = [conditions_of([control_image(kind, p) for p in part]) for kind in controls]
         output = pipe(
             prompt=[PROMPT] * len(part),
             image=[Pil.fromarray(p) for p in part],
@@ -231,10 +236,10 @@ def from_text(bench: Bench, kind: str) -> tuple[list[View], list[Image], list[Im
         conditions = []
         for view, picture in chosen[start:stop]:
             points: Points = np.array(view.landmarks, np.float32)
-            conditions.append(Pil.fromarray(control_image(kind, picture, points)))
+            conditions.append(control_image(kind, picture, points))
         output = pipe(
             prompt=[PROMPT] * len(conditions),
-            image=[conditions],
+            image=[conditions_of(conditions)],
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,
             generator=generators(len(conditions), 1000 + start),
