@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
+import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,13 +91,12 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file beside its place and move it there, so that a reader sees all of it or none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=".part")
+        beside = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(beside).replace(path)
+            beside.write_bytes(data)
+            beside.replace(path)
         except BaseException:
-            Path(beside).unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
             raise
     except OSError as error:
         reason = error.strerror or str(error)
