@@ -257,7 +257,7 @@ def _coerce(d: Declared, value: Any) -> Any:
             number = float(value)
             return int(number) if d.type is int and number.is_integer() else number
     except (ValueError, OverflowError):
-        pass
+        return value  # the configuration refuses it, with the name of the field
     return value
 
 

@@ -375,12 +375,7 @@ class GenerateTab:
         return self._shown(job, self._language(request))
 
     def _cancel(self, job_id: str, request: gr.Request) -> Any:
-        try:
-            job = self._service.jobs.get(job_id)
-        except NotFound:
-            return compat.update()
-        job.cancel()
-        return panel.job_panel(job, self._service.jobs, self._language(request), TICK)
+        return panel.cancel(job_id, self._service.jobs, self._language(request), TICK)
 
     def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         try:

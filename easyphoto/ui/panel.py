@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image as Pillow
 
 from easyphoto import pictures
-from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.events import (
     Event,
     Failed,
@@ -30,7 +30,7 @@ from easyphoto.events import (
     Validated,
 )
 from easyphoto.jobs import Job, JobQueue
-from easyphoto.ui import chart
+from easyphoto.ui import chart, compat
 from easyphoto.ui.texts import say, stage, time_left
 
 if TYPE_CHECKING:
@@ -85,6 +85,16 @@ class View:
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def cancel(job_id: str, queue: JobQueue, language: str, poll: str) -> Any:
+    """Ask a job to stop and show its panel; what is shown stays when there is no such job."""
+    try:
+        job = queue.get(job_id)
+    except NotFound:
+        return compat.update()
+    job.cancel()
+    return job_panel(job, queue, language, poll)
 
 
 def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
