@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchkit import Average, Clock, MuonAdam, rate_factor
+from learner import Average, Clock, MuonAdam, rate_factor
 from torch import nn
 
 

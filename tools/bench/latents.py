@@ -17,7 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from benchkit import SIZE, WORK, Image, Pack, Points, View, autocast, save_state, say, to_tensor
+from benchkit import SIZE, WORK, Image, Pack, Points, View, autocast, say, to_tensor
+from learner import save_state
 
 PLAIN, MIRRORED, CROPPED = range(3)
 _JAW_TO_NOSE = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1))

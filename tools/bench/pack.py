@@ -1,6 +1,7 @@
 """Pack the portraits at 256 px into one file under 25 MB: whole pictures and tight crops, with faces and landmarks.
 
     python tools/bench/pack.py --portraits ../shared/portraits --out build/bench/pack.npz
+    python tools/bench/pack.py --held 8 --out build/bench/few.npz        # only so many held-out ones, to evaluate
 
 The 150 held-out portraits (benchkit.held_out) are packed too, marked `held`; the training scripts leave them out.
 """
@@ -78,11 +79,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--portraits", type=Path, default=PORTRAITS)
     parser.add_argument("--out", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--held", type=int, default=0, help="pack only so many of the held-out portraits; 0 packs all")
     parser.add_argument("--quality", type=int, default=90, help="WebP quality")
     options = parser.parse_args()
     with (options.portraits / "captions.csv").open(encoding="utf-8") as source:
         records = sorted(csv.DictReader(source), key=lambda record: record["file"])
     held = held_out(record["file"] for record in records)
+    if options.held:
+        records = [record for record in records if record["file"] in held][: options.held]
     faces, views, encoded = Faces(), [], []
     for record in records:
         picture = cv2.imread(str(options.portraits / record["file"]), cv2.IMREAD_COLOR)

@@ -20,25 +20,22 @@ import torch
 from benchkit import (
     CONTROL_KINDS,
     WORK,
-    Average,
-    Clock,
     Image,
     Log,
-    MuonAdam,
     Pack,
     Points,
     autocast,
     control_image,
-    load_state,
-    rate_factor,
-    save_state,
     say,
 )
 from latents import CROPPED, MIRRORED, mirrored
+from learner import Clock, Learner, load_state, rate_factor, save_state
 from parts import load_tokenizer, make_controlnet, need_part
 from train_unet import Noise, tokens_of, vary
 
 PLAIN = ("conv_in", "time_embedding", "controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
+FOCUS = (300, 900)
+"""Where a control has most to say: below, the noisy picture itself shows the structure."""
 
 
 class Run:
@@ -55,18 +52,17 @@ class Run:
         self.text = CLIPTextModel.from_pretrained(need_part("text_encoder", options.work, options.init)).float()
         for frozen in (self.unet, self.text):
             frozen.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
-        self.noise, self.pack = Noise(self.device), Pack(options.pack)
+        self.noise, self.pack = Noise(self.device, FOCUS), Pack(options.pack)
         self._load_latents()
-        self.controls, self.optimizers, self.averages = {}, {}, {}
+        self.learners: dict[str, Learner] = {}
         for kind in options.kinds:
             if options.init:
                 control = ControlNetModel.from_pretrained(options.init / "controlnet" / kind, torch_dtype=torch.float32)
             else:
                 control = make_controlnet(self.unet)
             control.requires_grad_(True).to(self.device, memory_format=torch.channels_last)
-            self.controls[kind] = control
-            self.optimizers[kind] = MuonAdam(control, options.muon_rate, options.adam_rate, plain=PLAIN)
-            self.averages[kind] = Average(control, options.average)
+            rates = (options.muon_rate, options.adam_rate)
+            self.learners[kind] = Learner(control, rates, options.average, PLAIN)
         self.clock, self.step = Clock(options.steps, options.minutes), 0
         self.log = Log(options.work / "controlnets.csv", ["step", "seconds", "rate", "without", *CONTROL_KINDS])
         self._path = options.work / "control_state.pt"
@@ -92,10 +88,8 @@ class Run:
         if not state:
             return
         for kind, saved in state["controls"].items():
-            if kind in self.controls:
-                self.controls[kind].load_state_dict(saved["model"])
-                self.optimizers[kind].load_state_dict(saved["optimizer"])
-                self.averages[kind].load_state_dict(saved["average"])
+            if kind in self.learners:
+                self.learners[kind].load_state_dict(saved)
         self.step = state["step"]
         self.clock.resume(state["seconds"])
 
@@ -130,7 +124,7 @@ class Run:
                 context = self.text(batch["tokens"]).last_hidden_state
             extra: dict[str, Any] = {}
             if kind is not None:
-                down, middle = self.controls[kind](
+                down, middle = self.learners[kind].module(
                     noisy, times, encoder_hidden_states=context, controlnet_cond=batch["condition"], return_dict=False
                 )
                 extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
@@ -150,8 +144,7 @@ class Run:
         error = (self.predict(kind, noisy, times, batch) - random).pow(2)
         weights = batch["weights"]
         (error * weights).mean().div(weights.mean()).backward()
-        self.optimizers[kind].step(factor)
-        self.averages[kind].update(self.controls[kind])
+        self.learners[kind].step(factor)
         self.step += 1
         return float(error.detach().mean())
 
@@ -161,7 +154,7 @@ class Run:
         items = self.held[:: max(1, len(self.held) // 24)][:24]
         times = torch.linspace(100, 900, len(items)).long().to(self.device)
         losses = {}
-        for kind in [None, *self.controls]:
+        for kind in [None, *self.learners]:
             batch = self.batch(kind or "canny", items, None)
             generator = torch.Generator().manual_seed(11)
             random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
@@ -171,20 +164,11 @@ class Run:
 
     def checkpoint(self) -> None:
         """Save the state and the averaged weights; measure."""
-        controls = {
-            kind: {
-                "model": control.state_dict(),
-                "optimizer": self.optimizers[kind].state_dict(),
-                "average": self.averages[kind].state_dict(),
-            }
-            for kind, control in self.controls.items()
-        }
+        controls = {kind: learner.state_dict() for kind, learner in self.learners.items()}
         save_state(self._path, {"controls": controls, "step": self.step, "seconds": self.clock.seconds})
-        for kind, control in self.controls.items():
-            present = {name: value.clone() for name, value in control.state_dict().items()}
-            control.load_state_dict(self.averages[kind].weights)
-            control.save_pretrained(self.options.work / "controlnet" / kind)
-            control.load_state_dict(present)
+        for kind, learner in self.learners.items():
+            with learner.averaged() as control:
+                control.save_pretrained(self.options.work / "controlnet" / kind)
         self.log.add(step=self.step, seconds=self.clock.seconds, **self.held_losses())
 
 

@@ -1,0 +1,53 @@
+"""The shipped checkpoint on a few held-out portraits, by the script that measures all of them.
+
+The portraits are not part of the project: EASYPHOTO_PORTRAITS names their folder (with its captions.csv), or they lie
+in `shared/portraits` beside the checkout. Without them these tests skip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchkit import PORTRAITS
+
+FOLDER = Path(os.environ.get("EASYPHOTO_PORTRAITS", PORTRAITS))
+TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "captions.csv").is_file(), reason="no portraits: EASYPHOTO_PORTRAITS names their folder"
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Rows of the evaluation on eight held-out portraits."""
+    work = tmp_path_factory.mktemp("evaluation")
+    for script, options in (
+        ("pack.py", ["--portraits", FOLDER, "--held", 10, "--out", work / "few.npz"]),
+        ("evaluate.py", ["--pack", work / "few.npz", "--out", work, "--limit", 8, "--rows", "vae,controls"]),
+    ):
+        command = [sys.executable, str(TOOLS / script), *(str(option) for option in options)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    result: dict[str, Any] = json.loads((work / "evaluation.json").read_text(encoding="utf-8"))
+    return result
+
+
+def test_the_vae_keeps_pictures_and_people(measured: dict[str, Any]) -> None:
+    row = measured["vae"]
+    assert row["pairs"] == 8 and row["face_found"] == 1
+    assert row["psnr_db"] > 28.5
+    assert row["median_distance"] < 0.35
+
+
+def test_controls_keep_the_person(measured: dict[str, Any]) -> None:
+    row = measured["controls"]
+    assert row["face_found"] >= 0.75
+    assert row["closer_than_without"] >= 0.6
+    assert row["median_distance"] < 0.6
