@@ -22,8 +22,12 @@ RECOMPUTED = 0.1
 """With gradient checkpointing: the largest piece that is computed again at once, as a part of what is kept without."""
 OPTIMIZER_BYTES: Mapping[str, float] = {"adamw": 8.0, "adamw8bit": 2.1, "adafactor": 0.1}
 """State for each trained number."""
-VAE_BYTES_PER_PIXEL = 4_000
-"""Decoding in 16 bits: its widest layers hold 256 channels at full size, and a few of them are alive at once."""
+VAE_BYTES_PER_PIXEL = 8_000
+"""Decoding in float32: its widest layers hold 256 channels at full size, and a few of them are alive at once."""
+TILE = 512
+"""Side in pixels of the pieces in which a picture is decoded where the whole is too much."""
+_VAE_WIDTH = 4
+"""The VAE is float32 whatever the precision: half precision overflows in some."""
 
 
 @dataclass(frozen=True)
@@ -49,63 +53,24 @@ class Shape:
     told: int
 
 
+_NUMBERS: Mapping[str, tuple[int, int, int, int]] = {
+    # field:       SD1          SD2          SDXL           bench
+    "unet": (859_520_964, 865_910_724, 2_567_463_684, 14_490_644),
+    "text": (123_060_480, 340_387_840, 817_720_320, 1_003_136),
+    "vae": (83_653_863, 83_653_863, 83_653_863, 3_000_000),
+    "control": (361_279_120, 364_228_240, 1_251_014_160, 6_000_000),
+    "lora": (497_664, 620_544, 3_061_248, 47_872),
+    "lora_text": (73_728, 188_416, 401_408, 0),
+    "fixed": (117_400_000, 120_000_000, 243_000_000, 0),
+    "cell": (289_800, 279_100, 537_800, 30_000),
+    "cell_rank": (340, 340, 433, 36),
+    "kept_fixed": (13_000_000, 12_000_000, 15_000_000, 0),
+    "kept_cell": (57_600, 47_000, 39_900, 6_000),
+    "told": (48_000_000, 108_000_000, 157_000_000, 2_000_000),
+}
 TABLE: Mapping[Family, Shape] = {
-    Family.SD1: Shape(
-        unet=859_520_964,
-        text=123_060_480,
-        vae=83_653_863,
-        control=361_279_120,
-        lora=497_664,
-        lora_text=73_728,
-        fixed=117_400_000,
-        cell=289_800,
-        cell_rank=340,
-        kept_fixed=13_000_000,
-        kept_cell=57_600,
-        told=48_000_000,
-    ),
-    Family.SD2: Shape(
-        unet=865_910_724,
-        text=340_387_840,
-        vae=83_653_863,
-        control=364_228_240,
-        lora=620_544,
-        lora_text=188_416,
-        fixed=120_000_000,
-        cell=279_100,
-        cell_rank=340,
-        kept_fixed=12_000_000,
-        kept_cell=47_000,
-        told=108_000_000,
-    ),
-    Family.SDXL: Shape(
-        unet=2_567_463_684,
-        text=817_720_320,
-        vae=83_653_863,
-        control=1_251_014_160,
-        lora=3_061_248,
-        lora_text=401_408,
-        fixed=243_000_000,
-        cell=537_800,
-        cell_rank=433,
-        kept_fixed=15_000_000,
-        kept_cell=39_900,
-        told=157_000_000,
-    ),
-    Family.BENCH: Shape(
-        unet=14_490_644,
-        text=1_003_136,
-        vae=3_000_000,
-        control=6_000_000,
-        lora=47_872,
-        lora_text=0,
-        fixed=0,
-        cell=30_000,
-        cell_rank=36,
-        kept_fixed=0,
-        kept_cell=6_000,
-        told=2_000_000,
-    ),
+    family: Shape(**{field: row[column] for field, row in _NUMBERS.items()})
+    for column, family in enumerate((Family.SD1, Family.SD2, Family.SDXL, Family.BENCH))
 }
 
 
@@ -127,13 +92,15 @@ class Need:
 @dataclass(frozen=True)
 class MemoryPlan:
     """``config``: how to train so that it fits, equal in what is learned to what was asked for. ``changes`` says what
-    differs, in words; ``fits`` is False when nothing helps."""
+    differs, in words; ``fits`` is False when nothing helps. ``by_role``: parts that a step doesn't use, the VAE and
+    text encoders that aren't trained, wait in the computer's memory."""
 
     config: TrainConfig
     need: Need
     available: int | None
     fits: bool
     changes: tuple[str, ...] = ()
+    by_role: bool = False
 
     def sentence(self) -> str:
         """One sentence for the user."""
@@ -172,31 +139,140 @@ def training(
     whole = shape.fixed + (shape.cell + rank * shape.cell_rank) * cells + (shape.told if train_text else 0)
     kept = whole * RECOMPUTED + shape.kept_fixed + shape.kept_cell * cells if checkpointing else whole
     return Need(
-        weights=(shape.unet + shape.text + shape.vae) * width,
+        weights=(shape.unet + shape.text) * width + shape.vae * _VAE_WIDTH,
         trained=round(trained * (4 + 4 + OPTIMIZER_BYTES[optimizer])),
         activations=round(kept * batch * width / 2),
     )
 
 
-def rendering(family: Family, *, width: int, height: int, controls: int = 0, precision: str = "fp16") -> Need:
-    """What one picture needs with ``controls`` ControlNets: steps with and without prompt at once, then decoding."""
+def rendering(
+    family: Family,
+    *,
+    width: int,
+    height: int,
+    controls: int = 0,
+    precision: str = "fp16",
+    by_role: bool = False,
+    tiled: bool = False,
+    idle: int = 0,
+) -> Need:
+    """What one picture needs with ``controls`` ControlNets: steps with and without prompt at once, then decoding.
+
+    ``by_role``: text encoders, UNet with ControlNets, and VAE are on the device one after the other. ``tiled``: the VAE
+    sees pieces of :data:`TILE` pixels. ``idle``: further ControlNets that are on the device though this picture doesn't
+    use them.
+    """
     shape, wide = TABLE[family], _width(precision)
-    cells = width * height / 64
-    step = 2 * shape.kept_cell * cells * wide / 2
-    decode = VAE_BYTES_PER_PIXEL * width * height * wide / 2
-    weights = (shape.unet + shape.text + shape.vae + controls * shape.control) * wide
-    return Need(weights=weights, trained=0, activations=round(max(step, decode)))
+    pixels = width * height
+    text, vae = shape.text * wide, shape.vae * _VAE_WIDTH
+    unet = (shape.unet + (controls + idle) * shape.control) * wide
+    step = round(2 * shape.kept_cell * pixels / 64 * wide / 2)
+    decode = VAE_BYTES_PER_PIXEL * (min(pixels, TILE * TILE) if tiled else pixels)
+    if not by_role:
+        return Need(weights=text + unet + vae, trained=0, activations=max(step, decode))
+    roles = [(text, 0), (unet, step), (vae, decode)]
+    weights, activations = max(roles, key=sum)
+    return Need(weights=weights, trained=0, activations=activations)
+
+
+@dataclass(frozen=True)
+class RenderPlan:
+    """How a picture is made so that it fits; the picture is the same, but for the seams of tiles, which are blended.
+
+    ``idle_leave``: ControlNets of other passes wait in the computer's memory. ``by_role``, ``tiled``: as
+    :func:`rendering` has them. ``fits`` is False when nothing helps; it is then tried all the same.
+    """
+
+    need: Need
+    available: int | None
+    subject: str = "A picture"
+    idle_leave: bool = False
+    by_role: bool = False
+    tiled: bool = False
+    fits: bool = True
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What differs from having everything on the device, in words."""
+        told = {
+            "each part of the model on the device only while it works": self.by_role,
+            "unused ControlNets in the computer's memory": self.idle_leave and not self.by_role,
+            "decoding in tiles": self.tiled,
+        }
+        return tuple(words for words, holds in told.items() if holds)
+
+    def sentence(self) -> str:
+        """One sentence for the user."""
+        text = f"{self.subject} needs about {_gb(self.need.total)} of the device's memory"
+        if self.available is None:
+            return f"{text} (an estimate)."
+        how = f", with {' and '.join(self.changes)}" if self.changes else ""
+        if not self.fits:
+            return f"{text}{how}, but only {_gb(self.available)} are free: choose a smaller size if it fails."
+        return f"{text}{how}; {_gb(self.available)} are free (an estimate)."
+
+    def notice(self) -> str:
+        """What the user should be told of it without being asked, the same for pictures of all sizes; "" for nothing.
+        ControlNets that wait cost no time worth a word."""
+        if not self.fits:
+            return "The device's memory may be too small: choose a smaller size or close other programs if it fails."
+        if not (self.by_role or self.tiled):
+            return ""
+        return f"The device's memory is short, which takes time: {' and '.join(self.changes)}."
+
+
+def plan_rendering(
+    family: Family,
+    *,
+    width: int,
+    height: int,
+    controls: int,
+    precision: str,
+    available: int | None,
+    idle: int = 0,
+) -> RenderPlan:
+    """How to make a picture within ``available`` bytes (None: unknown): with everything on the device; else without the
+    ``idle`` ControlNets; else part by part; else also decoding in tiles. The earlier, the faster."""
+    ways: tuple[dict[str, bool], ...] = (
+        {},
+        {"idle_leave": True},
+        {"idle_leave": True, "by_role": True},
+        {"idle_leave": True, "by_role": True, "tiled": True},
+    )
+    made = None
+    for way in ways:
+        need = rendering(
+            family,
+            width=width,
+            height=height,
+            controls=controls,
+            precision=precision,
+            by_role=way.get("by_role", False),
+            tiled=way.get("tiled", False),
+            idle=0 if way else idle,
+        )
+        fits = available is None or need.total <= available
+        made = RenderPlan(need, available, f"A picture of {width} x {height}", fits=fits, **way)
+        if fits:
+            break
+    assert made is not None
+    return made
 
 
 def plan(config: TrainConfig, family: Family, precision: str, available: int | None) -> MemoryPlan:
-    """How to train within ``available`` bytes (None: unknown): as asked; else with gradient checkpointing; else also in
-    smaller batches with as much more accumulation, which learns the same."""
+    """How to train within ``available`` bytes (None: unknown): as asked; else with nothing on the device that a step
+    doesn't use; else with gradient checkpointing; else also in smaller batches with as much more accumulation, which
+    learns the same."""
     changes: list[str] = []
+    by_role = False
     while True:
-        need = _need(config, family, precision)
+        need = _need(config, family, precision, by_role)
         if available is None or need.total <= available:
-            return MemoryPlan(config, need, available, True, tuple(changes))
-        if not config.gradient_checkpointing:
+            return MemoryPlan(config, need, available, True, tuple(changes), by_role)
+        if not by_role:
+            by_role = True
+            changes.append("each part of the model on the device only while it works")
+        elif not config.gradient_checkpointing:
             config = replace(config, gradient_checkpointing=True)
             changes.append("gradient checkpointing")
         elif config.train_batch_size % 2 == 0 and config.gradient_accumulation_steps * 2 <= _MOST_ACCUMULATION:
@@ -204,14 +280,14 @@ def plan(config: TrainConfig, family: Family, precision: str, available: int | N
             config = replace(config, train_batch_size=batch, gradient_accumulation_steps=steps)
             changes = [c for c in changes if not c.startswith("batches")] + [f"batches of {batch}, {steps} for a step"]
         else:
-            return MemoryPlan(config, need, available, False, tuple(changes))
+            return MemoryPlan(config, need, available, False, tuple(changes), by_role)
 
 
 _MOST_ACCUMULATION = 64
 
 
-def _need(config: TrainConfig, family: Family, precision: str) -> Need:
-    return training(
+def _need(config: TrainConfig, family: Family, precision: str, by_role: bool) -> Need:
+    need = training(
         family,
         resolution=config.resolution,
         batch=config.train_batch_size,
@@ -219,7 +295,13 @@ def _need(config: TrainConfig, family: Family, precision: str) -> Need:
         precision=precision,
         checkpointing=config.gradient_checkpointing,
         optimizer=config.optimizer,
+        train_text=config.train_text_encoder,
     )
+    if not by_role:
+        return need
+    shape = TABLE[family]
+    unused = shape.vae * _VAE_WIDTH + (0 if config.train_text_encoder else shape.text * _width(precision))
+    return replace(need, weights=need.weights - unused)
 
 
 def _width(precision: str) -> int:

@@ -177,6 +177,11 @@ class Vision(Protocol):
         """Role -> name of the backend that serves it, without loading anything."""
         ...
 
+    def preferring(self, backends: Mapping[str, str]) -> Vision:
+        """The same vision, models and all, where role -> name is taken first and the next best where that can't be
+        had: :meth:`backends` of the answer says what serves."""
+        ...
+
     def release(self) -> None:
         """Free the models; the next use loads them again."""
         ...
@@ -250,11 +255,13 @@ class Img2Img(Txt2Img):
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """What a host made: the picture, the seed that made it and the host's own description (infotext) if it has one."""
+    """What a host made: the picture, the seed that made it and the host's own description (infotext) if it has one.
+    ``notice`` is what the user should know of how it was made, if anything."""
 
     image: Image
     seed: int
     infotext: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True)

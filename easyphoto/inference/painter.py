@@ -119,6 +119,8 @@ class Painter:
 
         rendered = self._host.img2img(job, on_step) if isinstance(job, Img2Img) else self._host.txt2img(job, on_step)
         self._meter.passed(expected)
+        if rendered.notice:
+            self._meter.notice(rendered.notice)
         return rendered
 
     def _possible(self, controls: Sequence[ControlRow]) -> list[ControlRow]:

@@ -63,6 +63,7 @@ def chunks(spans: Sequence[prompts.Span], tokenizer: Any) -> list[Chunk]:
 
 def encode(parts: Parts, prompt: str, negative: str) -> tuple[Conditioning, Conditioning]:
     """The embeddings of a prompt and of its negative, equally long."""
+    parts.placement.use(*parts.text_encoders)
     texts = [prompts.parse(prompt), prompts.parse(negative)]
     contexts: list[list[torch.Tensor]] = [[], []]
     pooled: list[torch.Tensor | None] = [None, None]

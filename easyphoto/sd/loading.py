@@ -16,6 +16,7 @@ from easyphoto import checkpoint
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd.parts import Parts
+from easyphoto.sd.placement import Placement
 
 if TYPE_CHECKING:
     import torch
@@ -149,6 +150,7 @@ def _load_folder(
             vae=placed(pretrained(AutoencoderKL, folder / "vae", torch.float32), device) if vae is None else vae,
             scheduler_config=scheduler,
             path=folder,
+            placement=Placement(device),
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from easyphoto.checkpoint import Prediction
 from easyphoto.config import Family
+from easyphoto.sd.placement import Placement
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Parts:
-    """Tokenizers, text encoders (one, or two for SDXL), UNet and VAE of one checkpoint, all on one device.
+    """Tokenizers, text encoders (one, or two for SDXL), UNet and VAE of one checkpoint.
+
+    ``placement`` says where they work; whoever lets one of them work asks it to bring that one there.
 
     The UNet and the text encoders are of ``dtype``, the VAE is always float32: a VAE costs once a picture and half
     precision overflows in some. ``scheduler_config`` holds the betas and the prediction type, not a sampler.
@@ -30,6 +33,7 @@ class Parts:
     vae: Any
     scheduler_config: Mapping[str, Any]
     path: Path
+    placement: Placement
 
     @property
     def tokenizer(self) -> Any:
@@ -41,8 +45,8 @@ class Parts:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = next(self.unet.parameters()).device
-        return device
+        """Where the parts work."""
+        return self.placement.device
 
     @property
     def dtype(self) -> torch.dtype:

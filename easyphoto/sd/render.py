@@ -9,7 +9,6 @@ with the job's seed, so on one machine equal jobs give equal pixels, and noise d
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +20,9 @@ import torch
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import ControlRole, Image, Img2Img, Mask, OnStep, Rendered, Txt2Img
-from easyphoto.sd import control, samplers
+from easyphoto.sd import control, samplers, vae
 from easyphoto.sd.conditioning import Conditioning, encode
 from easyphoto.sd.parts import Parts
-
-log = logging.getLogger(__name__)
 
 ControlNets = Mapping[ControlRole, Any]
 
@@ -106,8 +103,9 @@ def encode_image(parts: Parts, image: Image) -> torch.Tensor:
     """Latents (1, 4, height/8, width/8), float32, of a picture: the mean of the VAE's posterior, scaled."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
     pixels = (pixels.float() / 127.5 - 1).to(parts.device, parts.vae.dtype)
+    parts.placement.use(parts.vae)
     with torch.no_grad():
-        mean = parts.vae.encode(pixels).latent_dist.mode()
+        mean = vae.posterior(parts.vae, pixels).mode()
     config = parts.vae.config
     latents: torch.Tensor = (mean.float() - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
     return latents
@@ -116,27 +114,14 @@ def encode_image(parts: Parts, image: Image) -> torch.Tensor:
 def _decode(parts: Parts, latents: torch.Tensor) -> Image:
     config = parts.vae.config
     scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-    pixels = _decoded(parts.vae, scaled.to(parts.vae.dtype)).float()
+    parts.placement.use(parts.vae)
+    pixels = vae.decode(parts.vae, scaled.to(parts.vae.dtype)).float()
     if not bool(torch.isfinite(pixels).all()):
         raise FloatingPointError("the model made numbers that are no picture")
     array: Image = (
         ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).contiguous().cpu().numpy()
     )
     return array
-
-
-def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Decoding takes more memory than all steps before it: where that is too much, it goes tile by tile."""
-    try:
-        return torch.as_tensor(vae.decode(latents, return_dict=False)[0])
-    except torch.cuda.OutOfMemoryError:
-        log.info("decoding the picture tile by tile")
-    torch.cuda.empty_cache()
-    vae.enable_tiling()
-    try:
-        return torch.as_tensor(vae.decode(latents, return_dict=False)[0])
-    finally:
-        vae.disable_tiling()
 
 
 def _fit(picture: Any, width: int, height: int) -> Any:
@@ -195,6 +180,7 @@ class _Sampling:
         return noisy
 
     def run(self, latents: torch.Tensor, begin: int, on_step: OnStep | None) -> torch.Tensor:
+        self.parts.placement.use(self.parts.unet, *(hint.model for hint in self.hints))
         timesteps = self.scheduler.timesteps[begin:]
         random = {"generator": self.generator} if "generator" in _parameters(self.scheduler) else {}
         for index, t in enumerate(timesteps):

@@ -18,6 +18,7 @@ from easyphoto.sd import shapes as architectures
 from easyphoto.sd import tokenizers as clip_tokenizers
 from easyphoto.sd.loading import PICKLED, placed
 from easyphoto.sd.parts import Parts
+from easyphoto.sd.placement import Placement
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,7 @@ def load(
             "rescale_betas_zero_snr": "ztsnr" in state,
         },
         path=info.path,
+        placement=Placement(device),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import Image
+from easyphoto.sd import vae as encoding
 
 LATENTS = "latents.safetensors"
 
@@ -65,7 +66,7 @@ def encode(vae: Any, images: Sequence[Image], on_image: Callable[[int, int], Non
     for number, image in enumerate(images):
         pair = np.stack([image, image[:, ::-1]])
         pixels = torch.from_numpy(pair).permute(0, 3, 1, 2).to(weight) / 127.5 - 1
-        posterior = vae.encode(pixels).latent_dist
+        posterior = encoding.posterior(vae, pixels)
         means.append((posterior.mean.float().cpu() - shift) * factor)
         stds.append(posterior.std.float().cpu() * factor)
         on_image(number + 1, len(images))

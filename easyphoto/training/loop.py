@@ -48,6 +48,7 @@ class Trainer:
         self._text_of = [self._texts.index(c) for c in captions for _ in range(2)]
         self._ids = conditioning.tokens(parts, self._texts)
         self._cached: Conditioning | None = None
+        self._bring()
         self._parameters = lora.parameters()
         self._optimizer: Any = accelerator.prepare(make_optimizer(self._parameters, config))
 
@@ -61,6 +62,7 @@ class Trainer:
         noise = torch.randn(clean.shape, generator=source)
         times = draws.timesteps(source, size, int(self._noise.config.num_train_timesteps))
         self._lora.train(config.gradient_checkpointing)
+        self._bring()
         total = 0.0
         for start in range(0, size, config.train_batch_size):
             part = slice(start, start + config.train_batch_size)
@@ -89,9 +91,22 @@ class Trainer:
 
     def restore(self, optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
         """Go on from the state of an earlier training."""
+        self._bring()
         self._optimizer.load_state_dict(optimizer)
         if self._accelerator.scaler is not None and scaler:
             self._accelerator.scaler.load_state_dict(scaler)
+
+    def _bring(self) -> None:
+        """What a step uses on the device. Before the optimiser too: its state lies where the trained numbers do."""
+        encoders = self._parts.text_encoders
+        if self._lora.trains_text:
+            self._parts.placement.use(self._parts.unet, *encoders)
+            return
+        if self._cached is None:
+            self._parts.placement.use(*encoders)
+            with torch.no_grad():
+                self._cached = conditioning.encode(self._parts, self._ids, self._latents.pixels)
+        self._parts.placement.use(self._parts.unet)
 
     def _loss(self, items: Sequence[int], clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         device, dtype = self._parts.device, self._parts.dtype
@@ -112,9 +127,7 @@ class Trainer:
             needed = sorted(set(rows))
             fresh = conditioning.encode(self._parts, [ids[needed] for ids in self._ids], pixels)
             return fresh.take([needed.index(r) for r in rows])
-        if self._cached is None:
-            with torch.no_grad():
-                self._cached = conditioning.encode(self._parts, self._ids, pixels)
+        assert self._cached is not None
         return self._cached.take(rows)
 
     def _weights(self, times: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def run(spec: TrainingSpec, folder: Path, emit: Listener, stop: Stop) -> Trainin
     del images
     config = fitted.config
     accelerator = _accelerator(config, device)
-    parts = _load(spec, device, accelerator.mixed_precision)
+    parts = _load(spec, device, accelerator.mixed_precision, by_role=fitted.by_role)
     latents, captions = _latents(parts, folder, emit, stop)
     lora = TrainedLora(
         parts, Shape(config.rank, float(config.network_alpha)), seed=config.seed, train_text=config.train_text_encoder
@@ -141,11 +141,21 @@ def _accelerator(config: TrainConfig, device: torch.device) -> Any:
     )
 
 
-def _load(spec: TrainingSpec, device: torch.device, mixed: str) -> Parts:
+def _load(spec: TrainingSpec, device: torch.device, mixed: str, *, by_role: bool) -> Parts:
     from easyphoto import sd
+    from easyphoto.sd.placement import Placement
 
     folders = (spec.models / "tokenizer", spec.checkpoint.parent, spec.models / "Stable-diffusion")
-    return sd.load(spec.checkpoint, device=device, dtype=loop.weight_type(mixed), vae=spec.vae, tokenizers=folders)
+    parts = sd.load(
+        spec.checkpoint,
+        device="cpu" if by_role else device,
+        dtype=loop.weight_type(mixed),
+        vae=spec.vae,
+        tokenizers=folders,
+    )
+    if by_role:
+        parts.placement = Placement(device, by_role=True)
+    return parts
 
 
 def _latents(parts: Parts, folder: Path, emit: Listener, stop: Stop) -> tuple[dataset.LatentSet, list[str]]:
@@ -160,6 +170,7 @@ def _latents(parts: Parts, folder: Path, emit: Listener, stop: Stop) -> tuple[da
     path = folder / dataset.LATENTS
     if path.is_file():
         return dataset.LatentSet.load(path), captions
+    parts.placement.use(parts.vae)
     made = dataset.encode(parts.vae, images, told)
     made.save(path)
     # What was just written is read back, so that a resumed training sees the very same numbers.

@@ -12,7 +12,7 @@ import torch
 from easyphoto import sd
 from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest
 from easyphoto.ports import Control, ControlRole, Image, Img2Img, Mask, Txt2Img
-from easyphoto.sd import render, samplers
+from easyphoto.sd import render, samplers, vae
 from easyphoto.sd.control import layer_weights
 from tests import tiny
 
@@ -224,3 +224,30 @@ def test_a_decoding_that_runs_out_of_memory_goes_tile_by_tile(parts: sd.Parts, m
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     assert np.array_equal(render.txt2img(parts, text_job()).image, plain.image)
     assert not parts.vae.use_tiling
+
+
+def test_encoding_that_runs_out_of_memory_goes_tile_by_tile_too(
+    parts: sd.Parts, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = render.encode_image(parts, image)
+    encode = parts.vae.encode
+
+    def scarce(pixels: torch.Tensor, **more: Any) -> Any:
+        if not parts.vae.use_tiling:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return encode(pixels, **more)
+
+    monkeypatch.setattr(parts.vae, "encode", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert torch.equal(render.encode_image(parts, image), plain)
+    assert not parts.vae.use_tiling
+
+
+def test_tiles_are_smaller_than_the_pictures_of_a_vae_for_large_ones(parts: sd.Parts) -> None:
+    """SDXL's configuration names 1024 pixels: tiles of that size would save nothing."""
+    parts.vae.tile_sample_min_size, parts.vae.tile_latent_min_size = 1024, 128
+    vae.set_tiles(parts.vae, True)
+    try:
+        assert (parts.vae.tile_sample_min_size, parts.vae.tile_latent_min_size) == (512, 64)
+    finally:
+        vae.set_tiles(parts.vae, False)

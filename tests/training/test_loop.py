@@ -12,8 +12,10 @@ from accelerate.state import AcceleratorState, GradientState
 from easyphoto import sd
 from easyphoto.config import Family, TrainConfig
 from easyphoto.errors import AssetMissing
-from easyphoto.sd import Parts
+from easyphoto.ports import Txt2Img
+from easyphoto.sd import Parts, render
 from easyphoto.sd import lora as lora_files
+from easyphoto.sd.placement import Placement
 from easyphoto.training import dataset, draws, loop
 from easyphoto.training.lora import Shape, TrainedLora
 from tests.fakes import blank
@@ -37,7 +39,7 @@ def config(**chosen: object) -> TrainConfig:
     return TrainConfig.for_family(Family.BENCH, **{"rank": 4, "network_alpha": 2, "resolution": 64, **chosen})
 
 
-def train(parts: Parts, cfg: TrainConfig, steps: int = 3, first: int = 1) -> tuple[TrainedLora, list[float]]:
+def trainer_of(parts: Parts, cfg: TrainConfig) -> tuple[TrainedLora, loop.Trainer]:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     accelerator = Accelerator(
@@ -47,7 +49,11 @@ def train(parts: Parts, cfg: TrainConfig, steps: int = 3, first: int = 1) -> tup
     )
     shape = Shape(cfg.rank, float(cfg.network_alpha))
     lora = TrainedLora(parts, shape, seed=cfg.seed, train_text=cfg.train_text_encoder)
-    trainer = loop.Trainer(parts, lora, latents(), [CAPTION] * 3, cfg, accelerator)
+    return lora, loop.Trainer(parts, lora, latents(), [CAPTION] * 3, cfg, accelerator)
+
+
+def train(parts: Parts, cfg: TrainConfig, steps: int = 3, first: int = 1) -> tuple[TrainedLora, list[float]]:
+    lora, trainer = trainer_of(parts, cfg)
     return lora, [loss for _, loss in loop.steps(trainer, first, first + steps - 1, lambda: False)]
 
 
@@ -68,6 +74,26 @@ def test_how_a_batch_is_split_changes_nothing(checkpoint: Path) -> None:
         # Adam's first steps are signs of the gradient: where it is nearly zero rounding decides, so the mean counts.
         for name, tensor in state.items():
             assert (tensor - results[0][1][name]).abs().mean() < 1e-4
+
+
+@pytest.mark.parametrize("train_text", [False, True])
+def test_moving_parts_away_changes_nothing(checkpoint: Path, train_text: bool) -> None:
+    """A step finds what it uses on the device, after a picture was made in between too, and learns the same."""
+    cfg = config(train_text_encoder=train_text)
+    moved, stayed = (sd.load(checkpoint, device="cpu", dtype=torch.float32) for _ in range(2))
+    moved.placement = Placement("cpu", by_role=True)
+    job = Txt2Img(prompt="a photo", width=64, height=64, steps=1, seed=1)
+    losses = []
+    for parts in (moved, stayed):
+        lora, trainer = trainer_of(parts, cfg)
+        losses.append([trainer.step(1)])
+        render.txt2img(parts, job)
+        assert parts is stayed or (parts.placement.holds(parts.vae) and not parts.placement.holds(parts.unet))
+        losses[-1].append(trainer.step(2))
+        del lora
+    there = [moved.placement.holds(m) for m in (moved.unet, moved.text_encoder, moved.vae)]
+    assert there == [True, train_text, False]
+    assert losses[0] == losses[1]
 
 
 def test_only_the_lora_changes(parts: Parts) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from easyphoto.config import Family, Paths, TrainConfig
-from easyphoto.memory import TABLE, estimate, plan, rendering, training
+from easyphoto.memory import TABLE, estimate, plan, plan_rendering, rendering, training
 
 GB = 1e9
 
@@ -118,3 +119,41 @@ def test_a_plan_that_can_not_fit_says_so() -> None:
     made = plan(TrainConfig(resolution=1024, train_batch_size=2), Family.SDXL, "bf16", 6_000_000_000)
     assert not made.fits and "only 6.0 GB are free" in made.sentence()
     assert made.config.train_batch_size == 1 and made.config.gradient_accumulation_steps == 8
+
+
+def test_a_plan_moves_before_it_recomputes() -> None:
+    """The cheapest way first: what a step doesn't use waits, above all text encoders that aren't trained."""
+    config = TrainConfig(train_batch_size=1, gradient_accumulation_steps=1, train_text_encoder=False)
+    whole = plan(config, Family.SDXL, "bf16", None).need
+    made = plan(config, Family.SDXL, "bf16", whole.total - 1_500_000_000)
+    assert made.fits and made.by_role and not made.config.gradient_checkpointing
+    assert "only while it works" in made.sentence()
+    trained = plan(replace(config, train_text_encoder=True), Family.SDXL, "bf16", whole.total - 1_500_000_000)
+    assert trained.config.gradient_checkpointing, "what is trained can't leave"
+
+
+def ways(family: Family, side: int, gigabytes: float | None, **more: int) -> tuple[bool, bool, bool, bool]:
+    available = None if gigabytes is None else round(gigabytes * GB)
+    size = {"width": side, "height": side, "controls": 2, **more}
+    made = plan_rendering(family, precision="fp16", available=available, **size)  # type: ignore[arg-type]
+    return made.idle_leave, made.by_role, made.tiled, made.fits
+
+
+def test_a_picture_gets_what_its_device_can_hold() -> None:
+    assert ways(Family.SDXL, 1024, None) == (False, False, False, True)
+    assert ways(Family.SDXL, 1024, 24) == (False, False, False, True)
+    assert ways(Family.SDXL, 1024, 24, idle=2) == (True, False, False, True)
+    assert ways(Family.SDXL, 1024, 16) == (True, True, False, True)
+    assert ways(Family.SDXL, 1024, 12) == (True, True, True, False), "two whole ControlNets of SDXL are 5 GB"
+    assert ways(Family.SDXL, 1024, 12, controls=1) == (True, True, False, True)
+    assert ways(Family.SDXL, 1024, 10, controls=0) == (True, True, True, True)
+    assert ways(Family.SD1, 512, 8) == (False, False, False, True)
+    assert ways(Family.SD1, 1024, 11) == (True, True, False, True)
+    assert ways(Family.SD1, 1024, 7) == (True, True, True, True)
+    assert ways(Family.SD1, 1024, 1) == (True, True, True, False)
+
+
+def test_a_notice_is_the_same_for_pictures_of_all_sizes() -> None:
+    size = {"controls": 0, "precision": "fp16", "available": round(10 * GB)}
+    told = {plan_rendering(Family.SDXL, width=1024, height=h, **size).notice() for h in (1024, 1088)}  # type: ignore[arg-type]
+    assert len(told) == 1 and "decoding in tiles" in told.pop()

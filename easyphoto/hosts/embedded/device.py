@@ -21,6 +21,23 @@ def choose(device: str | torch.device | None, dtype: torch.dtype | None) -> tupl
     return where, dtype
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that models and pictures may take on ``device``, with what this process has taken already; None where
+    moving a model away would free nothing (the CPU, Apple's GPU) or it can't be told."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
+
+
+def precision(dtype: torch.dtype) -> str:
+    """The name of a type as :mod:`easyphoto.memory` has it."""
+    import torch
+
+    return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "no")
+
+
 def _fast_bf16() -> bool:
     import torch
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from easyphoto import checkpoint as headers
-from easyphoto.config import Family, Paths
+from easyphoto import memory
+from easyphoto.config import Family, Paths, TrainConfig
 from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library
-from easyphoto.hosts.embedded.device import choose
+from easyphoto.hosts.embedded.device import choose, free_memory, precision
 from easyphoto.ports import Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img, Vision
 from easyphoto.sd import prompt as prompts
 from easyphoto.sd.samplers import SAMPLERS
@@ -37,7 +38,9 @@ class EmbeddedHost:
 
     ``paths``: where checkpoints, ControlNets, VAEs and LoRAs lie. ``vision`` draws the openpose maps. ``device`` and
     ``dtype`` None take what suits the machine. Nothing is loaded before the first picture; from then on it stays until
-    :meth:`training` needs the memory. One picture at a time: calls from several threads wait for one another.
+    :meth:`training` needs the memory. ``budget``: how many bytes of the device's memory it may take, None for what is
+    free; where that is too little for everything at once, parts of the model are on the device only while they work.
+    One picture at a time: calls from several threads wait for one another.
 
     On one machine, with one number of threads, equal jobs give equal pixels. Controls act as in the WebUI's "my prompt
     is more important".
@@ -51,10 +54,12 @@ class EmbeddedHost:
         vision: Vision,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        budget: int | None = None,
     ) -> None:
         self._paths = paths
         self._vision = vision
         self._asked = (device, dtype)
+        self._budget = budget
         self._models: Models | None = None
         self._lock = threading.RLock()
 
@@ -80,13 +85,28 @@ class EmbeddedHost:
             maps = [annotators.as_map(c, chosen.family, size, self._vision) for c in job.controls]
             job = replace(job, controls=maps)
             parts = models.parts(chosen, vae)
+            plan = self._plan(chosen.family, size, len(nets), models.idle(nets))
             controlnets = {role: models.controlnet(role, path) for role, path in nets.items()}
+            models.place(parts, controlnets.values(), plan)
             models.wear(parts, loras)
             if isinstance(job, Img2Img):
                 rendered = render.img2img(parts, job, controlnets, on_step)
             else:
                 rendered = render.txt2img(parts, job, controlnets, on_step)
-            return replace(rendered, infotext=_infotext(asked, job.seed, chosen))
+            return replace(rendered, infotext=_infotext(asked, job.seed, chosen), notice=plan.notice())
+
+    def _plan(self, family: Family, size: tuple[int, int], controls: int, idle: int = 0) -> memory.RenderPlan:
+        """How a picture of ``size`` (height, width) will fit into the device's memory."""
+        device, dtype = choose(*self._asked)
+        return memory.plan_rendering(
+            family,
+            width=size[1],
+            height=size[0],
+            controls=controls,
+            precision=precision(dtype),
+            available=free_memory(device) if self._budget is None else self._budget,
+            idle=idle,
+        )
 
     def _held(self) -> Models:
         if self._models is None:
@@ -158,8 +178,21 @@ class EmbeddedHost:
             "device": name,
             "precision": str(dtype).removeprefix("torch."),
             **threads,
+            **self._told(),
             **versions,
         }
+
+    def _told(self) -> dict[str, str]:
+        """The plan for the checkpoint in use at the size of its family with as many controls as the chain takes."""
+        try:
+            chosen = self._checkpoint(None)
+        except AssetMissing:
+            return {}
+        side = TrainConfig.for_family(chosen.family).resolution
+        return {"memory": self._plan(chosen.family, (side, side), _CONTROLS).sentence()}
+
+
+_CONTROLS = 3
 
 
 @contextmanager

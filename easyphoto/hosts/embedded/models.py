@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,11 @@ from easyphoto import sd
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.embedded import library
+from easyphoto.memory import RenderPlan
 from easyphoto.ports import Checkpoint, ControlRole
 from easyphoto.sd import lora
+from easyphoto.sd.placement import Placement
+from easyphoto.sd.vae import set_tiles
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,14 +47,21 @@ class Kept:
     def clear(self) -> None:
         self._values.clear()
 
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._values)
+
 
 class Models:
-    """One checkpoint with what it was last used with: ControlNets, and LoRAs merged into it."""
+    """One checkpoint with what it was last used with: ControlNets, and LoRAs merged into it.
+
+    Everything is loaded into ordinary memory and brought to the device by :attr:`placement`.
+    """
 
     def __init__(self, paths: Paths, device: torch.device, dtype: torch.dtype) -> None:
         self._paths = paths
         self.device = device
         self.dtype = dtype
+        self.placement = Placement(device)
         self._checkpoint = Kept(1)
         self._controlnets = Kept(_KEPT_CONTROLNETS)
         self._loras = Kept(_KEPT_LORAS)
@@ -70,7 +80,9 @@ class Models:
             self._free()
             log.info("loading the checkpoint %s", checkpoint.name)
             folders = (self._paths.models / "tokenizer", self._paths.models / "Stable-diffusion")
-            return sd.load(checkpoint.path, device=self.device, dtype=self.dtype, vae=vae, tokenizers=folders)
+            made = sd.load(checkpoint.path, device="cpu", dtype=self.dtype, vae=vae, tokenizers=folders)
+            made.placement = self.placement
+            return made
 
         parts = self._checkpoint.get(key, make)
         self.loaded = checkpoint
@@ -78,8 +90,23 @@ class Models:
 
     def controlnet(self, role: ControlRole, path: Path) -> Any:
         return self._controlnets.get(
-            (role, library.stamp(path)), lambda: sd.load_controlnet(path, device=self.device, dtype=self.dtype)
+            (role, library.stamp(path)), lambda: sd.load_controlnet(path, device="cpu", dtype=self.dtype)
         )
+
+    def idle(self, nets: Mapping[ControlRole, Path]) -> int:
+        """How many ControlNets are loaded beside ``nets``."""
+        used = {(role, library.stamp(path)) for role, path in nets.items()}
+        return sum(key not in used for key in self._controlnets)
+
+    def place(self, parts: sd.Parts, controlnets: Iterable[Any], plan: RenderPlan) -> None:
+        """Get ready for a picture that is made as ``plan`` says."""
+        everything = (parts.unet, parts.vae, *parts.text_encoders, *controlnets)
+        self.placement.by_role = plan.by_role
+        set_tiles(parts.vae, plan.tiled)
+        if plan.idle_leave:
+            self.placement.keep_only(*everything)
+        if not plan.by_role:
+            self.placement.use(*everything)
 
     def wear(self, parts: sd.Parts, loras: Sequence[tuple[Path, float]]) -> None:
         """Have exactly these LoRAs merged into ``parts``. Equal ones in a row are merged once."""

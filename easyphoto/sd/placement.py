@@ -1,0 +1,46 @@
+"""Which parts of a model lie on the device: all of them, or each only while it works."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+
+class Placement:
+    """Moves modules to ``device`` before they work. With ``by_role`` every other one goes back to ``rest`` first, so
+    that the device holds what works at one time and no more; the memory that this frees costs the time of moving.
+    """
+
+    def __init__(self, device: str | torch.device, *, by_role: bool = False, rest: str | torch.device = "cpu") -> None:
+        import torch
+
+        self.device = torch.device(device)
+        self.rest = torch.device(rest)
+        self.by_role = by_role
+        self._there: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def use(self, *modules: Any) -> None:
+        """Have ``modules`` on the device, and by role nothing else."""
+        if self.by_role:
+            self.keep_only(*modules)
+        for module in modules:
+            if module not in self._there:
+                module.to(self.device)
+                self._there.add(module)
+
+    def keep_only(self, *modules: Any) -> None:
+        """Have all but ``modules`` wait in ordinary memory. Modules that aren't there yet stay where they are."""
+        for module in list(self._there):
+            if not any(module is kept for kept in modules):
+                module.to(self.rest)
+                self._there.discard(module)
+
+    def holds(self, module: Any) -> bool:
+        """Whether a module was brought to the device and is still there."""
+        return module in self._there

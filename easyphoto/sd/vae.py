@@ -1,0 +1,58 @@
+"""The VAE's two ways, in tiles where the memory is too small for a whole picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+from easyphoto.memory import TILE
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def posterior(vae: Any, pixels: torch.Tensor) -> Any:
+    """The distribution of the latents of ``pixels`` (n, 3, height, width) in [-1, 1]."""
+    return _without_running_out(vae, lambda: vae.encode(pixels).latent_dist)
+
+
+def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Pixels (n, 3, height, width), about [-1, 1], of unscaled latents."""
+    return torch.as_tensor(_without_running_out(vae, lambda: vae.decode(latents, return_dict=False)[0]))
+
+
+def set_tiles(vae: Any, tiled: bool) -> None:
+    """Have the VAE take pictures above 512 x 512 in blended pieces of that size, or whole."""
+    if not tiled:
+        vae.disable_tiling()
+        return
+    vae.enable_tiling()
+    # Configurations give the size of the pictures that a VAE was made for, which for SDXL's is a whole picture.
+    vae.tile_sample_min_size = TILE
+    vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def _without_running_out(vae: Any, work: Callable[[], T]) -> T:
+    """The VAE takes more memory than all steps before it: where that is too much, it goes tile by tile."""
+    try:
+        return work()
+    except torch.cuda.OutOfMemoryError:
+        if vae.use_tiling:
+            raise
+        log.info("the memory is short: the VAE goes tile by tile")
+    torch.cuda.empty_cache()
+    with _in_tiles(vae):
+        return work()
+
+
+@contextmanager
+def _in_tiles(vae: Any) -> Iterator[None]:
+    set_tiles(vae, True)
+    try:
+        yield
+    finally:
+        set_tiles(vae, False)
