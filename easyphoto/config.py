@@ -66,6 +66,7 @@ PRECISIONS = ("auto", "fp16", "bf16", "no")
 FUSIONS = ("greedy", "average", "best", "last")
 OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
 SUPER_RESOLUTION_METHODS = ("gpen", "realesrgan")
+FUSION_METHODS = ("auto", "inswapper", "warp")
 SCENE_CONTROLS = ("Without Control", "Control with inner template", "Control with uploaded template")
 
 
@@ -522,8 +523,8 @@ class PortraitConfig:
         "超分方法",
         choices=SUPER_RESOLUTION_METHODS,
         group="advanced",
-        help="gpen sharpens faces, realesrgan the whole picture; without their weights a sharpening filter serves.",
-        help_zh="gpen 针对人脸,realesrgan 针对整图;没有权重时用锐化滤波代替。",
+        help="gpen restores faces, realesrgan enlarges the picture; without its weights the next best serves.",
+        help_zh="gpen 修复人脸,realesrgan 放大整图;没有权重时使用次优方式。",
     )
     super_resolution_ratio: float = param(
         0.5,
@@ -546,6 +547,23 @@ class PortraitConfig:
         "显示相似度",
         help="Show the likeness beside each picture.",
         help_zh="在图片旁显示相似度。",
+    )
+    face_fusion_method: str = param(
+        FUSION_METHODS[0],
+        "Face fusion method",
+        "人脸融合方式",
+        choices=FUSION_METHODS,
+        group="advanced",
+        help="auto takes the best that is there; inswapper needs its weights, warp needs none.",
+        help_zh="auto:使用现有的最佳方式;inswapper 需要下载权重,warp 不需要。",
+    )
+    fusion_only: bool = param(
+        False,
+        "Fusion only",
+        "仅人脸融合",
+        group="advanced",
+        help="The face is put in and nothing is repainted: to compare with, as roop does it.",
+        help_zh="只替换人脸,不做扩散重绘,可用于对比(与 roop 相同)。",
     )
     face_shape_match: bool = param(
         False,

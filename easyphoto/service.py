@@ -83,10 +83,19 @@ class EasyPhoto:
     # --- training ----------------------------------------------------------------------------------------------------
 
     def check_photos(self, photos: Sequence[Source]) -> PhotoReport:
-        """What the trainer would say of these photos, before anybody waits for a training."""
-        from easyphoto.training.photos import report
+        """What the trainer would say of these photos, before anybody waits for a training. They are named as
+        :func:`photo_names` does; one that can't be read has a verdict like any other."""
+        from easyphoto.training.photos import PhotoVerdict, Verdict, report
 
-        return report([(_name(i, s), pictures.load(s)) for i, s in enumerate(photos)], self.vision)
+        images: list[tuple[str, Image]] = []
+        unreadable: list[PhotoVerdict] = []
+        for name, source in zip(photo_names(photos), photos, strict=True):
+            try:
+                images.append((name, pictures.load(source)))
+            except InvalidRequest as error:
+                unreadable.append(PhotoVerdict(name, "", Verdict.UNREADABLE, str(error)))
+        made = report(images, self.vision)
+        return replace(made, photos=(*made.photos, *unreadable))
 
     def train_config(self, chosen: Mapping[str, Any]) -> TrainConfig:
         """What the user chose, over the defaults for the base model's family and the mode."""
@@ -294,8 +303,17 @@ def _all_but_the_end(job: Job[Person]) -> Listener:
     return listen
 
 
-def _name(index: int, source: Source) -> str:
-    return source.name if isinstance(source, Path) else f"photo {index + 1}"
+def photo_names(photos: Sequence[Source]) -> list[str]:
+    """What a report calls each photo: its file name, with a number where that name came before."""
+    names: list[str] = []
+    for index, source in enumerate(photos):
+        name = called = source.name if isinstance(source, Path) else f"photo {index + 1}"
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{called} ({count})"
+        names.append(name)
+    return names
 
 
 def _existing(folder: Path) -> Path:

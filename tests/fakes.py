@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,7 @@ class FakeVision:
 
     faces: int = 0
     released: int = 0
+    preferred: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.detector = FakeDetector(self.faces)
@@ -305,7 +307,13 @@ class FakeVision:
 
     def backends(self) -> Mapping[str, str]:
         roles = ("detector", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer")
-        return {role: getattr(self, role).name for role in roles}
+        return {**{role: getattr(self, role).name for role in roles}, **self.preferred}
+
+    def preferring(self, backends: Mapping[str, str]) -> FakeVision:
+        """All that is preferred is there."""
+        view = copy(self)
+        view.preferred = {**self.preferred, **backends}
+        return view
 
     def release(self) -> None:
         self.released += 1

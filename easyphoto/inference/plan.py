@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
-from easyphoto.config import Family, PortraitConfig
+from easyphoto.config import FUSION_METHODS, Family, PortraitConfig
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import ControlRole, LoraRef
 
@@ -152,6 +152,8 @@ LCM_STRENGTH = 0.5
 USUAL_STEPS = 30
 """Of the passes whose steps nobody chooses: background and text."""
 SEAMS_STRENGTH = 0.3
+WHOLE_FUSION = 1.0
+"""The ratio where fusion is all that is done."""
 SCENE_WEIGHT, SCENE_HIRES_WEIGHT, TEXT_PERSON_WEIGHT = 0.8, 0.4, 0.25
 HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
 """A text portrait with a scene is enlarged and repainted once."""
@@ -192,6 +194,11 @@ def row(which: Pass, family: Family, config: PortraitConfig) -> PassRow:
         strength=_strength(which, config),
         mask_blur=FRAMES[family].mask_blur,
     )
+    if config.fusion_only and which in (Pass.FIRST, Pass.SECOND):
+        first = which is Pass.FIRST
+        fusion = WHOLE_FUSION if first else None
+        shift = config.color_shift_middle if first else config.color_shift_last
+        return replace(plain, fusion=fusion, repaint=False, colour_shift=shift, shift_lips=first)
     if which is Pass.FIRST:
         fusion = config.before_face_fusion_ratio if config.apply_face_fusion_before else None
         return replace(plain, fusion=fusion, colour_shift=config.color_shift_middle)
@@ -202,6 +209,14 @@ def row(which: Pass, family: Family, config: PortraitConfig) -> PassRow:
             plain, fusion=fusion, colour_shift=shift, shift_lips=False, repaint=config.enable_second_diffusion
         )
     return plain
+
+
+def backends(config: PortraitConfig) -> dict[str, str]:
+    """Vision role -> the backend that ``config`` asks for."""
+    wanted = {"enhancer": config.super_resolution_method} if config.super_resolution else {}
+    if config.face_fusion_method != FUSION_METHODS[0]:
+        wanted["fuser"] = config.face_fusion_method
+    return wanted
 
 
 def text_size(family: Family, config: PortraitConfig) -> tuple[int, int]:

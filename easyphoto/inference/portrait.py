@@ -104,6 +104,20 @@ def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator
         yield from ((index, template, seed) for seed in seeds)
 
 
+def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:
+    """``vision`` with the backends that were asked for; one that can't be had is said once."""
+    wanted = plan.backends(config)
+    chosen = vision.preferring(wanted)
+    serving = chosen.backends()
+    for role, name in wanted.items():
+        if serving.get(role, name) != name:
+            meter.notice(
+                f"The {role} {name} is not here, or its licence is not allowed, so {serving[role]} serves: "
+                "the Weights tab and `python -m easyphoto models` say how to get it."
+            )
+    return chosen
+
+
 @dataclass(frozen=True, eq=False)
 class Sitter:
     """A subject with what was found in its pictures."""
@@ -130,7 +144,7 @@ class _Studio:
     def __init__(self, task: PortraitTask, host: Host, vision: Vision, meter: Meter) -> None:
         self.task = task
         self.host = host
-        self.vision = vision
+        self.vision = _preferring(task.config, vision, meter)
         self.meter = meter
         self.config: PortraitConfig = task.config
         self.family = task.checkpoint.family
@@ -148,8 +162,11 @@ class _Studio:
         """About how many steps one portrait takes."""
         count = sum(sitter is not None for sitter in self.sitters)
         faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
-        background = self.rows[Pass.BACKGROUND].cost if self.config.background_restore or count > 1 else 0
+        background = self.rows[Pass.BACKGROUND].cost if self._has_background(count) else 0
         return faces + background + (0 if self.task.templates else text.cost(self.task))
+
+    def _has_background(self, faces: int) -> bool:
+        return not self.config.fusion_only and (self.config.background_restore or faces > 1)
 
     def _sitter(self, subject: Subject) -> Sitter:
         if not subject.works:
@@ -196,7 +213,7 @@ class _Studio:
             _Sitting(self, sitter, face, others, album, seed).sit()
         made, others = [face for face, _ in pairs], [f for f in faces if all(f is not face for face, _ in pairs)]
         picture = album["final"]
-        if self.config.background_restore or len(made) > 1:
+        if self._has_background(len(made)):
             self.meter.stage("background")
             picture = self._background(picture, made, others, seed)
         self.meter.stage("finish")

@@ -46,6 +46,7 @@ class Verdict(str, Enum):
     BLURRED = "blurred"
     DUPLICATE = "duplicate"
     EXTREME_POSE = "extreme pose"
+    UNREADABLE = "unreadable"
 
     @property
     def taken(self) -> bool:

@@ -30,6 +30,7 @@ from easyphoto.events import (
     Validated,
 )
 from easyphoto.jobs import Job, JobQueue
+from easyphoto.service import photo_names
 from easyphoto.ui import chart, compat
 from easyphoto.ui.texts import say, stage, time_left
 
@@ -206,15 +207,12 @@ def likeness_caption(scores: Sequence[float | None], language: str) -> str:
 def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> str:
     """Thumbnails of what was uploaded, with their verdicts once there is a ``report``.
 
-    The report names a photo by its file name; two files of one name are told apart by their order.
+    The report names the photos as :func:`easyphoto.service.photo_names` does.
     """
-    verdicts: dict[str, list[Any]] = {}
-    for looked_at in report.photos if report else ():
-        verdicts.setdefault(looked_at.name, []).append(looked_at)
+    verdicts = {looked_at.name: looked_at for looked_at in (report.photos if report else ())}
     cards, taken = [], 0
-    for path in paths:
-        same = verdicts.get(path.name)
-        verdict = same.pop(0) if same else None
+    for name, path in zip(photo_names(paths), paths, strict=True):
+        verdict = verdicts.get(name)
         if verdict is None:
             cards.append(_figure(path, "", ""))
             continue
@@ -247,8 +245,10 @@ def _figure(path: Path, words: str, kind: str, title: str = "") -> str:
     try:
         source = thumbnail(path)
     except (EasyPhotoError, OSError):
-        name = f"<figcaption>{escape(path.name)}</figcaption>"
-        return f'<figure class="refused"><div class="easyphoto-broken">?</div>{name}</figure>'
+        text = f"{path.name} · {words}" if words else path.name
+        hint = escape(title or path.name, quote=True)
+        name = f"<figcaption>{escape(text)}</figcaption>"
+        return f'<figure class="refused" title="{hint}"><div class="easyphoto-broken">?</div>{name}</figure>'
     caption = f"<figcaption>{escape(words)}</figcaption>" if words else ""
     hint = escape(title or path.name, quote=True)
     return f'<figure class="{kind}" title="{hint}"><img src="{source}" alt="{hint}"/>{caption}</figure>'

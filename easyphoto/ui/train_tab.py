@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from easyphoto import pictures
 from easyphoto.config import TrainConfig, declared, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.jobs import Job
@@ -137,9 +136,8 @@ class TrainTab:
         language, paths = self._language(request), [Path(p) for p in photos or []]
         if not paths:
             return panel.empty_panel(NO_PHOTOS)
-        readable = [path for path in paths if _readable(path)]
         try:
-            return panel.photos(paths, self._service.check_photos(readable), language)
+            return panel.photos(paths, self._service.check_photos(paths), language)
         except EasyPhotoError as error:
             message = say("photos_unchecked", language, message=error)
             return panel.error(message) + panel.photos(paths, None, language)
@@ -215,11 +213,3 @@ class TrainTab:
         fields = self._form.components
         values = self._defaults({name: data[fields[name]] or "" for name in names})
         return self._form.updates({k: v for k, v in values.items() if k not in names})
-
-
-def _readable(path: Path) -> bool:
-    try:
-        pictures.load(path, max_side=64)
-    except InvalidRequest:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from easyphoto.vision.backends import packaged, weighted
 
 log = logging.getLogger(__name__)
 
+_LANDMARKS = ("landmarks", "")
 BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS)
 
 
@@ -51,7 +53,10 @@ class LocalVision:
         self._models = models
         self._commercial_only = commercial_only
         self._lock = threading.RLock()
-        self._loaded: dict[str, Any] = {}
+        self._table = tuple(table)
+        self._loaded: dict[tuple[str, str], Any] = {}
+        self._serving: dict[str, str] = {}
+        self._views: dict[tuple[tuple[str, str], ...], LocalVision] = {}
         self._broken: set[tuple[str, str]] = set()
         self._order = {role: self._ordered(role, table, wanted.get(role)) for role in ROLES}
         if unknown := sorted(set(wanted) - set(ROLES)):
@@ -91,6 +96,18 @@ class LocalVision:
         chosen = {role: self._candidates(role) for role in ROLES}
         return {role: candidates[0].name for role, candidates in chosen.items() if candidates}
 
+    def preferring(self, backends: Mapping[str, str]) -> Vision:
+        """The same vision with other first choices; InvalidRequest for an unknown role or name."""
+        key = tuple(sorted(backends.items()))
+        with self._lock:
+            if key not in self._views:
+                view = copy.copy(self)  # what is loaded, broken and noticed is shared
+                view._serving, view._views = {}, {}
+                order = {role: self._preferred(role, name) for role, name in key}
+                view._order = {**self._order, **order}
+                self._views[key] = view
+            return self._views[key]
+
     def describe(self) -> list[dict[str, Any]]:
         """Every backend of the table with its role, licence and what it lacks here, for ``doctor``."""
         serving = self.backends()
@@ -111,6 +128,15 @@ class LocalVision:
         """Free the models; the next use loads them again."""
         with self._lock:
             self._loaded.clear()
+            self._broken.clear()  # the file may have been replaced meanwhile
+            for vision in (self, *self._views.values()):
+                vision._serving.clear()
+
+    def _preferred(self, role: str, name: str) -> list[Backend]:
+        known = [b.name for b in self._table if b.role == role]
+        if name not in known:
+            raise InvalidRequest(f"There is no {role} named {name}; there are {_list(known)}.")
+        return sorted(self._order[role], key=lambda b: b.name != name)
 
     def _ordered(self, role: str, table: Sequence[Backend], wanted: str | None) -> list[Backend]:
         allowed = [b for b in table if b.role == role and (b.commercial or not self._commercial_only)]
@@ -132,15 +158,18 @@ class LocalVision:
 
     def _get(self, role: str) -> Any:
         with self._lock:
-            if role not in self._loaded:
-                self._loaded[role] = self._load(role)
-            return self._loaded[role]
+            if role not in self._serving:
+                self._serving[role] = self._load(role)
+            return self._loaded[role, self._serving[role]]
 
-    def _load(self, role: str) -> Any:
+    def _load(self, role: str) -> str:
+        """Load the best that can be, unless it is already; its name."""
         context = Context(models=self._models, vision=self, landmarks=self._landmarks)
         for backend in self._candidates(role):
             try:
-                return backend.factory(context)
+                if (role, backend.name) not in self._loaded:
+                    self._loaded[role, backend.name] = backend.factory(context)
+                return backend.name
             # Weights and native libraries may fail in any way at all; the next backend serves, the notice says why.
             except Exception as error:
                 log.debug("loading %s failed", backend.name, exc_info=True)
@@ -154,9 +183,9 @@ class LocalVision:
         if face.landmarks is not None:
             return face.landmarks
         with self._lock:
-            if "landmarks" not in self._loaded:
-                self._loaded["landmarks"] = packaged.landmarker(self._commercial_only)
-            locate = self._loaded["landmarks"]
+            if _LANDMARKS not in self._loaded:
+                self._loaded[_LANDMARKS] = packaged.landmarker(self._commercial_only)
+            locate = self._loaded[_LANDMARKS]
         points: Points = locate(image, face)
         return points
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
-from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask
+from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Vision
 from easyphoto.vision import wire
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,28 @@ _PROJECT = Path(__file__).resolve().parent.parent.parent
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from easyphoto.vision.worker import main; main()"
 
 
-class RemoteVision:
+class _Roles:
+    """The roles as proxies, each of which asks through :meth:`call`."""
+
+    def __init__(self) -> None:
+        self.detector = RemoteDetector(self)
+        self.embedder = RemoteEmbedder(self)
+        self.parser = RemoteParser(self)
+        self.saliency = RemoteSaliency(self)
+        self.retoucher = RemoteRetoucher(self)
+        self.fuser = RemoteFuser(self)
+        self.enhancer = RemoteEnhancer(self)
+
+    def call(self, role: str, what: str, *arguments: Any) -> Any:
+        raise NotImplementedError
+
+    def backends(self) -> Mapping[str, str]:
+        """Role -> name of the backend that serves it; the worker loads no model for this."""
+        found: dict[str, str] = self.call("vision", "backends")
+        return found
+
+
+class RemoteVision(_Roles):
     """:class:`easyphoto.ports.Vision` over a worker process. Safe to use from several threads; calls take turns.
 
     ``python`` gives the interpreter to run the worker with, or raises :class:`AssetMissing` with what to do.
@@ -52,6 +73,7 @@ class RemoteVision:
         timeout: float = TIMEOUT,
         idle: Callable[[], float | None] = lambda: None,
     ) -> None:
+        super().__init__()
         self._python = python
         self._settings = dict(settings)
         self._factory = factory
@@ -61,26 +83,18 @@ class RemoteVision:
         self._watch: threading.Timer | None = None
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
-        self.detector = RemoteDetector(self)
-        self.embedder = RemoteEmbedder(self)
-        self.parser = RemoteParser(self)
-        self.saliency = RemoteSaliency(self)
-        self.retoucher = RemoteRetoucher(self)
-        self.fuser = RemoteFuser(self)
-        self.enhancer = RemoteEnhancer(self)
 
-    def backends(self) -> Mapping[str, str]:
-        """Role -> name of the backend that serves it; the worker loads no model for this."""
-        found: dict[str, str] = self.call("vision", "backends")
-        return found
+    def preferring(self, backends: Mapping[str, str]) -> Vision:
+        """The same worker with other first choices."""
+        return _Preference(self, dict(backends))
 
     def release(self) -> None:
         """End the worker: all its memory is free at once. The next call starts another."""
         with self._lock:
             self._stop()
 
-    def call(self, role: str, what: str, *arguments: Any) -> Any:
-        """One call of a role's method, or the value of its attribute.
+    def call(self, role: str, what: str, *arguments: Any, preferring: Mapping[str, str] | None = None) -> Any:
+        """One call of a role's method, or the value of its attribute; ``preferring`` as of :meth:`preferring`.
 
         Raises what the backend raised if it is one of ours; :class:`VisionFailed` when the backend broke or the worker
         died; :class:`AssetMissing` when there is no environment to run it in.
@@ -90,7 +104,7 @@ class RemoteVision:
                 self._stop()
                 self._worker = _Worker.start(self._python(), self._factory, self._settings)
             try:
-                return self._worker.ask(role, what, arguments, self._timeout)
+                return self._worker.ask(role, what, arguments, self._timeout, preferring or {})
             except VisionFailed:
                 if not self._worker.alive:
                     self._stop()
@@ -138,7 +152,7 @@ class _Role:
     role = ""
     name: str
 
-    def __init__(self, vision: RemoteVision) -> None:
+    def __init__(self, vision: _Roles) -> None:
         self.vision = vision
 
     def __getattr__(self, attribute: str) -> Any:
@@ -206,6 +220,24 @@ class RemoteEnhancer(_Role):
         return result
 
 
+class _Preference(_Roles):
+    """A remote vision whose calls say which backends are wanted first."""
+
+    def __init__(self, vision: RemoteVision, wanted: Mapping[str, str]) -> None:
+        super().__init__()
+        self._vision = vision
+        self._wanted = wanted
+
+    def call(self, role: str, what: str, *arguments: Any) -> Any:
+        return self._vision.call(role, what, *arguments, preferring=self._wanted)
+
+    def preferring(self, backends: Mapping[str, str]) -> Vision:
+        return _Preference(self._vision, {**self._wanted, **backends})
+
+    def release(self) -> None:
+        self._vision.release()
+
+
 class _Worker:
     """One worker process, its pipes and its memory."""
 
@@ -251,9 +283,12 @@ class _Worker:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def ask(self, role: str, what: str, arguments: tuple[Any, ...], timeout: float) -> Any:
+    def ask(
+        self, role: str, what: str, arguments: tuple[Any, ...], timeout: float, preferring: Mapping[str, str]
+    ) -> Any:
+        request = {"role": role, "what": what, "preferring": dict(preferring)}
         try:
-            wire.send(self._requests, {"role": role, "what": what, **wire.pack(list(arguments), self._writer)})
+            wire.send(self._requests, {**request, **wire.pack(list(arguments), self._writer)})
             reply = self._replies.get(timeout=timeout)
         except queue.Empty as error:
             self.stop()

@@ -71,7 +71,8 @@ def _answer(vision: Vision, request: dict[str, Any], reader: wire.Reader, writer
         arguments = wire.unpack(request, reader)
         crossing = time.thread_time() - begin
         before = time.perf_counter()
-        value = _do(vision, request["role"], request["what"], arguments)
+        wanted = request["preferring"]
+        value = _do(vision.preferring(wanted) if wanted else vision, request["role"], request["what"], arguments)
         seconds = time.perf_counter() - before
         begin = time.thread_time()
         reply = wire.pack(value, writer)

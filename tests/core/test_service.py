@@ -129,3 +129,17 @@ def test_own_templates_come_and_go(service: EasyPhoto) -> None:
     assert [t.name for t in service.templates.list()] == shipped == ["grace-hopper", "astronaut"]
     with pytest.raises(InvalidRequest, match="came with the program"):
         service.templates.delete("astronaut")
+
+
+def test_a_photo_that_cannot_be_read_gets_a_verdict_like_any_other(service: EasyPhoto, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        pictures.save_jpg(tmp_path / folder / "photo.jpg", face(20 if folder == "a" else 25))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a" / "photo.jpg").read_bytes()[:400])
+    report = service.check_photos(
+        [tmp_path / "a" / "photo.jpg", tmp_path / "cut.jpg", tmp_path / "b" / "photo.jpg", b""]
+    )
+    verdicts = {p.name: p.verdict.value for p in report.photos}
+    assert set(verdicts) == {"photo.jpg", "photo.jpg (2)", "cut.jpg", "photo 4"}
+    assert verdicts["cut.jpg"] == verdicts["photo 4"] == "unreadable" and verdicts["photo.jpg"] != "unreadable"
+    assert [p.reason for p in report.photos if p.name == "cut.jpg"][0].startswith("cut.jpg is")
+    assert "unreadable" in {p.verdict.value for p in service.check_photos([b"no picture"]).photos}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -362,3 +363,39 @@ def test_the_mean_of_the_photos_is_kept_until_a_photo_changes(tmp_path: Path) ->
     assert changed[1] < first[1]
     memory.write_text("[")
     assert (score.remembered_mean(photos, memory, FakeVision()) == changed).all()
+
+
+# --- backends that are asked for -------------------------------------------------------------------------------------
+
+
+class Choosy(FakeVision):
+    """Has one enhancer and one fuser, whatever is asked for."""
+
+    def preferring(self, backends: Mapping[str, str]) -> FakeVision:
+        self.asked = dict(backends)
+        return self
+
+
+def test_the_method_chooses_the_enhancer_and_a_missing_one_is_said_once(tmp_path: Path) -> None:
+    vision, events = Choosy(), list[Event]()
+    chosen = config(super_resolution_method="realesrgan", face_fusion_method="inswapper")
+    assert list(
+        portray(task((template(10), template(20)), person(tmp_path), config=chosen), FakeHost(), vision, events.append)
+    )
+    assert vision.asked == {"enhancer": "realesrgan", "fuser": "inswapper"}
+    said = [e.message for e in events if isinstance(e, Notice)]
+    assert len(said) == 2 and "enhancer realesrgan is not here" in said[0] and "fake-enhancer serves" in said[0]
+    plain, unheard = Choosy(), list[Event]()
+    off = config(super_resolution=False)
+    assert list(portray(task((template(10),), person(tmp_path), config=off), FakeHost(), plain, unheard.append))
+    assert plain.asked == {} and notices(unheard) == ""
+
+
+def test_fusion_only_puts_the_face_in_and_asks_nothing_of_the_host(tmp_path: Path) -> None:
+    host, one, anna = FakeHost(), template(10), person(tmp_path)
+    (portrait,), _ = run(task((one,), anna, config=config(fusion_only=True, color_shift_middle=False)), host)
+    assert host.jobs == [] and portrait.likeness[0] is not None and portrait.likeness[0].cosine > 0.6
+    (both,), _ = run(
+        task((template(10, 20),), anna, person(tmp_path, "bert", 90), config=config(fusion_only=True)), host
+    )
+    assert host.jobs == [] and (both.image != template(10, 20)).any()

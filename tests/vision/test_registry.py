@@ -103,3 +103,30 @@ def test_released_models_load_again(tmp_path: Path) -> None:
     vision.release()
     assert vision.enhancer is not first
     assert len(loaded) == 2
+
+
+def test_a_job_can_prefer_another_backend_and_shares_what_is_loaded(tmp_path: Path) -> None:
+    loaded: list[str] = []
+
+    def named(name: str, **more: Any) -> Backend:
+        def factory(context: Context) -> Any:
+            loaded.append(name)
+            return name
+
+        return Backend(name, "enhancer", factory, "MIT", more.pop("commercial", True), **more)
+
+    table = [named("first"), named("second"), named("absent", weights=("big.onnx",)), named("paid", commercial=False)]
+    vision = LocalVision(tmp_path, table, {}, commercial_only=True)
+    assert vision.enhancer == "first" and vision.preferring({"enhancer": "second"}).enhancer == "second"
+    assert vision.preferring({"enhancer": "first"}).enhancer == "first" and vision.enhancer == "first"
+    assert loaded == ["first", "second"]
+    assert vision.preferring({"enhancer": "absent"}).backends() == {"enhancer": "first"}
+    assert vision.preferring({"enhancer": "paid"}).backends() == {"enhancer": "first"}
+    with pytest.raises(InvalidRequest, match="no enhancer named magic"):
+        vision.preferring({"enhancer": "magic"})
+    view = vision.preferring({"enhancer": "second"})
+    vision.release()
+    assert view.enhancer == "second" and loaded == ["first", "second", "second"]
+    (tmp_path / "big.onnx").write_bytes(b"weights")
+    vision.release()
+    assert vision.preferring({"enhancer": "absent"}).enhancer == "absent"
