@@ -20,6 +20,9 @@ from fastapi import FastAPI
 
 from easyphoto import environment
 from easyphoto.api import auth
+from easyphoto.catalog import Folders
+from easyphoto.catalog.folders import ALSO_LOOK
+from easyphoto.catalog.locate import Index
 from easyphoto.config import Paths
 from easyphoto.errors import AssetMissing
 from easyphoto.events import Listener, Progress
@@ -40,7 +43,8 @@ SCRIPT = ROOT / "scripts" / "easyphoto_webui.py"
 
 
 @pytest.fixture(autouse=True)
-def _forget_the_service() -> Iterator[None]:
+def _forget_the_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(ALSO_LOOK, "")
     kept = (extension.webui, extension.service)
     for made in kept:
         made.cache_clear()
@@ -136,6 +140,35 @@ def test_folders_are_the_webuis(make: MakeWebUI, tmp_path: Path) -> None:
     assert (paths.templates / "manifest.json").is_file()
     fake.options.data[OUTPUTS] = str(tmp_path / "elsewhere")
     assert settings_of(fake).paths().people == tmp_path / "elsewhere" / "easyphoto-user-id-infos"
+
+
+def test_weights_are_found_wherever_the_webui_has_them(make: MakeWebUI, tmp_path: Path) -> None:
+    fake = make()
+    arguments = fake.modules["modules.shared"].cmd_opts
+    arguments.ckpt_dir, arguments.controlnet_dir = str(tmp_path / "检查点"), tmp_path / "nets"
+    annotators = fake.root / "extensions" / "sd-webui-controlnet" / "annotator" / "downloads"
+    for file in (tmp_path / "检查点" / "Base.safetensors", annotators / "openpose" / "facenet.pth"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"weights")
+    settings = settings_of(fake)
+    folders = settings.folders(settings.paths())
+    assert folders.destinations["checkpoint"] == tmp_path / "检查点"
+    assert folders.destinations["controlnet"] == tmp_path / "nets"
+    assert folders.destinations["vae"] == fake.root / "models" / "VAE"
+    index = Index(folders)
+    assert index.named("base.safetensors") == [tmp_path / "检查点" / "Base.safetensors"]
+    assert index.named("facenet.pth") == [annotators / "openpose" / "facenet.pth"]
+
+
+def test_the_processes_in_our_environment_look_there_too(make: MakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = make()
+    (fake.root / "extensions" / "sd-webui-controlnet").mkdir(parents=True)
+    monkeypatch.setenv(ALSO_LOOK, str(fake.root / "mine"))
+    settings = settings_of(fake)
+    paths = settings.paths()
+    extension.tell_children(settings.folders(paths))
+    assert set(settings.folders(paths).search) <= set(Folders.under(paths.models).search)
+    assert (fake.root / "mine").resolve() in Folders.under(paths.models).search
 
 
 def test_settings_are_read_anew_and_nonsense_is_taken_for_the_default(make: MakeWebUI) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from easyphoto import environment
+from easyphoto.catalog import Folders
+from easyphoto.catalog.folders import ALSO_LOOK
 from easyphoto.errors import AssetMissing
 from easyphoto.events import Listener
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
 from easyphoto.hosts.webui.host import WebUIHost
 from easyphoto.hosts.webui.settings import WebUISettings
-from easyphoto.service import EasyPhoto
+from easyphoto.service import EasyPhoto, Preferences
 from easyphoto.vision.remote import RemoteVision
 
 SEND_TO = ("img2img", "inpaint", "extras")
@@ -33,8 +36,24 @@ def service() -> EasyPhoto:
     """EasyPhoto on this WebUI, with the trainer and the vision in our own environment."""
     chosen = settings()
     paths = chosen.paths()
-    vision = RemoteVision(interpreter, chosen.vision(paths), idle=chosen.vision_idle)
-    return EasyPhoto(WebUIHost(webui()), vision, paths, python=make_environment)
+    tell_children(chosen.folders(paths))
+    wanted = chosen.vision(paths)
+    vision = RemoteVision(interpreter, wanted, idle=chosen.vision_idle)
+    commercial_only = wanted["commercial_only"]  # as the vision has it until a restart
+    return EasyPhoto(
+        WebUIHost(webui()),
+        vision,
+        paths,
+        python=make_environment,
+        preferences=lambda: Preferences(commercial_only, chosen.precision()),
+        folders=lambda: chosen.folders(paths),
+    )
+
+
+def tell_children(folders: Folders) -> None:
+    """Let the trainer and the vision worker look for weights in these folders too: they take this process's variables,
+    and know of the WebUI nothing but its models folder."""
+    os.environ[ALSO_LOOK] = os.pathsep.join(str(f) for f in folders.search)
 
 
 def interpreter() -> Path:

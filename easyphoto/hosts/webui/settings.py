@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easyphoto.config import Paths
+from easyphoto.catalog import Folders
+from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.webui.border import WebUI, folder
 from easyphoto.vision.backend import ROLES
 
@@ -16,6 +17,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 FACES, LANGUAGE, OUTPUTS = "easyphoto_faces", "easyphoto_language", "easyphoto_outputs"
 KEEP_VISION, COMMERCIAL, BACKENDS = "easyphoto_keep_vision", "easyphoto_commercial_only", "easyphoto_backends"
+PRECISION = "easyphoto_precision"
 
 DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
     FACES: (1, "Number of user ids on the Inference tab at first", "one for each face of a template"),
@@ -23,9 +25,22 @@ DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
     OUTPUTS: ("", "Folder for people and portraits", "empty: the WebUI's outputs folder; needs a restart"),
     KEEP_VISION: (10, "Minutes that the vision models stay loaded after their last use", "0: until the WebUI ends"),
     COMMERCIAL: (False, "Only use weights that allow commercial use", "needs a restart"),
+    PRECISION: ("auto", "Precision of trainings left at auto", ", ".join(PRECISIONS)),
     BACKENDS: ("", "Vision backends", f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart"),
 }
 """Key -> (default, label, explanation)."""
+
+MOVED: Mapping[str, str] = {
+    "checkpoint": "ckpt_dir",
+    "vae": "vae_dir",
+    "controlnet": "controlnet_dir",
+    "esrgan": "esrgan_models_path",
+}
+"""Kind of weights -> the argument of the WebUI's that keeps them elsewhere."""
+ALSO_ARGUMENTS = ("controlnet_annotator_models_path", "controlnet_preprocessor_models_dir")
+ALSO_OPTIONS = ("control_net_models_path",)
+CONTROLNET = ("models", "annotator/downloads")
+"""Where sd-webui-controlnet keeps models and annotators in its own folder."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,11 @@ class WebUISettings:
         minutes = self._value(KEEP_VISION)
         return float(minutes) * 60 if isinstance(minutes, int | float) and minutes > 0 else None
 
+    def precision(self) -> str:
+        """Of trainings that leave it open; what isn't known counts as ``auto``."""
+        value = str(self._value(PRECISION)).strip().lower()
+        return value if value in PRECISIONS else PRECISIONS[0]
+
     def vision(self, paths: Paths) -> dict[str, Any]:
         """How the vision worker is to make its vision."""
         pairs = [pair.split("=", 1) for pair in str(self._value(BACKENDS)).split(",") if "=" in pair]
@@ -77,6 +97,22 @@ class WebUISettings:
             templates=PROJECT / "templates",
             bench=PROJECT / "models" / "bench",
         )
+
+    def folders(self, paths: Paths) -> Folders:
+        """Where weights go, and all folders in which this WebUI and its ControlNet may have them already."""
+        arguments = self.webui.shared.cmd_opts
+        given = {kind: getattr(arguments, name, None) for kind, name in MOVED.items()}
+        also = [getattr(arguments, name, None) for name in ALSO_ARGUMENTS]
+        also += [self.webui.option(name) for name in ALSO_OPTIONS]
+        also += [found / inside for found in self._extensions("*controlnet*") for inside in CONTROLNET]
+        return Folders.of(
+            paths,
+            also=[folder(value) for value in also if value],
+            moved={kind: folder(value) for kind, value in given.items() if value},
+        )
+
+    def _extensions(self, pattern: str) -> list[Path]:
+        return sorted((folder(self.webui.paths.data_path) / "extensions").glob(pattern))
 
     def credentials(self) -> dict[str, str]:
         """User -> password of ``--api-auth`` and ``--gradio-auth``; empty when the WebUI asks for none."""

@@ -1,0 +1,92 @@
+"""The tabs inside a WebUI's page, used in a headless Chromium as a person does."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from tests.ui.browser import Page
+
+COLOURS = 200
+UPDATE = 0.5
+"""Seconds that a component of the WebUI's gradio may take to tell the server of a change."""
+
+
+class WebUIPage(Page):
+    """A WebUI's page with EasyPhoto's tab open."""
+
+    def open(self) -> None:
+        self.driver.get(self.address)
+        self.top_tab("EasyPhoto")
+        self.wait_for("#easyphoto_train_start")
+        self.wait(lambda: "easyphoto-words" in self.driver.page_source)
+
+    def top_tab(self, name: str) -> None:
+        """One of the WebUI's own tabs. They are there before they work: pressed until it shows."""
+        code = """const found = [...document.querySelectorAll('#tabs > .tab-nav > button, #tabs > div [role=tab]')]
+                      .filter(b => b.textContent.trim() === arguments[0] && b.offsetParent);
+                  if (!found.length) return false;
+                  found[0].click();
+                  return true"""
+        inside = {"EasyPhoto": "#easyphoto_tabs", "Settings": "#tab_settings"}[name]
+        self.wait(lambda: self.script(code, name) and self.one(inside).is_displayed(), 600)
+
+    def unfold(self) -> None:
+        """Open every folded part that is in sight, one inside another too."""
+        folded = "#easyphoto .label-wrap:not(.open)"
+        while shut := [part for part in self.all(folded) if part.is_displayed()]:
+            self.script("arguments[0].click()", shut[0])
+            time.sleep(UPDATE)
+
+    def give(self, selector: str, value: object) -> None:
+        """Type into a number, a slider or a text field, and leave it, as gradio wants to hear of it."""
+        self.script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
+        self.wait(lambda: self.one(selector).is_displayed())
+        self.script(
+            """const box = arguments[0].querySelector('textarea, input[type=number], input');
+               const kind = box.tagName === 'TEXTAREA' ? HTMLTextAreaElement : HTMLInputElement;
+               Object.getOwnPropertyDescriptor(kind.prototype, 'value').set.call(box, arguments[1]);
+               for (const event of ['input', 'change', 'blur']) box.dispatchEvent(new Event(event, {bubbles: true}))""",
+            self.one(selector),
+            str(value),
+        )
+        time.sleep(UPDATE)
+
+    def choose(self, selector: str, option: str) -> None:
+        """Pick an entry of a dropdown."""
+        box = self.one(f"{selector} input")
+        self.script("arguments[0].scrollIntoView({block: 'center'})", box)
+        box.click()
+        options = f"{selector} ul li, ul.options li"
+        self.wait(lambda: [o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option])
+        found = [o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option][0]
+        self.script("arguments[0].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))", found)
+        time.sleep(UPDATE)
+
+    def tick(self, selector: str, on: bool) -> None:
+        """Set a checkbox."""
+        box = self.one(f"{selector} input[type=checkbox]")
+        if box.is_selected() != on:
+            self.script("arguments[0].click()", box)
+            time.sleep(UPDATE)
+
+    def value(self, selector: str) -> str:
+        return str(self.one(f"{selector} textarea, {selector} input").get_attribute("value"))
+
+    def picture(self, path: Path) -> None:
+        """A screenshot from the page's top, with few colours, which is a fifth of the size and looks the same."""
+        self.script("window.scrollTo(0, 0)")
+        time.sleep(2)
+        shot = Pillow.open(io.BytesIO(self.driver.get_screenshot_as_png())).convert("RGB")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shot.quantize(COLOURS, dither=Pillow.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+
+
+def upload_photos(page: WebUIPage, photos: Sequence[Path]) -> None:
+    page.upload("easyphoto_train_upload", photos)
+    page.wait_for("#easyphoto_train_report figure", len(photos), seconds=300)
+    page.wait_for("#easyphoto_train_report figure.taken", len(photos), seconds=600)
