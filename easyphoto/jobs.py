@@ -1,4 +1,7 @@
-"""Jobs that wait their turn: one device, one thing at a time, and everybody can watch."""
+"""Jobs that wait their turn: one device, one thing at a time, and everybody can watch.
+
+Downloads have a lane of their own, so that gigabytes keep nobody from a portrait.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
+DEVICE, NETWORK = "device", "network"
+"""Lanes: jobs of one lane wait for one another. What needs the graphics card is in the first."""
 KEPT = 50
 """How many ended jobs are remembered."""
 
@@ -107,27 +112,41 @@ class Job(Generic[Result]):
             self._changed.notify_all()
 
 
+class _Lane:
+    """Jobs that wait for one another."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Job[Any]] = []
+        self.current: Job[Any] | None = None
+        self.thread: threading.Thread | None = None
+
+    def position(self, job: Job[Any]) -> int:
+        if job not in self.waiting:
+            return 0
+        return self.waiting.index(job) + (1 if self.current is not None else 0)
+
+
 class JobQueue:
-    """Runs jobs one after another on a thread of its own, in the order in which they came."""
+    """Runs the jobs of each lane one after another on a thread of its own, in the order in which they came."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job[Any]] = OrderedDict()
-        self._waiting: list[Job[Any]] = []
+        self._lanes: dict[str, _Lane] = {}
         self._lock = threading.Condition()
-        self._current: Job[Any] | None = None
-        self._thread: threading.Thread | None = None
 
-    def submit(self, what: str, subject: str, work: Callable[[Job[Result]], Result]) -> Job[Result]:
-        """Put a job in the queue; it starts when everything before it has ended."""
+    def submit(self, what: str, subject: str, work: Callable[[Job[Result]], Result], lane: str = DEVICE) -> Job[Result]:
+        """Put a job in the queue; it starts when everything before it in its lane has ended."""
         job = Job(what, subject, work)
         with self._lock:
+            found = self._lanes.setdefault(lane, _Lane())
             self._jobs[job.id] = job
-            self._waiting.append(job)
+            found.waiting.append(job)
             self._forget()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="easyphoto-jobs", daemon=True)
-                self._thread.start()
-            position = self._position(job)
+            if found.thread is None:
+                name = f"easyphoto-jobs-{lane}"
+                found.thread = threading.Thread(target=self._serve, args=(found,), name=name, daemon=True)
+                found.thread.start()
+            position = found.position(job)
             if position:
                 job.emit(Queued(position=position))
             self._lock.notify_all()
@@ -147,25 +166,20 @@ class JobQueue:
     def position(self, job: Job[Any]) -> int:
         """How many jobs must end before this one starts; 0 when it runs or has ended."""
         with self._lock:
-            return self._position(job)
-
-    def _position(self, job: Job[Any]) -> int:
-        if job not in self._waiting:
-            return 0
-        return self._waiting.index(job) + (1 if self._current is not None else 0)
+            return max((lane.position(job) for lane in self._lanes.values()), default=0)
 
     def _forget(self) -> None:
         ended = [job.id for job in self._jobs.values() if job.ended]
         for job_id in ended[: max(0, len(ended) - KEPT)]:
             del self._jobs[job_id]
 
-    def _serve(self) -> None:
+    def _serve(self, lane: _Lane) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: bool(self._waiting))
-                job = self._current = self._waiting.pop(0)
-                for waiting in self._waiting:
-                    waiting.emit(Queued(position=self._position(waiting)))
+                self._lock.wait_for(lambda: bool(lane.waiting))
+                job = lane.current = lane.waiting.pop(0)
+                for waiting in lane.waiting:
+                    waiting.emit(Queued(position=lane.position(waiting)))
             job.run()
             with self._lock:
-                self._current = None
+                lane.current = None

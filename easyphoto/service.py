@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from easyphoto import pictures
+from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_same_family
-from easyphoto.config import TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
+from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.jobs import Job, JobQueue
@@ -18,6 +20,7 @@ from easyphoto.people import PeopleStore, Person, user_id
 from easyphoto.pictures import Source
 from easyphoto.ports import Checkpoint, Host, Image, Portrait, Vision
 from easyphoto.templates import TemplateStore
+from easyphoto.weights import Weights
 
 if TYPE_CHECKING:
     from easyphoto.training.photos import PhotoReport
@@ -64,14 +67,36 @@ class PortraitResult:
     seed: int
 
 
+@dataclass(frozen=True)
+class Preferences:
+    """What was decided for all jobs. ``commercial_only``: no weights whose licence forbids commercial use.
+    ``precision``: of trainings that leave it at ``auto``."""
+
+    commercial_only: bool = False
+    precision: str = PRECISIONS[0]
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InvalidRequest(f"The precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
+
+
 class EasyPhoto:
     """The program. ``host`` runs Stable Diffusion, ``vision`` sees faces, ``paths`` is where everything lies.
 
     ``python`` gives the interpreter that trainings run in, and makes its environment first if need be: it is called
     at the start of every job with the job's listener and its "is it cancelled". None for the interpreter that runs now.
+    ``preferences`` are asked at each use, ``folders`` are where weights go and are looked for.
     """
 
-    def __init__(self, host: Host, vision: Vision, paths: Paths, python: Interpreter | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        vision: Vision,
+        paths: Paths,
+        python: Interpreter | None = None,
+        preferences: Callable[[], Preferences] = Preferences,
+        folders: Callable[[], Folders] | None = None,
+    ) -> None:
         self.host = host
         self.vision = vision
         self.paths = paths
@@ -79,6 +104,15 @@ class EasyPhoto:
         self.people = PeopleStore(paths)
         self.templates = TemplateStore(paths)
         self.jobs = JobQueue()
+        self.preferences = preferences
+        self._new_weights = threading.Event()
+        self.weights = Weights(
+            Catalog.load(),
+            folders or (lambda: Folders.of(paths)),
+            self.jobs,
+            lambda: self.preferences().commercial_only,
+            self._new_weights.set,
+        )
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -128,6 +162,9 @@ class EasyPhoto:
         python = None if self._python is None else self._python(job.emit, job.cancelled)
         folder = self.people.folder(name)
         photos = self._keep_photos(job, folder, request)
+        chosen = self.preferences()
+        if config.mixed_precision == PRECISIONS[0]:
+            config = replace(config, mixed_precision=chosen.precision)
         spec = TrainingSpec(
             user_id=name,
             photos=photos,
@@ -140,7 +177,9 @@ class EasyPhoto:
             models=self.paths.models,
             python=python,
             resume=request.resume,
+            commercial_only=chosen.commercial_only,
         )
+        self._new_weights.clear()
         self.vision.release()
         with self.host.training():
             run(spec, folder / "job", _all_but_the_end(job), job.cancelled)
@@ -231,6 +270,9 @@ class EasyPhoto:
 
         if self._python is not None:  # the vision worker runs there
             self._python(job.emit, job.cancelled)
+        if self._new_weights.is_set():  # not while another job looks through the models that are loaded
+            self._new_weights.clear()
+            self.vision.release()
         config = with_seed(request.config)
         scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
         task = PortraitTask(
@@ -242,6 +284,7 @@ class EasyPhoto:
             scene=scene,
             pose_template=None if request.pose_template is None else pictures.load(request.pose_template),
             folder=self.paths.portraits,
+            commercial_only=self.preferences().commercial_only,
         )
         failures: list[TemplateFailed] = []
 

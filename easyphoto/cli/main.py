@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from easyphoto import __version__
 from easyphoto.cli import flags, models, show
-from easyphoto.config import Paths, PortraitConfig, TrainConfig
+from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     serve.add_argument("--port", type=int, default=7861)
     serve.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and password")
+    serve.add_argument(
+        "--commercial-only",
+        action="store_true",
+        help="no weights whose licence forbids commercial use (or EASYPHOTO_COMMERCIAL_ONLY=1)",
+    )
+    serve.add_argument("--precision", choices=PRECISIONS, help="of trainings left at auto (or EASYPHOTO_PRECISION)")
     models.add_parser(commands, _paths)
     return parser
 
@@ -189,10 +195,12 @@ def _people(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace) -> int:
     from easyphoto.cli.serve import serve
+    from easyphoto.cli.standalone import build, preferences
 
     name, _, password = (args.auth or "").partition(":")
     if args.auth and not (name and password):
         raise InvalidRequest("--auth wants USER:PASSWORD.")
     sys.stderr.write(f"EasyPhoto listens on http://{args.host}:{args.port}/\n")
-    serve(_service(args), host=args.host, port=args.port, auth=(name, password) if args.auth else None)
+    service = build(_paths(args), preferences(args.commercial_only, args.precision))
+    serve(service, host=args.host, port=args.port, auth=(name, password) if args.auth else None)
     return 0

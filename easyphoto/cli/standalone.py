@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from easyphoto.config import Paths
+import os
+
+from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.embedded import EmbeddedHost
-from easyphoto.service import EasyPhoto
+from easyphoto.service import EasyPhoto, Preferences
 from easyphoto.vision import registry
 
+COMMERCIAL_ONLY, PRECISION = "EASYPHOTO_COMMERCIAL_ONLY", "EASYPHOTO_PRECISION"
+"""Environment variables: what every command keeps to unless its flags say otherwise."""
 
-def build(paths: Paths) -> EasyPhoto:
+
+def preferences(commercial_only: bool = False, precision: str | None = None) -> Preferences:
+    """What the flags say, else the environment."""
+    told = os.environ.get(COMMERCIAL_ONLY, "").strip().lower() not in ("", "0", "false", "no", "off")
+    return Preferences(commercial_only or told, precision or os.environ.get(PRECISION) or PRECISIONS[0])
+
+
+def build(paths: Paths, chosen: Preferences | None = None) -> EasyPhoto:
     """The service on the embedded host, with the vision backends whose weights lie under ``paths.models``."""
-    vision = registry.create(paths.models)
-    return EasyPhoto(EmbeddedHost(paths, vision), vision, paths)
+    decided = chosen or preferences()
+    vision = registry.create(paths.models, commercial_only=decided.commercial_only)
+    return EasyPhoto(EmbeddedHost(paths, vision), vision, paths, preferences=lambda: decided)

@@ -253,12 +253,14 @@ def text_negative_prompt(family: Family, config: PortraitConfig) -> str:
     return _join(config.additional_neg_prompt, "" if family is Family.BENCH else _TEXT_FAULTS)
 
 
-def style_loras(family: Family, config: PortraitConfig, folder: Path | None) -> tuple[LoraRef, ...]:
+def style_loras(
+    family: Family, config: PortraitConfig, folder: Path | None, *, film_look: bool = True
+) -> tuple[LoraRef, ...]:
     """LoRAs beside a person's in every pass: the film look where it is there, and LCM's when it is asked for.
 
     Raises :class:`AssetMissing` when LCM is asked for and its LoRA isn't in ``folder``.
     """
-    film = find_lora(FILM_LOOK[0], folder) if family is Family.SD1 else None
+    film = find_lora(FILM_LOOK[0], folder) if film_look and family is Family.SD1 else None
     chosen = () if film is None else (LoraRef(film, FILM_LOOK[1]),)
     return (*chosen, *lcm_loras(family, config, folder))
 

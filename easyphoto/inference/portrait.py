@@ -150,7 +150,9 @@ class _Studio:
         self.family = task.checkpoint.family
         self.painter = Painter(host, task.checkpoint, meter)
         self.rows = {which: plan.row(which, self.family, task.config) for which in Pass}
-        self._style = plan.style_loras(self.family, task.config, task.lora_folder)
+        self._style = plan.style_loras(
+            self.family, task.config, task.lora_folder, film_look=not task.commercial_only
+        )
         if not task.templates and len(task.subjects) > 1:
             meter.notice("A picture made from text shows one person: the first that was chosen.")
         people = task.people if task.templates else tuple(task.subjects[:1])

@@ -215,7 +215,9 @@ def _loras(task: PortraitTask) -> list[LoraRef]:
     weight = task.config.lora_weights
     own = [LoraRef(p.lora, weight) for p in task.subjects if p.lora is not None and weight > 0]
     scene = [LoraRef(task.scene, plan.SCENE_WEIGHT)] if task.scene is not None and not task.templates else []
-    return [*own, *scene, *plan.style_loras(task.checkpoint.family, task.config, task.lora_folder)]
+    film_look = not task.commercial_only
+    style = plan.style_loras(task.checkpoint.family, task.config, task.lora_folder, film_look=film_look)
+    return [*own, *scene, *style]
 
 
 def _lora(ref: LoraRef) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class PortraitTask:
     ``people`` has one entry for each face of a template from left to right; None leaves that face alone. Without
     templates the pictures are made from the text of ``config`` for the first person. ``lora_folder`` is where the
     host's LoRAs lie, ``scene`` a scene's LoRA, ``pose_template`` the picture whose pose a text portrait takes. With
-    ``folder`` each portrait is saved there.
+    ``folder`` each portrait is saved there. ``commercial_only`` leaves out LoRAs that may not be used commercially.
     """
 
     templates: tuple[Picture, ...]
@@ -60,6 +60,7 @@ class PortraitTask:
     scene: Path | None = None
     pose_template: Image | None = None
     folder: Path | None = None
+    commercial_only: bool = False
 
     @property
     def subjects(self) -> list[Subject]:

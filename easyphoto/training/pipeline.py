@@ -31,7 +31,7 @@ def run(spec: TrainingSpec, folder: Path, emit: Listener, stop: Stop) -> Trainin
     ``stop`` said so, after the last checkpoint was saved."""
     from easyphoto.vision import registry
 
-    vision = registry.create(spec.models)
+    vision = registry.create(spec.models, commercial_only=spec.commercial_only)
     material, images = prepare.look(spec, vision, emit, stop)
     templates = _templates(spec, material, vision, emit)
     plan = planning.make(spec, material.names, validated=bool(templates))

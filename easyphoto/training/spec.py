@@ -22,7 +22,7 @@ class TrainingSpec:
     ``lora_path`` is where the finished LoRA goes, ``person_folder`` where everything else of the person lies.
     ``models`` is the folder of downloaded weights. ``python`` is the interpreter that has torch and diffusers, None for
     the one that runs now. ``resume`` goes on from the last checkpoint in the job folder. ``device`` is a torch device,
-    None for the best there is.
+    None for the best there is. ``commercial_only`` leaves out vision that may not be used commercially.
     """
 
     user_id: str
@@ -38,6 +38,7 @@ class TrainingSpec:
     resume: bool = False
     vae: Path | None = None
     device: str | None = None
+    commercial_only: bool = False
 
     def to_json(self) -> str:
         """The specification with absolute paths: the child has another working directory."""
@@ -62,6 +63,7 @@ class TrainingSpec:
                 resume=bool(data["resume"]),
                 vae=_path(data["vae"]),
                 device=data["device"],
+                commercial_only=bool(data.get("commercial_only", False)),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequest(f"The job file of the training can't be read ({error}).") from error

@@ -42,6 +42,7 @@ def test_the_film_look_is_for_sd1_and_found_in_a_subfolder(tmp_path: Path) -> No
     assert [(ref.name, ref.weight) for ref in plan.style_loras(Family.SD1, PortraitConfig(), tmp_path)] == [
         ("FilmVelvia3", 0.65)
     ]
+    assert plan.style_loras(Family.SD1, PortraitConfig(), tmp_path, film_look=False) == ()
     assert plan.style_loras(Family.SDXL, PortraitConfig(), tmp_path) == ()
     assert plan.style_loras(Family.SD1, PortraitConfig(), tmp_path / "nowhere") == ()
 

@@ -1,0 +1,164 @@
+"""The weights of this program: what each feature needs, what is there, what a licence leaves out, and getting the rest.
+
+The catalog knows of files and the vision registry of backends; here they meet the folders and the choices of the
+program around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from easyphoto.catalog import Asset, Bundle, Catalog, Folders, Plan
+from easyphoto.catalog.plan import size
+from easyphoto.errors import InvalidRequest
+from easyphoto.events import Finished, Progress
+from easyphoto.jobs import NETWORK, Job, JobQueue
+from easyphoto.ports import Vision
+from easyphoto.vision.backend import ROLES
+from easyphoto.vision.registry import BACKENDS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One asset of a feature. ``state``: "there", "missing", "unusable" (a file of that name that is not it, ``note``
+    says why) or "left out" by the licence. ``file`` is what is there, else what would be fetched; ``found_by`` "name"
+    or "hash"."""
+
+    asset: Asset
+    state: str
+    file: str
+    found_by: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a feature needs. ``bytes`` are still to be fetched, ``exact`` when all sizes are publicly known."""
+
+    bundle: Bundle
+    entries: tuple[Entry, ...]
+    bytes: int
+    exact: bool
+
+    @property
+    def missing(self) -> tuple[Entry, ...]:
+        """What a download would bring."""
+        return tuple(e for e in self.entries if e.state in ("missing", "unusable"))
+
+    @property
+    def commercial(self) -> bool:
+        """Whether every file may be used commercially."""
+        return all(e.asset.commercial for e in self.entries if e.state != "left out")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the feature has all that it can't do without."""
+        return all(e.asset.optional for e in self.missing)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A role of vision: the backend that serves it, and better ones that the licence keeps off."""
+
+    role: str
+    name: str
+    left_out: tuple[str, ...] = ()
+
+
+class Weights:
+    """Bundles of the catalog in the folders of one host. ``commercial_only`` is asked at each call."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        folders: Callable[[], Folders],
+        jobs: JobQueue,
+        commercial_only: Callable[[], bool],
+        fetched: Callable[[], None],
+    ) -> None:
+        self.catalog = catalog
+        self._folders = folders
+        self._jobs = jobs
+        self._commercial_only = commercial_only
+        self._fetched = fetched
+
+    @property
+    def commercial_only(self) -> bool:
+        """Whether non-commercial weights are kept off."""
+        return self._commercial_only()
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network may not be used."""
+        from easyphoto.catalog import fetching
+
+        return fetching.offline()
+
+    def features(self) -> list[Needs]:
+        """Every bundle; one look through the folders for all."""
+        bundles = list(self.catalog.bundles.values())
+        plan = self._plan([b.name for b in bundles])
+        return [self._needs(bundle, plan) for bundle in bundles]
+
+    def needs(self, name: str) -> Needs:
+        """What the bundle ``name`` needs. Never touches the network; NotFound for an unknown name."""
+        plan = self._plan([name])
+        return self._needs(self.catalog.bundles.get(name) or Bundle(name, name, (name,)), plan, plan.begun)
+
+    def fetch(self, names: Sequence[str]) -> Job[list[str]]:
+        """Queue a download of what the bundles lack; its result are the names of the files that came. Unknown names
+        are refused now. It waits for other downloads, not for trainings and portraits."""
+        if not names:
+            raise InvalidRequest("Nothing was chosen: choose a feature to download.")
+        plan = self._plan(names)
+        wanted = tuple(dict.fromkeys(names))
+        subject = ", ".join(wanted)
+        return self._jobs.submit("models", subject, lambda job: self._fetch(job, wanted, plan), NETWORK)
+
+    def serving(self, vision: Vision) -> list[Serving]:
+        """Which backend serves each role of vision. Loads no model."""
+        now = vision.backends()
+        found = []
+        for role in ROLES:
+            table = [b for b in BACKENDS if b.role == role]
+            known = [b.name for b in table]
+            before = table[: known.index(now[role])] if now.get(role) in known else table
+            kept_off = tuple(b.name for b in before if not b.commercial) if self.commercial_only else ()
+            found.append(Serving(role, now.get(role, ""), kept_off))
+        return found
+
+    def _plan(self, names: Sequence[str]) -> Plan:
+        return self.catalog.plan(names, self._folders(), commercial_only=self.commercial_only, hashing=False)
+
+    def _needs(self, bundle: Bundle, plan: Plan, begun: int = 0) -> Needs:
+        chosen, _ = self.catalog.select([bundle.name], commercial_only=self.commercial_only)
+        names = {asset.name for asset in chosen}
+        there = {p.asset.name: p for p in plan.present}
+        wrong = {v.asset.name: v for v in plan.unusable}
+        entries: list[Entry] = []
+        for asset in chosen:
+            if asset.name in there:
+                found = there[asset.name]
+                entries.append(Entry(asset, "there", found.path.name, found.how))
+            elif asset.name in wrong:
+                entries.append(Entry(asset, "unusable", asset.file, note=wrong[asset.name].reason or ""))
+            else:
+                entries.append(Entry(asset, "missing", asset.file))
+        left = [self.catalog.assets[n] for n in bundle.assets if n not in names and n in self.catalog.assets]
+        entries += [Entry(a, "left out", a.file) for a in left]
+        own = replace(plan, missing=tuple(a for a in plan.missing if a.name in names), begun=begun)
+        return Needs(bundle, tuple(entries), own.bytes, own.exact)
+
+    def _fetch(self, job: Job[list[str]], names: tuple[str, ...], before: Plan) -> list[str]:
+        job.emit(Progress(stage="download", message=before.sentence()))
+        missing = {a.name: a for a in before.missing}
+        after = self.catalog.fetch(
+            names, self._folders(), commercial_only=self.commercial_only, listener=job.emit, cancelled=job.cancelled
+        )
+        came = [missing[p.asset.name] for p in after.present if p.asset.name in missing and p.how == "name"]
+        if came:
+            self._fetched()
+        total = size(sum(a.bytes for a in came))
+        job.emit(Finished(result={"files": [a.file for a in came], "size": total}))
+        return [a.file for a in came]
