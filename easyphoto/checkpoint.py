@@ -81,7 +81,7 @@ def read_header(path: Path) -> Header:
         raw = file.read(length)
     try:
         entries = json.loads(raw)
-        metadata = entries.pop("__metadata__", {}) or {}
+        metadata = dict(entries.pop("__metadata__", {}) or {})
         shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
         dtypes = {name: str(entry["dtype"]) for name, entry in entries.items()}
         end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
@@ -108,6 +108,13 @@ def inspect(path: Path) -> CheckpointInfo:
         raise InvalidRequest(f"{path.name} is neither a Stable Diffusion checkpoint, a LoRA, a ControlNet nor a VAE.")
     if kind == "vae":
         return CheckpointInfo(path, Family.SD1, kind, metadata=header.metadata)
+    try:
+        return _inspect_file(path, header, kind)
+    except IndexError as error:
+        raise InvalidRequest(f"{path.name} has weights of shapes that no {kind} has.") from error
+
+
+def _inspect_file(path: Path, header: Header, kind: Kind) -> CheckpointInfo:
     family = _family(path, header, kind)
     rank, alpha = _rank(header) if kind == "lora" else (None, None)
     return CheckpointInfo(
@@ -251,7 +258,7 @@ def _inspect_folder(folder: Path) -> CheckpointInfo:
             _family_of_config(unet, folder.name),
             "checkpoint",
             prediction="v_prediction" if declared == "v_prediction" else "epsilon",
-            inputs=int(unet.get("in_channels", 4)),
+            inputs=unet["in_channels"] if isinstance(unet.get("in_channels"), int) else 4,
         )
     config = _json(folder / "config.json")
     _check_weights(folder)

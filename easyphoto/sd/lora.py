@@ -106,11 +106,14 @@ def read(path: Path) -> LoraFile:
     for module, tensors in grouped.items():
         if "down" not in tensors or "up" not in tensors:
             raise InvalidRequest(f"{path.name} has only a half of the LoRA of {module}.")
-        rank = tensors["down"].shape[0]
-        if tensors["up"].dim() < 2 or tensors["up"].shape[1] != rank:
+        down, up = tensors["down"], tensors["up"]
+        if min(down.dim(), up.dim()) < 2 or down.shape[0] == 0 or up.shape[1] != down.shape[0]:
             raise InvalidRequest(f"{path.name} has a LoRA of {module} whose halves don't fit each other.")
-        alpha = float(tensors["alpha"]) if "alpha" in tensors else float(rank)
-        layers[module] = LoraLayer(tensors["down"], tensors["up"], alpha)
+        told = tensors.get("alpha", torch.tensor(float(down.shape[0])))
+        if told.numel() != 1:
+            raise InvalidRequest(f"{path.name} has a LoRA of {module} with {told.numel()} numbers as its alpha.")
+        alpha = float(told)
+        layers[module] = LoraLayer(down, up, alpha)
     return LoraFile(layers, info)
 
 

@@ -170,8 +170,20 @@ def _tail(path: Path) -> Iterator[list[Event]]:
                 data = log.read()
             position += len(data)
             *lines, rest = (rest + data).split(b"\n")
-            fresh = [events.from_json(line.decode()) for line in lines if line.strip()]
+            fresh = [event for line in lines if line.strip() and (event := _event(line)) is not None]
         yield fresh
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of a line. A full disk may have cut one off, and the next then follows on the same line."""
+    text = line.decode(errors="replace")
+    for start in (0, text.rfind('{"kind":')):
+        try:
+            return events.from_json(text[max(start, 0) :])
+        except (ValueError, TypeError):
+            continue
+    _log.warning("a line of the trainer's events can't be read: %.80s", text)
+    return None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

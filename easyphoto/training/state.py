@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -66,7 +67,7 @@ def load_state(folder: Path) -> TrainState | None:
         return None
     try:
         return TrainState(**torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, TypeError, ValueError, EOFError, pickle.PickleError, zipfile.BadZipFile) as error:
         raise InvalidRequest("The state of the earlier training can't be read: train again without resume.") from error
 
 
@@ -77,13 +78,16 @@ def save_scores(folder: Path, scores: Mapping[int, Score]) -> None:
 
 
 def load_scores(folder: Path) -> dict[int, Score]:
-    """The scores so far, by step."""
+    """The scores so far, by step. Raises :class:`InvalidRequest` when they can't be read."""
     path = folder / SCORES
     if not path.is_file():
         return {}
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    fields = [{**row, "pictures": tuple(row["pictures"]), "each": tuple(row["each"])} for row in rows]
-    return {row["step"]: Score(**row) for row in fields}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        fields = [{**row, "pictures": tuple(row["pictures"]), "each": tuple(row["each"])} for row in rows]
+        return {row["step"]: Score(**row) for row in fields}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidRequest("The scores of the earlier training can't be read: train again without resume.") from error
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -158,6 +158,29 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, data: st.DataObject) -> 
         checkpoint.inspect(cut)
 
 
+_NAMES = (
+    f"{UNET}input_blocks.0.0.weight",
+    f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+    "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight",
+    "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight",
+    "lora_te_text_model_encoder_layers_0_self_attn_q_proj.alpha",
+    "control_model.input_hint_block.0.weight",
+    "first_stage_model.decoder.conv_in.weight",
+)
+_SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+@given(shapes=st.dictionaries(st.sampled_from(_NAMES), _SHAPES, min_size=1))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_tensors_of_impossible_shapes_are_a_sentence(tmp_path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """A broken file must be refused as such: one exception of another kind would hide all other checkpoints."""
+    path = write(tmp_path / "odd.safetensors", shapes)
+    try:
+        checkpoint.inspect(path)
+    except InvalidRequest as error:
+        assert "odd.safetensors" in str(error)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_an_error_of_ours(tmp_path: Path, content: bytes) -> None:

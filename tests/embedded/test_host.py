@@ -197,6 +197,20 @@ def test_published_controlnets_are_found_by_their_names(host: EmbeddedHost, path
     assert host.controls(Family.SD2) == set()
 
 
+def test_links_that_go_in_circles_and_closed_folders_hide_nothing(host: EmbeddedHost, paths: Paths) -> None:
+    root = paths.models / "Stable-diffusion"
+    tiny.folder(root / "sub" / "mine", seed=4)
+    for name in ("again", "and again"):
+        (root / "sub" / name).symlink_to(root, target_is_directory=True)
+    closed = root / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        assert [c.name for c in host.checkpoints()] == ["bench", "sub/mine"]
+    finally:
+        closed.chmod(0o700)
+
+
 def test_a_control_that_it_lacks_is_an_error_not_a_picture(host: EmbeddedHost, face: Image) -> None:
     with pytest.raises(AssetMissing, match="instantid"):
         host.txt2img(text_job(controls=[Control(ControlRole.INSTANTID, face)]))

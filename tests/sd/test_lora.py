@@ -183,6 +183,24 @@ def test_half_a_lora_is_refused(tmp_path: Path) -> None:
         lora.read(path)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"lora_down": torch.tensor(1.0), "lora_up": torch.zeros(2, 2)},
+        {"lora_down": torch.zeros(0, 2), "lora_up": torch.zeros(2, 0)},
+        {"lora_down": torch.zeros(2, 2), "lora_up": torch.zeros(2, 3)},
+        {"lora_down": torch.zeros(2, 2), "lora_up": torch.zeros(2, 2), "alpha": torch.zeros(2)},
+    ],
+    ids=["a number", "rank nothing", "halves that don't fit", "two alphas"],
+)
+def test_a_lora_of_impossible_shapes_is_refused(tmp_path: Path, broken: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "odd.safetensors"
+    tensors = {f"lora_unet_x.{k}" if k == "alpha" else f"lora_unet_x.{k}.weight": v for k, v in broken.items()}
+    save_file(tensors, path, metadata={"ss_base_model_version": "easyphoto_bench"})
+    with pytest.raises(InvalidRequest, match="odd"):
+        lora.read(path)
+
+
 def test_a_full_disk_is_said_and_leaves_the_old_file(
     tmp_path: Path, parts: sd.Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,16 +119,25 @@ def _checkpoint_files(paths: Paths) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(root).as_posix(), path
 
 
-def _models(root: Path) -> Iterable[Path]:
-    """Model files and diffusers folders anywhere under ``root``, by name; what lies inside a folder model is its."""
-    if not root.is_dir():
+def _models(root: Path, above: tuple[Path, ...] = ()) -> Iterable[Path]:
+    """Model files and diffusers folders anywhere under ``root``, by name; what lies inside a folder model is its.
+
+    Links are followed, but not to a folder that they lie in; a folder that can't be read is passed over.
+    """
+    real = root.resolve()
+    if not root.is_dir() or real in above:
         return
-    for path in sorted(root.iterdir(), key=lambda p: p.name.lower()):
+    try:
+        content = sorted(root.iterdir(), key=lambda p: p.name.lower())
+    except OSError as error:
+        log.info("left out: %s", error)
+        return
+    for path in content:
         if path.is_dir():
             if (path / "model_index.json").is_file() or (path / "config.json").is_file():
                 yield path
             else:
-                yield from _models(path)
+                yield from _models(path, (*above, real))
         elif path.suffix.lower() in _MODEL_ENDINGS:
             yield path
 
