@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -160,3 +161,19 @@ def test_a_python_says_what_it_is() -> None:
     assert facts.has["venv"]
     with pytest.raises(AssetMissing, match="can't be run"):
         environment.inspect("/no/such/python")
+
+
+def test_the_newest_set_is_what_requirements_pin() -> None:
+    """The one is for pip beside a torch of our choice, the other beside any torch of a host."""
+    lines = (environment.FOLDER.parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(_name_and_version(line) for line in lines if line and not line.startswith("#"))
+    (newest,) = [s for s in environment.SETS if s.torch_below is None]
+    ours = dict(_name_and_version(line) for line in (*newest.packages, *environment.COMMON))
+    assert {name: pinned.get(name) for name, version in ours.items() if version} == {n: v for n, v in ours.items() if v}
+    assert set(ours) <= set(pinned)
+    assert set(pinned) - set(ours) == {"numpy", "opencv-python-headless", "scipy"}, "every WebUI has these"
+
+
+def _name_and_version(line: str) -> tuple[str, str]:
+    name = re.split("[=<>]", line)[0]
+    return name, line.removeprefix(name)
