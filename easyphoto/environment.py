@@ -75,6 +75,8 @@ SETS = (
 )
 KEPT = ("torch", "torchvision", "numpy", "protobuf", "xformers")
 """What the host has of these, our environment uses as it is: pip may neither replace nor double it."""
+UNREACHABLE = ("after connection broken by", "Max retries exceeded", "ProxyError", "NameResolutionError")
+"""What pip says when there is no network, among much else."""
 NEEDED = ("torch", "numpy", "PIL", "cv2", "diffusers", "transformers", "peft", "accelerate", "dlib", "safetensors")
 
 _FACTS = """
@@ -337,10 +339,20 @@ def _run(command: Sequence[str], tell: _Teller, cancelled: Callable[[], bool]) -
         for text in _lines(process, cancelled):
             tell.line(text)
         if process.wait() != 0:
-            errors = [x for x in tell.last_lines if "rror" in x] or tell.last_lines or ["no message"]
-            raise AssetMissing(f"EasyPhoto's own environment could not be made: {errors[-1].strip()[:300]}")
+            raise AssetMissing(f"EasyPhoto's own environment could not be made: {_reason(tell.last_lines)}")
     finally:
         _end(process)
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """Why a command failed, as the rest of a sentence, from the last lines that it said."""
+    if any(sign in line for line in lines for sign in UNREACHABLE):
+        return (
+            "pip reaches no package index. Check the network, or pip's own settings for a proxy or a mirror, and start"
+            " again."
+        )
+    errors = [x for x in lines if "rror" in x] or list(lines) or ["no message"]
+    return errors[-1].strip()[:300]
 
 
 def _lines(process: subprocess.Popen[str], cancelled: Callable[[], bool]) -> Iterator[str]:

@@ -132,6 +132,21 @@ def test_what_fails_is_taken_away_and_told_with_the_last_error(tmp_path: Path, m
     assert any(isinstance(event, Progress) and event.message == "Collecting peft" for event in told)
 
 
+def test_without_a_network_one_sentence_says_so() -> None:
+    """In pip's own words, for an index that nobody serves."""
+    broken = "NewConnectionError('...: Failed to establish a new connection: [Errno 111] Connection refused')"
+    said = (
+        f'WARNING: Retrying (Retry(total=0)) after connection broken by "{broken}": /simple/peft/',
+        "ERROR: Could not find a version that satisfies the requirement peft==0.13.2 (from versions: none)",
+        "ERROR: No matching distribution found for peft==0.13.2",
+    )
+    script = f"print({chr(10).join(said)!r}); raise SystemExit(1)"
+    with pytest.raises(AssetMissing) as told:
+        environment._run([sys.executable, "-c", script], environment._Teller(None), lambda: False)
+    assert "pip reaches no package index. Check the network" in str(told.value)
+    assert "Retry" not in str(told.value)
+
+
 def test_cancelling_stops_a_silent_download_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(Cancelled):
