@@ -78,11 +78,15 @@ TAIL = """## What is measured and what is not
   everything is tested with models of the published inputs, outputs and sizes.
 - The meaning of ArcFace's cosines (same person 0.55-0.70, strangers about 0.0-0.1) is taken from EasyPhoto's
   documentation; AuraFace's is taken over from it and not measured. dlib's was measured.
-- Memory: `easyphoto.memory` estimates what a training needs from computed tables; not measured on a graphics card.
+- Full-size checkpoints: random ones of the published shapes (`pytest -m slow tests/weights/test_full_size.py`) go
+  through the real loading, drawing, training and LoRA code; what was run is in [performance](performance.md).
+- Memory: `easyphoto.memory` estimates what a training or a picture needs from computed tables; not measured on a
+  graphics card. What happens where it is too little: [the embedded host](embedded.md#memory).
 
 ## Not here
 - DAMO's image-face-fusion: its published code needs TensorFlow for its landmarks and a face model (BFM) for research
-  only. inswapper or the packaged fusion serve.
+  only. No published export of it that does without was found (looked for in November 2026); the guides that promise one
+  give neither file nor code. inswapper or the packaged fusion serve.
 - Of the skin retouching only the network that evens the skin; its blemish remover and whitening (TensorFlow) are not.
 - Weights of the original for try-on, video, make-up transfer by network, sliders, and its scene LoRAs.
 """
