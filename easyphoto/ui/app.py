@@ -15,13 +15,14 @@ from easyphoto.ui.generate_tab import GenerateTab
 from easyphoto.ui.settings import Settings
 from easyphoto.ui.texts import dictionary
 from easyphoto.ui.train_tab import TrainTab
+from easyphoto.ui.weights_tab import WeightsTab
 
 PROJECT = Path(__file__).resolve().parents[2]
 TITLE = "EasyPhoto"
 
 
 def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
-    """The Train and Inference tabs as ``gr.Blocks``, for ``on_ui_tabs`` of a WebUI or for a page of their own.
+    """The Train, Inference and Weights tabs as ``gr.Blocks``, for ``on_ui_tabs`` of a WebUI or for a page of their own.
 
     The page also needs ``style.css`` and ``javascript/easyphoto.js``: a WebUI takes them from the extension's folder by
     itself, any other page gets them through :func:`style` and :func:`head`.
@@ -35,19 +36,25 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks, gr.Column(elem_id="easyphoto"):
         words = compat.html(_words(settings.language() or "en"), elem_classes=["easyphoto-hidden"])
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
+        weights = WeightsTab(service, settings, language)
         with gr.Tabs(elem_id="easyphoto_tabs"):
             with compat.tab("Train", "easyphoto_tab_train"):
                 train.build()
             with compat.tab("Inference", "easyphoto_tab_generate"):
                 generate.build()
+            weights_opened = compat.tab("Weights", "easyphoto_tab_weights")
+            with weights_opened:
+                weights.build()
         train.bind(generate.people_lists, generate.trained, generate.users[0])
         generate.bind()
+        weights.bind(weights_opened)
 
         def load(request: gr.Request) -> dict[Any, Any]:
             spoken = language(request)
-            return {words: _words(spoken), **train.loaded(spoken), **generate.loaded(spoken)}
+            parts = train.loaded(spoken) | generate.loaded(spoken) | weights.loaded(spoken)
+            return {words: _words(spoken), **parts}
 
-        compat.listen(blocks.load, load, None, [words, *train.loads, *generate.loads], quiet=True)
+        compat.listen(blocks.load, load, None, [words, *train.loads, *generate.loads, *weights.loads], quiet=True)
     return blocks
 
 

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from easyphoto import pictures
 from easyphoto.config import SCENE_CONTROLS, PortraitConfig, from_mapping
-from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.events import Portrayed
 from easyphoto.jobs import Job
-from easyphoto.pictures import Source
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
-from easyphoto.templates import Template
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
+from easyphoto.ui.sentences import told
 from easyphoto.ui.settings import MAX_FACES, Settings
-from easyphoto.ui.texts import say
+from easyphoto.ui.template_picker import PREFIX, TEXT, TemplatePicker
 
 TICK = "easyphoto_generate_tick"
-PREFIX = "easyphoto_generate"
 NO_JOB = "No portraits yet."
-PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
-KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Strength of the person": (
         "apply_face_fusion_before",
@@ -43,6 +38,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "lcm_accelerate",
     ),
     "Face": (
+        "face_fusion_method",
+        "fusion_only",
         "crop_face_preprocess",
         "face_shape_match",
         "color_shift_middle",
@@ -65,7 +62,7 @@ class GenerateTab:
         self._service = service
         self._settings = settings
         self._language = language
-        self._thumbnails = panel.Thumbnails()
+        self.picker = TemplatePicker(service, language)
         choices = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
         self._form = Form(PortraitConfig, PREFIX, {}, choices)
 
@@ -76,7 +73,7 @@ class GenerateTab:
         with gr.Row():
             with gr.Column(scale=5):
                 self._build_people()
-                self._build_templates()
+                self.picker.build(self._build_text)
                 self._build_options()
             with gr.Column(scale=4):
                 self._build_portraits()
@@ -109,57 +106,9 @@ class GenerateTab:
                 for i in range(MAX_FACES)
             ]
 
-    def _build_templates(self) -> None:
-        self.mode = gr.State(PRESETS)
-        self.many = gr.State([])
-        self.tabs: dict[str, Any] = {}
-        with gr.Tabs(elem_id=f"{PREFIX}_templates"):
-            self.tabs[PRESETS] = compat.tab("Preset templates", f"{PREFIX}_tab_presets")
-            with self.tabs[PRESETS]:
-                self._build_presets()
-            self.tabs[SINGLE] = compat.tab("Upload a template", f"{PREFIX}_tab_single")
-            with self.tabs[SINGLE]:
-                self.single = compat.picture_input("Template", height=360, elem_id=f"{PREFIX}_single")
-            self.tabs[MANY] = compat.tab("Many templates", f"{PREFIX}_tab_many")
-            with self.tabs[MANY]:
-                with gr.Row():
-                    self.upload_many = gr.UploadButton(
-                        "Upload pictures", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_many"
-                    )
-                    self.upload_folder = gr.UploadButton(
-                        "Upload a folder", file_count="directory", elem_id=f"{PREFIX}_folder"
-                    )
-                    self.clear_many = gr.Button("Clear templates", elem_id=f"{PREFIX}_clear")
-                self.many_shown = compat.html("", elem_id=f"{PREFIX}_many_shown")
-            self.tabs[TEXT] = compat.tab("Text to portrait", f"{PREFIX}_tab_text")
-            with self.tabs[TEXT]:
-                self._form.add(*self._form.names("text"))
-                self.pose = compat.picture_input("Picture with the pose", height=240, elem_id=f"{PREFIX}_pose")
-
-    def _build_presets(self) -> None:
-        titles = list(self._titles())
-        self.presets = gr.Gallery(
-            value=self._preset_pictures(),
-            label="Presets",
-            columns=4,
-            height="auto",
-            object_fit="cover",
-            allow_preview=False,
-            elem_id=f"{PREFIX}_presets",
-        )
-        self.chosen = gr.CheckboxGroup(
-            choices=titles,
-            value=titles[:1],
-            label="Chosen presets",
-            info="Click a template to choose it.",
-            elem_id=f"{PREFIX}_chosen",
-        )
-        with gr.Row():
-            self.add_own = gr.UploadButton(
-                "Add your own", size="sm", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_add"
-            )
-            self.delete_own = gr.Button("Delete chosen of your own", size="sm", elem_id=f"{PREFIX}_delete")
-        self.preset_note = compat.html("", elem_id=f"{PREFIX}_preset_note")
+    def _build_text(self) -> None:
+        self._form.add(*self._form.names("text"))
+        self.pose = compat.picture_input("Picture with the pose", height=240, elem_id=f"{PREFIX}_pose")
 
     def _build_options(self) -> None:
         self._form.add(*self._form.names("basic"))
@@ -201,18 +150,8 @@ class GenerateTab:
         """Connect the events."""
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
         compat.listen(self.refresh.click, self.fresh, None, self._lists)
-        for name, tab in self.tabs.items():
-            compat.listen(tab.select, _answer(name), None, [self.mode], quiet=True)
-        compat.listen(self.presets.select, self._preset_clicked, [self.chosen], [self.chosen], quiet=True)
-        own = [self.presets, self.chosen, self.preset_note]
-        compat.listen(self.add_own.upload, self._add_own, {self.add_own, self.chosen}, own)
-        compat.listen(self.delete_own.click, self._delete_own, [self.chosen], own)
-        many = [self.many, self.many_shown]
-        for button in (self.upload_many, self.upload_folder):
-            compat.listen(button.upload, self._many_uploaded, [button, self.many], many)
-        compat.listen(self.clear_many.click, self._many_cleared, None, many)
-        inputs = {self.faces, *self.users, self.mode, self.chosen, self.single, self.many, self.pose}
-        inputs |= set(self._form.components.values())
+        self.picker.bind()
+        inputs = {self.faces, *self.users, self.pose, *self.picker.inputs, *self._form.components.values()}
         shown = [self.job, self.progress, self.portraits, self.selected, self.recipe, self.seen, self.error]
         compat.listen(self.start.click, self._start, inputs, shown)
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
@@ -224,16 +163,14 @@ class GenerateTab:
 
     def fresh(self) -> Updates:
         """Everything that can be picked, as it is now."""
-        people, titles = self._people(), list(self._titles())
+        people = self._people()
         updates: Updates = {user: compat.update(choices=people) for user in self.users}
         updates |= self._form.fresh_choices()
-        updates[self.presets] = compat.update(value=self._preset_pictures())
-        updates[self.chosen] = compat.update(choices=titles)
-        return updates
+        return updates | self.picker.fresh()
 
     @property
     def _lists(self) -> list[Any]:
-        return [*self.users, *self._form.fresh_choices(), self.presets, self.chosen]
+        return [*self.users, *self._form.fresh_choices(), *self.picker.lists]
 
     @property
     def people_lists(self) -> list[Any]:
@@ -285,94 +222,21 @@ class GenerateTab:
     def _faces_changed(self, count: float) -> list[Any]:
         return [compat.update(visible=i < int(count or 1)) for i in range(MAX_FACES)]
 
-    # --- templates ---------------------------------------------------------------------------------------------------
-
-    def _titles(self) -> dict[str, Template]:
-        """The presets by what they are called on the page."""
-        found: dict[str, Template] = {}
-        for template in self._service.templates.list():
-            found[template.title if template.title not in found else template.name] = template
-        return found
-
-    def _preset_pictures(self) -> list[tuple[str, str]]:
-        return [(str(self._thumbnails.of(t.path)), title) for title, t in self._titles().items()]
-
-    def _preset_clicked(self, event: gr.SelectData, chosen: list[str]) -> list[str]:
-        titles, index = list(self._titles()), compat.selected(event)
-        if not 0 <= index < len(titles):
-            return chosen
-        title = titles[index]
-        return [t for t in titles if (t in chosen) != (t == title)]
-
-    def _add_own(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        language, names, chosen = self._language(request), [], list(data[self.chosen] or [])
-        note = ""
-        try:
-            for path in compat.files(data[self.add_own]):
-                names.append(self._service.templates.add(path.stem, pictures.load(path)).title)
-            note = panel.good(say("added", language, name=", ".join(names)))
-        except EasyPhotoError as error:
-            note = panel.error(str(error))
-        return self._presets_now([*chosen, *names], note)
-
-    def _delete_own(self, chosen: list[str], request: gr.Request) -> Updates:
-        language, titles = self._language(request), self._titles()
-        own = [titles[t].name for t in chosen or [] if t in titles and titles[t].own]
-        note = panel.good(say("deleted", language, n=len(own))) if own else panel.error(say("own_only", language))
-        try:
-            for name in own:
-                self._service.templates.delete(name)
-        except EasyPhotoError as error:
-            note = panel.error(str(error))
-        return self._presets_now(chosen or [], note)
-
-    def _presets_now(self, chosen: Sequence[str], note: str) -> Updates:
-        titles = list(self._titles())
-        return {
-            self.presets: compat.update(value=self._preset_pictures()),
-            self.chosen: compat.update(choices=titles, value=[t for t in titles if t in chosen]),
-            self.preset_note: note,
-        }
-
-    def _many_uploaded(self, uploaded: Any, have: list[str], request: gr.Request) -> Updates:
-        paths = [Path(p) for p in have or []]
-        paths += [p for p in compat.files(uploaded) if p.suffix.lower() in KINDS and p not in paths]
-        words = say("templates_uploaded", self._language(request), n=len(paths))
-        return {self.many: [str(p) for p in paths], self.many_shown: panel.pictures_shown(paths, words)}
-
-    def _many_cleared(self) -> Updates:
-        return {self.many: [], self.many_shown: ""}
-
-    def _templates(self, data: Mapping[Any, Any]) -> tuple[Source, ...]:
-        mode = data[self.mode]
-        if mode == TEXT:
-            return ()
-        found: list[Source] = []
-        if mode == PRESETS:
-            titles = self._titles()
-            found = [titles[t].path for t in data[self.chosen] or [] if t in titles]
-        elif mode == SINGLE:
-            found = [*compat.files(data[self.single])]
-        else:
-            found = [Path(p) for p in data[self.many] or []]
-        if not found:
-            raise InvalidRequest("There is no template: choose or upload one.")
-        return tuple(found)
-
     # --- portraits ---------------------------------------------------------------------------------------------------
 
     def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language = self._language(request)
         try:
             values = self._form.values(data)
             pose = next(iter(compat.files(data[self.pose])), None)
-            if data[self.mode] != TEXT or values["t2i_control_way"] != SCENE_CONTROLS[2]:
+            if data[self.picker.mode] != TEXT or values["t2i_control_way"] != SCENE_CONTROLS[2]:
                 pose = None
             users = tuple(str(data[u] or NOBODY) for u in self.users[: int(data[self.faces] or 1)])
             config = from_mapping(PortraitConfig, values)
-            job = self._service.generate(PortraitRequest(users, self._templates(data), config, pose))
+            job = self._service.generate(PortraitRequest(users, self.picker.templates(data), config, pose))
         except EasyPhotoError as error:
-            return {self.error: panel.error(str(error))}
-        return self._shown(job, self._language(request))
+            return {self.error: panel.error(told(str(error), language))}
+        return self._shown(job, language)
 
     def _cancel(self, job_id: str, request: gr.Request) -> Any:
         return panel.cancel(job_id, self._service.jobs, self._language(request), TICK)
@@ -415,10 +279,3 @@ class GenerateTab:
 
 def _caption(event: Portrayed, language: str) -> str:
     return panel.likeness_caption(event.likeness, language)
-
-
-def _answer(value: str) -> Callable[[], str]:
-    def answer() -> str:
-        return value
-
-    return answer

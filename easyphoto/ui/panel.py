@@ -32,13 +32,15 @@ from easyphoto.events import (
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.service import photo_names
 from easyphoto.ui import chart, compat
+from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say, stage, time_left
 
 if TYPE_CHECKING:
     from easyphoto.training.photos import PhotoReport
 
 THUMBNAIL = 168
-TALKATIVE = ("download", "environment")
+DOWNLOAD = "download"
+TALKATIVE = (DOWNLOAD, "environment")
 """Stages whose message is for the user."""
 SHOWN = 4
 """Pictures of a validation that are shown."""
@@ -110,8 +112,11 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
     if view.fused is not None and view.fused.steps:
         steps = ", ".join(str(s) for s in view.fused.steps)
         parts.append(_note(say("fused", language, steps=steps)))
-    parts += [_note(say("template_failed", language, n=f.template + 1, message=f.message)) for f in view.failures]
-    parts += [_note(text) for text in view.notices[-6:]]
+    parts += [
+        _note(say("template_failed", language, n=f.template + 1, message=told(f.message, language)))
+        for f in view.failures
+    ]
+    parts += [_note(told(text, language)) for text in view.notices[-6:]]
     alive = "" if job.ended else f' data-poll="{escape(poll)}"'
     return f'<div class="easyphoto-panel" data-state="{job.state}"{alive}>{"".join(parts)}</div>'
 
@@ -140,11 +145,19 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if job.state == "running":
         return say("cancelling" if job.cancelled() else job.what, language, subject=job.subject)
     if job.state == "cancelled":
-        return say("cancelled", language)
+        message = view.end.message if isinstance(view.end, Failed) else ""
+        return say("cancelled", language) + (f" {told(message, language)}" if job.what == "models" else "")
     if job.state == "failed":
         message = view.end.message if isinstance(view.end, Failed) else ""
-        return say("failed", language, message=message)
+        return say("failed", language, message=told(message, language))
     result = view.end.result if isinstance(view.end, Finished) else {}
+    if job.what == "models":
+        files = result.get("files", [])
+        return (
+            say("fetched", language, n=len(files), size=result.get("size", ""))
+            if files
+            else say("fetched_none", language)
+        )
     if job.what == "generate":
         if not view.portrayed:
             return say("nothing", language)
@@ -162,10 +175,10 @@ def _bar(progress: Progress | None, language: str) -> str:
         return '<div class="easyphoto-bar"><span style="width:0"></span></div>'
     share = 100 * min(1.0, progress.step / progress.total) if progress.total else 0
     words = stage(progress.stage, language)
-    if progress.total:
+    if progress.total and progress.stage != DOWNLOAD:  # its message tells of bytes
         words = say("step", language, stage=words, step=_count(progress.step), total=_count(progress.total))
     if progress.message and progress.stage in TALKATIVE:
-        words += f" · {progress.message}"
+        words += f" · {told(progress.message, language)}"
     left = "" if progress.seconds_left is None else time_left(progress.seconds_left, language)
     return (
         f'<div class="easyphoto-bar"><span style="width:{share:.1f}%"></span></div>'
@@ -221,12 +234,12 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
         words = say(verdict.verdict.value, language)
         if verdict.likeness is not None:
             words += f" · {verdict.likeness:.2f}"
-        cards.append(_figure(path, words, kind, verdict.reason))
+        cards.append(_figure(path, words, kind, told(verdict.reason, language)))
     if report is None:
         head = say("photos_uploaded", language, n=len(paths))
     else:
         head = say("photos", language, n=len(paths), taken=taken)
-    warnings = "".join(_note(text) for text in (report.warnings if report else ()))
+    warnings = "".join(_note(told(text, language)) for text in (report.warnings if report else ()))
     return (
         f'<div class="easyphoto-photos"><p class="easyphoto-step">{escape(head)}</p>{warnings}'
         f'<div class="easyphoto-grid">{"".join(cards)}</div></div>'

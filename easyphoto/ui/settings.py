@@ -32,3 +32,8 @@ class Settings:
     language: Callable[[], str] = _browser
     send_to: Callable[[Any, Any], None] | None = None
     servable: tuple[Path, ...] = field(default=())
+
+    @property
+    def in_webui(self) -> bool:
+        """Whether a WebUI is around the tabs."""
+        return self.send_to is not None

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
+from easyphoto.ui.sentences import told
 
 STATIC: Mapping[str, str] = MappingProxyType(
     {
@@ -68,6 +70,14 @@ STATIC: Mapping[str, str] = MappingProxyType(
         "Parameters of the selected portrait": "所选写真的参数",
         "Select a portrait to see how it was made.": "选择一张写真即可查看其参数。",
         "none": "none",
+        "Weights": "权重",
+        "Feature": "功能",
+        "EasyPhoto works without any of these; each makes it better at something.": (
+            "没有这些权重 EasyPhoto 也能使用；每一项都会让某个功能更好。"
+        ),
+        "Download what is missing": "下载缺少的文件",
+        "Look again": "重新检查",
+        "Nothing is being downloaded.": "当前没有下载任务。",
     }
 )
 
@@ -114,6 +124,58 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "EasyPhoto 暂时无法使用：{message}",
         ),
         "unexpected": ("An unexpected error stopped this: {message}", "发生意外错误：{message}"),
+        "models": ("Downloading: {subject}", "正在下载：{subject}"),
+        "fetched": ("{n} files came, {size}.", "已下载 {n} 个文件，共 {size}。"),
+        "fetched_none": ("Everything was there already.", "所需文件都已存在。"),
+        "complete": ("Everything is there: {n} files.", "文件齐全：共 {n} 个。"),
+        "to_fetch": (
+            "{n} files to download, {size}; {there} are there.",
+            "需要下载 {n} 个文件，共 {size}；已有 {there} 个。",
+        ),
+        "about": ("about ", "约 "),
+        "offline": (
+            "The network is switched off (EASYPHOTO_OFFLINE or HF_HUB_OFFLINE): put the files there yourself.",
+            "已禁用网络（EASYPHOTO_OFFLINE 或 HF_HUB_OFFLINE），请自行放入这些文件。",
+        ),
+        "non_commercial": (
+            "Some of these may not be used commercially.",
+            "其中部分文件不可用于商业用途。",
+        ),
+        "some_left_out": (
+            "What may not be used commercially is left out; where there is one, another file takes its place.",
+            "不可商用的文件已排除；如有替代文件则使用替代文件。",
+        ),
+        "found_as": ("found as {file}", "以 {file} 找到"),
+        "optional": ("works without it", "可选"),
+        "column file": ("File", "文件"),
+        "column size": ("Size", "大小"),
+        "column licence": ("Licence", "许可"),
+        "state there": ("there", "已有"),
+        "state missing": ("missing", "缺少"),
+        "state unusable": ("unusable", "不可用"),
+        "state left out": ("left out", "已排除"),
+        "commercial on": (
+            "Commercial use only: on. Weights whose licence forbids it are kept off.",
+            "仅限可商用：已开启。不可商用的权重不会被使用。",
+        ),
+        "commercial off": (
+            "Commercial use only: off. Non-commercial weights are used where they are there.",
+            "仅限可商用：已关闭。已有的非商用权重也会被使用。",
+        ),
+        "precision": ("Precision of trainings left at auto: {precision}", "训练精度（选择 auto 时）：{precision}"),
+        "change in webui": ("Change both under Settings > EasyPhoto.", "可在“设置 > EasyPhoto”中修改。"),
+        "change in app": (
+            "Change both when starting: serve --commercial-only --precision bf16.",
+            "启动时修改：serve --commercial-only --precision bf16。",
+        ),
+        "instead_of": ("left out: {names}", "已排除：{names}"),
+        "role detector": ("Finding faces", "人脸检测"),
+        "role embedder": ("Likeness", "相似度"),
+        "role parser": ("Parts of the face", "人脸解析"),
+        "role saliency": ("Person before background", "人像抠图"),
+        "role retoucher": ("Skin retouching", "皮肤美化"),
+        "role fuser": ("Face fusion", "人脸融合"),
+        "role enhancer": ("Enhancing", "画质增强"),
         "templates_uploaded": ("{n} templates.", "{n} 个模板。"),
         # verdicts of the photo report
         "taken": ("taken", "采用"),
@@ -147,7 +209,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 def dictionary() -> dict[str, str]:
     """English to Chinese for all fixed words of the page."""
-    found = dict(STATIC)
+    found = {**STATIC, **{b.what: told(b.what, "zh") for b in Catalog.load().bundles.values()}}
     for config in (TrainConfig, PortraitConfig):
         for d in declared(config):
             found[d.param.label] = d.param.label_zh

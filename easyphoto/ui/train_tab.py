@@ -14,6 +14,7 @@ from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
+from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
 
 TICK = "easyphoto_train_tick"
@@ -139,7 +140,7 @@ class TrainTab:
         try:
             return panel.photos(paths, self._service.check_photos(paths), language)
         except EasyPhotoError as error:
-            message = say("photos_unchecked", language, message=error)
+            message = say("photos_unchecked", language, message=told(str(error), language))
             return panel.error(message) + panel.photos(paths, None, language)
 
     def _clear(self) -> Updates:
@@ -160,7 +161,7 @@ class TrainTab:
             request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume)
             job = self._service.train(request)
         except EasyPhotoError as error:
-            return {self.error: panel.error(str(error))}
+            return {self.error: panel.error(told(str(error), language))}
         return self._shown(job, language)
 
     def _cancel(self, job_id: str, request: gr.Request) -> Any:

@@ -11,8 +11,7 @@ import pytest
 from easyphoto.errors import InvalidRequest
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat
-from easyphoto.ui.generate_tab import MANY, PRESETS, SINGLE, TEXT, GenerateTab
-from easyphoto.ui.settings import Settings
+from easyphoto.ui.template_picker import MANY, PRESETS, SINGLE, TEXT, TemplatePicker
 from tests.acting import templates_in
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -20,21 +19,21 @@ ASKED: Any = SimpleNamespace(headers={"accept-language": "en"})
 
 
 @pytest.fixture
-def tab(service: EasyPhoto) -> GenerateTab:
+def tab(service: EasyPhoto) -> TemplatePicker:
     import gradio as gr
 
-    tab = GenerateTab(service, Settings(), compat.language)
+    tab = TemplatePicker(service, compat.language)
     with gr.Blocks():
-        tab.build()
+        tab.build(lambda: None)
     return tab
 
 
-def taken(tab: GenerateTab, mode: str, **held: Any) -> tuple[Any, ...]:
+def taken(tab: TemplatePicker, mode: str, **held: Any) -> tuple[Any, ...]:
     data = {tab.mode: mode, tab.chosen: [], tab.single: None, tab.many: []}
-    return tab._templates({**data, **{getattr(tab, name): value for name, value in held.items()}})
+    return tab.templates({**data, **{getattr(tab, name): value for name, value in held.items()}})
 
 
-def test_the_open_tab_decides(tab: GenerateTab, service: EasyPhoto, tmp_path: Path) -> None:
+def test_the_open_tab_decides(tab: TemplatePicker, service: EasyPhoto, tmp_path: Path) -> None:
     files = templates_in(tmp_path / "up", 2)
     mine = service.templates.get("mine").path
     held = {"chosen": ["mine"], "single": str(files[0]), "many": [str(f) for f in files]}
@@ -47,34 +46,34 @@ def test_the_open_tab_decides(tab: GenerateTab, service: EasyPhoto, tmp_path: Pa
             taken(tab, mode)
 
 
-def test_a_click_chooses_and_another_lets_go(tab: GenerateTab) -> None:
-    last = len(tab._titles()) - 1
+def test_a_click_chooses_and_another_lets_go(tab: TemplatePicker) -> None:
+    last = len(tab.titles()) - 1
     click = SimpleNamespace(index=last)
-    chosen = tab._preset_clicked(click, [])  # type: ignore[arg-type]
+    chosen = tab.preset_clicked(click, [])  # type: ignore[arg-type]
     assert chosen == ["mine"]
-    assert tab._preset_clicked(click, chosen) == []  # type: ignore[arg-type]
-    assert tab._preset_clicked(SimpleNamespace(index=99), ["mine"]) == ["mine"]  # type: ignore[arg-type]
+    assert tab.preset_clicked(click, chosen) == []  # type: ignore[arg-type]
+    assert tab.preset_clicked(SimpleNamespace(index=99), ["mine"]) == ["mine"]  # type: ignore[arg-type]
 
 
-def test_own_presets_come_and_go_and_others_stay(tab: GenerateTab, service: EasyPhoto, tmp_path: Path) -> None:
+def test_own_presets_come_and_go_and_others_stay(tab: TemplatePicker, service: EasyPhoto, tmp_path: Path) -> None:
     files = templates_in(tmp_path / "up", 2)
-    updates = tab._add_own({tab.add_own: [str(f) for f in files], tab.chosen: []}, ASKED)
+    updates = tab.add({tab.add_own: [str(f) for f in files], tab.chosen: []}, ASKED)
     assert "template-0, template-1 was added" in updates[tab.preset_note]
     assert {"template-0", "template-1"} <= {t.name for t in service.templates.list() if t.own}
-    again = tab._add_own({tab.add_own: [str(files[0])], tab.chosen: []}, ASKED)
+    again = tab.add({tab.add_own: [str(files[0])], tab.chosen: []}, ASKED)
     assert "already a template" in again[tab.preset_note]
 
     shipped = [t.title for t in service.templates.list() if not t.own]
-    tab._delete_own([*shipped, "template-0"], ASKED)
+    tab.delete([*shipped, "template-0"], ASKED)
     assert [t.title for t in service.templates.list() if not t.own] == shipped
     assert "template-0" not in {t.name for t in service.templates.list()}
-    assert "Only templates that you added" in tab._delete_own(shipped, ASKED)[tab.preset_note]
+    assert "Only templates that you added" in tab.delete(shipped, ASKED)[tab.preset_note]
 
 
-def test_of_a_folder_only_its_pictures_are_taken(tab: GenerateTab, tmp_path: Path) -> None:
+def test_of_a_folder_only_its_pictures_are_taken(tab: TemplatePicker, tmp_path: Path) -> None:
     files = templates_in(tmp_path / "up", 2)
     text = tmp_path / "up" / "notes.txt"
     text.write_text("no picture")
-    updates = tab._many_uploaded([str(p) for p in (*files, text)], [str(files[0])], ASKED)
+    updates = tab.many_uploaded([str(p) for p in (*files, text)], [str(files[0])], ASKED)
     assert updates[tab.many] == [str(f) for f in files]
     assert "2 templates" in updates[tab.many_shown]

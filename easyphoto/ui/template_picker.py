@@ -1,0 +1,207 @@
+"""Where the Inference tab takes its templates from: presets, one upload, many or a folder, or text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easyphoto import pictures
+from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.pictures import Source
+from easyphoto.service import EasyPhoto
+from easyphoto.templates import Template
+from easyphoto.ui import compat, panel
+from easyphoto.ui.sentences import told
+from easyphoto.ui.texts import say
+
+PREFIX = "easyphoto_generate"
+PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
+KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+Updates = dict[Any, Any]
+
+
+class TemplatePicker:
+    """Components and what they do. ``language`` tells the language of a request."""
+
+    def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
+        self._service = service
+        self._language = language
+        self._thumbnails = panel.Thumbnails()
+
+    # --- layout ------------------------------------------------------------------------------------------------------
+
+    def build(self, text: Callable[[], None]) -> None:
+        """Make the components, here; ``text`` makes those of the tab without a template."""
+        self.mode = gr.State(PRESETS)
+        self.many = gr.State([])
+        self.tabs: dict[str, Any] = {}
+        with gr.Tabs(elem_id=f"{PREFIX}_templates"):
+            self.tabs[PRESETS] = compat.tab("Preset templates", f"{PREFIX}_tab_presets")
+            with self.tabs[PRESETS]:
+                self._build_presets()
+            self.tabs[SINGLE] = compat.tab("Upload a template", f"{PREFIX}_tab_single")
+            with self.tabs[SINGLE]:
+                self.single = compat.picture_input("Template", height=360, elem_id=f"{PREFIX}_single")
+            self.tabs[MANY] = compat.tab("Many templates", f"{PREFIX}_tab_many")
+            with self.tabs[MANY]:
+                self._build_many()
+            self.tabs[TEXT] = compat.tab("Text to portrait", f"{PREFIX}_tab_text")
+            with self.tabs[TEXT]:
+                text()
+
+    def _build_presets(self) -> None:
+        titles = list(self.titles())
+        self.presets = gr.Gallery(
+            value=self._preset_pictures(),
+            label="Presets",
+            columns=4,
+            height="auto",
+            object_fit="cover",
+            allow_preview=False,
+            elem_id=f"{PREFIX}_presets",
+        )
+        self.chosen = gr.CheckboxGroup(
+            choices=titles,
+            value=titles[:1],
+            label="Chosen presets",
+            info="Click a template to choose it.",
+            elem_id=f"{PREFIX}_chosen",
+        )
+        with gr.Row():
+            self.add_own = gr.UploadButton(
+                "Add your own", size="sm", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_add"
+            )
+            self.delete_own = gr.Button("Delete chosen of your own", size="sm", elem_id=f"{PREFIX}_delete")
+        self.preset_note = compat.html("", elem_id=f"{PREFIX}_preset_note")
+
+    def _build_many(self) -> None:
+        with gr.Row():
+            self.upload_many = gr.UploadButton(
+                "Upload pictures", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_many"
+            )
+            self.upload_folder = gr.UploadButton("Upload a folder", file_count="directory", elem_id=f"{PREFIX}_folder")
+            self.clear_many = gr.Button("Clear templates", elem_id=f"{PREFIX}_clear")
+        self.many_shown = compat.html("", elem_id=f"{PREFIX}_many_shown")
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def bind(self) -> None:
+        """Connect the events."""
+        for name, tab in self.tabs.items():
+            compat.listen(tab.select, _answer(name), None, [self.mode], quiet=True)
+        compat.listen(self.presets.select, self.preset_clicked, [self.chosen], [self.chosen], quiet=True)
+        own = [self.presets, self.chosen, self.preset_note]
+        compat.listen(self.add_own.upload, self.add, {self.add_own, self.chosen}, own)
+        compat.listen(self.delete_own.click, self.delete, [self.chosen], own)
+        many = [self.many, self.many_shown]
+        for button in (self.upload_many, self.upload_folder):
+            compat.listen(button.upload, self.many_uploaded, [button, self.many], many)
+        compat.listen(self.clear_many.click, self._many_cleared, None, many)
+
+    @property
+    def inputs(self) -> set[Any]:
+        """The components that :meth:`templates` reads."""
+        return {self.mode, self.chosen, self.single, self.many}
+
+    @property
+    def lists(self) -> list[Any]:
+        """The components that :meth:`fresh` may change."""
+        return [self.presets, self.chosen]
+
+    def fresh(self) -> Updates:
+        """The presets as they are now."""
+        return {
+            self.presets: compat.update(value=self._preset_pictures()),
+            self.chosen: compat.update(choices=list(self.titles())),
+        }
+
+    def templates(self, data: Mapping[Any, Any]) -> tuple[Source, ...]:
+        """What the open tab holds; nothing for text. :class:`InvalidRequest` when it holds nothing."""
+        mode = data[self.mode]
+        if mode == TEXT:
+            return ()
+        found: list[Source] = []
+        if mode == PRESETS:
+            titles = self.titles()
+            found = [titles[t].path for t in data[self.chosen] or [] if t in titles]
+        elif mode == SINGLE:
+            found = [*compat.files(data[self.single])]
+        else:
+            found = [Path(p) for p in data[self.many] or []]
+        if not found:
+            raise InvalidRequest("There is no template: choose or upload one.")
+        return tuple(found)
+
+    # --- presets -----------------------------------------------------------------------------------------------------
+
+    def titles(self) -> dict[str, Template]:
+        """The presets by what they are called on the page."""
+        found: dict[str, Template] = {}
+        for template in self._service.templates.list():
+            found[template.title if template.title not in found else template.name] = template
+        return found
+
+    def _preset_pictures(self) -> list[tuple[str, str]]:
+        return [(str(self._thumbnails.of(t.path)), title) for title, t in self.titles().items()]
+
+    def preset_clicked(self, event: gr.SelectData, chosen: list[str]) -> list[str]:
+        """A click chooses, another lets go."""
+        titles, index = list(self.titles()), compat.selected(event)
+        if not 0 <= index < len(titles):
+            return chosen
+        title = titles[index]
+        return [t for t in titles if (t in chosen) != (t == title)]
+
+    def add(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Keep uploaded pictures as presets of the user's own, and choose them."""
+        language, names, chosen = self._language(request), [], list(data[self.chosen] or [])
+        try:
+            for path in compat.files(data[self.add_own]):
+                names.append(self._service.templates.add(path.stem, pictures.load(path)).title)
+            note = panel.good(say("added", language, name=", ".join(names)))
+        except EasyPhotoError as error:
+            note = panel.error(told(str(error), language))
+        return self._presets_now([*chosen, *names], note)
+
+    def delete(self, chosen: list[str], request: gr.Request) -> Updates:
+        """Delete those of the chosen presets that are the user's own."""
+        language, titles = self._language(request), self.titles()
+        own = [titles[t].name for t in chosen or [] if t in titles and titles[t].own]
+        note = panel.good(say("deleted", language, n=len(own))) if own else panel.error(say("own_only", language))
+        try:
+            for name in own:
+                self._service.templates.delete(name)
+        except EasyPhotoError as error:
+            note = panel.error(told(str(error), language))
+        return self._presets_now(chosen or [], note)
+
+    def _presets_now(self, chosen: Sequence[str], note: str) -> Updates:
+        titles = list(self.titles())
+        return {
+            self.presets: compat.update(value=self._preset_pictures()),
+            self.chosen: compat.update(choices=titles, value=[t for t in titles if t in chosen]),
+            self.preset_note: note,
+        }
+
+    # --- many --------------------------------------------------------------------------------------------------------
+
+    def many_uploaded(self, uploaded: Any, have: list[str], request: gr.Request) -> Updates:
+        """Add the pictures among the uploaded files."""
+        paths = [Path(p) for p in have or []]
+        paths += [p for p in compat.files(uploaded) if p.suffix.lower() in KINDS and p not in paths]
+        words = say("templates_uploaded", self._language(request), n=len(paths))
+        return {self.many: [str(p) for p in paths], self.many_shown: panel.pictures_shown(paths, words)}
+
+    def _many_cleared(self) -> Updates:
+        return {self.many: [], self.many_shown: ""}
+
+
+def _answer(value: str) -> Callable[[], str]:
+    def answer() -> str:
+        return value
+
+    return answer

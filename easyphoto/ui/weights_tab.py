@@ -1,0 +1,128 @@
+"""The Weights tab: what a feature needs, what of it is there, what the rest costs, and getting it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from easyphoto.errors import EasyPhotoError, NotFound
+from easyphoto.jobs import Job
+from easyphoto.service import EasyPhoto
+from easyphoto.ui import compat, panel, weights_panel
+from easyphoto.ui.sentences import told
+from easyphoto.ui.settings import Settings
+
+TICK = "easyphoto_weights_tick"
+PREFIX = "easyphoto_weights"
+NO_JOB = "Nothing is being downloaded."
+
+Updates = dict[Any, Any]
+
+
+class WeightsTab:
+    """Components and what they do. ``language`` tells the language of a request."""
+
+    def __init__(self, service: EasyPhoto, settings: Settings, language: Callable[[Any], str]) -> None:
+        self._service = service
+        self._settings = settings
+        self._language = language
+        self._features = {bundle.what: name for name, bundle in service.weights.catalog.bundles.items()}
+
+    def build(self) -> None:
+        """Make the components, inside the current tab."""
+        with gr.Row():
+            with gr.Column(scale=4):
+                self.feature = gr.Radio(
+                    choices=list(self._features),
+                    value=next(iter(self._features), None),
+                    label="Feature",
+                    info="EasyPhoto works without any of these; each makes it better at something.",
+                    elem_id=f"{PREFIX}_feature",
+                )
+                with gr.Row():
+                    self.start = gr.Button("Download what is missing", variant="primary", elem_id=f"{PREFIX}_start")
+                    self.look = gr.Button("Look again", elem_id=f"{PREFIX}_look")
+                    self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
+                self.error = compat.html("", elem_id=f"{PREFIX}_error")
+                self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
+            with gr.Column(scale=5):
+                self.needs = compat.html("", elem_id=f"{PREFIX}_needs")
+                self.decided = compat.html("", elem_id=f"{PREFIX}_decided")
+        self.job = gr.State("")
+        self.seen = gr.State("")
+        self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
+
+    def bind(self, opened: Any) -> None:
+        """Connect the events; ``opened`` is the tab that all this stands in."""
+        shown = [self.needs, self.decided, self.error]
+        for event in (self.feature.change, self.look.click, opened.select):
+            compat.listen(event, self._look, {self.feature}, shown)
+        started = [self.job, self.progress, self.seen, self.error]
+        compat.listen(self.start.click, self._start, {self.feature}, started)
+        compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
+        live = [self.progress, self.seen, self.needs, self.decided]
+        compat.listen(self.tick.click, self._tick, {self.job, self.seen, self.feature}, live, quiet=True)
+
+    def loaded(self, language: str) -> Updates:
+        """What a page that is opened shows: the download that runs or ended last."""
+        jobs = [job for job in self._service.jobs.list() if job.what == "models"]
+        return self._shown(jobs[-1], language) if jobs else {}
+
+    @property
+    def loads(self) -> list[Any]:
+        """The components that :meth:`loaded` may change."""
+        return [self.job, self.progress, self.seen, self.error]
+
+    def _look(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language = self._language(request)
+        return {**self._plan(data[self.feature], language), self.error: ""}
+
+    def _plan(self, feature: str | None, language: str) -> Updates:
+        weights, preferences = self._service.weights, self._service.preferences()
+        updates: Updates = {}
+        if feature in self._features:
+            found = weights.needs(self._features[feature])
+            updates[self.needs] = weights_panel.needs(
+                found, language, offline=weights.offline, commercial_only=preferences.commercial_only
+            )
+        try:
+            serving = weights.serving(self._service.vision)
+        except EasyPhotoError:  # its environment isn't made yet, which the other tabs say
+            serving = []
+        updates[self.decided] = weights_panel.decided(preferences, serving, language, in_webui=self._settings.in_webui)
+        return updates
+
+    def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language = self._language(request)
+        try:
+            name = self._features.get(data[self.feature] or "")
+            job = self._service.weights.fetch([name] if name else [])
+        except EasyPhotoError as error:
+            return {self.error: panel.error(told(str(error), language))}
+        return self._shown(job, language)
+
+    def _cancel(self, job_id: str, request: gr.Request) -> Any:
+        return panel.cancel(job_id, self._service.jobs, self._language(request), TICK)
+
+    def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language = self._language(request)
+        try:
+            job = self._service.jobs.get(data[self.job])
+        except NotFound:
+            return {self.progress: panel.empty_panel(NO_JOB)}
+        updates = self._shown(job, language)
+        for unchanged in (self.job, self.error):
+            updates.pop(unchanged)
+        if updates[self.seen] != data[self.seen]:
+            updates |= self._plan(data[self.feature], language)
+        return updates
+
+    def _shown(self, job: Job[Any], language: str) -> Updates:
+        return {
+            self.job: job.id,
+            self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
+            self.seen: f"{job.id}:{job.state}:{language}",
+            self.error: "",
+        }
