@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from easyphoto.catalog import Asset, Bundle, Catalog, Folders, Plan
 from easyphoto.catalog.plan import size
@@ -26,7 +27,7 @@ class Entry:
     or "hash"."""
 
     asset: Asset
-    state: str
+    state: Literal["there", "missing", "unusable", "left out"]
     file: str
     found_by: str = ""
     note: str = ""

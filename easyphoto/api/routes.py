@@ -52,6 +52,7 @@ def mount(app: FastAPI, service: EasyPhoto, authenticate: Callable[..., Any] | N
     _add_jobs(router, service, scrubber)
     _add_events(router, service, scrubber)
     _add_people(router, service)
+    _add_models(router, service)
     _add_status(router, service, scrubber)
     app.include_router(router)
     old = APIRouter(prefix="/easyphoto", route_class=route_class, dependencies=guards, tags=["EasyPhoto, as before"])
@@ -137,6 +138,12 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
     @router.post("/jobs/portrait", responses=_TAKES_BODY, status_code=202, summary="Make portraits")
     def portrait(payload: schema.PortraitPayload) -> schema.QueuedJob:
         return queued(service.generate(_portrait_request(payload, service)))
+
+    @router.post("/jobs/models", responses=_TAKES_BODY, status_code=202, summary="Download weights")
+    def fetch(payload: schema.ModelsPayload) -> schema.QueuedJob:
+        if len(payload.features) > schema.MAX_FEATURES:
+            raise InvalidRequest(f"{len(payload.features)} features are too many: at most {schema.MAX_FEATURES}.")
+        return queued(service.weights.fetch(payload.features))
 
     @router.get("/jobs", responses=_errors(), summary="List the jobs, oldest first")
     def jobs() -> list[schema.JobOut]:
@@ -247,17 +254,33 @@ def _add_people(router: APIRouter, service: EasyPhoto) -> None:
         ]
 
 
+def _add_models(router: APIRouter, service: EasyPhoto) -> None:
+    @router.get("/models", responses=_errors(), summary="List the features that weights can be downloaded for")
+    def models() -> list[schema.FeatureOut]:
+        return [schema.FeatureOut(**wire.feature_out(needs)) for needs in service.weights.features()]
+
+    @router.get("/models/{name}", responses=_errors(404), summary="What a feature needs, and what of it is there")
+    def needs(name: str) -> schema.FeatureDetail:
+        found = service.weights.needs(name)
+        return schema.FeatureDetail(
+            **wire.feature_out(found),
+            weights=[wire.weight_out(entry) for entry in found.entries],
+            offline=service.weights.offline,
+            commercial_only=service.weights.commercial_only,
+        )
+
+
 def _add_status(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
     @router.get("/status", responses=_errors(), summary="What is here, what is missing, what runs")
     def status() -> schema.StatusOut:
         jobs = service.jobs.list()
-        running = next((j.id for j in jobs if j.state == "running"), None)
+        running = next((j.id for j in jobs if j.state == "running" and j.what != "models"), None)
         findings = doctor.examine(service.host, service.vision, service.paths)
         return schema.StatusOut(
             version=__version__,
             host=service.host.name,
             checkpoints=[schema.CheckpointOut(name=c.name, family=c.family.value) for c in service.host.checkpoints()],
-            queued=sum(j.state == "queued" for j in jobs),
+            queued=sum(j.state == "queued" and j.what != "models" for j in jobs),
             running=running,
             findings=[
                 schema.FindingOut(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictStr
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
 
+MAX_FEATURES = 30
 MAX_FACES = 20
 """User ids in one request."""
 
@@ -99,6 +100,12 @@ class PortraitPayload(BaseModel):
     pose_template: StrictStr | None = Field(None, description="Picture in base64 to take the pose of a text portrait.")
 
 
+class ModelsPayload(BaseModel):
+    """Features whose missing weights are to be downloaded."""
+
+    features: list[StrictStr] = Field(..., description=f"Names as `models` lists them, at most {MAX_FEATURES}.")
+
+
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +162,7 @@ class JobOut(BaseModel):
     """A job: its state, how far it is, and in the end its result or its error."""
 
     id: str
-    what: Literal["train", "generate"]
+    what: Literal["train", "generate", "models"]
     subject: str
     state: Literal["queued", "running", "finished", "failed", "cancelled"]
     position: int
@@ -187,6 +194,45 @@ class TemplateOut(BaseModel):
     licence: str
     faces: int | None = None
     own: bool = False
+
+
+class FeatureOut(BaseModel):
+    """A feature and what its weights come to. `bytes` are still to be downloaded, about so many unless `exact`;
+    `complete`: all that it can't do without is there."""
+
+    name: str
+    what: str
+    files: int
+    there: int
+    bytes: int
+    exact: bool
+    complete: bool
+    commercial: bool
+
+
+class WeightOut(BaseModel):
+    """One file of a feature. `note` says what is wrong with an unusable one; `found_by` is `name` or `hash`."""
+
+    name: str
+    file: str
+    what: str
+    state: Literal["there", "missing", "unusable", "left out"]
+    bytes: int
+    exact: bool
+    licence: str
+    commercial: bool
+    optional: bool
+    found_by: str = ""
+    note: str = ""
+
+
+class FeatureDetail(FeatureOut):
+    """A feature with its files. `offline`: the network is switched off here; `commercial_only`: weights whose licence
+    forbids commercial use are left out."""
+
+    weights: list[WeightOut]
+    offline: bool
+    commercial_only: bool
 
 
 class CheckpointOut(BaseModel):

@@ -19,6 +19,7 @@ from easyphoto.jobs import Job, JobQueue
 from easyphoto.people import Person
 from easyphoto.ports import Likeness
 from easyphoto.service import PortraitResult
+from easyphoto.weights import Entry, Needs
 
 MAX_PICTURE = 40 * 2**20
 """Bytes of one picture file that is sent to us."""
@@ -178,4 +179,36 @@ def person_out(person: Person) -> schema.PersonOut:
         embedder=person.embedder,
         works=person.works,
         scene=person.scene,
+    )
+
+
+def feature_out(needs: Needs) -> dict[str, Any]:
+    """What :class:`schema.FeatureOut` says of a feature."""
+    return {
+        "name": needs.bundle.name,
+        "what": needs.bundle.what,
+        "files": sum(e.state != "left out" for e in needs.entries),
+        "there": sum(e.state == "there" for e in needs.entries),
+        "bytes": needs.bytes,
+        "exact": needs.exact,
+        "complete": needs.complete,
+        "commercial": needs.commercial,
+    }
+
+
+def weight_out(entry: Entry) -> schema.WeightOut:
+    """One file of a feature; the name of what was found, never where."""
+    asset = entry.asset
+    return schema.WeightOut(
+        name=asset.name,
+        file=entry.file,
+        what=asset.what,
+        state=entry.state,
+        bytes=asset.bytes,
+        exact=not asset.about,
+        licence=asset.licence,
+        commercial=asset.commercial,
+        optional=asset.optional,
+        found_by=entry.found_by,
+        note=entry.note,
     )

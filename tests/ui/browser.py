@@ -131,10 +131,10 @@ class Page:
         self.wait(lambda: self.one(selector).is_displayed())
         self.one(selector).click()
 
-    def tab(self, number: int) -> None:
-        """The first (0) or second (1) of our two tabs."""
-        self.wait_for("#easyphoto_tabs [role=tab]", 2)
-        self.all("#easyphoto_tabs [role=tab]")[number].click()
+    def tab(self, number: int, tabs: str = "#easyphoto_tabs") -> None:
+        """Open one of our tabs, from 0, or one of the tabs within ``tabs``."""
+        self.wait_for(f"{tabs} [role=tab]", number + 1)
+        self.all(f"{tabs} [role=tab]")[number].click()
 
     def unfold(self) -> None:
         """Open every folded part that is in sight."""
@@ -146,6 +146,14 @@ class Page:
         box = self.one(f"{selector} textarea, {selector} input")
         box.clear()
         box.send_keys(text)
+
+    def number(self, selector: str, value: float) -> None:
+        """Type into a number field, or the one beside a slider."""
+        from selenium.webdriver.common.keys import Keys
+
+        box = self.one(f"{selector} input[type=number]")
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(f"{value}", Keys.TAB)
 
     def upload(self, name: str, files: Sequence[Path]) -> None:
         """Give files to an upload button or a picture field by its id."""
