@@ -1,159 +1,175 @@
-"""Full-size SD1.5, SD2.1 and SDXL as single files in the original naming, made up and dropped again.
+"""Full-size SD1.5, SD2.1 and SDXL as single files: known by their header, loaded by the real code, drawn with, trained.
 
-SD2 and SDXL are sparse files of zeros, which take no room; SD1.5 holds random numbers and makes a picture.
+The numbers are random, so nothing can be seen in the pictures; what is proven is that the published shapes go all the
+way through: file, parts, picture, steps of the trainer, LoRA in kohya's naming, picture with that LoRA.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 
 from easyphoto import checkpoint, sd
-from easyphoto.config import Family
+from easyphoto.config import Family, Paths, TrainConfig
 from easyphoto.errors import InvalidRequest
+from easyphoto.hosts.embedded import EmbeddedHost
 from easyphoto.memory import TABLE
-from easyphoto.ports import Txt2Img
-from easyphoto.sd import render
-from tests import tiny, tiny_files
+from easyphoto.ports import LoraRef, Rendered, Txt2Img
+from easyphoto.sd import lora as lora_files
+from easyphoto.training import dataset, loop
+from easyphoto.training.lora import Shape, TrainedLora
+from tests.fakes import FakeVision
+from tests.weights import full_size
 
-pytestmark = pytest.mark.slow
-TOKENS = 49408
-UNETS: dict[Family, dict[str, Any]] = {
-    Family.SD1: {"cross_attention_dim": 768, "attention_head_dim": 8},
-    Family.SD2: {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True},
-    Family.SDXL: {
-        "cross_attention_dim": 2048,
-        "attention_head_dim": [5, 10, 20],
-        "use_linear_projection": True,
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": [1, 2, 10],
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
-
-
-def text(cls: Any, width: int, layers: int) -> Any:
-    config = CLIPTextConfig(
-        vocab_size=TOKENS,
-        hidden_size=width,
-        intermediate_size=4 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 64,
-        projection_dim=width,
-        max_position_embeddings=77,
-    )
-    return cls(config)
-
-
-def state_of(family: Family) -> dict[str, torch.Tensor]:
-    """Names and shapes of a checkpoint of the family as it is published; the tensors have no contents."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**UNETS[family])
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-            latent_channels=4,
-        )
-        state = {f"model.diffusion_model.{k}": v for k, v in tiny_files.original_unet(unet.state_dict()).items()}
-        state |= {f"first_stage_model.{k}": v for k, v in tiny_files.original_vae(vae.state_dict()).items()}
-        clip = text(CLIPTextModel, 768, 12).state_dict()
-        if family is Family.SD1:
-            state |= {f"cond_stage_model.transformer.{k}": v for k, v in clip.items()}
-        elif family is Family.SD2:
-            large = tiny_files.open_clip(text(CLIPTextModel, 1024, 23), spare=True)
-            state |= {f"cond_stage_model.model.{k}": v for k, v in large.items()}
-        else:
-            large = tiny_files.open_clip(text(CLIPTextModelWithProjection, 1280, 32))
-            state |= {f"conditioner.embedders.0.transformer.{k}": v for k, v in clip.items()}
-            state |= {f"conditioner.embedders.1.model.{k}": v for k, v in large.items()}
-    if family is Family.SDXL:
-        # The sampler of a block with attention comes third in the published file.
-        state = {re.sub(r"output_blocks\.2\.1\.conv", "output_blocks.2.2.conv", k): v for k, v in state.items()}
-    return state
-
-
-def write(path: Path, state: dict[str, torch.Tensor], random: bool) -> Path:
-    """The file in 16 bits, tensor by tensor: normal numbers of a small network's size, or nothing but its length."""
-    entries: dict[str, Any] = {}
-    end = 0
-    for name, tensor in state.items():
-        start, end = end, end + 2 * tensor.numel()
-        entries[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [start, end]}
-    header = json.dumps(entries).encode()
-    header += b" " * (-len(header) % 8)
-    source = np.random.default_rng(1).standard_normal(1_000_003, dtype=np.float32)
-    with path.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        if random:
-            for name, tensor in state.items():
-                norm = "norm" in name or ".ln_" in name or tensor.dim() == 1
-                scale = 0.0 if norm else tensor[0].numel() ** -0.5
-                shift = 1.0 if norm and name.endswith("weight") else 0.0
-                numbers = np.resize(source, tensor.numel()) * np.float32(scale) + np.float32(shift)
-                file.write(numbers.astype(np.float16).tobytes())
-        else:
-            file.truncate(8 + len(header) + end)
-    return path
-
-
-@pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tokenizer with as many tokens as CLIP's, most of them never used."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny.tokenizer(folder)
-    known = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    marks = ["<|startoftext|>", "<|endoftext|>"]
-    words = [w for w in known if w not in marks]
-    words += [f"unused{i}</w>" for i in range(TOKENS - len(words) - 2)] + marks
-    (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}), encoding="utf-8")
-    return folder
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+SIDE = 64
+STEPS = 2
+RANKS: Mapping[Family, tuple[int, int]] = {Family.SD1: (128, 64), Family.SD2: (128, 64), Family.SDXL: (32, 16)}
+PREDICTIONS = {Family.SD1: "epsilon", Family.SD2: "v_prediction", Family.SDXL: "epsilon"}
+HEADER = 0.5
+"""Seconds that reading a header may take on a busy machine; it takes some milliseconds."""
 
 
 @pytest.fixture(params=[Family.SD1, Family.SD2, Family.SDXL], ids=lambda f: f.value)
-def written(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Family, Path]]:
-    family: Family = request.param
-    path = write(tmp_path / f"{family.value}.safetensors", state_of(family), random=family is Family.SD1)
-    yield family, path
+def family(request: pytest.FixtureRequest) -> Family:
+    chosen: Family = request.param
+    return chosen
+
+
+@pytest.fixture
+def paths(family: Family, tmp_path: Path) -> Iterator[Paths]:
+    """Program folders with one checkpoint of random numbers, 2 to 7 GB, that is deleted at once after the test."""
+    made = Paths.standalone(tmp_path)
+    for folder in (made.loras, made.models / "Stable-diffusion"):
+        folder.mkdir(parents=True)
+    full_size.vocabulary(made.models / "tokenizer")
+    path = full_size.write(made.models / "Stable-diffusion" / f"{family.value}.safetensors", family)
+    yield made
     path.unlink()
+    gc.collect()
 
 
-def test_a_full_checkpoint_is_known_at_once_and_loads_whole(written: tuple[Family, Path], vocabulary: Path) -> None:
-    family, path = written
+def draw(host: EmbeddedHost, family: Family, **more: Any) -> Rendered:
+    job = Txt2Img(
+        prompt="a person",
+        width=SIDE,
+        height=SIDE,
+        steps=1,
+        seed=3,
+        sampler="Euler",
+        cfg_scale=2.0,
+        checkpoint=family.value,
+        **more,
+    )
+    return host.txt2img(job)
+
+
+def train(parts: sd.Parts, family: Family, path: Path) -> list[float]:
+    """Two steps of the real trainer with both text encoders, written as its session writes."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    rank, alpha = RANKS[family]
+    # At SDXL's defaults but for the resolution; a large rate, so that two steps can be seen.
+    config = TrainConfig.for_family(
+        family,
+        resolution=SIDE,
+        rank=rank,
+        network_alpha=alpha,
+        train_batch_size=1,
+        gradient_accumulation_steps=1,
+        gradient_checkpointing=True,
+        mixed_precision="bf16",
+        learning_rate=1e-2,
+    )
+    accelerator = Accelerator(mixed_precision="bf16", cpu=True)
+    source = torch.Generator().manual_seed(1)
+    mean = torch.randn(2, 4, SIDE // 8, SIDE // 8, generator=source)
+    latents = dataset.LatentSet(mean, torch.full_like(mean, 0.1), SIDE)
+    trained = TrainedLora(parts, Shape(rank, float(alpha)), seed=1, train_text=True)
+    trainer = loop.Trainer(parts, trained, latents, ["easyphoto_face, easyphoto, 1person"], config, accelerator)
+    losses = [loss for _, loss in loop.steps(trainer, 1, STEPS, lambda: False)]
+    layers = trained.layers()
+    lora_files.write(path, layers, lora_files.metadata(family, layers))
+    return losses
+
+
+def counts(parts: sd.Parts) -> tuple[int, int, int]:
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (parts.unet, *parts.text_encoders, parts.vae)]
+    return sizes[0], sum(sizes[1:-1]), sizes[-1]
+
+
+def test_a_full_checkpoint_draws_trains_and_wears_its_lora(family: Family, paths: Paths, record_property: Any) -> None:
+    file = paths.models / "Stable-diffusion" / f"{family.value}.safetensors"
     start = time.perf_counter()
-    info = checkpoint.inspect(path)
-    assert time.perf_counter() - start < 0.5, "the header alone is read"
-    assert info.family is family and info.kind == "checkpoint"
-    parts = sd.load(path, device="cpu", dtype=torch.float16, tokenizers=[vocabulary])
+    info = checkpoint.inspect(file)
+    seconds = time.perf_counter() - start
+    record_property("header_ms", round(seconds * 1000, 1))
+    assert seconds < HEADER
+    assert (info.family, info.kind, info.prediction) == (family, "checkpoint", PREDICTIONS[family])
+
+    lora = paths.loras / "her.safetensors"
+    parts = sd.load(file, device="cpu", dtype=torch.bfloat16, tokenizers=[paths.models / "tokenizer"])
     table = TABLE[family]
-    assert sum(p.numel() for p in parts.unet.parameters()) == table.unet
-    assert sum(p.numel() for t in parts.text_encoders for p in t.parameters()) == table.text
-    assert sum(p.numel() for p in parts.vae.parameters()) == table.vae
-    assert parts.unet.dtype == torch.float16 and len(parts.tokenizers) == len(parts.text_encoders)
-    if family is Family.SD1:
-        parts = sd.load(path, device="cpu", dtype=torch.bfloat16, tokenizers=[vocabulary])
-        job = Txt2Img(prompt="a person", width=64, height=64, steps=1, seed=3, sampler="Euler", cfg_scale=1.0)
-        image = render.txt2img(parts, job, {}, None).image
-        assert image.shape == (64, 64, 3) and image.std() > 1, "numbers went all the way through"
+    assert counts(parts) == (table.unet, table.text, table.vae)
+    assert parts.scheduler_config["prediction_type"] == PREDICTIONS[family]
+    losses = train(parts, family, lora)
+    assert all(np.isfinite(losses)) and losses[0] != losses[1]
+    del parts
+    gc.collect()
+
+    known = checkpoint.inspect(lora)
+    assert (known.family, known.kind) == (family, "lora")
+    layers = lora_files.read(lora).layers
+    beginnings = {"lora_unet", "lora_te1", "lora_te2"} if family is Family.SDXL else {"lora_unet", "lora_te"}
+    assert {name.split("_text_model")[0] if "_text_model" in name else name[:9] for name in layers} == beginnings
+    assert {(layer.rank, layer.alpha) for layer in layers.values()} == {RANKS[family]}
+    assert sum(x.down.numel() + x.up.numel() for x in layers.values()) == table.lora * RANKS[family][0]
+    del layers
+
+    host = EmbeddedHost(paths, FakeVision(), device="cpu", dtype=torch.bfloat16)
+    plain = draw(host, family)
+    assert plain.image.shape == (SIDE, SIDE, 3) and plain.image.std() > 1, "numbers went all the way through"
+    worn = draw(host, family, loras=[LoraRef(lora, 1.0)])
+    assert not np.array_equal(worn.image, plain.image)
+    assert np.array_equal(draw(host, family).image, plain.image), "the LoRA comes off again"
+
+
+def test_another_familys_lora_is_refused_by_headers_alone(tmp_path: Path, record_property: Any) -> None:
+    """A 7 GB checkpoint is not touched for it: this file holds nothing but its header."""
+    paths = Paths.standalone(tmp_path)
+    (paths.models / "Stable-diffusion").mkdir(parents=True)
+    full_size.write(paths.models / "Stable-diffusion" / "xl.safetensors", Family.SDXL, sparse=True)
+    rank = torch.zeros(4, 320)
+    layers = {
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q": lora_files.LoraLayer(rank, rank.T, 4)
+    }
+    lora_files.write(paths.loras / "sd1.safetensors", layers, lora_files.metadata(Family.SD1, layers))
+    host = EmbeddedHost(paths, FakeVision(), device="cpu", dtype=torch.bfloat16)
+    job = Txt2Img(
+        prompt="", width=64, height=64, steps=1, seed=1, checkpoint="xl",
+        loras=[LoraRef(paths.loras / "sd1.safetensors", 1.0)],
+    )  # fmt: skip
+    with pytest.raises(InvalidRequest, match="doesn't fit"):
+        host.txt2img(job)
+    start = time.perf_counter()
+    with pytest.raises(InvalidRequest, match="doesn't fit"):
+        host.txt2img(job)
+    seconds = time.perf_counter() - start
+    record_property("refused_ms", round(seconds * 1000, 1))
+    assert seconds < HEADER and host._held().loaded is None
 
 
 def test_half_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "sd1.safetensors", state_of(Family.SD1), random=False)
+    path = full_size.write(tmp_path / "sd1.safetensors", Family.SD1, sparse=True)
     with path.open("rb+") as file:
         file.truncate(path.stat().st_size // 2)
     with pytest.raises(InvalidRequest):
