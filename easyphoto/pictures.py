@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -31,7 +32,9 @@ def load(source: Source, *, max_side: int = MAX_SIDE) -> Image:
     name = label(source)
     try:
         with warnings.catch_warnings():
+            # Bombs are looked at below, and broken metadata is nothing that a user could mend.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
             with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
                 pixels = opened.width * opened.height
                 if pixels > MAX_PIXELS:
@@ -40,7 +43,7 @@ def load(source: Source, *, max_side: int = MAX_SIDE) -> Image:
                     )
                 if opened.format == "JPEG":
                     opened.draft("RGB", (max_side, max_side))
-                picture = _to_rgb(ImageOps.exif_transpose(opened))
+                picture = _to_rgb(_upright(opened))
     except FileNotFoundError:
         raise InvalidRequest(f"{name} does not exist.") from None
     except Pillow.DecompressionBombError:
@@ -101,6 +104,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageFailed(f"{path.name} could not be written to {path.parent.name}: {reason}.") from error
+
+
+def _upright(picture: Pillow.Image) -> Pillow.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (struct.error, TypeError, KeyError, OverflowError):
+        # EXIF that can be read but not written back, which this does; the picture itself is whole.
+        return picture
 
 
 def _to_rgb(picture: Pillow.Image) -> Pillow.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import resource
 import struct
@@ -120,3 +121,31 @@ def test_a_full_disk_leaves_no_half_file_and_keeps_the_old_one(tmp_path: Path) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_broken_bytes_anywhere_are_a_picture_or_a_sentence(kind: str) -> None:
+    """Uploads come damaged in every way; none may raise anything but :class:`InvalidRequest`."""
+    random = np.random.default_rng(3)
+    exif = Pillow.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    buffer = io.BytesIO()
+    Pillow.fromarray(random.integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(buffer, kind, exif=exif)
+    whole = buffer.getvalue()
+    for turn in range(400):
+        data = bytearray(whole)
+        for place in random.integers(0, min(len(data), 400), 1 + turn % 4):
+            data[place] = random.integers(256)
+        kept = bytes(data[: random.integers(len(data))] if turn % 5 == 0 else data)
+        with contextlib.suppress(InvalidRequest):
+            assert pictures.load(kept).ndim == 3
+
+
+def test_exif_that_cant_be_written_back_leaves_the_picture_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(picture: Pillow.Image) -> Pillow.Image:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(pictures.ImageOps, "exif_transpose", broken)
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (5, 4), (9, 8, 7)).save(buffer, "PNG")
+    assert (pictures.load(buffer.getvalue()) == (9, 8, 7)).all()
