@@ -74,12 +74,21 @@ def take(address: str, photos: list[Path], user_id: str, out: Path) -> None:
         page.wait_for(f"{portraits} [data-state=finished]", seconds=60 * MINUTES)
         page.wait_for("#easyphoto_generate_portraits img")
         shoot(page, out / "inference-en.png")
+        weights(page, out / "weights-en.png")
     with Page(address, "zh-CN", (1280, 1000)) as page:
         page.wait(lambda: page.text("#easyphoto_train_start") == "开始训练")
         shoot(page, out / "train-zh.png")
         page.tab(1)
         page.wait_for("#easyphoto_generate_portraits img")
         shoot(page, out / "inference-zh.png")
+        weights(page, out / "weights-zh.png")
+
+
+def weights(page: Page, path: Path) -> None:
+    page.tab(2)
+    page.wait_for("#easyphoto_weights_needs tbody tr", 3)
+    page.wait_for("#easyphoto_weights_decided tbody tr", 3)
+    shoot(page, path)
 
 
 def shoot(page: Page, path: Path) -> None:

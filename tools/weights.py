@@ -33,6 +33,14 @@ python -m easyphoto models verify                    # read everything again, co
 `--commercial-only` leaves out whatever may not be used commercially. `--look-in FOLDER` (or `EASYPHOTO_MODEL_FOLDERS`,
 separated like `PATH`) names further folders with weights, so that what a WebUI has is never fetched twice.
 
+The Weights tab shows the same, in a WebUI and standalone: choose a feature, see its files with what is there, sizes and
+licences, and download with progress, time left and cancel. A download waits for other downloads only, never for
+trainings or portraits; what came is used from the next job on. Over HTTP: [`models` and `jobs/models`](api.md).
+
+Commercial use only, for everything at once: **Settings > EasyPhoto** in a WebUI (after a restart), standalone
+`serve --commercial-only` or `EASYPHOTO_COMMERCIAL_ONLY=1`. It holds for vision, the trainer, downloads and the
+film-look LoRA; the Weights tab says what serves each role and what is left out. Base models you choose yourself.
+
 ## How a download behaves
 - A file is found by name, or by checksum under any other name, anywhere below the folders of the host.
 - It is written beside its place (`.part`) and gets its name only when size, structure and checksum are right. A file
@@ -57,7 +65,11 @@ only costs the next try: checksums decide what is taken.
 BACKENDS_HEAD = """## What serves each role
 
 The first that is there serves; if it can't be loaded, the next does, with one notice. A fixed choice: `backends=` of
-`easyphoto.vision.registry.create`. "Commercial" is a reading of the licences named, not legal advice; where weights
+`easyphoto.vision.registry.create`. For one portrait, `super_resolution_method` (gpen, realesrgan) chooses the enhancer
+and `face_fusion_method` (inswapper, warp) the face fusion; where the choice can't be had, the next best serves and a
+notice says so. `fusion_only` puts the face in and repaints nothing, as roop does it, to compare with.
+
+"Commercial" is a reading of the licences named, not legal advice; where weights
 come from data for research only, it says no.
 """
 

@@ -18,7 +18,11 @@ from tests.serving import served
 from tests.ui.browser import Page
 
 # gradio warns of itself in the server's thread
-pytestmark = [pytest.mark.usefixtures("needs_browser"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.usefixtures("needs_browser"),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(1500),  # under a minute on two idle cores
+]
 
 TRAINING, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress"
 LONG = 600.0
