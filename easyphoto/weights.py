@@ -114,7 +114,7 @@ class Weights:
             raise InvalidRequest("Nothing was chosen: choose a feature to download.")
         plan = self._plan(names)
         wanted = tuple(dict.fromkeys(names))
-        subject = ", ".join(wanted)
+        subject = ", ".join(self.catalog.bundles[n].what if n in self.catalog.bundles else n for n in wanted)
         return self._jobs.submit("models", subject, lambda job: self._fetch(job, wanted, plan), NETWORK)
 
     def serving(self, vision: Vision) -> list[Serving]:

@@ -143,7 +143,8 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if job.state == "queued":
         return say("queued", language, n=max(1, queue.position(job)))
     if job.state == "running":
-        return say("cancelling" if job.cancelled() else job.what, language, subject=job.subject)
+        subject = told(job.subject, language) if job.what == "models" else job.subject
+        return say("cancelling" if job.cancelled() else job.what, language, subject=subject)
     if job.state == "cancelled":
         message = view.end.message if isinstance(view.end, Failed) else ""
         return say("cancelled", language) + (f" {told(message, language)}" if job.what == "models" else "")

@@ -156,10 +156,10 @@ class Page:
         box.send_keys(f"{value}", Keys.TAB)
 
     def upload(self, name: str, files: Sequence[Path]) -> None:
-        """Give files to an upload button or a picture field by its id."""
-        inside = f"#{name} input[type=file], input[type=file]#{name}, #{name} ~ input[type=file]"
-        beside = f"//*[@id='{name}']/preceding-sibling::input[@type='file']"
-        found = self.all(inside) or self.driver.find_elements("xpath", beside)
+        """Give files, or a folder, to an upload button or a picture field by its id."""
+        inside = f"#{name} input[type=file], input[type=file]#{name}"
+        before = f"//*[@id='{name}']/preceding-sibling::input[@type='file'][1]"
+        found = self.all(inside) or self.driver.find_elements("xpath", before)
         found[0].send_keys("\n".join(str(f.resolve()) for f in files))
 
     def pick_preset(self, number: int) -> None:
