@@ -54,9 +54,9 @@ def _dot(point: Point, end: float, low: float, high: float) -> str:
 def _frame(end: float, labels: tuple[str, str, str]) -> str:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     loss, likeness, step = (escape(label) for label in labels)
+    whole = sorted({round(end * i / 4) for i in range(5)})  # a training of two steps has no half ones
     ticks = "".join(
-        f'<text x="{_x(end * i / 4, end):.0f}" y="{bottom + 14}" text-anchor="middle">{end * i / 4:.0f}</text>'
-        for i in range(5)
+        f'<text x="{_x(mark, end):.0f}" y="{bottom + 14}" text-anchor="middle">{mark}</text>' for mark in whole
     )
     grid = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.0f}" y2="{y:.0f}"/>'

@@ -4,7 +4,8 @@
 
 The WebUI needs this project in ``extensions/EasyPhoto`` (a copy or a link), ControlNet, and the models that
 ``make_narrow.py`` writes; without a network also CLIP's tokenizer in its cache and OpenPose's annotators.
-``WEBUI_ARGS`` adds arguments, ``WEBUI_PORT`` (7899) is where it listens. What was run is recorded in docs/hosts.md.
+``WEBUI_ARGS`` adds arguments, ``WEBUI_PORT`` (7899) is where it listens, ``WEBUI_PICTURES`` a folder for screenshots.
+With Chromium and selenium the same is done again by clicking in the tabs. What was run is recorded in docs/hosts.md.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import base64
 import io
 import json
 import os
+import shlex
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +29,35 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from easyphoto.hosts.webui.settings import DEFAULTS
 from easyphoto.ports import Image
+from tests.hosts.webui_page import WebUIPage
+from tests.ui import browser
 
 ROOT = Path(os.environ.get("WEBUI_ROOT", ""))
 PYTHON = os.environ.get("WEBUI_PYTHON", str(ROOT / "venv" / "bin" / "python"))
 PORT = int(os.environ.get("WEBUI_PORT", "7899"))
+ARGUMENTS = shlex.split(os.environ.get("WEBUI_ARGS", ""))
+DATA = Path(dict(pairwise(ARGUMENTS)).get("--data-dir", ROOT))
 EXTENSION = ROOT / "extensions" / "EasyPhoto"
 HELPER = Path(__file__).parent / "narrow_models"
 BOOT = 900
 WAIT = 3600
 USER = "real test 测试"
+CLICKED = "clicked 点击"
+TRAINING, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress"
+SHORT = {
+    "resolution": 128,
+    "max_train_steps": 2,
+    "val_and_checkpointing_steps": 2,
+    "train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "rank": 4,
+    "network_alpha": 2,
+}
+OTHER, VAE = "narrow-sd15-other.safetensors", "narrow.vae.safetensors"
+CONTROLS = ("control_v11p_sd15_canny", "control_v11p_sd15_openpose", "control_sd15_random_color")
+FEW = {"seed": 7, "first_diffusion_steps": 3, "second_diffusion_steps": 4}
 
 pytestmark = [
     pytest.mark.host,
@@ -109,7 +131,7 @@ def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     arguments = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--api", "--port", str(PORT)]
     arguments += ["--no-download-sd-model", "--disable-nan-check"]
     arguments += ["--always-cpu"] if forge() else ["--use-cpu", "all", "--no-half", "--opt-sdp-attention"]
-    arguments += os.environ.get("WEBUI_ARGS", "").split()
+    arguments += ARGUMENTS
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -138,30 +160,17 @@ def wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def person(webui: Path) -> dict[str, Any]:
+    options = {"sd_model_checkpoint": "narrow-sd15.safetensors", "validation": False, **SHORT}
+    sent = {"user_id": USER, "photos": [encoded(p) for p in photos()], "options": options}
+    return finished(ask("/easyphoto/v1/jobs/train", sent, "POST"))
+
+
+def photos() -> list[Image]:
     from skimage import data
 
     face = np.ascontiguousarray(data.astronaut()[0:320, 60:380])
-    photos = [face, face[:, ::-1], np.clip(face * 1.15, 0, 255).astype(np.uint8), face[10:, :310], face[:310, 10:]]
-    job = ask(
-        "/easyphoto/v1/jobs/train",
-        {
-            "user_id": USER,
-            "photos": [encoded(np.ascontiguousarray(p)) for p in photos],
-            "options": {
-                "sd_model_checkpoint": "narrow-sd15.safetensors",
-                "resolution": 128,
-                "max_train_steps": 2,
-                "val_and_checkpointing_steps": 2,
-                "train_batch_size": 1,
-                "gradient_accumulation_steps": 1,
-                "rank": 4,
-                "network_alpha": 2,
-                "validation": False,
-            },
-        },
-        "POST",
-    )
-    return finished(job)
+    bright = np.clip(face * 1.15, 0, 255).astype(np.uint8)
+    return [np.ascontiguousarray(p) for p in (face, face[:, ::-1], bright, face[10:, :310], face[:310, 10:])]
 
 
 def test_the_hosts_packages_are_as_they_were(installed: str) -> None:
@@ -190,14 +199,13 @@ def test_a_portrait_with_three_controls(person: dict[str, Any], webui: Path) -> 
         {
             "user_ids": [USER],
             "presets": ["astronaut"],
-            "options": {"seed": 7, "first_diffusion_steps": 3, "second_diffusion_steps": 4},
+            "options": FEW,
         },
         "POST",
     )
     done = finished(job)
     assert (done["state"], done["failures"]) == ("finished", []), done
-    for model in ("control_v11p_sd15_canny", "control_v11p_sd15_openpose", "control_sd15_random_color"):
-        assert log_has(model, webui), model
+    assert all(log_has(model, webui) for model in CONTROLS)
     with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/easyphoto/v1/jobs/{job['id']}/pictures/0") as answer:
         portrait = PilImage.open(io.BytesIO(answer.read()))
     assert f"<lora:{USER}:0.9>" in portrait.info["parameters"]
@@ -213,6 +221,35 @@ def encoded_file(picture: PilImage.Image) -> str:
     texts.add_text("parameters", picture.info["parameters"])
     picture.save(buffer, "PNG", pnginfo=texts)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_interrupting_leaves_the_webui_as_it_was(person: dict[str, Any]) -> None:
+    """Another checkpoint for the portrait, "interrupt" of the WebUI in its middle: the user's own is back, with the VAE
+    that was chosen for it."""
+    vae = {"forge_additional_modules": [str(ROOT / "models" / "VAE" / VAE)]} if forge() else {"sd_vae": VAE}
+    ask("/sdapi/v1/options", vae, "POST")
+    chosen = {"sd_model_checkpoint", "img2img_color_correction", "control_net_no_detectmap", *vae}
+    before = {name: value for name, value in ask("/sdapi/v1/options").items() if name in chosen}
+    plain = {"prompt": "a cat", "steps": 2, "width": 128, "height": 128, "seed": 3}
+    first = ask("/sdapi/v1/txt2img", plain, "POST", timeout=WAIT)
+    options = {"sd_model_checkpoint": OTHER, "first_diffusion_steps": 100, "first_denoising_strength": 0.9}
+    sent = {"user_ids": [USER], "presets": ["astronaut"], "options": options}
+    job = ask("/easyphoto/v1/jobs/portrait", sent, "POST")
+    deadline = time.monotonic() + WAIT
+    while ask("/sdapi/v1/progress?skip_current_image=true")["state"]["sampling_step"] < 2:
+        assert time.monotonic() < deadline
+        assert ask(f"/easyphoto/v1/jobs/{job['id']}")["state"] in ("queued", "running")
+        time.sleep(0.2)
+    ask("/sdapi/v1/interrupt", {}, "POST")
+    assert finished(job)["state"] == "cancelled"
+    assert {name: value for name, value in ask("/sdapi/v1/options").items() if name in chosen} == before
+    again = ask("/sdapi/v1/txt2img", plain, "POST", timeout=WAIT)
+    assert json.loads(again["info"])["sd_model_hash"] == json.loads(first["info"])["sd_model_hash"]
+    assert pixels(again) == pixels(first)
+
+
+def pixels(answer: dict[str, Any]) -> bytes:
+    return PilImage.open(io.BytesIO(base64.b64decode(answer["images"][0]))).tobytes()
 
 
 def test_a_missing_base_model_is_said(webui: Path) -> None:
@@ -231,3 +268,79 @@ def test_the_people_go_when_they_are_deleted(person: dict[str, Any]) -> None:
         )
     ).close()
     assert USER not in [p["user_id"] for p in ask("/easyphoto/v1/people")]
+
+
+# --- by clicking -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(webui: Path) -> Iterator[WebUIPage]:
+    if reason := browser.missing():
+        pytest.skip(reason)
+    with WebUIPage(f"http://127.0.0.1:{PORT}/?__theme=light", size=(1280, 1100)) as page:
+        yield page
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return Path(os.environ.get("WEBUI_PICTURES", tmp_path))
+
+
+def named(what: str) -> str:
+    return f"{'forge' if forge() else 'a1111'}-{what}.png"
+
+
+def test_training_by_clicking(page: WebUIPage, pictures: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.png" for n in range(len(photos()))]
+    for file, photo in zip(files, photos(), strict=True):
+        PilImage.fromarray(photo).save(file)
+    page.upload("easyphoto_train_upload", files)
+    page.wait_for("#easyphoto_train_report figure.taken", len(files))
+    page.give("#easyphoto_train_user_id", CLICKED)
+    page.unfold()
+    for name, value in SHORT.items():
+        page.give(f"#easyphoto_train_{name}", value)
+    page.press("#easyphoto_train_start")
+    page.wait_for(f"{TRAINING} [data-state=running] .easyphoto-bar")
+    page.wait_for(f"{TRAINING} [data-state=running] svg")
+    page.wait_for(f"{TRAINING} [data-state=finished] circle.likeness", 2)
+    assert CLICKED in page.text(TRAINING)
+    page.picture(pictures / named("train"))
+    assert CLICKED in [p["user_id"] for p in ask("/easyphoto/v1/people")]
+    assert (DATA / "outputs" / "easyphoto-user-id-infos" / CLICKED / "ref_image.jpg").is_file()
+
+
+def test_a_portrait_by_clicking(page: WebUIPage, webui: Path, pictures: Path) -> None:
+    """With the person that was trained by clicking, who is there without a reload."""
+    before = {model: webui.read_text(errors="replace").count(model) for model in CONTROLS}
+    page.tab(1)
+    page.choose("#easyphoto_generate_user_1", CLICKED)
+    page.unfold()
+    for name, value in FEW.items():
+        page.give(f"#easyphoto_generate_{name}", value)
+    page.press("#easyphoto_generate_start")
+    page.wait_for(f"{PORTRAITS} [data-state=running] .easyphoto-bar")
+    page.wait_for(f"{PORTRAITS} [data-state=finished]")
+    page.wait_for("#easyphoto_generate_portraits img")
+    page.wait(lambda: f"<lora:{CLICKED}:0.9>" in page.value("#easyphoto_generate_recipe"))
+    page.picture(pictures / named("generate"))
+    assert {model: webui.read_text(errors="replace").count(model) > n for model, n in before.items()} == dict.fromkeys(
+        CONTROLS, True
+    )
+
+
+def test_the_settings_page(page: WebUIPage, pictures: Path) -> None:
+    """Every setting is there, and the number of user ids holds from the next load of the page on."""
+    page.top_tab("Settings")
+    page.settings_section("EasyPhoto")
+    shown = page.text("#tab_settings")
+    assert [label for _, label, _ in DEFAULTS.values() if label not in shown] == []
+    page.picture(pictures / named("settings"))
+    page.give("#setting_easyphoto_faces", 3)
+    page.press("#settings_submit")
+    page.wait(lambda: ask("/sdapi/v1/options")["easyphoto_faces"] == 3)
+    page.open()
+    page.tab(1)
+    page.wait(lambda: page.one("#easyphoto_generate_user_3").is_displayed())
+    assert not page.one("#easyphoto_generate_user_4").is_displayed()
+    ask("/sdapi/v1/options", {"easyphoto_faces": 1}, "POST")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as Pillow
 
-from tests.ui.browser import Page
+from tests.ui.browser import Found, Page
 
 COLOURS = 200
+PATIENCE = 900
+"""Seconds: a WebUI's page has thousands of parts, and the machine may be busy."""
+LOOK = 0.5
+"""Seconds between two looks at the page."""
 UPDATE = 0.5
 """Seconds that a component of the WebUI's gradio may take to tell the server of a change."""
 
@@ -33,7 +38,36 @@ class WebUIPage(Page):
                   found[0].click();
                   return true"""
         inside = {"EasyPhoto": "#easyphoto_tabs", "Settings": "#tab_settings"}[name]
-        self.wait(lambda: self.script(code, name) and self.one(inside).is_displayed(), 600)
+        self.wait(lambda: self.script(code, name) and self.one(inside).is_displayed())
+
+    def wait(self, ready: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+        def seldom() -> Found:
+            time.sleep(LOOK)  # looking costs a browser more than the WebUI's work costs a small machine
+            return ready()
+
+        return super().wait(seldom, max(seconds, PATIENCE))
+
+    def wait_for(self, selector: str, count: int = 1, seconds: float = PATIENCE) -> list[Any]:
+        return super().wait_for(selector, count, max(seconds, PATIENCE))
+
+    def tab(self, number: int) -> None:
+        """Gradio 3's tabs are plain buttons."""
+        tabs = "#easyphoto_tabs > .tab-nav > button, #easyphoto_tabs [role=tab]"
+        self.script("arguments[0].click()", self.wait_for(tabs, 2)[number])
+
+    def settings_section(self, name: str) -> None:
+        """A section of the settings page, picked on its left."""
+        code = """const found = [...document.querySelectorAll('#settings button')]
+                      .filter(b => b.textContent.trim() === arguments[0] && b.offsetParent);
+                  if (found.length) found[0].click();
+                  return found.length"""
+        self.wait(lambda: self.script(code, name) and self.one("#setting_easyphoto_faces").is_displayed())
+
+    def press(self, selector: str) -> None:
+        """Click a button, wherever it has scrolled to."""
+        button = self.wait_for(selector)[0]
+        self.script("arguments[0].scrollIntoView({block: 'center'})", button)
+        button.click()
 
     def unfold(self) -> None:
         """Open every folded part that is in sight, one inside another too."""
@@ -63,7 +97,7 @@ class WebUIPage(Page):
         box.click()
         options = f"{selector} ul li, ul.options li"
         self.wait(lambda: [o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option])
-        found = [o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option][0]
+        found = next(o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option)
         self.script("arguments[0].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))", found)
         time.sleep(UPDATE)
 
@@ -84,9 +118,3 @@ class WebUIPage(Page):
         shot = Pillow.open(io.BytesIO(self.driver.get_screenshot_as_png())).convert("RGB")
         path.parent.mkdir(parents=True, exist_ok=True)
         shot.quantize(COLOURS, dither=Pillow.Dither.FLOYDSTEINBERG).save(path, optimize=True)
-
-
-def upload_photos(page: WebUIPage, photos: Sequence[Path]) -> None:
-    page.upload("easyphoto_train_upload", photos)
-    page.wait_for("#easyphoto_train_report figure", len(photos), seconds=300)
-    page.wait_for("#easyphoto_train_report figure.taken", len(photos), seconds=600)
