@@ -75,7 +75,7 @@ STATIC: Mapping[str, str] = MappingProxyType(
         "EasyPhoto works without any of these; each makes it better at something.": (
             "没有这些权重 EasyPhoto 也能使用；每一项都会让某个功能更好。"
         ),
-        "Download what is missing": "下载缺少的文件",
+        "Download": "下载",
         "Look again": "重新检查",
         "Nothing is being downloaded.": "当前没有下载任务。",
     }
@@ -132,6 +132,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "{n} files to download, {size}; {there} are there.",
             "需要下载 {n} 个文件，共 {size}；已有 {there} 个。",
         ),
+        "to_fetch_all": ("{n} files to download, {size}.", "需要下载 {n} 个文件，共 {size}。"),
         "about": ("about ", "约 "),
         "offline": (
             "The network is switched off (EASYPHOTO_OFFLINE or HF_HUB_OFFLINE): put the files there yourself.",
@@ -154,13 +155,15 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "state missing": ("missing", "缺少"),
         "state unusable": ("unusable", "不可用"),
         "state left out": ("left out", "已排除"),
-        "commercial on": (
-            "Commercial use only: on. Weights whose licence forbids it are kept off.",
-            "仅限可商用：已开启。不可商用的权重不会被使用。",
+        "commercial on": ("Commercial use only: on", "仅限可商用：已开启"),
+        "commercial on why": (
+            "Weights whose licence forbids commercial use are kept off.",
+            "不可商用的权重不会被使用。",
         ),
-        "commercial off": (
-            "Commercial use only: off. Non-commercial weights are used where they are there.",
-            "仅限可商用：已关闭。已有的非商用权重也会被使用。",
+        "commercial off": ("Commercial use only: off", "仅限可商用：已关闭"),
+        "commercial off why": (
+            "Weights that may not be used commercially serve too, where they are there.",
+            "已有的非商用权重也会被使用。",
         ),
         "precision": ("Precision of trainings left at auto: {precision}", "训练精度（选择 auto 时）：{precision}"),
         "change in webui": ("Change both under Settings > EasyPhoto.", "可在“设置 > EasyPhoto”中修改。"),

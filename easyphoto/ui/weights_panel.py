@@ -31,7 +31,8 @@ def needs(feature: Needs, language: str, *, offline: bool, commercial_only: bool
 
 def decided(preferences: Preferences, serving: Sequence[Serving], language: str, *, in_webui: bool) -> str:
     """The licence switch and the precision as they are, where to change them, and what serves each role of vision."""
-    switch = say("commercial on" if preferences.commercial_only else "commercial off", language)
+    key = "commercial on" if preferences.commercial_only else "commercial off"
+    switch, why = say(key, language), say(f"{key} why", language)
     how = say("change in webui" if in_webui else "change in app", language)
     precision = say("precision", language, precision=preferences.precision)
     rows = "".join(
@@ -43,7 +44,7 @@ def decided(preferences: Preferences, serving: Sequence[Serving], language: str,
     only = str(preferences.commercial_only).lower()
     return (
         f'<div class="easyphoto-panel easyphoto-decided" data-commercial-only="{only}">'
-        f'<p class="easyphoto-state">{escape(switch)}</p><p>{escape(precision)}</p>'
+        f'<p class="easyphoto-state">{escape(switch)}</p><p>{escape(why)}</p><p>{escape(precision)}</p>'
         f'<p class="easyphoto-hint">{escape(how)}</p>{table}</div>'
     )
 
@@ -53,7 +54,11 @@ def _summary(feature: Needs, language: str) -> str:
     if not feature.missing:
         return f'<p class="easyphoto-state finished">{escape(say("complete", language, n=there))}</p>'
     about = "" if feature.exact else say("about", language)
-    text = say("to_fetch", language, n=len(feature.missing), size=about + size(feature.bytes), there=there)
+    count, total = len(feature.missing), about + size(feature.bytes)
+    if there:
+        text = say("to_fetch", language, n=count, size=total, there=there)
+    else:
+        text = say("to_fetch_all", language, n=count, size=total)
     return f'<p class="easyphoto-state">{escape(text)}</p>'
 
 

@@ -41,13 +41,13 @@ class WeightsTab:
                     info="EasyPhoto works without any of these; each makes it better at something.",
                     elem_id=f"{PREFIX}_feature",
                 )
+            with gr.Column(scale=6):
                 with gr.Row():
-                    self.start = gr.Button("Download what is missing", variant="primary", elem_id=f"{PREFIX}_start")
+                    self.start = gr.Button("Download", variant="primary", elem_id=f"{PREFIX}_start")
                     self.look = gr.Button("Look again", elem_id=f"{PREFIX}_look")
                     self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
                 self.error = compat.html("", elem_id=f"{PREFIX}_error")
                 self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
-            with gr.Column(scale=5):
                 self.needs = compat.html("", elem_id=f"{PREFIX}_needs")
                 self.decided = compat.html("", elem_id=f"{PREFIX}_decided")
         self.job = gr.State("")

@@ -9,11 +9,11 @@ from tests.catalog.conftest import onnx_like
 from tests.catalog.server import Mirror
 
 
-def little(mirror: Mirror) -> Catalog:
-    """Two features: ``free`` of one file, ``both`` of it and one that may not be used commercially."""
+def little(mirror: Mirror, size: int = 60_000) -> Catalog:
+    """Two features: ``free`` of one file of ``size`` bytes, ``both`` of it and one that is not for commercial use."""
     assets: dict[str, Asset] = {}
     for i, (name, commercial) in enumerate((("free-net", True), ("paid-net", False))):
-        body = mirror.files[f"/{name}.onnx"] = onnx_like(60_000, seed=i)
+        body = mirror.files[f"/{name}.onnx"] = onnx_like(size, seed=i)
         assets[name] = Asset(
             name=name,
             file=f"{name}.onnx",

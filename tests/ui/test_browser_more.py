@@ -62,12 +62,12 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 
 
 def test_weights_are_looked_at_fetched_and_stopped(service: EasyPhoto, mirror: Mirror) -> None:
-    service.weights.catalog = little(mirror)
-    mirror.answers["/free-net.onnx"] = [Answer(pause=0.5), Answer()]
+    service.weights.catalog = little(mirror, 640_000)
+    mirror.answers["/free-net.onnx"] = [Answer(pause=0.3), Answer()]  # for each 4 kB
     with served(app(service)) as address, Page(address) as page:
         page.tab(WEIGHTS)
         page.wait_for(f"{NEEDS} tr.missing")
-        assert "1 files to download, 60 kB" in page.text(NEEDS) and "MIT" in page.text(NEEDS)
+        assert "1 files to download, 640 kB" in page.text(NEEDS) and "MIT" in page.text(NEEDS)
         page.wait(lambda: "Commercial use only: off" in page.text("#easyphoto_weights_decided"))
         page.all("#easyphoto_weights_feature label")[1].click()
         page.wait_for(f"{NEEDS} tr.missing", 2)
@@ -97,7 +97,7 @@ def test_what_goes_wrong_is_said_in_chinese(
         page.wait(lambda: "没有选择人物" in page.text("#easyphoto_generate_error"))
         page.tab(WEIGHTS)
         page.wait(lambda: "需要下载 1 个文件" in page.text(NEEDS))
-        page.wait(lambda: {"皮肤美化", "减少步数（LCM）", "下载缺少的文件"} <= set(page.words()))
+        page.wait(lambda: {"皮肤美化", "减少步数（LCM）", "下载"} <= set(page.words()))
         page.click("#easyphoto_weights_start")
         page.wait(lambda: "free-net.onnx 下载失败" in page.text(DOWNLOAD) and "404" in page.text(DOWNLOAD))
         monkeypatch.setenv("EASYPHOTO_OFFLINE", "1")
