@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from easyphoto.ports import Image, Vision
 from easyphoto.training.spec import TrainingSpec
 from easyphoto.vision import registry
 from tests import tiny
+from tests.threads import one_thread
 
 
 def portraits(astronaut: Image, count: int, side: int = 256) -> list[Image]:
@@ -33,17 +33,9 @@ def portraits(astronaut: Image, count: int, side: int = 256) -> list[Image]:
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
     """A tiny model's steps are too small to share out; with more threads they wait for one another."""
-    import torch
-
-    before, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = before
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setenv("OMP_NUM_THREADS", "1")  # for the trainer's own process
+        yield
 
 
 @pytest.fixture(scope="session")
