@@ -12,10 +12,18 @@ import gradio as gr
 
 from easyphoto.errors import InvalidRequest
 
+WRAPPERS = (frozenset({"args", "kwargs"}), frozenset({"xargs", "xkwargs"}))
+"""Names of the arguments of Forge's wrappers around events."""
+
 
 @lru_cache(maxsize=256)
 def _accepts(function: Any, name: str) -> bool:
-    return name in inspect.signature(function).parameters
+    """Whether a component or an event takes an argument. Forge hides events behind wrappers that take anything: what it
+    passes on to, any event of gradio's own tells."""
+    parameters = inspect.signature(function).parameters
+    if frozenset(parameters) - {"_js"} in WRAPPERS:
+        parameters = inspect.signature(gr.events.EventListener("click").listener).parameters
+    return name in parameters
 
 
 def _fitting(function: Any, **wanted: Any) -> dict[str, Any]:

@@ -122,6 +122,30 @@ def test_api_auth_is_honoured(make: MakeWebUI) -> None:
     assert ask(app, "/easyphoto/easyphoto_infer_forward", method="POST", json={}).status_code == 401
 
 
+def test_what_a_page_asks_once_a_second_stays_quiet_behind_forges_wrappers() -> None:
+    """They take any argument and so tell of none: without a look behind them each look flickers, and waits its turn."""
+    gr = pytest.importorskip("gradio")
+    from easyphoto.ui import compat
+
+    class EventWrapper:
+        def __init__(self, replaced_event: Any) -> None:
+            self.replaced_event = replaced_event
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return self.replaced_event(*args, **kwargs)
+
+    with gr.Blocks() as page:
+        button, shown = gr.Button("tick"), gr.HTML("")
+        first = compat.listen(EventWrapper(button.click), lambda: "", None, [shown], quiet=True)
+
+        def then(*xargs: Any, _js: Any = None, **xkwargs: Any) -> Any:
+            return first.then(*xargs, **xkwargs)
+
+        compat.listen(then, lambda: "", None, [shown], quiet=True)
+    events = page.get_config_file()["dependencies"]
+    assert [(e["show_progress"], e["queue"], e["api_visibility"]) for e in events] == [("hidden", False, "private")] * 2
+
+
 def test_no_credentials_no_check() -> None:
     assert auth.basic({}) is None
 
