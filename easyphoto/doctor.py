@@ -13,6 +13,7 @@ from typing import Literal
 
 from easyphoto import environment
 from easyphoto.config import Family, Paths
+from easyphoto.errors import EasyPhotoError
 from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, Vision
 from easyphoto.vision.registry import BACKENDS
@@ -139,7 +140,12 @@ def _host(host: Host) -> Iterator[Finding]:
 
 def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
     """What serves each role; a better one that isn't there is named with what it lacks."""
-    for role, name in vision.backends().items():
+    try:
+        serving = vision.backends()
+    except EasyPhotoError as error:  # in a WebUI, before our own environment is made
+        yield Finding("vision", "all", "missing", "none", str(error))
+        return
+    for role, name in serving.items():
         table = [backend for backend in BACKENDS if backend.role == role]
         better = list(takewhile(lambda backend: backend.name != name, table))  # noqa: B023 - used within the loop
         if better:

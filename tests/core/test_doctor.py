@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from easyphoto.config import Paths
 from easyphoto.doctor import examine, table
+from easyphoto.errors import AssetMissing
 from easyphoto.vision import registry
+from easyphoto.vision.remote import RemoteVision
 from tests.fakes import FakeHost
 
 
@@ -18,3 +22,13 @@ def test_every_role_and_what_it_lacks(paths: Paths) -> None:
     assert all(f.what in text for f in findings) and "nobody yet" in text
     missing = [f for f in findings if f.status == "missing"]
     assert all(f.advice for f in missing), "what is missing says what it would give"
+
+
+def test_without_a_place_for_vision_to_run_in_the_rest_is_told(paths: Paths) -> None:
+    def interpreter() -> Path:
+        raise AssetMissing("EasyPhoto's own environment isn't made yet.")
+
+    findings = examine(FakeHost(), RemoteVision(interpreter, {"models": str(paths.models)}), paths)
+    (vision,) = [f for f in findings if f.area == "vision"]
+    assert (vision.status, vision.advice) == ("missing", "EasyPhoto's own environment isn't made yet.")
+    assert any(f.area == "people" for f in findings)
