@@ -205,6 +205,7 @@ def test_a_killed_trainer_is_an_error_with_a_reason(make_spec: SpecMaker) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("end", ["signal", "parent"])
 def test_a_signal_or_a_parent_that_is_gone_ends_it_like_a_cancel(make_spec: SpecMaker, end: str) -> None:
     spec = make_spec(max_train_steps=5000, steps_per_photos=5000, val_and_checkpointing_steps=5000, validation=False)
@@ -222,7 +223,7 @@ def test_a_signal_or_a_parent_that_is_gone_ends_it_like_a_cancel(make_spec: Spec
         else:
             assert child.stdin is not None
             child.stdin.close()
-        assert child.wait(60) == Cancelled.exit_status
+        assert child.wait(400) == Cancelled.exit_status, "seconds on an idle machine, minutes on a crowded one"
     assert lora_files.read(spec.lora_path).layers
     assert state.load_state(folder) is not None
 
