@@ -141,5 +141,5 @@ def test_a_photo_that_cannot_be_read_gets_a_verdict_like_any_other(service: Easy
     verdicts = {p.name: p.verdict.value for p in report.photos}
     assert set(verdicts) == {"photo.jpg", "photo.jpg (2)", "cut.jpg", "photo 4"}
     assert verdicts["cut.jpg"] == verdicts["photo 4"] == "unreadable" and verdicts["photo.jpg"] != "unreadable"
-    assert [p.reason for p in report.photos if p.name == "cut.jpg"][0].startswith("cut.jpg is")
+    assert next(p.reason for p in report.photos if p.name == "cut.jpg").startswith("cut.jpg is")
     assert "unreadable" in {p.verdict.value for p in service.check_photos([b"no picture"]).photos}
