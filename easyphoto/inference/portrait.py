@@ -105,12 +105,16 @@ def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator
 
 
 def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:
-    """``vision`` with the backends that were asked for; one that can't be had is said once."""
+    """``vision`` with the backends that were asked for; one that can't be had is said once.
+
+    The default is no news: nobody asked for it, and ``doctor`` and the Weights tab name what it lacks.
+    """
     wanted = plan.backends(config)
+    by_default = plan.backends(PortraitConfig())
     chosen = vision.preferring(wanted)
     serving = chosen.backends()
     for role, name in wanted.items():
-        if serving.get(role, name) != name:
+        if name not in (serving.get(role, name), by_default.get(role)):
             meter.notice(
                 f"The {role} {name} is not here, or its licence is not allowed, so {serving[role]} serves: "
                 "the Weights tab and `python -m easyphoto models` say how to get it."
@@ -150,9 +154,7 @@ class _Studio:
         self.family = task.checkpoint.family
         self.painter = Painter(host, task.checkpoint, meter)
         self.rows = {which: plan.row(which, self.family, task.config) for which in Pass}
-        self._style = plan.style_loras(
-            self.family, task.config, task.lora_folder, film_look=not task.commercial_only
-        )
+        self._style = plan.style_loras(self.family, task.config, task.lora_folder, film_look=not task.commercial_only)
         if not task.templates and len(task.subjects) > 1:
             meter.notice("A picture made from text shows one person: the first that was chosen.")
         people = task.people if task.templates else tuple(task.subjects[:1])

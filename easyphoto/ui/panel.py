@@ -136,7 +136,12 @@ def good(message: str) -> str:
 
 def _headline(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     text = escape(_state(job, queue, view, language))
-    return f'<p class="easyphoto-state {job.state}">{text}</p>'
+    return f'<p class="easyphoto-state {"doubtful" if _in_vain(view) else job.state}">{text}</p>'
+
+
+def _in_vain(view: View) -> bool:
+    """Whether a training ended without raising the likeness."""
+    return isinstance(view.end, Finished) and view.end.result.get("works") is False
 
 
 def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
@@ -163,7 +168,7 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
         if not view.portrayed:
             return say("nothing", language)
         return say("generated", language, n=len(view.portrayed), seed=result.get("seed", "?"))
-    if result.get("works") is False:
+    if _in_vain(view):
         return say("untrained", language, subject=job.subject)
     likeness = result.get("likeness")
     if likeness is None:

@@ -9,6 +9,7 @@ changes nothing (the UNet's encoder with zero convolutions).
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,10 @@ def export(work: Path, out: Path, earlier: Path | None = None) -> None:
     pipeline.save_pretrained(out, safe_serialization=True)
     for kind, control in parts["controlnet"].items():
         control.to(dtype=torch.float16).save_pretrained(out / "controlnet" / kind, safe_serialization=True)
+    for config in out.rglob("config.json"):  # where a part was loaded from says nothing to anybody else
+        values = json.loads(config.read_text(encoding="utf-8"))
+        values.pop("_name_or_path", None)
+        config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for log in sorted(work.glob("*.csv")) + sorted(work.glob("*.png")):
         (out / "logs").mkdir(exist_ok=True)
         shutil.copy(log, out / "logs" / log.name)
