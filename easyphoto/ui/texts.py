@@ -98,7 +98,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "The training of {subject} ended, but the likeness did not rise: look at the photos, and train again.",
             "{subject} 的训练已结束，但相似度没有上升：请检查照片后重新训练。",
         ),
-        "generated": ("{n} portraits, seed {seed}.", "生成了 {n} 张写真，随机种子 {seed}。"),
+        "generated": ("Portraits made: {n}. Seed {seed}.", "生成了 {n} 张写真，随机种子 {seed}。"),
         "nothing": ("No portrait was made.", "没有生成写真。"),
         "template_failed": ("Template {n}: {message}", "模板 {n}：{message}"),
         "step": ("{stage}: {step} of {total}", "{stage}：{step} / {total}"),

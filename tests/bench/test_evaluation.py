@@ -35,6 +35,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         command = [sys.executable, str(TOOLS / script), *(str(option) for option in options)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
+        print(done.stdout)
     result: dict[str, Any] = json.loads((work / "evaluation.json").read_text(encoding="utf-8"))
     return result
 

@@ -88,7 +88,7 @@ def test_six_photos_a_short_training_and_a_portrait(
             page.number(f"#easyphoto_generate_{name}", value)
         page.click("#easyphoto_generate_start")
         page.wait_for(f"{PORTRAITS} [data-state=finished]", seconds=LONG)
-        assert "1 portraits, seed 7" in page.text(PORTRAITS)
+        assert "Portraits made: 1. Seed 7" in page.text(PORTRAITS)
         page.wait_for("#easyphoto_generate_portraits img")
         page.wait(lambda: "likeness 0." in page.text("#easyphoto_generate_portraits"))
         assert page.complaints() == []

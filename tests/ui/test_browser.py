@@ -45,7 +45,7 @@ def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: P
         page.pick_preset(2)
         page.click("#easyphoto_generate_start")
         page.wait_for(f"{PORTRAITS} [data-state=finished]")
-        assert "1 portraits" in page.text(PORTRAITS)
+        assert "Portraits made: 1" in page.text(PORTRAITS)
         page.wait_for("#easyphoto_generate_portraits img")
         page.wait(lambda: "likeness 0.9" in page.text("#easyphoto_generate_portraits"))
         page.wait(lambda: "Sampler" in page.one("#easyphoto_generate_recipe textarea").get_attribute("value"))

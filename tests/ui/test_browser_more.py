@@ -49,7 +49,7 @@ def test_own_presets_a_folder_and_text_alone(address: str, service: EasyPhoto, t
         page.tab(TEXT, "#easyphoto_generate_templates")
         page.type("#easyphoto_generate_text_to_image_input_prompt", "a person in a garden")
         page.click("#easyphoto_generate_start")
-        page.wait(lambda: "1 portraits" in page.text(PORTRAITS))
+        page.wait(lambda: "Portraits made: 1" in page.text(PORTRAITS))
         assert page.complaints() == []
 
 

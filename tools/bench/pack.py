@@ -86,7 +86,8 @@ def main() -> None:
         records = sorted(csv.DictReader(source), key=lambda record: record["file"])
     held = held_out(record["file"] for record in records)
     if options.held:
-        records = [record for record in records if record["file"] in held][: options.held]
+        unseen = [record for record in records if record["file"] in held]
+        records = unseen[:: max(1, len(unseen) // options.held)][: options.held]
     faces, views, encoded = Faces(), [], []
     for record in records:
         picture = cv2.imread(str(options.portraits / record["file"]), cv2.IMREAD_COLOR)
