@@ -44,7 +44,7 @@ def test_own_presets_a_folder_and_text_alone(address: str, service: EasyPhoto, t
         page.wait_for("#easyphoto_generate_many_shown figure", 3)
         assert "3 templates" in page.text("#easyphoto_generate_many_shown")
         page.click("#easyphoto_generate_start")
-        page.wait(lambda: "3 portraits" in page.text(PORTRAITS))
+        page.wait(lambda: "Portraits made: 3" in page.text(PORTRAITS))
 
         page.tab(TEXT, "#easyphoto_generate_templates")
         page.type("#easyphoto_generate_text_to_image_input_prompt", "a person in a garden")
