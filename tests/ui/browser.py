@@ -159,7 +159,7 @@ class Page:
         """Give files, or a folder, to an upload button or a picture field by its id."""
         inside = f"#{name} input[type=file], input[type=file]#{name}"
         before = f"//*[@id='{name}']/preceding-sibling::input[@type='file'][1]"
-        found = self.all(inside) or self.driver.find_elements("xpath", before)
+        found = self.wait(lambda: self.all(inside) or self.driver.find_elements("xpath", before))
         found[0].send_keys("\n".join(str(f.resolve()) for f in files))
 
     def pick_preset(self, number: int) -> None:
