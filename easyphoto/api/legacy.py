@@ -252,13 +252,13 @@ def _coerce(d: Declared, value: Any) -> Any:
     """Numbers that were sent as text, and whole numbers that were sent as 1.0, as the original took them."""
     if d.type is str and not isinstance(value, str):
         raise InvalidRequest(f"{d.name} must be a text.")
+    if d.type not in (int, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
     try:
-        if d.type in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
-            number = float(value)
-            return int(number) if d.type is int and number.is_integer() else number
+        number = float(value)
     except (ValueError, OverflowError):
         return value  # the configuration refuses it, with the name of the field
-    return value
+    return int(number) if d.type is int and number.is_integer() else number
 
 
 # --- OpenAPI ---------------------------------------------------------------------------------------------------------

@@ -15,12 +15,10 @@ from easyphoto.jobs import Job
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
-from easyphoto.ui.sentences import told
+from easyphoto.ui.job_tab import JobTab, Updates
 from easyphoto.ui.settings import MAX_FACES, Settings
 from easyphoto.ui.template_picker import PREFIX, TEXT, TemplatePicker
 
-TICK = "easyphoto_generate_tick"
-NO_JOB = "No portraits yet."
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Strength of the person": (
         "apply_face_fusion_before",
@@ -52,16 +50,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """The advanced options by accordion; the last takes what no other names."""
 
-Updates = dict[Any, Any]
 
+class GenerateTab(JobTab):
+    """Components and what they do."""
 
-class GenerateTab:
-    """Components and what they do. ``language`` tells the language of a request."""
+    what, prefix, no_job = "generate", PREFIX, "No portraits yet."
 
     def __init__(self, service: EasyPhoto, settings: Settings, language: Callable[[Any], str]) -> None:
-        self._service = service
+        super().__init__(service, language)
         self._settings = settings
-        self._language = language
         self.picker = TemplatePicker(service, language)
         choices = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
         self._form = Form(PortraitConfig, PREFIX, {}, choices)
@@ -123,8 +120,8 @@ class GenerateTab:
         with gr.Row():
             self.start = gr.Button("Generate", variant="primary", elem_id=f"{PREFIX}_start")
             self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
-        self.error = compat.html("", elem_id=f"{PREFIX}_error")
-        self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
+        self._make_error()
+        self._make_progress()
         self.portraits = gr.Gallery(
             label="Portraits", columns=2, height="auto", object_fit="contain", elem_id=f"{PREFIX}_portraits"
         )
@@ -140,9 +137,7 @@ class GenerateTab:
         self.selected = gr.Image(type="pil", visible=False, elem_id=f"{PREFIX}_selected")
         if self._settings.send_to is not None:
             self._settings.send_to(self.selected, self.recipe)
-        self.job = gr.State("")
-        self.seen = gr.State("")
-        self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
+        self._make_state()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -152,10 +147,9 @@ class GenerateTab:
         compat.listen(self.refresh.click, self.fresh, None, self._lists)
         self.picker.bind()
         inputs = {self.faces, *self.users, self.pose, *self.picker.inputs, *self._form.components.values()}
-        shown = [self.job, self.progress, self.portraits, self.selected, self.recipe, self.seen, self.error]
-        compat.listen(self.start.click, self._start, inputs, shown)
+        compat.listen(self.start.click, self._start, inputs, [*self._following, *self._made])
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
-        live = [self.progress, self.portraits, self.selected, self.recipe, self.seen]
+        live = [self.progress, self.seen, *self._made]
         compat.listen(self.tick.click, self._tick, {self.job, self.seen}, live, quiet=True)
         compat.listen(
             self.portraits.select, self._portrait_selected, [self.job], [self.recipe, self.selected], quiet=True
@@ -194,16 +188,16 @@ class GenerateTab:
             updates[user] = compat.update(choices=people, visible=i < count)
         if len(people) > 1:
             updates[self.users[0]] = compat.update(choices=people, value=people[1])
-        jobs = [job for job in self._service.jobs.list() if job.what == "generate"]
-        if jobs:
-            updates |= self._shown(jobs[-1], language)
-        return updates
+        return updates | self._last_shown(language)
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        shown = [self.job, self.progress, self.portraits, self.selected, self.recipe, self.seen, self.error]
-        return [self.faces, *self._lists, *shown]
+        return [self.faces, *self._lists, *self._following, *self._made]
+
+    @property
+    def _made(self) -> list[Any]:
+        return [self.portraits, self.selected, self.recipe]
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -235,36 +229,22 @@ class GenerateTab:
             config = from_mapping(PortraitConfig, values)
             job = self._service.generate(PortraitRequest(users, self.picker.templates(data), config, pose))
         except EasyPhotoError as error:
-            return {self.error: panel.error(told(str(error), language))}
+            return self._refused(error, language)
         return self._shown(job, language)
 
-    def _cancel(self, job_id: str, request: gr.Request) -> Any:
-        return panel.cancel(job_id, self._service.jobs, self._language(request), TICK)
-
-    def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        try:
-            job = self._service.jobs.get(data[self.job])
-        except NotFound:
-            return {self.progress: panel.empty_panel(NO_JOB)}
-        updates = self._shown(job, self._language(request))
-        for unchanged in (self.job, self.error):
-            updates.pop(unchanged)
-        if updates[self.seen] == data[self.seen]:
-            for unchanged in (self.portraits, self.selected, self.recipe):
-                updates.pop(unchanged)
-        return updates
-
-    def _shown(self, job: Job[Any], language: str) -> Updates:
+    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
         made = [e for e in panel.View.of(job).portrayed if e.path and Path(e.path).is_file()]
-        return {
-            self.job: job.id,
-            self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
+        return len(made), {
             self.portraits: [(e.path, _caption(e, language)) for e in made],
             self.selected: made[0].path if made else None,
             self.recipe: panel.recipe(Path(made[0].path)) if made else "",
-            self.seen: f"{job.id}:{len(made)}:{language}",
-            self.error: "",
         }
+
+    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
+        if updates[self.seen] == data[self.seen]:
+            for unchanged in self._made:
+                updates.pop(unchanged)
+        return updates
 
     def _portrait_selected(self, event: gr.SelectData, job_id: str) -> tuple[Any, Any]:
         try:

@@ -9,28 +9,26 @@ from typing import Any
 import gradio as gr
 
 from easyphoto.config import TrainConfig, declared, from_mapping
-from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
+from easyphoto.ui.job_tab import JobTab, Updates
 from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
 
-TICK = "easyphoto_train_tick"
 PREFIX = "easyphoto_train"
 NO_PHOTOS = "Upload photos to see here what each of them is worth for the training."
-NO_JOB = "Nothing is being trained."
-
-Updates = dict[Any, Any]
 
 
-class TrainTab:
-    """Components and what they do. ``language`` tells the language of a request."""
+class TrainTab(JobTab):
+    """Components and what they do."""
+
+    what, prefix, no_job = "train", PREFIX, "Nothing is being trained."
 
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
-        self._service = service
-        self._language = language
+        super().__init__(service, language)
         self._form = Form(TrainConfig, PREFIX, self._defaults({}), {"sd_model_checkpoint": self._checkpoints})
 
     # --- layout ------------------------------------------------------------------------------------------------------
@@ -60,7 +58,7 @@ class TrainTab:
             elem_classes=["easyphoto-hint"],
         )
         self.report = compat.html(panel.empty_panel(NO_PHOTOS), elem_id=f"{PREFIX}_report")
-        self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
+        self._make_progress()
         self.validation = compat.html("", elem_id=f"{PREFIX}_validation")
 
     def _build_parameters(self) -> None:
@@ -75,14 +73,12 @@ class TrainTab:
             self._form.add(*self._form.names("advanced"))
         with compat.accordion("Scene options"):
             self._form.add(*self._form.names("scene"))
-        self.error = compat.html("", elem_id=f"{PREFIX}_error")
+        self._make_error()
         with gr.Row():
             self.start = gr.Button("Start training", variant="primary", elem_id=f"{PREFIX}_start")
             self.resume = gr.Button("Resume", elem_id=f"{PREFIX}_resume")
             self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
-        self.job = gr.State("")
-        self.seen = gr.State("")
-        self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
+        self._make_state()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -90,12 +86,11 @@ class TrainTab:
         """Connect the events. When a training ends, ``trained(user id, what first_user holds)`` updates ``others``."""
         self._first_user, self._trained = first_user, trained
         listing = [self.photos, self.report]
-        for event, function in ((self.upload.upload, self._uploaded),):
-            shown = compat.listen(event, function, {self.upload, self.photos}, [*listing, self.error])
-            compat.listen(shown.then, self._check, [self.photos], [self.report])
+        uploaded = compat.listen(self.upload.upload, self._uploaded, {self.upload, self.photos}, [*listing, self.error])
+        compat.listen(uploaded.then, self._check, [self.photos], [self.report])
         compat.listen(self.clear.click, self._clear, None, [*listing, self.error])
         inputs = {self.photos, self.user_id, *self._form.components.values()}
-        shown = [self.job, self.progress, self.validation, self.seen, self.error]
+        shown = [*self._following, self.validation]
         compat.listen(self.start.click, self._start, inputs, shown)
         compat.listen(self.resume.click, self._resume, inputs, shown)
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
@@ -110,17 +105,12 @@ class TrainTab:
 
     def loaded(self, language: str) -> Updates:
         """What a page that is opened shows: fresh lists, and the training that runs or ended last."""
-        updates: Updates = self._form.fresh_choices()
-        jobs = [job for job in self._service.jobs.list() if job.what == "train"]
-        if jobs:
-            updates |= self._shown(jobs[-1], language)
-        return updates
+        return {**self._form.fresh_choices(), **self._last_shown(language)}
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        fresh = list(self._form.fresh_choices())
-        return [*fresh, self.job, self.progress, self.validation, self.seen, self.error]
+        return [*self._form.fresh_choices(), *self._following, self.validation]
 
     # --- photos ------------------------------------------------------------------------------------------------------
 
@@ -161,36 +151,18 @@ class TrainTab:
             request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume)
             job = self._service.train(request)
         except EasyPhotoError as error:
-            return {self.error: panel.error(told(str(error), language))}
+            return self._refused(error, language)
         return self._shown(job, language)
 
-    def _cancel(self, job_id: str, request: gr.Request) -> Any:
-        return panel.cancel(job_id, self._service.jobs, self._language(request), TICK)
+    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
+        return len(panel.View.of(job).validations), {self.validation: panel.validation(job, language)}
 
-    def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        language = self._language(request)
-        try:
-            job = self._service.jobs.get(data[self.job])
-        except NotFound:
-            return {self.progress: panel.empty_panel(NO_JOB)}
-        updates = self._shown(job, language)
-        updates.pop(self.job)
-        updates.pop(self.error)
+    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
         if updates[self.seen] == data[self.seen]:
             updates.pop(self.validation)
         if job.state == "finished":
             updates |= self._trained(job.subject, data[self._first_user])
         return updates
-
-    def _shown(self, job: Job[Any], language: str) -> Updates:
-        count = len(panel.View.of(job).validations)
-        return {
-            self.job: job.id,
-            self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
-            self.validation: panel.validation(job, language),
-            self.seen: f"{job.id}:{count}:{language}",
-            self.error: "",
-        }
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

@@ -7,27 +7,24 @@ from typing import Any
 
 import gradio as gr
 
-from easyphoto.errors import EasyPhotoError, NotFound
+from easyphoto.errors import EasyPhotoError
 from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto
-from easyphoto.ui import compat, panel, weights_panel
-from easyphoto.ui.sentences import told
+from easyphoto.ui import compat, weights_panel
+from easyphoto.ui.job_tab import JobTab, Updates
 from easyphoto.ui.settings import Settings
 
-TICK = "easyphoto_weights_tick"
 PREFIX = "easyphoto_weights"
-NO_JOB = "Nothing is being downloaded."
-
-Updates = dict[Any, Any]
 
 
-class WeightsTab:
-    """Components and what they do. ``language`` tells the language of a request."""
+class WeightsTab(JobTab):
+    """Components and what they do."""
+
+    what, prefix, no_job = "models", PREFIX, "Nothing is being downloaded."
 
     def __init__(self, service: EasyPhoto, settings: Settings, language: Callable[[Any], str]) -> None:
-        self._service = service
+        super().__init__(service, language)
         self._settings = settings
-        self._language = language
         self._features = {bundle.what: name for name, bundle in service.weights.catalog.bundles.items()}
 
     def build(self) -> None:
@@ -46,34 +43,30 @@ class WeightsTab:
                     self.start = gr.Button("Download", variant="primary", elem_id=f"{PREFIX}_start")
                     self.look = gr.Button("Look again", elem_id=f"{PREFIX}_look")
                     self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
-                self.error = compat.html("", elem_id=f"{PREFIX}_error")
-                self.progress = compat.html(panel.empty_panel(NO_JOB), elem_id=f"{PREFIX}_progress")
+                self._make_error()
+                self._make_progress()
                 self.needs = compat.html("", elem_id=f"{PREFIX}_needs")
                 self.decided = compat.html("", elem_id=f"{PREFIX}_decided")
-        self.job = gr.State("")
-        self.seen = gr.State("")
-        self.tick = gr.Button("tick", elem_id=TICK, elem_classes=["easyphoto-hidden"])
+        self._make_state()
 
     def bind(self, opened: Any) -> None:
         """Connect the events; ``opened`` is the tab that all this stands in."""
         shown = [self.needs, self.decided, self.error]
         for event in (self.feature.change, self.look.click, opened.select):
             compat.listen(event, self._look, {self.feature}, shown)
-        started = [self.job, self.progress, self.seen, self.error]
-        compat.listen(self.start.click, self._start, {self.feature}, started)
+        compat.listen(self.start.click, self._start, {self.feature}, self._following)
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
         live = [self.progress, self.seen, self.needs, self.decided]
         compat.listen(self.tick.click, self._tick, {self.job, self.seen, self.feature}, live, quiet=True)
 
     def loaded(self, language: str) -> Updates:
         """What a page that is opened shows: the download that runs or ended last."""
-        jobs = [job for job in self._service.jobs.list() if job.what == "models"]
-        return self._shown(jobs[-1], language) if jobs else {}
+        return self._last_shown(language)
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [self.job, self.progress, self.seen, self.error]
+        return self._following
 
     def _look(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         language = self._language(request)
@@ -100,29 +93,12 @@ class WeightsTab:
             name = self._features.get(data[self.feature] or "")
             job = self._service.weights.fetch([name] if name else [])
         except EasyPhotoError as error:
-            return {self.error: panel.error(told(str(error), language))}
+            return self._refused(error, language)
         return self._shown(job, language)
 
-    def _cancel(self, job_id: str, request: gr.Request) -> Any:
-        return panel.cancel(job_id, self._service.jobs, self._language(request), TICK)
+    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
+        return job.state, {}
 
-    def _tick(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        language = self._language(request)
-        try:
-            job = self._service.jobs.get(data[self.job])
-        except NotFound:
-            return {self.progress: panel.empty_panel(NO_JOB)}
-        updates = self._shown(job, language)
-        for unchanged in (self.job, self.error):
-            updates.pop(unchanged)
-        if updates[self.seen] != data[self.seen]:
-            updates |= self._plan(data[self.feature], language)
-        return updates
-
-    def _shown(self, job: Job[Any], language: str) -> Updates:
-        return {
-            self.job: job.id,
-            self.progress: panel.job_panel(job, self._service.jobs, language, TICK),
-            self.seen: f"{job.id}:{job.state}:{language}",
-            self.error: "",
-        }
+    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
+        changed = updates[self.seen] != data[self.seen]
+        return {**updates, **(self._plan(data[self.feature], language) if changed else {})}

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +36,7 @@ _PROJECT = Path(__file__).resolve().parent.parent.parent
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from easyphoto.vision.worker import main; main()"
 
 
-class _Roles:
+class _Roles(ABC):
     """The roles as proxies, each of which asks through :meth:`call`."""
 
     def __init__(self) -> None:
@@ -47,8 +48,9 @@ class _Roles:
         self.fuser = RemoteFuser(self)
         self.enhancer = RemoteEnhancer(self)
 
+    @abstractmethod
     def call(self, role: str, what: str, *arguments: Any) -> Any:
-        raise NotImplementedError
+        """One call of a role's method, or the value of its attribute."""
 
     def backends(self) -> Mapping[str, str]:
         """Role -> name of the backend that serves it; the worker loads no model for this."""

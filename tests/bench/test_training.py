@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner import Average, Clock, MuonAdam, rate_factor
+from critic import Adversary, mixed
+from learner import Average, Clock, Learner, MuonAdam, rate_factor
 from torch import nn
 
 
@@ -64,6 +65,37 @@ def test_the_average_follows_the_weights() -> None:
     for _ in range(200):
         average.update(net)
     assert torch.allclose(average.weights["weight"], torch.ones(2, 2), atol=1e-4)
+
+
+def test_averaged_weights_are_there_for_a_block_and_gone_after_it() -> None:
+    learner = Learner(small_net(), (1e-2, 1e-2), average=0.9)
+    learner.module(torch.ones(1, 3, 8, 8)).mean().backward()
+    learner.step(1.0)
+    present = {name: value.clone() for name, value in learner.module.state_dict().items()}
+    with pytest.raises(OSError, match="disk"), learner.averaged() as net:
+        assert not net.training
+        assert all(torch.equal(value, learner.average.weights[name]) for name, value in net.state_dict().items())
+        assert not torch.equal(net.state_dict()["0.weight"], present["0.weight"])
+        raise OSError("the disk is full")
+    assert learner.module.training
+    assert all(torch.equal(value, present[name]) for name, value in learner.module.state_dict().items())
+
+
+def test_the_critic_has_its_share_of_the_gradient_whatever_its_scale() -> None:
+    error, adversarial = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 100.0])
+    assert torch.allclose(mixed(error, adversarial, 0.2), torch.tensor([3.0, 5.0]))
+    assert torch.equal(mixed(error, torch.zeros(2), 0.2), error)
+
+
+def test_the_critic_learns_to_tell_noise_from_smooth_pictures() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(torch.device("cpu"), rate=2e-3)
+    noise, smooth = torch.rand(4, 3, 32, 32) * 2 - 1, torch.linspace(-1, 1, 32).expand(4, 3, 32, 32)
+    first = adversary.learn(noise, smooth)
+    for _ in range(40):
+        last = adversary.learn(noise, smooth)
+    assert last < 0.5 * first
+    assert adversary.gradient(smooth).shape == smooth.shape
 
 
 def test_the_rate_rises_holds_and_falls() -> None:

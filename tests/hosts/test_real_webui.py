@@ -297,10 +297,7 @@ def test_training_by_clicking(page: WebUIPage, pictures: Path, tmp_path: Path) -
     page.upload("easyphoto_train_upload", files)
     page.wait_for("#easyphoto_train_report figure.taken", len(files))
     page.give("#easyphoto_train_user_id", CLICKED)
-    page.unfold()
-    for name, value in SHORT.items():
-        page.give(f"#easyphoto_train_{name}", value)
-    page.press("#easyphoto_train_start")
+    page.start("train", SHORT)
     page.wait_for(f"{TRAINING} [data-state=running] .easyphoto-bar")
     page.wait_for(f"{TRAINING} [data-state=running] svg")
     page.wait_for(f"{TRAINING} [data-state=finished] circle.likeness", 2)
@@ -315,10 +312,7 @@ def test_a_portrait_by_clicking(page: WebUIPage, webui: Path, pictures: Path) ->
     before = {model: webui.read_text(errors="replace").count(model) for model in CONTROLS}
     page.tab(1)
     page.choose("#easyphoto_generate_user_1", CLICKED)
-    page.unfold()
-    for name, value in FEW.items():
-        page.give(f"#easyphoto_generate_{name}", value)
-    page.press("#easyphoto_generate_start")
+    page.start("generate", FEW)
     page.wait_for(f"{PORTRAITS} [data-state=running] .easyphoto-bar")
     page.wait_for(f"{PORTRAITS} [data-state=finished]")
     page.wait_for("#easyphoto_generate_portraits img")

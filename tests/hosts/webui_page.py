@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,13 @@ class WebUIPage(Page):
         while shut := [part for part in self.all(folded) if part.is_displayed()]:
             self.script("arguments[0].click()", shut[0])
             time.sleep(UPDATE)
+
+    def start(self, tab: str, values: Mapping[str, object]) -> None:
+        """Set parameters of a tab by their names, wherever they are folded away, and press its start button."""
+        self.unfold()
+        for name, value in values.items():
+            self.give(f"#easyphoto_{tab}_{name}", value)
+        self.press(f"#easyphoto_{tab}_start")
 
     def give(self, selector: str, value: object) -> None:
         """Type into a number, a slider or a text field, and leave it, as gradio wants to hear of it."""
