@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from critic import Adversary, mixed
-from learner import Average, Clock, Learner, MuonAdam, rate_factor
+from learner import Average, Clock, Learner, MuonAdam, orthogonalized, rate_factor
 from torch import nn
 
 
@@ -37,9 +37,22 @@ def test_the_optimizer_trains_convolution_kernels() -> None:
 
 
 def test_the_optimizer_refuses_kernels_it_could_only_copy() -> None:
-    net = small_net().to(memory_format=torch.contiguous_format)
-    with pytest.raises(RuntimeError, match="channels_last"):
+    net = small_net()
+    kernel = next(p for p in net.parameters() if p.ndim == 4 and p.shape[2] > 1)
+    kernel.data = kernel.data.transpose(2, 3)
+    with pytest.raises(RuntimeError, match="lie plain or channels_last"):
         MuonAdam(net, 1e-2, 1e-2).check_shared()
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (9, 9)])
+def test_orthogonalizing_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(3)) * 17
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    result = orthogonalized(matrix, steps=6)
+    in_its_own_directions = left.T @ result @ right.T
+    values = in_its_own_directions.diagonal()
+    assert float(values.min()) > 0.5 and float(values.max()) < 1.3
+    assert float((in_its_own_directions - torch.diag(values)).abs().max()) < 1e-3
 
 
 def test_training_goes_on_from_a_state_as_if_never_stopped() -> None:
@@ -109,6 +122,15 @@ def test_a_run_needs_an_end() -> None:
     with pytest.raises(ValueError, match="--steps or --minutes"):
         Clock(0, 0)
     assert Clock(10, 0).progress(5) == 0.5
+
+
+def test_noisy_steps_count_more_up_to_a_limit() -> None:
+    from train_unet import Noise
+
+    counts = Noise(torch.device("cpu")).emphasis(torch.arange(1000), 6.0)
+    assert float(counts[0]) == pytest.approx(1.0, abs=1e-3)
+    assert bool((counts.diff() >= 0).all())
+    assert float(counts[999]) == 6.0
 
 
 def test_noise_is_stable_diffusions_and_times_are_spread() -> None:

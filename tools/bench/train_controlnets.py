@@ -26,6 +26,7 @@ from benchkit import (
     Points,
     autocast,
     control_image,
+    layout,
     say,
 )
 from latents import CROPPED, MIRRORED, mirrored
@@ -51,16 +52,17 @@ class Run:
         self.unet = UNet2DConditionModel.from_pretrained(need_part("unet", options.work, options.init)).float()
         self.text = CLIPTextModel.from_pretrained(need_part("text_encoder", options.work, options.init)).float()
         for frozen in (self.unet, self.text):
-            frozen.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+            frozen.requires_grad_(False).eval().to(self.device, memory_format=layout(self.device))
         self.noise, self.pack = Noise(self.device, FOCUS), Pack(options.pack)
         self._load_latents()
         self.learners: dict[str, Learner] = {}
         for kind in options.kinds:
             if options.init:
-                control = ControlNetModel.from_pretrained(options.init / "controlnet" / kind, torch_dtype=torch.float32)
+                source = options.init / "controlnet" / options.begin.get(kind, kind)
+                control = ControlNetModel.from_pretrained(source, torch_dtype=torch.float32)
             else:
                 control = make_controlnet(self.unet)
-            control.requires_grad_(True).to(self.device, memory_format=torch.channels_last)
+            control.requires_grad_(True).to(self.device, memory_format=layout(self.device))
             rates = (options.muon_rate, options.adam_rate)
             self.learners[kind] = Learner(control, rates, options.average, PLAIN)
         self.clock, self.step = Clock(options.steps, options.minutes), 0
@@ -111,7 +113,7 @@ class Run:
         return {
             "clean": self.latents[places].float().to(self.device),
             "weights": self.weights[places].float().to(self.device)[:, None],
-            "condition": condition.to(self.device).contiguous(memory_format=torch.channels_last),
+            "condition": condition.to(self.device).contiguous(memory_format=layout(self.device)),
             "tokens": tokens_of(self.tokenizer, texts).to(self.device),
         }
 
@@ -140,10 +142,10 @@ class Run:
         batch = self.batch(kind, items, rng)
         random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
         times = self.noise.draw(len(items), rng).to(self.device)
-        noisy = self.noise.add(batch["clean"], random, times).contiguous(memory_format=torch.channels_last)
+        noisy = self.noise.add(batch["clean"], random, times).contiguous(memory_format=layout(self.device))
         error = (self.predict(kind, noisy, times, batch) - random).pow(2)
-        weights = batch["weights"]
-        (error * weights).mean().div(weights.mean()).backward()
+        weights = batch["weights"] * self.noise.emphasis(times, options.emphasis)[:, None, None, None]
+        torch.autograd.backward((error * weights).mean().div(weights.mean()))
         self.learners[kind].step(factor)
         self.step += 1
         return float(error.detach().mean())
@@ -200,6 +202,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--latents", type=Path, help="default: WORK/latents.pt")
     parser.add_argument("--init", type=Path, help="an exported folder to start from (warm start)")
+    parser.add_argument("--begin", default="", help="with --init: kinds that begin as another, such as color=tile")
     parser.add_argument("--kinds", default=",".join(CONTROL_KINDS))
     parser.add_argument("--shares", default="3,2,2,3", help="turns of each kind")
     parser.add_argument("--device", default="cpu")
@@ -208,6 +211,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--muon-rate", type=float, default=2e-3)
     parser.add_argument("--adam-rate", type=float, default=2e-3)
+    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
     parser.add_argument("--average", type=float, default=0.99)
     parser.add_argument("--warmup", type=int, default=40)
     parser.add_argument("--every", type=int, default=40)
@@ -215,6 +219,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.kinds = options.kinds.split(",")
+    options.begin = dict(pair.split("=") for pair in options.begin.split(",") if pair)
     options.shares = [int(share) for share in options.shares.split(",")]
     say(f"training ControlNets: {vars(options)}")
     train(options)
