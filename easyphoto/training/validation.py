@@ -21,7 +21,6 @@ from easyphoto.vision import geometry, masks
 
 STRENGTH = 0.65
 FACE_RATIO = 3.0
-SAMPLER = "DPM++ 2M SDE Karras"
 WORKS_FROM = 0.15
 """Calibrated likeness under which a LoRA that gained nothing did not work; ArcFace's 0.10 is about that."""
 GAIN = 0.05
@@ -30,11 +29,12 @@ GAIN = 0.05
 
 @dataclass(frozen=True)
 class Effort:
-    """How many templates, of how many sampling steps, one validation takes, and its guidance."""
+    """How many templates, of how many sampling steps, one validation takes, its guidance and its sampler."""
 
     templates: int
     steps: int
     cfg_scale: float
+    sampler: str = "DPM++ 2M SDE Karras"
 
 
 EFFORT: Mapping[Family, Effort] = MappingProxyType(
@@ -42,7 +42,7 @@ EFFORT: Mapping[Family, Effort] = MappingProxyType(
         Family.SD1: Effort(4, 20, 7.0),
         Family.SD2: Effort(4, 20, 7.0),
         Family.SDXL: Effort(4, 20, 7.0),
-        Family.BENCH: Effort(2, 10, 3.0),
+        Family.BENCH: Effort(2, 10, 3.0, "DPM++ 2M Karras"),
     }
 )
 
@@ -135,7 +135,7 @@ class Validator:
             width=side,
             height=side,
             steps=self._effort.steps,
-            sampler=SAMPLER,
+            sampler=self._effort.sampler,
             cfg_scale=self._effort.cfg_scale,
             seed=self._seed,
             image=template.image,

@@ -1,7 +1,8 @@
 """The LoRA row of evaluate.py: does a LoRA of six photos make strangers' templates look like the person?
 
-For each identity (a held-out portrait) six augmented crops are trained on with the project's own trainer; then the same
-templates (other held-out portraits, faces repainted at strength 0.65) are rendered with and without the LoRA.
+For each identity (a held-out portrait, cropped as the portrait chain crops) six augmented crops are trained on with the
+project's own trainer; then the same templates (other held-out portraits, faces repainted at strength 0.65) are rendered
+with and without the LoRA.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import torch
 from benchkit import ROOT, SIZE, Image, View, say, sheet
 from latents import mirrored
 
-IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 160, 2
+IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 300, 2
 STRENGTH, RENDER_STEPS, GUIDANCE = 0.65, 15, 3.0
+SAMPLER = "DPM++ 2M Karras"
 Row = dict[str, Any]
 
 
@@ -94,6 +96,7 @@ class Trial:
             width=SIZE,
             height=SIZE,
             steps=RENDER_STEPS,
+            sampler=SAMPLER,
             cfg_scale=GUIDANCE,
             seed=5,
             image=image,
@@ -119,9 +122,11 @@ def likeness(bench: Any, person: Image, pictures: list[Image]) -> tuple[float, f
 
 def measure(bench: Any) -> Row:
     """Run all identities and sum up."""
-    usable = [item for item in bench.views if "sunglasses" not in item[0].caption]
+    usable = [item for item in bench.crops if "sunglasses" not in item[0].caption]
     count = IDENTITIES if bench.limit <= 0 else min(bench.limit, IDENTITIES)
-    people, strangers = usable[:count], usable[count : count + 4 * TEMPLATES]
+    strangers = usable[:: len(usable) // (4 * TEMPLATES)][: 4 * TEMPLATES]
+    others = [item for item in usable if all(item[0] is not view for view, _ in strangers)]
+    people = others[:: len(others) // count][:count]
     trial = Trial(bench, str(bench.device))
     gains, closed, found, rows = [], [], [], []
     for number, (_, picture) in enumerate(people):
