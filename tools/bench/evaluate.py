@@ -37,7 +37,7 @@ from benchkit import (
 )
 from PIL import Image as Pil
 
-STEPS, GUIDANCE, STRENGTH = 30, 4.0, 0.45
+STEPS, GUIDANCE, STRENGTH = 30, 2.0, 0.45
 PROMPT = "portrait photo of a person"
 PLAIN_PROMPTS = (
     "portrait photo of a man",
@@ -86,7 +86,7 @@ class Bench:
             pipe = StableDiffusionPipeline.from_pretrained(
                 self.model, torch_dtype=torch.float32, local_files_only=True, safety_checker=None
             )
-            # DPM++ 2M Karras: of three samplers the one that kept training portraits nearest to themselves
+            # DPM++ 2M Karras: of three samplers the one that kept training portraits nearest to themselves; so guidance
             pipe.scheduler = DPMSolverMultistepScheduler.from_config(
                 pipe.scheduler.config, algorithm_type="dpmsolver++", use_karras_sigmas=True
             )
