@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from benchkit import CONTROL_KINDS, Pack, View, control_image, held_out
+from benchkit import CONTROL_KINDS, Faces, Pack, View, control_image, held_out
 from latents import MIRROR, mirrored, variants, weight_map
 from pack import encode, square, views_of
 from skimage import data as samples
@@ -109,3 +110,27 @@ def test_control_pictures_are_those_that_inference_draws(kind: str, portrait: np
     if kind == "tile":
         assert np.abs(made.astype(int) - picture).mean() < 20
         assert cv2.Laplacian(made, cv2.CV_64F).std() < cv2.Laplacian(picture, cv2.CV_64F).std() / 2
+
+
+def test_the_evaluation_takes_each_portrait_once_and_then_its_crops(tmp_path: Path, portrait: np.ndarray) -> None:
+    from evaluate import Bench
+
+    pictures = {"far.jpg": portrait[:290, 70:360], "near.jpg": portrait[30:220, 130:320]}
+    packed = [
+        pair
+        for name, picture in pictures.items()
+        for pair in views_of(np.ascontiguousarray(picture), Faces(), {"file": name, "caption": "woman"}, held=True)
+    ]
+    Pack.write(tmp_path / "few.npz", [view for view, _ in packed], [encode(small, 90) for _, small in packed])
+    options = Namespace(model=tmp_path, out=tmp_path, limit=0, device="cpu", pack=tmp_path / "few.npz")
+    portraits, crops = Bench(options).with_crops()
+    assert [(view.file, view.kind) for view, _ in portraits] == [
+        ("far.jpg", "whole"),
+        ("near.jpg", "whole"),
+        ("far.jpg", "tight"),
+    ]
+    assert crops == [2, 1]
+    for place in crops:
+        view = portraits[place][0]
+        assert view.face is not None
+        assert view.face[2] - view.face[0] >= 0.4 * 256
