@@ -180,3 +180,12 @@ def test_the_tokenizer_keeps_the_words_of_prompts_whole(tmp_path: Path) -> None:
     unknown = tokenizer("Zürich 肖像 xylophone")["input_ids"]
     assert tokenizer.unk_token_id not in unknown[1:-1]
     assert tokenizer.decode(unknown, skip_special_tokens=True).replace(" ", "") == "zürich肖像xylophone"
+
+
+def test_the_average_of_two_trainings_lies_halfway() -> None:
+    from export import average
+
+    one, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    expected = (one.weight.detach() + other.weight.detach()) / 2
+    average(one, other)
+    assert torch.allclose(one.weight, expected)

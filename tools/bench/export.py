@@ -26,6 +26,7 @@ from parts import (
     make_unet,
     need_part,
 )
+from torch import nn
 
 LIMIT, FILE_LIMIT = 90_000_000, 45_000_000
 
@@ -52,11 +53,23 @@ def load_parts(work: Path, earlier: Path | None) -> dict[str, Any]:
     return {"tokenizer": tokenizer, "unet": unet, "text_encoder": text, "vae": vae, "controlnet": controls}
 
 
-def export(work: Path, out: Path, earlier: Path | None = None) -> None:
-    """Write the folder, and check it against the limits of size."""
+@torch.no_grad()
+def average(module: nn.Module, other: nn.Module) -> None:
+    """Set the weights to the mean of the module's own and those of `other`, a training that began with it or before it."""
+    theirs = other.state_dict()
+    for name, value in module.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(theirs[name], 0.5)
+
+
+def export(work: Path, out: Path, earlier: Path | None = None, other: Path | None = None) -> None:
+    """Write the folder, and check it against the limits of size. `other`: an export to average the denoiser with."""
     from diffusers import PNDMScheduler, StableDiffusionPipeline
 
     parts = load_parts(work, earlier)
+    if other is not None:
+        for name in ("unet", "text_encoder"):
+            average(parts[name], type(parts[name]).from_pretrained(other, subfolder=name).float())
     pipeline = StableDiffusionPipeline(
         vae=parts["vae"],
         text_encoder=parts["text_encoder"],
@@ -91,8 +104,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
     parser.add_argument("--init", type=Path, help="an earlier export, for parts that the work folder lacks")
+    parser.add_argument("--average", type=Path, help="an earlier export whose UNet and text encoder count by half")
     options = parser.parse_args()
-    export(options.work, options.out, options.init)
+    export(options.work, options.out, options.init, options.average)
 
 
 if __name__ == "__main__":
