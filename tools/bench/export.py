@@ -55,7 +55,7 @@ def load_parts(work: Path, earlier: Path | None) -> dict[str, Any]:
 
 @torch.no_grad()
 def average(module: nn.Module, other: nn.Module) -> None:
-    """Set the weights to the mean of the module's own and those of `other`, a training that began with it or before it."""
+    """Set the weights to the mean of the module's own and those of `other`, a training that began with it or before."""
     theirs = other.state_dict()
     for name, value in module.state_dict().items():
         if value.dtype.is_floating_point:
