@@ -6,6 +6,7 @@ import csv
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -233,11 +234,12 @@ def say(text: str) -> None:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16: without them a CPU is ten times slower in it than float32."""
-    if device.type != "cpu":
-        return True
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, name)()) for name in checks if hasattr(torch.cpu, name))
+    """Whether the device has instructions for bfloat16."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from easyphoto.hosts.embedded import device as embedded
+
+    return device.type != "cpu" or embedded.fast_bf16()
 
 
 def autocast(device: torch.device) -> torch.autocast:

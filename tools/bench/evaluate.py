@@ -86,7 +86,7 @@ class Bench:
             pipe = StableDiffusionPipeline.from_pretrained(
                 self.model, torch_dtype=torch.float32, local_files_only=True, safety_checker=None
             )
-            # DPM++ 2M Karras: of three samplers the one that kept training portraits nearest to themselves; so guidance
+            # DPM++ 2M Karras: of three samplers the one that kept training portraits nearest to themselves
             pipe.scheduler = DPMSolverMultistepScheduler.from_config(
                 pipe.scheduler.config, algorithm_type="dpmsolver++", use_karras_sigmas=True
             )
