@@ -133,6 +133,19 @@ def test_noisy_steps_count_more_up_to_a_limit() -> None:
     assert float(counts[999]) == 6.0
 
 
+def test_a_colour_that_is_wrong_all_over_counts_most_where_it_is_decided() -> None:
+    from train_controlnets import COARSE_CELL, coarse_loss
+
+    odds = torch.tensor([1.0, 3.0])
+    patternless = torch.randn(2, 4, 256, 256, generator=torch.Generator().manual_seed(1))
+    alone = (patternless * odds[:, None, None, None]).pow(2).mean()
+    assert float(coarse_loss(patternless, odds)) == pytest.approx(float(alone), rel=0.03)
+    everywhere = torch.full((1, 4, 32, 32), 0.1)
+    for odd in odds:
+        counted = float(coarse_loss(everywhere, odd[None]))
+        assert counted == pytest.approx((0.1 * float(odd) * COARSE_CELL) ** 2, rel=1e-5)
+
+
 def test_noise_is_stable_diffusions_and_times_are_spread() -> None:
     from diffusers import DDPMScheduler
     from parts import SCHEDULE

@@ -4,8 +4,9 @@
     python tools/bench/train_controlnets.py --work build/bench --kinds canny,tile --init models/bench --device cuda
 
 The kinds take turns step by step (`--shares` sets how often each comes). Condition pictures are made from the packed
-views by benchkit.control_image. Resumes from WORK/control_state.pt; writes averaged weights to WORK/controlnet/KIND and
-curves to WORK/controlnets.csv and .png.
+views by benchkit.control_image. The color control learns from noisier pictures than the others, and its loss counts
+the means of squares as well (see coarse_loss). Resumes from WORK/control_state.pt; writes averaged weights to
+WORK/controlnet/KIND and curves to WORK/controlnets.csv and .png.
 """
 
 from __future__ import annotations
@@ -32,11 +33,29 @@ from benchkit import (
 from latents import CROPPED, MIRRORED, mirrored
 from learner import Clock, Learner, load_state, rate_factor, save_state
 from parts import load_tokenizer, make_controlnet, need_part
+from torch import nn
 from train_unet import Noise, tokens_of, vary
 
 PLAIN = ("conv_in", "time_embedding", "controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
-FOCUS = (300, 900)
-"""Where a control has most to say: below, the noisy picture itself shows the structure."""
+FOCUS, COARSE_FOCUS = (300, 900), (450, 1000)
+"""The t where a control has most to say: below, the noisy picture itself shows the structure, colours still earlier."""
+COARSE_KINDS, COARSE_CELL = ("color",), 4
+"""Whose condition says the mean of every square, and the side of the squares in latents."""
+
+
+def coarse_loss(difference: torch.Tensor, odds: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of v in the means over squares of COARSE_CELL latents.
+
+    `difference`: predicted noise less the noise, (N, C, H, W). `odds`: 1 / signal at the t of each, (N,): what turns
+    noise's error into that of v. A colour that is wrong all over is next to nothing in noise's error at the t where it
+    is decided; in v, and in the mean, it is nearly all. Scaled such that error without any pattern counts as it would
+    without taking means.
+    """
+    means = nn.functional.avg_pool2d(difference * odds[:, None, None, None], COARSE_CELL)
+    return (means * COARSE_CELL).pow(2).mean()
+
+
+COLUMNS = ("step", "seconds", "rate", "without", *CONTROL_KINDS, *(f"{kind}_means" for kind in COARSE_KINDS))
 
 
 class Run:
@@ -53,7 +72,10 @@ class Run:
         self.text = CLIPTextModel.from_pretrained(need_part("text_encoder", options.work, options.init)).float()
         for frozen in (self.unet, self.text):
             frozen.requires_grad_(False).eval().to(self.device, memory_format=layout(self.device))
-        self.noise, self.pack = Noise(self.device, FOCUS), Pack(options.pack)
+        self.noises = {
+            kind: Noise(self.device, COARSE_FOCUS if kind in COARSE_KINDS else FOCUS) for kind in options.kinds
+        }
+        self.pack = Pack(options.pack)
         self._load_latents()
         self.learners: dict[str, Learner] = {}
         for kind in options.kinds:
@@ -66,7 +88,7 @@ class Run:
             rates = (options.muon_rate, options.adam_rate)
             self.learners[kind] = Learner(control, rates, options.average, PLAIN)
         self.clock, self.step = Clock(options.steps, options.minutes), 0
-        self.log = Log(options.work / "controlnets.csv", ["step", "seconds", "rate", "without", *CONTROL_KINDS])
+        self.log = Log(options.work / "controlnets.csv", COLUMNS)
         self._path = options.work / "control_state.pt"
         self._restore()
 
@@ -141,27 +163,37 @@ class Run:
         items = [self.items[int(i)] for i in rng.choice(len(self.items), options.batch, replace=False)]
         batch = self.batch(kind, items, rng)
         random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
-        times = self.noise.draw(len(items), rng).to(self.device)
-        noisy = self.noise.add(batch["clean"], random, times).contiguous(memory_format=layout(self.device))
-        error = (self.predict(kind, noisy, times, batch) - random).pow(2)
-        weights = batch["weights"] * self.noise.emphasis(times, options.emphasis)[:, None, None, None]
-        torch.autograd.backward((error * weights).mean().div(weights.mean()))
+        noise = self.noises[kind]
+        times = noise.draw(len(items), rng).to(self.device)
+        noisy = noise.add(batch["clean"], random, times).contiguous(memory_format=layout(self.device))
+        difference = self.predict(kind, noisy, times, batch) - random
+        error = difference.pow(2)
+        weights = batch["weights"] * noise.emphasis(times, options.emphasis)[:, None, None, None]
+        loss = (error * weights).mean().div(weights.mean())
+        if kind in COARSE_KINDS:
+            loss = loss + options.coarse * coarse_loss(difference, noise.emphasis(times, options.emphasis))
+        torch.autograd.backward(loss)
         self.learners[kind].step(factor)
         self.step += 1
         return float(error.detach().mean())
 
     @torch.no_grad()
     def held_losses(self) -> dict[str, float]:
-        """Held-out loss of the present weights over t = 100..900, per kind and without any control."""
+        """Held-out loss of the present weights over t = 100..900, per kind and without any control; for the kinds that
+        have one also the loss of the means."""
         items = self.held[:: max(1, len(self.held) // 24)][:24]
         times = torch.linspace(100, 900, len(items)).long().to(self.device)
         losses = {}
+        noise = Noise(self.device)
         for kind in [None, *self.learners]:
             batch = self.batch(kind or "canny", items, None)
             generator = torch.Generator().manual_seed(11)
             random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
-            output = self.predict(kind, self.noise.add(batch["clean"], random, times), times, batch)
+            output = self.predict(kind, noise.add(batch["clean"], random, times), times, batch)
             losses[kind or "without"] = float((output - random).pow(2).mean())
+            if kind in COARSE_KINDS:
+                odds = noise.emphasis(times, self.options.emphasis)
+                losses[f"{kind}_means"] = float(coarse_loss(output - random, odds))
         return losses
 
     def checkpoint(self) -> None:
@@ -212,6 +244,7 @@ def main() -> None:
     parser.add_argument("--muon-rate", type=float, default=2e-3)
     parser.add_argument("--adam-rate", type=float, default=2e-3)
     parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    parser.add_argument("--coarse", type=float, default=1.0, help="weight of the means' loss for the color control")
     parser.add_argument("--average", type=float, default=0.99)
     parser.add_argument("--warmup", type=int, default=40)
     parser.add_argument("--every", type=int, default=40)
