@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from benchkit import ROOT, SIZE, Image, View, say, sheet
+from benchkit import ROOT, SIZE, Image, View, fast_bf16, say, sheet
 from latents import mirrored
 
 IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 300, 2
@@ -76,7 +76,8 @@ class Trial:
         parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
         photos = photos_of(picture, seed)
         latents = dataset.encode(parts.vae, photos, lambda done, total: None)
-        accelerator = Accelerator(mixed_precision="no", cpu=self._device.type == "cpu")
+        precision = "bf16" if fast_bf16(self._device) else "no"
+        accelerator = Accelerator(mixed_precision=precision, cpu=self._device.type == "cpu")
         shape = Shape(config.rank, float(config.network_alpha))
         lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
         trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(photos), config, accelerator)
