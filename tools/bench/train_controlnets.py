@@ -46,8 +46,8 @@ COARSE_KINDS, COARSE_CELL = ("color",), 4
 def coarse_loss(difference: torch.Tensor, odds: torch.Tensor) -> torch.Tensor:
     """Mean squared error of v in the means over squares of COARSE_CELL latents.
 
-    `difference`: predicted noise less the noise, (N, C, H, W). `odds`: 1 / signal at the t of each, (N,): what turns
-    noise's error into that of v. A colour that is wrong all over is next to nothing in noise's error at the t where it
+    `difference`: predicted noise less the noise, (N, C, H, W). `odds`: 1 / signal at the t of each, (N,), which the
+    caller may limit: what turns noise's error into that of v. A colour that is wrong all over is next to nothing in noise's error at the t where it
     is decided; in v, and in the mean, it is nearly all. Scaled such that error without any pattern counts as it would
     without taking means.
     """
@@ -168,10 +168,11 @@ class Run:
         noisy = noise.add(batch["clean"], random, times).contiguous(memory_format=layout(self.device))
         difference = self.predict(kind, noisy, times, batch) - random
         error = difference.pow(2)
-        weights = batch["weights"] * noise.emphasis(times, options.emphasis)[:, None, None, None]
+        emphasis = noise.emphasis(times, options.emphasis)
+        weights = batch["weights"] * emphasis[:, None, None, None]
         loss = (error * weights).mean().div(weights.mean())
         if kind in COARSE_KINDS:
-            loss = loss + options.coarse * coarse_loss(difference, noise.emphasis(times, options.emphasis))
+            loss = loss + options.coarse * coarse_loss(difference, emphasis)
         torch.autograd.backward(loss)
         self.learners[kind].step(factor)
         self.step += 1
