@@ -47,9 +47,9 @@ def coarse_loss(difference: torch.Tensor, odds: torch.Tensor) -> torch.Tensor:
     """Mean squared error of v in the means over squares of COARSE_CELL latents.
 
     `difference`: predicted noise less the noise, (N, C, H, W). `odds`: 1 / signal at the t of each, (N,), which the
-    caller may limit: what turns noise's error into that of v. A colour that is wrong all over is next to nothing in noise's error at the t where it
-    is decided; in v, and in the mean, it is nearly all. Scaled such that error without any pattern counts as it would
-    without taking means.
+    caller may limit: what turns noise's error into that of v. A colour that is wrong all over is next to nothing in
+    noise's error at the t where it is decided; in v, and in the mean, it is nearly all. Scaled such that error without
+    any pattern counts as it would without taking means.
     """
     means = nn.functional.avg_pool2d(difference * odds[:, None, None, None], COARSE_CELL)
     return (means * COARSE_CELL).pow(2).mean()
