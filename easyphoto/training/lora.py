@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from easyphoto.config import Family
 from easyphoto.sd import lora_names
 from easyphoto.sd.lora import Layers, LoraLayer
 from easyphoto.sd.parts import Parts
@@ -18,6 +19,9 @@ from easyphoto.training import draws
 ADAPTER = "easyphoto"
 UNET_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
 """Attention, feed-forward and the projections around them: what kohya's LoRA trains too."""
+CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut")
+"""Of the residual blocks. The bench model attends at its two coarser levels only: without these a LoRA could not change
+the finest one, where eyes and mouth are drawn."""
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -27,6 +31,11 @@ class Shape:
 
     rank: int
     alpha: float
+
+
+def unet_layers(family: Family) -> tuple[str, ...]:
+    """Ends of the names of the UNet's layers that get a LoRA."""
+    return (*UNET_LAYERS, *CONVOLUTIONS) if family is Family.BENCH else UNET_LAYERS
 
 
 class TrainedLora:
@@ -40,7 +49,7 @@ class TrainedLora:
         self._layers: dict[str, Any] = {}
         for part in (parts.unet, parts.vae, *parts.text_encoders):
             part.requires_grad_(False)
-        self._inject(parts.unet, "lora_unet", UNET_LAYERS)
+        self._inject(parts.unet, "lora_unet", unet_layers(parts.family))
         if train_text:
             for encoder, prefix in zip(parts.text_encoders, text_prefixes(parts), strict=True):
                 self._inject(encoder, prefix, TEXT_LAYERS)

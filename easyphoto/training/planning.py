@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from easyphoto.training.lora import unet_layers
 from easyphoto.training.spec import TrainingSpec
 
 CANDIDATES = 10
@@ -44,7 +45,8 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
     every = config.val_and_checkpointing_steps
     saves = tuple(sorted({*range(every, steps + 1, every), steps}))
     settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_THE_WEIGHTS}
-    named = json.dumps([settings, list(photos), spec.family.value, spec.checkpoint.name], sort_keys=True)
+    base = [spec.family.value, spec.checkpoint.name, unet_layers(spec.family)]
+    named = json.dumps([settings, list(photos), *base], sort_keys=True)
     fingerprint = hashlib.sha256(named.encode()).hexdigest()[:16]
     return Plan(tuple(photos), steps, saves, validated, config.fusion, fingerprint)
 

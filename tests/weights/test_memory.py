@@ -36,6 +36,23 @@ def test_the_table_knows_the_checkpoint_that_ships() -> None:
     assert tensors(unet) == pytest.approx(TABLE[Family.BENCH].unet, rel=0.02)
 
 
+def test_the_table_knows_the_lora_of_the_checkpoint_that_ships() -> None:
+    """It reaches the finest level too, where this UNet has convolutions alone."""
+    import torch
+
+    from easyphoto import sd
+    from easyphoto.training.lora import Shape, TrainedLora
+
+    folder = Paths.standalone().bench
+    if not (folder / "model_index.json").is_file():
+        pytest.skip("the bench checkpoint is not there")
+    lora = TrainedLora(
+        sd.load(folder, device="cpu", dtype=torch.float32), Shape(rank=2, alpha=2.0), seed=0, train_text=True
+    )
+    assert sum(p.numel() for p in lora.parameters()) == 2 * TABLE[Family.BENCH].lora
+    assert any(name.startswith("lora_unet_up_blocks_2_resnets") for name in lora.layers())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [Family.SD1, Family.SD2, Family.SDXL])
 def test_the_table_knows_the_published_architectures(family: Family) -> None:
