@@ -122,7 +122,8 @@ def test_the_evaluation_takes_each_portrait_once_and_then_its_crops(tmp_path: Pa
         for pair in views_of(np.ascontiguousarray(picture), Faces(), {"file": name, "caption": "woman"}, held=True)
     ]
     Pack.write(tmp_path / "few.npz", [view for view, _ in packed], [encode(small, 90) for _, small in packed])
-    options = Namespace(model=tmp_path, out=tmp_path, limit=0, device="cpu", pack=tmp_path / "few.npz")
+    pack = tmp_path / "few.npz"
+    options = Namespace(model=tmp_path, out=tmp_path, limit=0, device="cpu", pack=pack, portraits=tmp_path)
     portraits, crops = Bench(options).with_crops()
     assert [(view.file, view.kind) for view, _ in portraits] == [
         ("far.jpg", "whole"),

@@ -202,3 +202,14 @@ def test_the_average_of_two_trainings_lies_halfway() -> None:
     expected = (one.weight.detach() + other.weight.detach()) / 2
     average(one, other)
     assert torch.allclose(one.weight, expected)
+
+
+def test_a_gain_counts_pairs_that_both_show_a_face() -> None:
+    from chain_row import mean_gain, summed_up
+
+    assert mean_gain([(0.5, 0.7), (None, 0.9), (0.5, None), (0.6, 0.6)]) == pytest.approx(0.1)
+    assert mean_gain([(None, None)]) is None
+    row = summed_up([0.1, 0.3, None, 0.2, -0.1, 0.2])
+    assert row["median_gain"] == pytest.approx(0.2)
+    assert row["interval"][0] <= row["median_gain"] <= row["interval"][1]
+    assert row["higher_for"] == "4 of 5"

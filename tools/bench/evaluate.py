@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from benchkit import (
     MODEL_DIR,
+    PORTRAITS,
     SIZE,
     WORK,
     Faces,
@@ -60,6 +61,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.model, self.out, self.limit = options.model, options.out, options.limit
+        self.portraits: Path = options.portraits
         self.device = torch.device(options.device)
         self.faces = Faces()
         self.pack = Pack(options.pack)
@@ -394,6 +396,13 @@ def row_lora(bench: Bench) -> Row:
     return measure(bench)
 
 
+def row_chain(bench: Bench) -> Row:
+    """What LoRA, fusion, face fusion and the second pass add to finished portraits (see chain_row.py)."""
+    from chain_row import measure
+
+    return measure(bench)
+
+
 ROWS: dict[str, Callable[[Bench], Row]] = {
     "vae": row_vae,
     "img2img": row_img2img,
@@ -402,6 +411,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "color": row_color,
     "txt2img": row_txt2img,
     "lora": row_lora,
+    "chain": row_chain,
     "speed": row_speed,
 }
 ASKED = {
@@ -412,6 +422,7 @@ ASKED = {
     "color": "median_lab_distance <= 6",
     "txt2img": "face_found >= 0.80",
     "lora": "interval of the median gain above 0, gap closed >= 0.40, detection not lower",
+    "chain": "nothing: what each part adds to likeness, with its interval",
     "speed": "seconds_a_step <= 0.5 on 2 cores",
 }
 
@@ -420,6 +431,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--portraits", type=Path, default=PORTRAITS, help="for the chain row, which takes whole files")
     parser.add_argument("--model", type=Path, default=MODEL_DIR)
     parser.add_argument("--out", type=Path, default=WORK / "evaluation")
     parser.add_argument("--rows", default="vae,img2img,controls,openpose,color,txt2img,speed")
