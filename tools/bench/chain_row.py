@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from benchkit import ROOT, Image, View, say, sheet
+from lora_row import cosine, interval
 
 PEOPLE, TEMPLATES = 12, 2
 FIRST_STEPS, SECOND_STEPS, SEED = 20, 10, 1
@@ -25,9 +26,9 @@ Row = dict[str, Any]
 
 
 class Job:
-    """The project's service in a folder of its own, for one person."""
+    """The project's service on a bench checkpoint, in a folder of its own, for one person."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path) -> None:
         if str(ROOT) not in sys.path:
             sys.path.insert(0, str(ROOT))
         from easyphoto.cli import demo
@@ -35,7 +36,7 @@ class Job:
         from easyphoto.config import Paths
 
         self._folder, self._demo = folder, demo
-        paths = replace(Paths.standalone(), outputs=folder / "outputs", loras=folder / "loras")
+        paths = replace(Paths.standalone(), bench=model.resolve(), outputs=folder / "outputs", loras=folder / "loras")
         self._service = build(paths)
 
     def train(self, portrait: Path) -> Any:
@@ -61,12 +62,6 @@ class Job:
         return [made.get(index) for index in range(len(templates))]
 
 
-def cosine(bench: Any, own: Any, picture: Image) -> float | None:
-    """Cosine of the face's embedding to the person's, None without a face."""
-    other = bench.faces.embedding(picture)
-    return None if other is None else float(own @ other / np.linalg.norm(own) / np.linalg.norm(other))
-
-
 def mean_gain(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
     """Mean of what the second of a pair has more than the first, over pairs that have both."""
     gains = [after - before for before, after in pairs if before is not None and after is not None]
@@ -76,11 +71,9 @@ def mean_gain(pairs: Sequence[tuple[float | None, float | None]]) -> float | Non
 def summed_up(gains: Sequence[float | None]) -> Row:
     """Median over the people and its 95% bootstrap interval."""
     known = [gain for gain in gains if gain is not None]
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(known, (2000, len(known))), axis=1)
     return {
         "median_gain": round(float(np.median(known)), 4),
-        "interval": [round(float(v), 4) for v in np.percentile(medians, [2.5, 97.5])],
+        "interval": interval(known),
         "higher_for": f"{sum(gain > 0 for gain in known)} of {len(known)}",
     }
 
@@ -136,7 +129,7 @@ def one_person(bench: Any, portrait: Path, templates: Sequence[Path], number: in
     """Cosines to the person of the templates and of the portraits made each way."""
     folder = Path(tempfile.mkdtemp(prefix="easyphoto-chain-"))
     try:
-        job = Job(folder)
+        job = Job(folder, bench.model)
         from easyphoto import pictures
 
         person = job.train(portrait)

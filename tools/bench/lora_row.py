@@ -8,6 +8,7 @@ with and without the LoRA.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,23 @@ class Trial:
         return render.img2img(parts, job).image
 
 
+def cosine(bench: Any, own: Any, picture: Image) -> float | None:
+    """Cosine of the face's embedding to the person's, None without a face."""
+    other = bench.faces.embedding(picture)
+    return None if other is None else float(own @ other / np.linalg.norm(own) / np.linalg.norm(other))
+
+
+def interval(gains: Sequence[float]) -> list[float]:
+    """95% bootstrap interval of the median."""
+    medians = np.median(np.random.default_rng(0).choice(gains, (2000, len(gains))), axis=1)
+    return [round(float(value), 4) for value in np.percentile(medians, [2.5, 97.5])]
+
+
 def likeness(bench: Any, person: Image, pictures: list[Image]) -> tuple[float, float]:
     """Mean cosine of dlib's embeddings to the person, and the share of pictures with a face (others count as 0.75,
     about a stranger's)."""
     own = bench.faces.embedding(person)
-    values = []
-    for picture in pictures:
-        other = bench.faces.embedding(picture)
-        if other is not None:
-            values.append(float(own @ other / np.linalg.norm(own) / np.linalg.norm(other)))
+    values = [value for picture in pictures if (value := cosine(bench, own, picture)) is not None]
     found = len(values) / len(pictures)
     return float(np.mean(values + [0.75] * (len(pictures) - len(values)))), found
 
@@ -143,14 +152,12 @@ def measure(bench: Any) -> Row:
         rows.append([picture, templates[0][1], before[0], after[0]])
         say(f"identity {number + 1} of {count}: {base:.3f} to {gained:.3f} (same person {same:.3f})")
     sheet([[p for row in rows[i : i + 3] for p in row] for i in range(0, len(rows), 3)], bench.out / "lora.jpg")
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(gains, (2000, len(gains))), axis=1)
     shares = np.mean(found, axis=0)
     return {
         "identities": count,
         "steps": STEPS,
         "median_gain": round(float(np.median(gains)), 4),
-        "interval": [round(float(v), 4) for v in np.percentile(medians, [2.5, 97.5])],
+        "interval": interval(gains),
         "median_gap_closed": round(float(np.median(closed)), 4),
         "face_found_without_and_with": [round(float(v), 4) for v in shares],
     }

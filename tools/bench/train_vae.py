@@ -233,6 +233,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.adversarial > 0 and not options.decoder_only:
         parser.error("--adversarial goes with --decoder-only: a critic would bend the latents")
+    if options.adversarial > 0 and options.face <= 1:
+        parser.error("--adversarial needs --face above 1: the critic works where faces count more than the background")
     say(f"training the VAE: {vars(options)}")
     train(options)
 
