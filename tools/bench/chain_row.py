@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchkit import ROOT, Image, View, say, sheet
-from lora_row import cosine, interval
+from benchkit import ROOT, Image, say, sheet
+from lora_row import TEMPLATES, cast, cosine, interval
 
-PEOPLE, TEMPLATES = 12, 2
+PEOPLE = 12
 FIRST_STEPS, SECOND_STEPS, SEED = 20, 10, 1
 USER = "person"
 Row = dict[str, Any]
@@ -93,15 +93,12 @@ def ways(job: Job, person: Any, templates: Sequence[Path]) -> dict[str, list[Ima
 
 def measure(bench: Any) -> Row:
     """Run all people and sum up."""
-    usable = [view for view, _ in bench.crops if "sunglasses" not in view.caption]
     count = min(bench.limit or PEOPLE, PEOPLE)
-    strangers = usable[:: len(usable) // (4 * TEMPLATES)][: 4 * TEMPLATES]
-    others = [view for view in usable if view not in strangers]
-    people: list[View] = others[:: len(others) // count][:count]
+    people, strangers = cast(bench, count)
     cosines: list[dict[str, list[float | None]]] = []
-    for number, view in enumerate(people):
+    for number, (view, _) in enumerate(people):
         first = number % 4 * TEMPLATES
-        templates = [bench.portraits / stranger.file for stranger in strangers[first : first + TEMPLATES]]
+        templates = [bench.portraits / stranger.file for stranger, _ in strangers[first : first + TEMPLATES]]
         cosines.append(one_person(bench, bench.portraits / view.file, templates, number))
         shown = {name: [None if c is None else round(c, 3) for c in values] for name, values in cosines[-1].items()}
         say(f"person {number + 1} of {count}: {shown}")

@@ -130,13 +130,18 @@ def likeness(bench: Any, person: Image, pictures: list[Image]) -> tuple[float, f
     return float(np.mean(values + [0.75] * (len(pictures) - len(values)))), found
 
 
-def measure(bench: Any) -> Row:
-    """Run all identities and sum up."""
+def cast(bench: Any, count: int) -> tuple[list[tuple[View, Image]], list[tuple[View, Image]]]:
+    """`count` people and, apart from them, the strangers of four sets of templates."""
     usable = [item for item in bench.crops if "sunglasses" not in item[0].caption]
-    count = IDENTITIES if bench.limit <= 0 else min(bench.limit, IDENTITIES)
     strangers = usable[:: len(usable) // (4 * TEMPLATES)][: 4 * TEMPLATES]
     others = [item for item in usable if all(item[0] is not view for view, _ in strangers)]
-    people = others[:: len(others) // count][:count]
+    return others[:: len(others) // count][:count], strangers
+
+
+def measure(bench: Any) -> Row:
+    """Run all identities and sum up."""
+    count = IDENTITIES if bench.limit <= 0 else min(bench.limit, IDENTITIES)
+    people, strangers = cast(bench, count)
     trial = Trial(bench, str(bench.device))
     gains, closed, found, rows = [], [], [], []
     for number, (_, picture) in enumerate(people):
