@@ -18,6 +18,7 @@ from easyphoto.config import TrainConfig
 from easyphoto.sd import lora as lora_files
 from easyphoto.training import dataset, loop
 from easyphoto.training.lora import Shape, TrainedLora
+from easyphoto.training.samples import Sample
 from easyphoto.training.spec import TRIGGER
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     side = options.resolution
     files = sorted(p for p in options.pictures.iterdir() if p.suffix.lower() in (".jpg", ".png"))
     images = [cv2.resize(pictures.load(f), (side, side), interpolation=cv2.INTER_AREA) for f in files]
-    latents = dataset.encode(parts.vae, images, lambda done, total: None)
+    latents = dataset.encode(parts.vae, [Sample(i) for i in images], lambda done, total: None)
     trained = TrainedLora(
         parts, Shape(options.rank, float(options.alpha)), seed=config.seed, train_text=config.train_text_encoder
     )

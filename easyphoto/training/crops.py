@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from easyphoto import pictures
 from easyphoto.config import TrainConfig
 from easyphoto.errors import NoFace
 from easyphoto.ports import Embedding, Face, Image, Vision
-from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest
-from easyphoto.training.spec import TRIGGER
+from easyphoto.training.photos import ROOM, PhotoReport, PhotoVerdict, digest, room
+from easyphoto.training.samples import WHOLE, Sample
 from easyphoto.vision import geometry, masks
+from easyphoto.vision.geometry import Box
 
 FACE_RATIO = 3.0
 BEST = 15
@@ -69,18 +67,18 @@ def select(report: PhotoReport) -> Selection:
 
 def person_crops(
     selection: Selection, images: Mapping[str, Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto
-) -> list[Image]:
+) -> list[Sample]:
     """Square pictures of ``config.resolution``: the crop at three faces, enhanced where it is small, skin smoothed, on
     white."""
     result = []
     for index, photo in enumerate(selection.training):
         assert photo.face is not None
-        crop, face = _around(images[photo.name], photo.face, FACE_RATIO)
+        crop, face, known = framed(images[photo.name], photo.face)
         crop, face = _enlarge(crop, face, vision, config.resolution)
         if config.skin_retouching_bool:
             crop = vision.retoucher.retouch(crop)
         crop = _on_white(crop, face, vision)
-        result.append(geometry.resize(crop, (config.resolution, config.resolution)))
+        result.append(Sample(geometry.resize(crop, (config.resolution, config.resolution)), known))
         on_photo(index + 1, len(selection.training))
     return result
 
@@ -92,7 +90,7 @@ def reference_picture(selection: Selection, images: Mapping[str, Image]) -> Imag
     return _around(images[photo.name], photo.face, FACE_RATIO)[0]
 
 
-def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto) -> list[Image]:
+def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto) -> list[Sample]:
     """Pictures of a scene by content: around the largest face at ``crop_ratio`` where there is one, else the middle
     square."""
     result = []
@@ -105,25 +103,26 @@ def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on
             crop = _middle(image)
         if config.skin_retouching_bool and faces:
             crop = vision.retoucher.retouch(crop)
-        result.append(geometry.resize(crop, (config.resolution, config.resolution)))
+        result.append(Sample(geometry.resize(crop, (config.resolution, config.resolution))))
         on_photo(index + 1, len(images))
     return result
 
 
-def save(folder: Path, crops: Sequence[Image], caption: str = TRIGGER) -> list[Path]:
-    """Write the pictures and ``metadata.jsonl``, which names them and their caption, as ``datasets`` reads it."""
-    paths = [folder / "train" / f"{i}.jpg" for i in range(len(crops))]
-    for path, crop in zip(paths, crops, strict=True):
-        pictures.save_jpg(path, crop, quality=97)
-    lines = [json.dumps({"file_name": f"train/{p.name}", "text": caption}, ensure_ascii=False) + "\n" for p in paths]
-    pictures.write_bytes(folder / "metadata.jsonl", "".join(lines).encode())
-    return paths
+def framed(image: Image, face: Face) -> tuple[Image, Face, Box]:
+    """The square that is learned from, the face in it, and the part of it that the photo covers (as in `Sample`).
 
-
-def load(folder: Path) -> tuple[list[Image], list[str]]:
-    """The pictures and captions that :func:`save` wrote."""
-    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [pictures.load(folder / row["file_name"]) for row in rows], [str(row["text"]) for row in rows]
+    At most `FACE_RATIO` faces wide. A photo whose face leaves less than `ROOM` gets a border that repeats its edge, up
+    to that width: a LoRA that has seen a face across the whole picture alone draws it as large wherever a smaller one
+    belongs.
+    """
+    size = (image.shape[0], image.shape[1])
+    if room(face, size) >= ROOM:
+        return *_around(image, face, FACE_RATIO), WHOLE
+    wide, moved = geometry.cut_padded(image, face, ROOM)
+    side = wide.shape[0]
+    left, top = moved.box[0] - face.box[0], moved.box[1] - face.box[1]
+    right, bottom = left + size[1], top + size[0]
+    return wide, moved, (max(0, left) / side, max(0, top) / side, min(side, right) / side, min(side, bottom) / side)
 
 
 def _around(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:

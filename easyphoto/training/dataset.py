@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
-from easyphoto.ports import Image
 from easyphoto.sd import vae as encoding
+from easyphoto.training.samples import WHOLE, Sample
 
 LATENTS = "latents.safetensors"
 
@@ -25,12 +26,14 @@ class LatentSet:
     """Latents of each picture and of its mirror image: item 2i is picture i, item 2i + 1 its mirror image.
 
     ``mean`` and ``std`` of the VAE's posterior, (2n, channels, height, width), scaled as the UNet wants them, float32
-    on the CPU. ``pixels`` is the side of the pictures.
+    on the CPU. ``pixels`` is the side of the pictures. ``known``, (2n, 1, height, width), is 1 where a photo covers its
+    picture and 0 elsewhere; None where all photos do everywhere.
     """
 
     mean: Tensor
     std: Tensor
     pixels: int
+    known: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.mean.shape[0])
@@ -44,6 +47,8 @@ class LatentSet:
     def save(self, path: Path) -> None:
         """Raises ``StorageFailed``."""
         data = {"mean": self.mean, "std": self.std, "pixels": torch.tensor(self.pixels)}
+        if self.known is not None:
+            data["known"] = self.known
         pictures.write_bytes(path, safetensors.torch.save(data))
 
     @classmethod
@@ -51,23 +56,36 @@ class LatentSet:
         """Raises :class:`InvalidRequest` when the file is no whole set of latents."""
         try:
             data = safetensors.torch.load_file(path)
-            return cls(data["mean"], data["std"], int(data["pixels"]))
+            return cls(data["mean"], data["std"], int(data["pixels"]), data.get("known"))
         except (OSError, KeyError, safetensors.SafetensorError) as error:
             raise InvalidRequest("The latents of the earlier training can't be read: train again.") from error
 
 
 @torch.no_grad()
-def encode(vae: Any, images: Sequence[Image], on_image: Callable[[int, int], None]) -> LatentSet:
+def encode(vae: Any, samples: Sequence[Sample], on_image: Callable[[int, int], None]) -> LatentSet:
     """Encode square pictures of one size, and their mirror images, with a diffusers ``AutoencoderKL``."""
     weight = next(vae.parameters())
     factor = float(vae.config.scaling_factor)
     shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
     means, stds = [], []
-    for number, image in enumerate(images):
-        pair = np.stack([image, image[:, ::-1]])
+    for number, sample in enumerate(samples):
+        pair = np.stack([sample.image, sample.image[:, ::-1]])
         pixels = torch.from_numpy(pair).permute(0, 3, 1, 2).to(weight) / 127.5 - 1
         posterior = encoding.posterior(vae, pixels)
         means.append((posterior.mean.float().cpu() - shift) * factor)
         stds.append(posterior.std.float().cpu() * factor)
-        on_image(number + 1, len(images))
-    return LatentSet(torch.cat(means).contiguous(), torch.cat(stds).contiguous(), int(images[0].shape[0]))
+        on_image(number + 1, len(samples))
+    mean, std = torch.cat(means).contiguous(), torch.cat(stds).contiguous()
+    known = None if all(s.known == WHOLE for s in samples) else _known(samples, int(mean.shape[2]), int(mean.shape[3]))
+    return LatentSet(mean, std, int(samples[0].image.shape[0]), known)
+
+
+def _known(samples: Sequence[Sample], height: int, width: int) -> Tensor:
+    """1 in the cells of each picture and its mirror image that lie in the photo with all they show."""
+    maps = []
+    for sample in samples:
+        left, top, right, bottom = sample.known
+        single = torch.zeros(1, height, width)
+        single[:, math.ceil(top * height) : int(bottom * height), math.ceil(left * width) : int(right * width)] = 1
+        maps += [single, single.flip(2)]
+    return torch.stack(maps)

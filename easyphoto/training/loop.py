@@ -116,8 +116,15 @@ class Trainer:
         with self._accelerator.autocast():
             told = self._told(items)
             guess = self._parts.unet(noisy.to(dtype), times, **told.unet_arguments(), return_dict=False)[0]
-        each = mse_loss(guess.float(), target, reduction="none").flatten(1).mean(1)
+        each = self._mean_known(mse_loss(guess.float(), target, reduction="none"), items)
         return (each * self._weights(times)).mean()
+
+    def _mean_known(self, errors: Tensor, items: Sequence[int]) -> Tensor:
+        """Mean error of each item where its photo covers the picture."""
+        if self._latents.known is None:
+            return errors.flatten(1).mean(1)
+        known = self._latents.known[list(items)].to(errors.device)
+        return (errors * known).flatten(1).mean(1) / known.flatten(1).mean(1)
 
     def _told(self, items: Sequence[int]) -> Conditioning:
         rows = [self._text_of[i] for i in items]

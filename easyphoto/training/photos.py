@@ -29,6 +29,8 @@ MIN_SHARPNESS = 8.0
 """Least sharpness of the face, by :func:`easyphoto.vision.sharpness.sharpness`."""
 MAX_YAW = 60.0
 MAX_PITCH = 45.0
+ROOM = 1.8
+"""A face fills its photo when the largest square of the photo has sides of less than so many faces."""
 SAME_PICTURE = 3.0
 """Two photos whose 32 x 32 thumbnails differ by less than so many levels (of 255) on average show the same picture."""
 MAX_FACES = 12
@@ -58,7 +60,8 @@ class PhotoVerdict:
     """One photo: its verdict with the ``reason`` in a sentence.
 
     ``likeness`` (calibrated) and ``cosine`` (raw) are the mean likeness to the other photos of the person, None where
-    there is no other. ``sharpness`` is the face's; ``yaw`` and ``pitch`` are in degrees; ``face_width`` in pixels.
+    there is no other. ``sharpness`` is the face's; ``yaw`` and ``pitch`` are in degrees. ``close`` is a face that fills
+    the photo.
     """
 
     name: str
@@ -73,6 +76,7 @@ class PhotoVerdict:
     pitch: float | None = None
     face: Face | None = None
     embedding: Embedding | None = None
+    close: bool = False
 
     @property
     def taken(self) -> bool:
@@ -147,6 +151,11 @@ def report(images: Sequence[tuple[str, Image]], vision: Vision) -> PhotoReport:
     return PhotoReport(tuple(verdicts), vision.embedder.name, _warnings(verdicts))
 
 
+def room(face: Face, size: tuple[int, int]) -> float:
+    """How many times the face's longer side the largest square of a picture of ``size`` (height, width) holds."""
+    return min(size) / max(face.width, face.height, 1.0)
+
+
 def digest(image: Image) -> str:
     """A name for the content of a picture: the same pixels, the same name."""
     return hashlib.sha256(str(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
@@ -208,18 +217,21 @@ def _measure(photo: _Photo, chosen: int | None) -> PhotoVerdict:
         return PhotoVerdict(photo.name, photo.digest, Verdict.NO_FACE, "No face was found.")
     face = photo.faces[chosen]
     several = len(photo.faces) > 1
+    close = room(face, (photo.image.shape[0], photo.image.shape[1])) < ROOM
+    reason = "Taken: the face fills the photo; photos that show the whole head teach more." if close else "Taken."
     turn = pose.pose(face)
     return PhotoVerdict(
         name=photo.name,
         digest=photo.digest,
         verdict=Verdict.SEVERAL_FACES if several else Verdict.TAKEN,
-        reason=f"Taken: of {len(photo.faces)} faces the one most like the rest." if several else "Taken.",
+        reason=f"Taken: of {len(photo.faces)} faces the one most like the rest." if several else reason,
         faces=len(photo.faces),
         sharpness=sharpness.sharpness(photo.image, face),
         yaw=turn.yaw,
         pitch=turn.pitch,
         face=face,
         embedding=photo.embeddings[chosen],
+        close=close,
     )
 
 
@@ -293,11 +305,15 @@ def _mark_duplicates(verdicts: list[PhotoVerdict], thumbnails: Sequence[NDArray[
 
 def _warnings(verdicts: Sequence[PhotoVerdict]) -> tuple[str, ...]:
     good = sum(v.taken for v in verdicts)
-    if good >= ENOUGH:
-        return ()
     if good == 0:
         return ("None of the photos can be used.",)
-    return (f"Only {good} good photo{'s' if good > 1 else ''}: with {ENOUGH} to 20 the likeness is better.",)
+    warnings = []
+    if good < ENOUGH:
+        warnings.append(f"Only {good} good photo{'s' if good > 1 else ''}: with {ENOUGH} to 20 the likeness is better.")
+    close = sum(v.taken and v.close for v in verdicts)
+    if 2 * close > good:
+        warnings.append(f"The face fills {close} of {good} good photos: add some that show the whole head.")
+    return tuple(warnings)
 
 
 def _threshold(calibration: Calibration) -> float:

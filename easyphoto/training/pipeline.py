@@ -15,7 +15,7 @@ from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, Progress, Started
 from easyphoto.memory import MemoryPlan
 from easyphoto.ports import Vision
-from easyphoto.training import crops, dataset, loop, planning, prepare, publish, state, validation
+from easyphoto.training import dataset, loop, planning, prepare, publish, samples, state, validation
 from easyphoto.training.lora import Shape, TrainedLora
 from easyphoto.training.planning import Plan
 from easyphoto.training.prepare import Stop
@@ -166,12 +166,12 @@ def _latents(parts: Parts, folder: Path, emit: Listener, stop: Stop) -> tuple[da
             raise Cancelled("The training was stopped.")
         emit(Progress(stage="latents", step=done, total=total))
 
-    images, captions = crops.load(folder / prepare.PROCESSED)
+    processed, captions = samples.load(folder / prepare.PROCESSED)
     path = folder / dataset.LATENTS
     if path.is_file():
         return dataset.LatentSet.load(path), captions
     parts.placement.use(parts.vae)
-    made = dataset.encode(parts.vae, images, told)
+    made = dataset.encode(parts.vae, processed, told)
     made.save(path)
     # What was just written is read back, so that a resumed training sees the very same numbers.
     return dataset.LatentSet.load(path), captions

@@ -10,7 +10,7 @@ from easyphoto import pictures
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, PhotosChecked, Progress
 from easyphoto.ports import Image, Vision
-from easyphoto.training import crops, photos, sheet
+from easyphoto.training import crops, photos, samples, sheet
 from easyphoto.training.spec import TRIGGER, TrainingSpec
 
 REPORT, SHEET = "photo_report.json", "photo_report.jpg"
@@ -63,11 +63,11 @@ def crop(
 
     if material.selection is None:
         made = crops.scene_crops(list(images.values()), vision, spec.config, told)
-        reference = made[0]
+        reference = made[0].image
     else:
         made = crops.person_crops(material.selection, images, vision, spec.config, told)
         reference = crops.reference_picture(material.selection, images)
-    crops.save(folder / PROCESSED, made, caption(spec))
+    samples.save(folder / PROCESSED, made, caption(spec))
     pictures.save_jpg(folder / REFERENCE, reference)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from easyphoto.config import Family, TrainConfig
-from easyphoto.ports import Image
-from easyphoto.training import crops, photos
+from easyphoto.ports import Face, Image
+from easyphoto.training import crops, photos, samples
+from easyphoto.training.samples import Sample
 from easyphoto.training.spec import TRIGGER
 from tests.fakes import FakeVision, blank, draw_face
 
@@ -47,9 +48,10 @@ def test_the_crop_is_three_faces_on_white() -> None:
     selection = crops.select(photos.report(list(images.items()), FakeVision()))
     config = TrainConfig(resolution=128, skin_retouching_bool=False)
     (made,) = crops.person_crops(selection, images, FakeVision(), config, lambda done, total: None)
-    assert made.shape == (128, 128, 3)
-    assert (made[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
-    (face,) = FakeVision().detector.detect(made)
+    assert made.known == samples.WHOLE
+    assert made.image.shape == (128, 128, 3)
+    assert (made.image[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
+    (face,) = FakeVision().detector.detect(made.image)
     # Faces of 100 x 120 pixels: the square is 360 wide.
     assert face.height == pytest.approx(128 / 3, abs=2)
     assert face.center == pytest.approx((64, 64), abs=2)
@@ -61,7 +63,7 @@ def test_a_face_that_saliency_overlooks_is_not_whitened() -> None:
     images = {"a": draw_face(blank(600, 500), (300, 250), 100)}
     selection = crops.select(photos.report(list(images.items()), vision))
     (made,) = crops.person_crops(selection, images, vision, TrainConfig(resolution=128), lambda d, t: None)
-    assert len(vision.detector.detect(made)) == 1
+    assert len(vision.detector.detect(made.image)) == 1
 
 
 def test_the_reference_keeps_its_background_and_its_size() -> None:
@@ -73,14 +75,49 @@ def test_the_reference_keeps_its_background_and_its_size() -> None:
     assert np.array_equal(reference[0, 0], images["a"][250 - height // 2, 300 - height // 2])
 
 
+def close_up() -> tuple[Image, Face]:
+    """A picture of 100 x 160 pixels and a face of 90 x 110 in it, whose forehead lies outside."""
+    image = np.random.default_rng(3).integers(0, 256, (100, 160, 3), np.uint8)
+    return image, Face((30.0, -20.0, 120.0, 90.0), np.zeros((5, 2), np.float32))
+
+
+def test_a_face_that_fills_its_photo_gets_room_and_the_photo_stays_as_it_is() -> None:
+    image, face = close_up()
+    framed, moved, (left, top, right, bottom) = crops.framed(image, face)
+    side = framed.shape[0]
+    assert framed.shape[:2] == (side, side) and side == pytest.approx(photos.ROOM * 110, abs=1)
+    assert moved.center == pytest.approx((side / 2, side / 2), abs=1)
+    inside = framed[round(top * side) : round(bottom * side), round(left * side) : round(right * side)]
+    assert np.array_equal(inside, image)
+    assert (framed[0, : round(left * side)] == framed[0, 0]).all()
+
+
+def test_a_face_with_room_is_cut_at_three_faces_and_known_everywhere() -> None:
+    image = blank(600, 500)
+    framed, _, known = crops.framed(image, Face((250.0, 200.0, 350.0, 300.0), np.zeros((5, 2), np.float32)))
+    assert framed.shape == (300, 300, 3)
+    assert known == samples.WHOLE
+
+
+def test_a_close_up_is_trained_on_at_the_size_of_other_faces() -> None:
+    images = {"a": draw_face(blank(150, 150), (75, 75), 110)}
+    selection = crops.select(photos.report(list(images.items()), FakeVision()))
+    config = TrainConfig(resolution=128, skin_retouching_bool=False)
+    (made,) = crops.person_crops(selection, images, FakeVision(), config, lambda done, total: None)
+    (face,) = FakeVision().detector.detect(made.image)
+    assert face.height == pytest.approx(128 / photos.ROOM, abs=3)
+    assert made.known != samples.WHOLE
+
+
 def test_processed_pictures_and_captions_come_back(tmp_path: Path) -> None:
-    made = [blank(64, 64, gray=g) for g in (60, 180)]
-    crops.save(tmp_path, made)
+    known = (0.125, 0.0, 0.7812, 1.0)
+    samples.save(tmp_path, [Sample(blank(64, 64, gray=60)), Sample(blank(64, 64, gray=180), known)])
     rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
-    assert rows == [{"file_name": f"train/{i}.jpg", "text": TRIGGER} for i in range(2)]
-    images, captions = crops.load(tmp_path)
+    assert rows[0] == {"file_name": "train/0.jpg", "text": TRIGGER}
+    found, captions = samples.load(tmp_path)
     assert captions == [TRIGGER, TRIGGER]
-    assert abs(images[1].astype(int) - made[1]).max() < 8
+    assert [s.known for s in found] == [samples.WHOLE, known]
+    assert abs(found[1].image.astype(int) - blank(64, 64, gray=180)).max() < 8
 
 
 def test_a_scene_needs_no_face() -> None:
@@ -88,7 +125,7 @@ def test_a_scene_needs_no_face() -> None:
     images = [blank(120, 80), draw_face(blank(200, 160), (60, 80), 30)]
     seen: list[tuple[int, int]] = []
     made = crops.scene_crops(images, FakeVision(), config, lambda done, total: seen.append((done, total)))
-    assert [m.shape for m in made] == [(64, 64, 3)] * 2
+    assert [m.image.shape for m in made] == [(64, 64, 3)] * 2
     assert seen == [(1, 2), (2, 2)]
     again = crops.scene_crops(images[::-1], FakeVision(), config, lambda done, total: None)
-    assert all(np.array_equal(a, b) for a, b in zip(made, again, strict=True))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(made, again, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from easyphoto.sd import lora as lora_files
 from easyphoto.sd.placement import Placement
 from easyphoto.training import dataset, draws, loop
 from easyphoto.training.lora import Shape, TrainedLora
+from easyphoto.training.samples import Sample
 from tests.fakes import blank
 
 CAPTION = "easyphoto_face, easyphoto, 1person"
@@ -179,11 +181,37 @@ def test_snr_weighting_bounds_the_easy_steps(parts: Parts) -> None:
 def test_a_mirror_image_stands_beside_every_picture(parts: Parts) -> None:
     image = blank(64, 64)
     image[:, :20] = (200, 30, 30)
-    made = dataset.encode(parts.vae, [image, image[:, ::-1].copy()], lambda done, total: None)
+    made = dataset.encode(parts.vae, [Sample(image), Sample(image[:, ::-1].copy())], lambda done, total: None)
+    assert made.known is None
     assert made.mean.shape == (4, 4, 8, 8)
     torch.testing.assert_close(made.mean[0], made.mean[3])
     torch.testing.assert_close(made.mean[1], made.mean[2])
     assert (made.mean[0] - made.mean[1]).abs().max() > 1e-3
+
+
+def test_only_cells_that_lie_in_the_photo_are_known(parts: Parts, tmp_path: Path) -> None:
+    photo = [Sample(blank(64, 64)), Sample(blank(64, 64), (0.1, 0.25, 0.5, 1.0))]
+    made = dataset.encode(parts.vae, photo, lambda done, total: None)
+    assert made.known is not None and made.known.shape == (4, 1, 8, 8)
+    expected = torch.zeros(8, 8)
+    expected[2:, 1:4] = 1
+    assert (made.known[:2] == 1).all()
+    assert torch.equal(made.known[2, 0], expected)
+    assert torch.equal(made.known[3, 0], expected.flip(1))
+    made.save(tmp_path / "latents.safetensors")
+    again = dataset.LatentSet.load(tmp_path / "latents.safetensors").known
+    assert again is not None and torch.equal(again, made.known)
+
+
+def test_errors_beyond_the_photo_count_nothing(parts: Parts) -> None:
+    _, trainer = trainer_of(parts, config())
+    known = torch.ones(6, 1, 8, 8)
+    known[2:4, ..., 4:] = 0
+    trainer._latents = replace(latents(), known=known)
+    errors = torch.ones(2, 4, 8, 8)
+    errors[..., 4:] = 9
+    # Items 0 and 3: a picture that its photo covers, and the mirror image of one that it covers by half.
+    assert trainer._mean_known(errors, [0, 3]).tolist() == [5.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,17 @@ def test_few_photos_warn_and_do_not_stop() -> None:
 
 
 @pytest.mark.usefixtures("any_sharpness")
+def test_a_face_that_fills_its_photo_is_taken_and_the_user_is_told() -> None:
+    close = {f"close{i}.jpg": person(20, i, (150, 150), 100) for i in range(3)}
+    found = photos.report([*close.items(), ("whole.jpg", person(20, 4))], FakeVision())
+    assert {p.name: p.close for p in found.photos} == {**dict.fromkeys(close, True), "whole.jpg": False}
+    assert all("fills the photo" in p.reason for p in found.photos if p.close)
+    assert "The face fills 3 of 4 good photos: add some that show the whole head." in found.warnings
+    mostly_whole = [("close0.jpg", close["close0.jpg"]), *((f"{i}.jpg", person(20, i)) for i in range(4, 7))]
+    assert not any("fills" in warning for warning in photos.report(mostly_whole, FakeVision()).warnings)
+
+
+@pytest.mark.usefixtures("any_sharpness")
 def test_one_photo_is_a_report_too() -> None:
     single = photos.report([("only", person(20, 0))], FakeVision())
     assert single.photos[0].taken and single.photos[0].likeness is None

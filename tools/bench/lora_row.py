@@ -1,8 +1,8 @@
 """The LoRA row of evaluate.py: does a LoRA of six photos make strangers' templates look like the person?
 
 For each identity (a held-out portrait, cropped as the portrait chain crops) six augmented crops are trained on with the
-project's own trainer; then the same templates (other held-out portraits, faces repainted at strength 0.65) are rendered
-with and without the LoRA.
+project's own trainer, framed as it frames photos; then the same templates (other held-out portraits, faces repainted at
+strength 0.65) are rendered with and without the LoRA.
 """
 
 from __future__ import annotations
@@ -75,18 +75,31 @@ class Trial:
 
         config = TrainConfig.for_family(Family.BENCH, max_train_steps=STEPS)
         parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
-        photos = photos_of(picture, seed)
-        latents = dataset.encode(parts.vae, photos, lambda done, total: None)
+        samples = [self._sample(photo) for photo in photos_of(picture, seed)]
+        latents = dataset.encode(parts.vae, samples, lambda done, total: None)
         precision = "bf16" if fast_bf16(self._device) else "no"
         accelerator = Accelerator(mixed_precision=precision, cpu=self._device.type == "cpu")
         shape = Shape(config.rank, float(config.network_alpha))
         lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
-        trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(photos), config, accelerator)
+        trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(samples), config, accelerator)
         with lora.silent():
             before = [self._render(parts, view, image) for view, image in templates]
         for _ in loop.steps(trainer, 1, STEPS, lambda: False):
             pass
         return before, [self._render(parts, view, image) for view, image in templates]
+
+    def _sample(self, photo: Image) -> Any:
+        """The photo as the trainer gets it: with room around a face that fills it."""
+        from easyphoto.ports import Face
+        from easyphoto.training import crops
+        from easyphoto.training.samples import Sample
+
+        found = self._bench.faces.find(photo)
+        if found is None:
+            return Sample(photo)
+        box, points = found
+        framed, _, known = crops.framed(photo, Face(tuple(box.tolist()), points[:5]))
+        return Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known)
 
     def _render(self, parts: Any, view: View, image: Image) -> Image:
         from easyphoto.ports import Img2Img

@@ -1,0 +1,48 @@
+"""The pictures that a training sees, as they lie on the disk between the looking and the learning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyphoto import pictures
+from easyphoto.ports import Image
+from easyphoto.training.spec import TRIGGER
+from easyphoto.vision.geometry import Box
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One square picture. ``known`` is the part that the photo covers, (left, top, right, bottom) in shares of the
+    sides; beyond it nothing is known of the person, and nothing is learned."""
+
+    image: Image
+    known: Box = WHOLE
+
+
+def save(folder: Path, samples: Sequence[Sample], caption: str = TRIGGER) -> list[Path]:
+    """Write the pictures and ``metadata.jsonl``, which names them and their caption, as ``datasets`` reads it."""
+    paths = [folder / "train" / f"{i}.jpg" for i in range(len(samples))]
+    lines = []
+    for path, sample in zip(paths, samples, strict=True):
+        pictures.save_jpg(path, sample.image, quality=97)
+        row: dict[str, object] = {"file_name": f"train/{path.name}", "text": caption}
+        if sample.known != WHOLE:
+            row["known"] = list(sample.known)
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    pictures.write_bytes(folder / "metadata.jsonl", "".join(lines).encode())
+    return paths
+
+
+def load(folder: Path) -> tuple[list[Sample], list[str]]:
+    """The pictures and captions that :func:`save` wrote."""
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+    samples = []
+    for row in rows:
+        left, top, right, bottom = row.get("known", WHOLE)
+        samples.append(Sample(pictures.load(folder / row["file_name"]), (left, top, right, bottom)))
+    return samples, [str(row["text"]) for row in rows]
