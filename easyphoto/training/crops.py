@@ -10,12 +10,15 @@ import numpy as np
 from easyphoto.config import TrainConfig
 from easyphoto.errors import NoFace
 from easyphoto.ports import Embedding, Face, Image, Vision
-from easyphoto.training.photos import ROOM, PhotoReport, PhotoVerdict, digest, room
+from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
 from easyphoto.training.samples import WHOLE, Sample
 from easyphoto.vision import geometry, masks
 from easyphoto.vision.geometry import Box
 
 FACE_RATIO = 3.0
+ROOM = 2.1
+"""At least so many faces wide is what is learned from, at most `FACE_RATIO`: about what the chain cuts out of
+templates."""
 BEST = 15
 """At most so many photos are trained on."""
 HOLD_OUT_FROM = 6
@@ -111,9 +114,8 @@ def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on
 def framed(image: Image, face: Face) -> tuple[Image, Face, Box]:
     """The square that is learned from, the face in it, and the part of it that the photo covers (as in `Sample`).
 
-    At most `FACE_RATIO` faces wide. A photo whose face leaves less than `ROOM` gets a border that repeats its edge, up
-    to that width: a LoRA that has seen a face across the whole picture alone draws it as large wherever a smaller one
-    belongs.
+    A photo whose face leaves less room than `ROOM` gets a border that repeats its edge. A LoRA that has seen a face
+    across the whole picture alone draws it as large wherever a smaller one belongs: a nose for a face.
     """
     size = (image.shape[0], image.shape[1])
     if room(face, size) >= ROOM:

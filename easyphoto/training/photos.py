@@ -29,7 +29,7 @@ MIN_SHARPNESS = 8.0
 """Least sharpness of the face, by :func:`easyphoto.vision.sharpness.sharpness`."""
 MAX_YAW = 60.0
 MAX_PITCH = 45.0
-ROOM = 1.8
+FILLS = 1.5
 """A face fills its photo when the largest square of the photo has sides of less than so many faces."""
 SAME_PICTURE = 3.0
 """Two photos whose 32 x 32 thumbnails differ by less than so many levels (of 255) on average show the same picture."""
@@ -217,7 +217,7 @@ def _measure(photo: _Photo, chosen: int | None) -> PhotoVerdict:
         return PhotoVerdict(photo.name, photo.digest, Verdict.NO_FACE, "No face was found.")
     face = photo.faces[chosen]
     several = len(photo.faces) > 1
-    close = room(face, (photo.image.shape[0], photo.image.shape[1])) < ROOM
+    close = room(face, (photo.image.shape[0], photo.image.shape[1])) < FILLS
     reason = "Taken: the face fills the photo; photos that show the whole head teach more." if close else "Taken."
     turn = pose.pose(face)
     return PhotoVerdict(

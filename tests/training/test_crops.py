@@ -85,7 +85,7 @@ def test_a_face_that_fills_its_photo_gets_room_and_the_photo_stays_as_it_is() ->
     image, face = close_up()
     framed, moved, (left, top, right, bottom) = crops.framed(image, face)
     side = framed.shape[0]
-    assert framed.shape[:2] == (side, side) and side == pytest.approx(photos.ROOM * 110, abs=1)
+    assert framed.shape[:2] == (side, side) and side == pytest.approx(crops.ROOM * 110, abs=1)
     assert moved.center == pytest.approx((side / 2, side / 2), abs=1)
     inside = framed[round(top * side) : round(bottom * side), round(left * side) : round(right * side)]
     assert np.array_equal(inside, image)
@@ -105,7 +105,7 @@ def test_a_close_up_is_trained_on_at_the_size_of_other_faces() -> None:
     config = TrainConfig(resolution=128, skin_retouching_bool=False)
     (made,) = crops.person_crops(selection, images, FakeVision(), config, lambda done, total: None)
     (face,) = FakeVision().detector.detect(made.image)
-    assert face.height == pytest.approx(128 / photos.ROOM, abs=3)
+    assert face.height == pytest.approx(128 / crops.ROOM, abs=3)
     assert made.known != samples.WHOLE
 
 
