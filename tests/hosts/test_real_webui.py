@@ -332,7 +332,7 @@ def test_the_settings_page(page: WebUIPage, pictures: Path) -> None:
     page.picture(pictures / named("settings"))
     page.give("#setting_easyphoto_faces", 3)
     page.press("#settings_submit")
-    page.wait(lambda: ask("/sdapi/v1/options")["easyphoto_faces"] == 3)
+    page.wait(lambda: ask("/sdapi/v1/options").get("easyphoto_faces") == 3)
     page.open()
     page.tab(1)
     page.wait(lambda: page.one("#easyphoto_generate_user_3").is_displayed())
