@@ -330,11 +330,14 @@ def test_the_settings_page(page: WebUIPage, pictures: Path) -> None:
     shown = page.text("#tab_settings")
     assert [label for _, label, _ in DEFAULTS.values() if label not in shown] == []
     page.picture(pictures / named("settings"))
-    page.give("#setting_easyphoto_faces", 3)
-    page.press("#settings_submit")
-    page.wait(lambda: ask("/sdapi/v1/options").get("easyphoto_faces") == 3)
-    page.open()
-    page.tab(1)
-    page.wait(lambda: page.one("#easyphoto_generate_user_3").is_displayed())
-    assert not page.one("#easyphoto_generate_user_4").is_displayed()
-    ask("/sdapi/v1/options", {"easyphoto_faces": 1}, "POST")
+    try:
+        page.give("#setting_easyphoto_faces", 3)
+        page.press("#settings_submit")
+        # Not from the API: in Forge, /sdapi/v1/options leaves out what extensions register.
+        page.wait(lambda: "easyphoto_faces" in page.text("#settings_result"))
+        page.open()
+        page.tab(1)
+        page.wait(lambda: page.one("#easyphoto_generate_user_3").is_displayed())
+        assert not page.one("#easyphoto_generate_user_4").is_displayed()
+    finally:
+        ask("/sdapi/v1/options", {"easyphoto_faces": 1}, "POST")
