@@ -124,6 +124,12 @@ class Painter:
         return rendered
 
     def _possible(self, controls: Sequence[ControlRow]) -> list[ControlRow]:
+        if controls and self._limit == 0:
+            self._meter.notice(
+                "The host's ControlNet is not there (not installed, or it failed to load: the host's log says why): "
+                "the portrait is made without."
+            )
+            return []
         missing = sorted({c.role.value for c in controls if c.role not in self._roles})
         if missing:
             family = self._checkpoint.family.value

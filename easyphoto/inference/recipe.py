@@ -132,13 +132,18 @@ def infotext(data: Mapping[str, Any]) -> str:
         "Denoising strength": f"{row.strength:g}",
         "Mask blur": row.mask_blur,
         "EasyPhoto people": ", ".join(data["user_ids"]),
-        "EasyPhoto likeness": ", ".join(f"{one['cosine']:.3f} ({one['embedder']})" for one in found),
+        "EasyPhoto likeness": ", ".join(_likeness(one) for one in found),
         "Lora hashes": ", ".join(f"{one['name']}: {one['sha256'][:12]}" for one in data["loras"]),
         "Version": f"EasyPhoto {data[CHUNK]}",
     }
     line = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in values.items() if str(value))
     prompt = plan.prompt(family, config) + tags
     return f"{prompt}\nNegative prompt: {plan.negative_prompt(family, config)}\n{line}"
+
+
+def _likeness(one: Mapping[str, Any]) -> str:
+    """The number that stands under the portrait, and what it comes from."""
+    return f"{one['score']:.2f} (cosine {one['cosine']:.3f}, {one['embedder']})"
 
 
 def save(portrait: Portrait, folder: Path) -> Path:

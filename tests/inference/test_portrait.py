@@ -307,6 +307,14 @@ def test_controls_that_the_host_lacks_are_left_out_with_a_notice(tmp_path: Path)
     assert "allows 1" in notices(events)
 
 
+def test_a_host_without_controlnet_is_not_blamed_on_models(tmp_path: Path) -> None:
+    host = FakeHost(roles=frozenset(), limit=0)
+    _, events = run(task((template(10),), person(tmp_path)), host)
+    assert [job.controls for job in host.jobs] == [[], []]
+    assert "ControlNet is not there" in notices(events)
+    assert "model" not in notices(events)
+
+
 def test_a_person_marked_as_failed_is_announced(tmp_path: Path) -> None:
     _, events = run(task((template(10),), person(tmp_path, works=False)))
     assert "marked as failed" in notices(events)

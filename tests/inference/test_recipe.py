@@ -106,6 +106,10 @@ def test_the_infotext_follows_the_webui_s_convention(made: Portrait) -> None:
     assert values["Model hash"] == made.recipe["checkpoint"]["sha256"][:10]
     assert values["Lora hashes"].startswith("Ann-Łucja 安娜: ")
     assert values["EasyPhoto people"] == "Ann-Łucja 安娜"
+    (likeness,) = made.likeness
+    assert likeness is not None
+    shown = f"{likeness.score:.2f} (cosine {likeness.cosine:.3f}, {likeness.embedder})"
+    assert values["EasyPhoto likeness"] == shown, "the number under the portrait, and where it comes from"
 
 
 def test_hashes_are_of_the_files(made: Portrait, tmp_path: Path) -> None:
