@@ -65,6 +65,14 @@ def test_working_sizes_are_multiples_of_32_near_the_family_s_size(family: Family
         assert size[0] * size[1] == pytest.approx(1024 * 1024, rel=0.1)
 
 
+def test_pictures_from_text_get_the_sampler_that_adds_noise() -> None:
+    """From text DPM++ 2M with the bench checkpoint draws faces above each other; over pictures it is the better one."""
+    config = PortraitConfig()
+    assert {plan.row(Pass.TEXT, family, config).sampler for family in Family} == {"Euler a"}
+    assert plan.row(Pass.FIRST, Family.BENCH, config).sampler == "DPM++ 2M Karras"
+    assert plan.row(Pass.FIRST, Family.SD1, config).sampler == "DPM++ 2M SDE Karras"
+
+
 def test_the_bench_model_draws_text_at_its_own_size() -> None:
     assert plan.text_size(Family.BENCH, PortraitConfig()) == (256, 352)
     assert plan.text_size(Family.SD1, PortraitConfig(text_to_image_width=632)) == (632, 832)

@@ -39,6 +39,7 @@ from benchkit import (
 from PIL import Image as Pil
 
 STEPS, GUIDANCE, STRENGTH = 30, 2.0, 0.45
+TEXT_GUIDANCE = 3.0
 PROMPT = "portrait photo of a person"
 PLAIN_PROMPTS = (
     "portrait photo of a man",
@@ -331,15 +332,20 @@ def row_color(bench: Bench) -> Row:
 
 
 def row_txt2img(bench: Bench) -> Row:
-    """Pictures of plain prompts, and how near the nearest training portrait is (memorising)."""
+    """Pictures of plain prompts with the project's sampler for text, and how near the nearest training portrait is
+    (memorising)."""
+    from diffusers import EulerAncestralDiscreteScheduler
+
+    pipe = bench.pipeline("StableDiffusionPipeline")
+    pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="linspace")
     count = 64 if bench.limit <= 0 else min(64, bench.limit)
     prompts = [PLAIN_PROMPTS[i % len(PLAIN_PROMPTS)] for i in range(count)]
 
     def make(start: int, stop: int) -> list[Image]:
-        output = bench.base(
+        output = pipe(
             prompt=prompts[start:stop],
             num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
+            guidance_scale=TEXT_GUIDANCE,
             generator=generators(stop - start, 2000 + start),
             output_type="np",
         )
