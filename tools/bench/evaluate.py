@@ -110,6 +110,14 @@ class Bench:
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(self.device)
 
+    def text_pipeline(self, name: str, controls: Sequence[str] = ()) -> Any:
+        """The same with the project's sampler for pictures from text."""
+        from diffusers import EulerAncestralDiscreteScheduler
+
+        pipe = self.pipeline(name, controls)
+        pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="linspace")
+        return pipe
+
     def chosen(self) -> list[Portrait]:
         """The held-out portraits of this evaluation."""
         every = 1 if self.limit <= 0 else max(1, len(self.views) // self.limit)
@@ -275,7 +283,7 @@ def row_controls(bench: Bench) -> Row:
 
 def from_text(bench: Bench, kind: str) -> tuple[list[View], list[Image], list[Image]]:
     """Views, their pictures, and pictures made from noise under one control of theirs."""
-    pipe = bench.pipeline("StableDiffusionControlNetPipeline", (kind,))
+    pipe = bench.text_pipeline("StableDiffusionControlNetPipeline", (kind,))
     chosen = bench.chosen()
 
     def make(start: int, stop: int) -> list[Image]:
@@ -287,7 +295,7 @@ def from_text(bench: Bench, kind: str) -> tuple[list[View], list[Image], list[Im
             prompt=[PROMPT] * len(conditions),
             image=[conditions_of(conditions)],
             num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
+            guidance_scale=TEXT_GUIDANCE,
             generator=generators(len(conditions), 1000 + start),
             output_type="np",
         )
@@ -332,12 +340,8 @@ def row_color(bench: Bench) -> Row:
 
 
 def row_txt2img(bench: Bench) -> Row:
-    """Pictures of plain prompts with the project's sampler for text, and how near the nearest training portrait is
-    (memorising)."""
-    from diffusers import EulerAncestralDiscreteScheduler
-
-    pipe = bench.pipeline("StableDiffusionPipeline")
-    pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="linspace")
+    """Pictures of plain prompts, and how near the nearest training portrait is (memorising)."""
+    pipe = bench.text_pipeline("StableDiffusionPipeline")
     count = 64 if bench.limit <= 0 else min(64, bench.limit)
     prompts = [PLAIN_PROMPTS[i % len(PLAIN_PROMPTS)] for i in range(count)]
 
