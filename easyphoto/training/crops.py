@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from easyphoto.config import TrainConfig
+from easyphoto.config import Family, TrainConfig
 from easyphoto.errors import NoFace
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
@@ -15,10 +16,14 @@ from easyphoto.training.samples import WHOLE, Sample
 from easyphoto.vision import geometry, masks
 from easyphoto.vision.geometry import Box
 
-FACE_RATIO = 3.0
+REFERENCE_RATIO = 3.0
+FACE_RATIOS: Mapping[Family, float] = MappingProxyType(
+    {Family.SD1: 3.0, Family.SD2: 3.0, Family.SDXL: 3.0, Family.BENCH: 2.1}
+)
+"""How many faces wide a family is trained and validated, where the photo has the room. The bench checkpoint is trained
+at fewer pixels than the chain works at: so its faces are about as large here as there."""
 ROOM = 2.1
-"""At least so many faces wide is what is learned from, at most `FACE_RATIO`: about what the chain cuts out of
-templates."""
+"""At least so many faces wide is what is learned from: about what the chain cuts out of templates."""
 BEST = 15
 """At most so many photos are trained on."""
 HOLD_OUT_FROM = 6
@@ -69,14 +74,19 @@ def select(report: PhotoReport) -> Selection:
 
 
 def person_crops(
-    selection: Selection, images: Mapping[str, Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto
+    selection: Selection,
+    images: Mapping[str, Image],
+    vision: Vision,
+    config: TrainConfig,
+    ratio: float,
+    on_photo: OnPhoto,
 ) -> list[Sample]:
-    """Square pictures of ``config.resolution``: the crop at three faces, enhanced where it is small, skin smoothed, on
-    white."""
+    """Square pictures of ``config.resolution``: the crop at ``ratio`` faces, enhanced where it is small, skin smoothed,
+    on white."""
     result = []
     for index, photo in enumerate(selection.training):
         assert photo.face is not None
-        crop, face, known = framed(images[photo.name], photo.face)
+        crop, face, known = framed(images[photo.name], photo.face, ratio)
         crop, face = _enlarge(crop, face, vision, config.resolution)
         if config.skin_retouching_bool:
             crop = vision.retoucher.retouch(crop)
@@ -90,7 +100,7 @@ def reference_picture(selection: Selection, images: Mapping[str, Image]) -> Imag
     """The reference photo around its face, on its own background, as large as it is."""
     photo = selection.reference
     assert photo.face is not None
-    return _around(images[photo.name], photo.face, FACE_RATIO)[0]
+    return _around(images[photo.name], photo.face, REFERENCE_RATIO)[0]
 
 
 def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto) -> list[Sample]:
@@ -111,15 +121,16 @@ def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on
     return result
 
 
-def framed(image: Image, face: Face) -> tuple[Image, Face, Box]:
-    """The square that is learned from, the face in it, and the part of it that the photo covers (as in `Sample`).
+def framed(image: Image, face: Face, ratio: float) -> tuple[Image, Face, Box]:
+    """The square that is learned from, of at most ``ratio`` faces, the face in it, and the part of it that the photo
+    covers (as in `Sample`).
 
     A photo whose face leaves less room than `ROOM` gets a border that repeats its edge. A LoRA that has seen a face
     across the whole picture alone draws it as large wherever a smaller one belongs: a nose for a face.
     """
     size = (image.shape[0], image.shape[1])
     if room(face, size) >= ROOM:
-        return *_around(image, face, FACE_RATIO), WHOLE
+        return *_around(image, face, ratio), WHOLE
     wide, moved = geometry.cut_padded(image, face, ROOM)
     side = wide.shape[0]
     left, top = moved.box[0] - face.box[0], moved.box[1] - face.box[1]

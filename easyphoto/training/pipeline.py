@@ -15,7 +15,7 @@ from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, Progress, Started
 from easyphoto.memory import MemoryPlan
 from easyphoto.ports import Vision
-from easyphoto.training import dataset, loop, planning, prepare, publish, samples, state, validation
+from easyphoto.training import crops, dataset, loop, planning, prepare, publish, samples, state, validation
 from easyphoto.training.lora import Shape, TrainedLora
 from easyphoto.training.planning import Plan
 from easyphoto.training.prepare import Stop
@@ -70,7 +70,8 @@ def _templates(
         return []
     effort = validation.EFFORT[spec.family]
     paths = spec.validation_templates or validation.packaged()
-    found = validation.prepare(paths, vision, spec.config.resolution, effort.templates)
+    frame = validation.Frame(spec.config.resolution, crops.FACE_RATIOS[spec.family])
+    found = validation.prepare(paths, vision, frame, effort.templates)
     if not found:
         emit(Notice(message="There is no template with a face to validate on: the last checkpoint will be taken."))
     return found

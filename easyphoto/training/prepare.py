@@ -65,7 +65,8 @@ def crop(
         made = crops.scene_crops(list(images.values()), vision, spec.config, told)
         reference = made[0].image
     else:
-        made = crops.person_crops(material.selection, images, vision, spec.config, told)
+        ratio = crops.FACE_RATIOS[spec.family]
+        made = crops.person_crops(material.selection, images, vision, spec.config, ratio, told)
         reference = crops.reference_picture(material.selection, images)
     samples.save(folder / PROCESSED, made, caption(spec))
     pictures.save_jpg(folder / REFERENCE, reference)

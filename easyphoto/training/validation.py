@@ -20,7 +20,6 @@ from easyphoto.training.state import Score
 from easyphoto.vision import geometry, masks
 
 STRENGTH = 0.65
-FACE_RATIO = 3.0
 WORKS_FROM = 0.15
 """Calibrated likeness under which a LoRA that gained nothing did not work; ArcFace's 0.10 is about that."""
 GAIN = 0.05
@@ -47,6 +46,14 @@ EFFORT: Mapping[Family, Effort] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The square that is cut around a template's face: its ``side`` in pixels, and how many ``faces`` wide it is."""
+
+    side: int
+    faces: float
+
+
 @dataclass(frozen=True, eq=False)
 class Template:
     """A square crop around a face, what of it is repainted, and the name of its picture."""
@@ -56,8 +63,8 @@ class Template:
     name: str
 
 
-def prepare(paths: Sequence[Path], vision: Vision, side: int, count: int) -> list[Template]:
-    """The first ``count`` pictures with a face, cropped around the largest to ``side`` pixels; others are left out."""
+def prepare(paths: Sequence[Path], vision: Vision, frame: Frame, count: int) -> list[Template]:
+    """The first ``count`` pictures with a face, cropped around the largest to ``frame``; others are left out."""
     found: list[Template] = []
     for path in paths:
         if len(found) == count:
@@ -65,7 +72,7 @@ def prepare(paths: Sequence[Path], vision: Vision, side: int, count: int) -> lis
         image = pictures.load(path)
         face = largest(vision.detector.detect(image))
         if face is not None:
-            found.append(_template(image, face, vision, side, path.stem))
+            found.append(_template(image, face, vision, frame, path.stem))
     return found
 
 
@@ -162,12 +169,12 @@ def best_picture(scores: Sequence[Score]) -> Path | None:
     return Path(max(pairs)[1]) if pairs else None
 
 
-def _template(image: Image, face: Face, vision: Vision, side: int, name: str) -> Template:
+def _template(image: Image, face: Face, vision: Vision, frame: Frame, name: str) -> Template:
     size = (image.shape[0], image.shape[1])
-    ratio = min(FACE_RATIO, min(size) / max(face.width, face.height, 1.0))
+    ratio = min(frame.faces, min(size) / max(face.width, face.height, 1.0))
     crop = geometry.face_crop(face, ratio, size)
     square = geometry.Crop(crop.left, crop.top, crop.left + min(crop.size), crop.top + min(crop.size))
-    part = geometry.resize(geometry.cut(image, square), (side, side))
-    inside = geometry.in_crop(face, square, (side, side))
+    part = geometry.resize(geometry.cut(image, square), (frame.side, frame.side))
+    inside = geometry.in_crop(face, square, (frame.side, frame.side))
     whole = masks.close_holes(vision.parser.parse(part, inside).face)
     return Template(part, masks.dilate(whole, inside.width / 10), name)

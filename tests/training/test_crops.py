@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from easyphoto.config import Family, TrainConfig
+from easyphoto.inference import stages
 from easyphoto.ports import Face, Image
 from easyphoto.training import crops, photos, samples
 from easyphoto.training.samples import Sample
@@ -47,7 +48,7 @@ def test_the_crop_is_three_faces_on_white() -> None:
     images = {"a": draw_face(blank(600, 500), (300, 250), 100)}
     selection = crops.select(photos.report(list(images.items()), FakeVision()))
     config = TrainConfig(resolution=128, skin_retouching_bool=False)
-    (made,) = crops.person_crops(selection, images, FakeVision(), config, lambda done, total: None)
+    (made,) = crops.person_crops(selection, images, FakeVision(), config, 3.0, lambda done, total: None)
     assert made.known == samples.WHOLE
     assert made.image.shape == (128, 128, 3)
     assert (made.image[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
@@ -62,7 +63,7 @@ def test_a_face_that_saliency_overlooks_is_not_whitened() -> None:
     vision.saliency.mask = lambda image, face: np.zeros(image.shape[:2], np.float32)  # type: ignore[method-assign]
     images = {"a": draw_face(blank(600, 500), (300, 250), 100)}
     selection = crops.select(photos.report(list(images.items()), vision))
-    (made,) = crops.person_crops(selection, images, vision, TrainConfig(resolution=128), lambda d, t: None)
+    (made,) = crops.person_crops(selection, images, vision, TrainConfig(resolution=128), 3.0, lambda d, t: None)
     assert len(vision.detector.detect(made.image)) == 1
 
 
@@ -83,7 +84,7 @@ def close_up() -> tuple[Image, Face]:
 
 def test_a_face_that_fills_its_photo_gets_room_and_the_photo_stays_as_it_is() -> None:
     image, face = close_up()
-    framed, moved, (left, top, right, bottom) = crops.framed(image, face)
+    framed, moved, (left, top, right, bottom) = crops.framed(image, face, 3.0)
     side = framed.shape[0]
     assert framed.shape[:2] == (side, side) and side == pytest.approx(crops.ROOM * 110, abs=1)
     assert moved.center == pytest.approx((side / 2, side / 2), abs=1)
@@ -92,18 +93,26 @@ def test_a_face_that_fills_its_photo_gets_room_and_the_photo_stays_as_it_is() ->
     assert (framed[0, : round(left * side)] == framed[0, 0]).all()
 
 
-def test_a_face_with_room_is_cut_at_three_faces_and_known_everywhere() -> None:
+@pytest.mark.parametrize(("ratio", "side"), [(3.0, 300), (2.1, 210)])
+def test_a_face_with_room_is_cut_at_the_ratio_and_known_everywhere(ratio: float, side: int) -> None:
     image = blank(600, 500)
-    framed, _, known = crops.framed(image, Face((250.0, 200.0, 350.0, 300.0), np.zeros((5, 2), np.float32)))
-    assert framed.shape == (300, 300, 3)
+    framed, _, known = crops.framed(image, Face((250.0, 200.0, 350.0, 300.0), np.zeros((5, 2), np.float32)), ratio)
+    assert framed.shape == pytest.approx((side, side, 3), abs=1)
     assert known == samples.WHOLE
+
+
+@pytest.mark.parametrize("family", Family)
+def test_faces_are_learned_about_as_large_as_the_chain_draws_them(family: Family) -> None:
+    config = TrainConfig.for_family(family)
+    drawn = min(stages.working_size((1000, 1000), family)) / stages.CROP_RATIO
+    assert config.resolution / crops.FACE_RATIOS[family] == pytest.approx(drawn, rel=0.05)
 
 
 def test_a_close_up_is_trained_on_at_the_size_of_other_faces() -> None:
     images = {"a": draw_face(blank(150, 150), (75, 75), 110)}
     selection = crops.select(photos.report(list(images.items()), FakeVision()))
     config = TrainConfig(resolution=128, skin_retouching_bool=False)
-    (made,) = crops.person_crops(selection, images, FakeVision(), config, lambda done, total: None)
+    (made,) = crops.person_crops(selection, images, FakeVision(), config, 3.0, lambda done, total: None)
     (face,) = FakeVision().detector.detect(made.image)
     assert face.height == pytest.approx(128 / crops.ROOM, abs=3)
     assert made.known != samples.WHOLE

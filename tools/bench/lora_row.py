@@ -90,6 +90,7 @@ class Trial:
 
     def _sample(self, photo: Image) -> Any:
         """The photo as the trainer gets it: with room around a face that fills it."""
+        from easyphoto.config import Family
         from easyphoto.ports import Face
         from easyphoto.training import crops
         from easyphoto.training.samples import Sample
@@ -98,7 +99,8 @@ class Trial:
         if found is None:
             return Sample(photo)
         box, points = found
-        framed, _, known = crops.framed(photo, Face(tuple(box.tolist()), points[:5]))
+        face = Face(tuple(box.tolist()), points[:5])
+        framed, _, known = crops.framed(photo, face, crops.FACE_RATIOS[Family.BENCH])
         return Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known)
 
     def _render(self, parts: Any, view: View, image: Image) -> Image:
