@@ -30,7 +30,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     work = tmp_path_factory.mktemp("evaluation")
     for script, options in (
         ("pack.py", ["--portraits", FOLDER, "--held", 10, "--out", work / "few.npz"]),
-        ("evaluate.py", ["--pack", work / "few.npz", "--out", work, "--limit", 8, "--rows", "vae,controls"]),
+        ("evaluate.py", ["--pack", work / "few.npz", "--out", work, "--limit", 8, "--rows", "vae,enlarged,controls"]),
     ):
         command = [sys.executable, str(TOOLS / script), *(str(option) for option in options)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
@@ -45,6 +45,13 @@ def test_the_vae_keeps_pictures_and_people(measured: dict[str, Any]) -> None:
     assert row["pairs"] == 8 and row["face_found"] == 1
     assert row["psnr_db"] > 28.5
     assert row["median_distance"] < 0.35
+
+
+def test_people_are_kept_better_at_the_size_of_the_chain(measured: dict[str, Any]) -> None:
+    row = measured["enlarged"]
+    assert row["vae"]["distance_under_0.35"] >= 0.75
+    assert row["vae"]["median_distance"] < measured["vae"]["median_distance"]
+    assert row["img2img"]["face_found"] >= 0.75
 
 
 def test_controls_keep_the_person(measured: dict[str, Any]) -> None:
