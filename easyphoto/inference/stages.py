@@ -44,12 +44,16 @@ class Frame:
 # --- frame -----------------------------------------------------------------------------------------------------------
 
 
-def working_size(size: Size, family: Family) -> Size:
-    """The size at which ``family`` works on a picture of ``size``; sides are multiples of 32."""
+def working_size(size: Size, family: Family, face_side: float) -> Size:
+    """The size at which ``family`` works on a picture of ``size`` for the sake of a face whose longer side has
+    ``face_side`` pixels of it; sides are multiples of 32."""
     frame = FRAMES[family]
     if frame.area is not None:
         return geometry.fit_area(size, frame.area, MULTIPLE)
-    return geometry.fit_short_side(size, frame.short_side or 512, MULTIPLE)
+    short = frame.short_side or 512
+    if frame.face_side is not None:
+        short = min(short, max(frame.least_side, round(min(size) * frame.face_side / max(face_side, 1.0))))
+    return geometry.fit_short_side(size, short, MULTIPLE)
 
 
 def background_size(size: Size, family: Family, *, enlarge: bool) -> Size:
@@ -64,7 +68,7 @@ def frame(picture: Image, face: Face, family: Family, *, crop: bool) -> Frame:
     """The square of three times the face, or the whole picture, at the working size of ``family``."""
     size = picture.shape[0], picture.shape[1]
     area = geometry.face_crop(face, CROP_RATIO, size) if crop else Crop(0, 0, size[1], size[0])
-    work = working_size(area.size, family)
+    work = working_size(area.size, family, max(face.width, face.height))
     image = geometry.resize(geometry.cut(picture, area), work)
     return Frame(area, work, image, geometry.in_crop(face, area, work))
 

@@ -56,13 +56,23 @@ def test_prompts_hold_the_trigger_and_what_was_added_without_stray_commas() -> N
 
 @given(st.sampled_from(list(Family)), st.integers(32, 4000), st.integers(32, 4000))
 def test_working_sizes_are_multiples_of_32_near_the_family_s_size(family: Family, height: int, width: int) -> None:
-    size = stages.working_size((height, width), family)
+    size = stages.working_size((height, width), family, min(height, width) / stages.CROP_RATIO)
     assert size[0] % 32 == 0
     assert size[1] % 32 == 0
     if family is not Family.SDXL:
         assert min(size) == plan.FRAMES[family].short_side
     elif max(height, width) / min(height, width) < 8:
         assert size[0] * size[1] == pytest.approx(1024 * 1024, rel=0.1)
+
+
+@pytest.mark.parametrize(("face", "side"), [(50, 384), (100, 384), (120, 320), (150, 256), (300, 256)])
+def test_the_bench_model_sees_faces_of_about_128_pixels_in_sides_that_it_can_draw(face: float, side: int) -> None:
+    assert stages.working_size((300, 300), Family.BENCH, face) == (side, side)
+
+
+@given(st.sampled_from([Family.SD1, Family.SD2, Family.SDXL]), st.floats(1, 2000))
+def test_other_families_work_at_one_size_whatever_the_face(family: Family, face: float) -> None:
+    assert stages.working_size((700, 900), family, face) == stages.working_size((700, 900), family, 300.0)
 
 
 def test_pictures_from_text_get_the_sampler_that_adds_noise() -> None:

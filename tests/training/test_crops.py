@@ -104,7 +104,7 @@ def test_a_face_with_room_is_cut_at_the_ratio_and_known_everywhere(ratio: float,
 @pytest.mark.parametrize("family", Family)
 def test_faces_are_learned_about_as_large_as_the_chain_draws_them(family: Family) -> None:
     config = TrainConfig.for_family(family)
-    drawn = min(stages.working_size((1000, 1000), family)) / stages.CROP_RATIO
+    drawn = min(stages.working_size((900, 900), family, 300.0)) / stages.CROP_RATIO
     assert config.resolution / crops.FACE_RATIOS[family] == pytest.approx(drawn, rel=0.05)
 
 
