@@ -14,16 +14,16 @@ from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
 from easyphoto.training.samples import WHOLE, Sample
 from easyphoto.vision import geometry, masks
-from easyphoto.vision.geometry import Box
+from easyphoto.vision.geometry import Box, Crop, Size
 
 REFERENCE_RATIO = 3.0
-FACE_RATIOS: Mapping[Family, float] = MappingProxyType(
-    {Family.SD1: 3.0, Family.SD2: 3.0, Family.SDXL: 3.0, Family.BENCH: 2.1}
-)
-"""How many faces wide a family is trained and validated, where the photo has the room. The bench checkpoint is trained
-at fewer pixels than the chain works at: so its faces are about as large here as there."""
 ROOM = 2.1
 """At least so many faces wide is what is learned from: about what the chain cuts out of templates."""
+FACE_RATIOS: Mapping[Family, float] = MappingProxyType(
+    {Family.SD1: 3.0, Family.SD2: 3.0, Family.SDXL: 3.0, Family.BENCH: ROOM}
+)
+"""At most so many faces wide a family is trained and validated. The bench checkpoint is trained at fewer pixels than
+the chain works at: so its faces are about as large here as there."""
 BEST = 15
 """At most so many photos are trained on."""
 HOLD_OUT_FROM = 6
@@ -138,13 +138,15 @@ def framed(image: Image, face: Face, ratio: float) -> tuple[Image, Face, Box]:
     return wide, moved, (max(0, left) / side, max(0, top) / side, min(side, right) / side, min(side, bottom) / side)
 
 
-def _around(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:
-    """The largest square of at most ``ratio`` faces that fits, around the face."""
-    size = (image.shape[0], image.shape[1])
-    limit = min(size) / max(face.width, face.height, 1.0)
-    crop = geometry.face_crop(face, min(ratio, limit), size)
+def square(face: Face, ratio: float, size: Size) -> Crop:
+    """The largest square of at most ``ratio`` faces around the face that a picture of ``size`` holds."""
+    crop = geometry.face_crop(face, min(ratio, room(face, size)), size)
     side = min(crop.size)
-    crop = geometry.Crop(crop.left, crop.top, crop.left + side, crop.top + side)
+    return Crop(crop.left, crop.top, crop.left + side, crop.top + side)
+
+
+def _around(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:
+    crop = square(face, ratio, (image.shape[0], image.shape[1]))
     return geometry.cut(image, crop), geometry.in_crop(face, crop)
 
 

@@ -70,8 +70,8 @@ def _templates(
         return []
     effort = validation.EFFORT[spec.family]
     paths = spec.validation_templates or validation.packaged()
-    frame = validation.Frame(spec.config.resolution, crops.FACE_RATIOS[spec.family])
-    found = validation.prepare(paths, vision, frame, effort.templates)
+    ratio = crops.FACE_RATIOS[spec.family]
+    found = validation.prepare(paths, vision, spec.config.resolution, ratio, effort.templates)
     if not found:
         emit(Notice(message="There is no template with a face to validate on: the last checkpoint will be taken."))
     return found

@@ -15,6 +15,7 @@ from easyphoto.config import Family
 from easyphoto.ports import Embedding, Face, Image, Img2Img, Mask, OnStep, Vision
 from easyphoto.sd import render
 from easyphoto.sd.parts import Parts
+from easyphoto.training import crops
 from easyphoto.training.spec import TRIGGER
 from easyphoto.training.state import Score
 from easyphoto.vision import geometry, masks
@@ -46,14 +47,6 @@ EFFORT: Mapping[Family, Effort] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The square that is cut around a template's face: its ``side`` in pixels, and how many ``faces`` wide it is."""
-
-    side: int
-    faces: float
-
-
 @dataclass(frozen=True, eq=False)
 class Template:
     """A square crop around a face, what of it is repainted, and the name of its picture."""
@@ -63,8 +56,9 @@ class Template:
     name: str
 
 
-def prepare(paths: Sequence[Path], vision: Vision, frame: Frame, count: int) -> list[Template]:
-    """The first ``count`` pictures with a face, cropped around the largest to ``frame``; others are left out."""
+def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, count: int) -> list[Template]:
+    """The first ``count`` pictures with a face, others are left out: the square of at most ``ratio`` faces around the
+    largest, in ``side`` pixels."""
     found: list[Template] = []
     for path in paths:
         if len(found) == count:
@@ -72,7 +66,7 @@ def prepare(paths: Sequence[Path], vision: Vision, frame: Frame, count: int) -> 
         image = pictures.load(path)
         face = largest(vision.detector.detect(image))
         if face is not None:
-            found.append(_template(image, face, vision, frame, path.stem))
+            found.append(_template(image, face, vision, ratio, side, path.stem))
     return found
 
 
@@ -169,12 +163,9 @@ def best_picture(scores: Sequence[Score]) -> Path | None:
     return Path(max(pairs)[1]) if pairs else None
 
 
-def _template(image: Image, face: Face, vision: Vision, frame: Frame, name: str) -> Template:
-    size = (image.shape[0], image.shape[1])
-    ratio = min(frame.faces, min(size) / max(face.width, face.height, 1.0))
-    crop = geometry.face_crop(face, ratio, size)
-    square = geometry.Crop(crop.left, crop.top, crop.left + min(crop.size), crop.top + min(crop.size))
-    part = geometry.resize(geometry.cut(image, square), (frame.side, frame.side))
-    inside = geometry.in_crop(face, square, (frame.side, frame.side))
+def _template(image: Image, face: Face, vision: Vision, ratio: float, side: int, name: str) -> Template:
+    square = crops.square(face, ratio, (image.shape[0], image.shape[1]))
+    part = geometry.resize(geometry.cut(image, square), (side, side))
+    inside = geometry.in_crop(face, square, (side, side))
     whole = masks.close_holes(vision.parser.parse(part, inside).face)
     return Template(part, masks.dilate(whole, inside.width / 10), name)

@@ -49,7 +49,7 @@ def test_fusion_alone_makes_the_face_more_like_the_person(
     same[crop.top : crop.bottom, crop.left : crop.right] = True
     assert same.all()
     assert host.jobs[0].width % 32 == host.jobs[0].height % 32 == 0
-    assert 256 <= min(host.jobs[0].width, host.jobs[0].height) <= 384
+    assert min(host.jobs[0].width, host.jobs[0].height) == 320
 
 
 def test_of_six_people_five_keep_every_bit(eileen: Subject, six_people: Image, vision: Vision) -> None:

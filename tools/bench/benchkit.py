@@ -233,10 +233,15 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def fast_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16."""
+def find_project() -> None:
+    """Make the project's own packages importable from a script of this folder."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16."""
+    find_project()
     from easyphoto.hosts.embedded import device as embedded
 
     return device.type != "cpu" or embedded.fast_bf16()

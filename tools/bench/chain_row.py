@@ -8,7 +8,6 @@ portraits: at the strengths that users find in the tab, and with one thing chang
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchkit import ROOT, Image, say, sheet
+from benchkit import Image, find_project, say, sheet
 from lora_row import TEMPLATES, cast, cosine, interval
 
 PEOPLE = 12
@@ -29,8 +28,7 @@ class Job:
     """The project's service on a bench checkpoint, in a folder of its own, for one person."""
 
     def __init__(self, folder: Path, model: Path) -> None:
-        if str(ROOT) not in sys.path:
-            sys.path.insert(0, str(ROOT))
+        find_project()
         from easyphoto.cli import demo
         from easyphoto.cli.standalone import build
         from easyphoto.config import Paths

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ import torch
 from benchkit import (
     MODEL_DIR,
     PORTRAITS,
-    ROOT,
     SIZE,
     WORK,
     Faces,
@@ -33,6 +31,7 @@ from benchkit import (
     Points,
     View,
     control_image,
+    find_project,
     say,
     sheet,
     to_pictures,
@@ -200,9 +199,10 @@ def summary(values: Sequence[float | None]) -> Row:
     }
 
 
-def near(distance: float | None) -> bool:
-    """Whether a picture is taken for the same person beyond doubt."""
-    return distance is not None and distance < 0.35
+def kept(values: Sequence[float | None]) -> Row:
+    """What `summary` says, and the share of pictures that are the same person beyond doubt."""
+    near = [value is not None and value < 0.35 for value in values]
+    return {"distance_under_0.35": round(float(np.mean(near)), 4), **summary(values)}
 
 
 def round_trip(bench: Bench, inputs: Sequence[Image]) -> list[Image]:
@@ -230,8 +230,7 @@ def row_vae(bench: Bench) -> Row:
         return {
             "psnr_db": round(float(np.mean([scores[i] for i in places])), 2),
             "sharpness_ratio": round(float(np.median([sharp[i] for i in places])), 3),
-            "distance_under_0.35": round(float(np.mean([near(found[i]) for i in places])), 4),
-            **summary([found[i] for i in places]),
+            **kept([found[i] for i in places]),
         }
 
     return {**part(range(len(bench.chosen()))), "chain_crops": part(crops)}
@@ -284,8 +283,7 @@ def row_img2img(bench: Bench) -> Row:
 
 def chain_side(view: View) -> int:
     """The side at which the chain works on the view, in pixels."""
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
+    find_project()
     from easyphoto.config import Family
     from easyphoto.inference import stages
 
@@ -297,23 +295,18 @@ def chain_side(view: View) -> int:
 def row_enlarged(bench: Bench) -> Row:
     """VAE and img2img on the same portraits, those with small faces enlarged as the chain enlarges what it cuts out."""
     sides = [chain_side(view) for view, _ in bench.chosen()]
-    kept: list[float | None] = []
-    found: list[float | None] = []
+    coded: list[float | None] = []
+    painted: list[float | None] = []
     for side in sorted(set(sides)):
         portraits = [
             (view, cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC))
             for (view, picture), own in zip(bench.chosen(), sides, strict=True)
             if own == side
         ]
-        inputs, _, after = image_to_image(bench, portraits, ())
-        found += after
-        kept += distances(bench, inputs, round_trip(bench, inputs))
-    share = round(float(np.mean([near(distance) for distance in kept])), 4)
-    return {
-        "median_side": int(np.median(sides)),
-        "vae": {"distance_under_0.35": share, **summary(kept)},
-        "img2img": summary(found),
-    }
+        inputs, _, found = image_to_image(bench, portraits, ())
+        painted += found
+        coded += distances(bench, inputs, round_trip(bench, inputs))
+    return {"median_side": int(np.median(sides)), "vae": kept(coded), "img2img": summary(painted)}
 
 
 def row_controls(bench: Bench) -> Row:

@@ -7,7 +7,6 @@ strength 0.65) are rendered with and without the LoRA.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from benchkit import ROOT, SIZE, Image, View, fast_bf16, say, sheet
+from benchkit import SIZE, Image, View, fast_bf16, find_project, say, sheet
 from latents import mirrored
 
 IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 300, 2
@@ -54,8 +53,7 @@ class Trial:
     """One identity: its LoRA and the pictures with and without it."""
 
     def __init__(self, bench: Any, device: str) -> None:
-        if str(ROOT) not in sys.path:
-            sys.path.insert(0, str(ROOT))
+        find_project()
         try:
             from easyphoto import sd
             from easyphoto.training import loop  # noqa: F401
