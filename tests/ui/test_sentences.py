@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import time
 
 import pytest
 
@@ -12,7 +14,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.people import user_id
 from easyphoto.training.photos import Verdict
 from easyphoto.ui import texts
-from easyphoto.ui.sentences import read, told
+from easyphoto.ui.sentences import LONGEST, read, told
 from tests.ui.sentences import sentences
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -73,3 +75,60 @@ def test_sentences_within_sentences_and_after_one_another() -> None:
 
 def test_every_verdict_has_a_word() -> None:
     assert all(texts.say(verdict.value, "zh") != texts.say(verdict.value, "en") for verdict in Verdict)
+
+
+def adversarial() -> dict[str, str]:
+    """Texts that a stranger could have put into a sentence to keep the program busy."""
+    size, draw = 4000, random.Random(7)
+    found = {
+        "one letter": "a" * size,
+        "commas": ", " * size,
+        "a list": ", ".join(f"part {i}" for i in range(size)),
+        "sentences": " ".join(f"Part {i}." for i in range(size)),
+        "joints": "a, b; c and d. " * size,
+        "verdicts": "; ".join(f"{i}.jpg: no face" for i in range(size)),
+        "nested": "A photo was left out: " * size,
+        "letters": "".join(draw.choices("etaoin ,.;:'/(", k=size)),
+        "places": "{1} {2}" * size,
+    }
+    for english in read():
+        pieces = PLACE.split(english)[::2]
+        found[f"repeated {english}"] = "x".join(pieces) * (size // len(english))
+        found[f"almost {english}"] = "".join(piece * (size // len(english)) for piece in pieces) + "!"
+    longest = [max(PLACE.split(english)[::2], key=len) for english in read()]
+    found["every piece"] = "".join(draw.sample(longest, len(longest)))
+    return {name: text[:length] for name, text in found.items() for length in (LONGEST, size)} | {
+        f"short {name}": text[: LONGEST - 1] for name, text in found.items()
+    }
+
+
+def test_no_text_costs_more_than_a_moment() -> None:
+    told("The templates are read once.", "zh")
+    slowest = 0.0
+    for text in adversarial().values():
+        began = time.thread_time()
+        told(text, "zh")
+        slowest = max(slowest, time.thread_time() - began)
+    assert slowest < 0.01
+
+
+def test_what_is_unknown_or_endless_stays_as_it_is() -> None:
+    endless = "".join(f"p{i}q" for i in range(LONGEST))
+    assert told(endless, "zh") == endless
+    known = "A photo was left out: a.jpg is not a picture that can be read."
+    assert told(known + " " * LONGEST, "zh") == known + " " * LONGEST
+    odd = "".join(random.Random(3).choices("etaoin ,.;:'/(", k=LONGEST))
+    assert len(told(odd, "zh")) <= len(odd) and told(odd, "en") == odd
+
+
+def test_what_was_put_in_may_hold_pieces_of_the_sentence() -> None:
+    assert told("The LoRA a was trained for b and doesn't fit c, which is d, which is e.", "zh") == (
+        "LoRA a 是为 b 训练的，与 d, which is e 模型 c 不匹配。"
+    )
+    assert told("There is no file There is no file .", "zh") == "文件 There is no file  不存在。"
+
+
+def test_a_report_of_a_hundred_photos_is_said_whole() -> None:
+    listed = "; ".join(f"{i}.jpg: no face" for i in range(100))
+    said = told(f"None of the photos can be trained on ({listed}).", "zh")
+    assert said.count("没有人脸") == 100 and "no face" not in said
