@@ -42,6 +42,8 @@ class Param:
     legacy_default: Any = None
     """The default of the original's HTTP API where it differs from that of its UI."""
     group: str = "basic"
+    legacy: bool = False
+    """Known for the sake of those who call the original's API, and of no other use: no tab, help or table offers it."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,9 @@ class TrainConfig:
         maximum=64,
         step=1,
         group="advanced",
-        help="Processes that load pictures; ignored on Windows and where latents are cached.",
-        help_zh="数据加载进程数;Windows 下以及缓存潜变量时不生效。",
+        legacy=True,
+        help="Without effect: the latents are cached, so there is nothing to load.",
+        help_zh="不起作用:潜变量已缓存,无需加载图片。",
     )
     learning_rate: float = param(
         1e-4,
@@ -545,8 +548,9 @@ class PortraitConfig:
         False,
         "Display likeness",
         "显示相似度",
-        help="Show the likeness beside each picture.",
-        help_zh="在图片旁显示相似度。",
+        legacy=True,
+        help="The original's API answers with the likeness too; everything else always does.",
+        help_zh="原版接口同时返回相似度;其他地方总会显示。",
     )
     face_fusion_method: str = param(
         FUSION_METHODS[0],

@@ -33,7 +33,14 @@ def row(d: Declared) -> str:
 
 def table(title: str, cls: type[Any]) -> str:
     lines = [f"## {title}", "", "| name | default | range | meaning | 含义 |", "|---|---|---|---|---|"]
-    return "\n".join(lines + [row(d) for d in declared(cls)])
+    return "\n".join(lines + [row(d) for d in declared(cls) if not d.param.legacy])
+
+
+def legacy() -> str:
+    """What is taken and not offered."""
+    lines = ["## Taken from callers of the original's API", "", "| name | meaning | 含义 |", "|---|---|---|"]
+    known = [d for cls in (TrainConfig, PortraitConfig) for d in declared(cls) if d.param.legacy]
+    return "\n".join(lines + [f"| `{d.name}` | {d.param.help} | {d.param.help_zh} |" for d in known])
 
 
 def families() -> str:
@@ -46,7 +53,7 @@ def families() -> str:
 
 
 def document() -> str:
-    parts = [HEAD, table("Train · 训练", TrainConfig), families(), table("Generate · 生成", PortraitConfig)]
+    parts = [HEAD, table("Train · 训练", TrainConfig), families(), table("Generate · 生成", PortraitConfig), legacy()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -12,10 +12,12 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
     """Give the parser a flag for every declared field of ``cls``. With ``defaults_vary``, help names no defaults."""
     group = parser.add_argument_group(f"{cls.__name__} (every field, by its API name)")
     for d in declared(cls):
+        # What only the original's callers know is taken, but not offered.
         default = "" if defaults_vary or d.default == "" else f" Default: {_shown(d.default)}."
         text = f"{d.param.help or d.param.label}{_range(d)}{default}".replace("%", "%%")
         flag = f"--{d.name}"
-        options: dict[str, Any] = {"dest": f"config_{d.name}", "default": None, "help": text}
+        shown = argparse.SUPPRESS if d.param.legacy else text
+        options: dict[str, Any] = {"dest": f"config_{d.name}", "default": None, "help": shown}
         if d.type is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
         elif d.param.choices:

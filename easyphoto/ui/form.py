@@ -28,8 +28,8 @@ class Form:
         self.components: dict[str, Any] = {}
 
     def names(self, group: str) -> list[str]:
-        """The fields of a group, in the order in which they are declared."""
-        return [d.name for d in self._fields.values() if d.param.group == group]
+        """The fields of a group that are offered, in the order in which they are declared."""
+        return [d.name for d in self._fields.values() if d.param.group == group and not d.param.legacy]
 
     def add(self, *names: str) -> None:
         """Make the components of these fields, here: long texts each in a row, others two by two."""

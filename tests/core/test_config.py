@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,19 @@ def test_a_wrong_value_is_one_sentence_with_its_name(values: dict[str, object], 
 
 def test_a_whole_number_does_for_a_decimal_one() -> None:
     assert from_mapping(PortraitConfig, {"lora_weights": 1}).lora_weights == 1.0
+
+
+def read_below_the_edges() -> set[str]:
+    """Every name that the program, without its edges, takes from something: ``x.name``, or by a pattern of names."""
+    package = Path(__file__).resolve().parents[2] / "easyphoto"
+    files = [f for f in package.rglob("*.py") if f.relative_to(package).parts[0] not in ("ui", "api", "cli")]
+    nodes = [node for f in files for node in ast.walk(ast.parse(f.read_text(encoding="utf-8")))]
+    found = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+    # inference.plan reads the steps of each pass by the name of the pass
+    return found | {"first_diffusion_steps", "second_diffusion_steps"}
+
+
+@pytest.mark.parametrize("cls", [TrainConfig, PortraitConfig])
+def test_what_is_offered_does_something(cls: type) -> None:
+    read = read_below_the_edges()
+    assert {d.name for d in declared(cls) if d.name not in read} == {d.name for d in declared(cls) if d.param.legacy}
