@@ -76,6 +76,14 @@ class StorageFailed(EasyPhotoError):
     exit_status = 7
 
 
+class TooBusy(EasyPhotoError):
+    """As much as can wait does so already; the same request may be taken later."""
+
+    code = "too_busy"
+    http_status = 429
+    exit_status = 9
+
+
 class Cancelled(EasyPhotoError):
     """The user stopped it."""
 

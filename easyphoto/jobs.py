@@ -1,10 +1,12 @@
 """Jobs that wait their turn: one device, one thing at a time, and everybody can watch.
 
-Downloads have a lane of their own, so that gigabytes keep nobody from a portrait.
+Downloads have a lane of their own, so that gigabytes keep nobody from a portrait. What waits is bounded in number and
+in bytes, and a job that has ended keeps nothing but its events and its result.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import uuid
@@ -12,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
-from easyphoto.errors import Cancelled, EasyPhotoError, NotFound
+from easyphoto.errors import Cancelled, EasyPhotoError, NotFound, TooBusy
 from easyphoto.events import Event, Failed, Queued
 
 _log = logging.getLogger(__name__)
@@ -23,17 +25,32 @@ DEVICE, NETWORK = "device", "network"
 """Lanes: jobs of one lane wait for one another. What needs the graphics card is in the first."""
 KEPT = 50
 """How many ended jobs are remembered."""
+MAX_WAITING = 50
+"""How many jobs of one lane may wait at the same time."""
+MAX_HELD = 2**30
+"""Bytes that the requests of all jobs that haven't ended may hold together; one alone may be larger."""
 
 
 class Job(Generic[Result]):
     """Something that was asked for: its events so far, its state, and in the end its result or its error."""
 
-    def __init__(self, what: str, subject: str, work: Callable[[Job[Result]], Result]) -> None:
+    def __init__(
+        self,
+        what: str,
+        subject: str,
+        work: Callable[[Job[Result]], Result],
+        holds: int = 0,
+        on_cancel: Callable[[Job[Any]], None] = lambda job: None,
+    ) -> None:
+        """``holds``: bytes that ``work`` keeps in memory. ``on_cancel`` is called once, when it is cancelled before
+        it began."""
         self.id = uuid.uuid4().hex[:12]
         self.what = what
         self.subject = subject
         self.state: State = "queued"
-        self._work = work
+        self.holds = holds
+        self._work: Callable[[Job[Result]], Result] | None = work
+        self._on_cancel = on_cancel
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._cancel = threading.Event()
@@ -47,8 +64,14 @@ class Job(Generic[Result]):
             self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Ask the job to stop; it does so within a step."""
+        """Ask the job to stop: it does so within a step, or at once when it hasn't begun."""
         self._cancel.set()
+        with self._changed:
+            waited = self.state == "queued"
+            if waited:
+                self._fail(Cancelled("Cancelled before it began."))
+        if waited:
+            self._on_cancel(self)
 
     def cancelled(self) -> bool:
         """Whether :meth:`cancel` was called; the work polls this."""
@@ -82,18 +105,20 @@ class Job(Generic[Result]):
             if not self._changed.wait_for(lambda: self.ended, timeout):
                 raise TimeoutError(f"job {self.id} still {self.state}")
         if self._error is not None:
-            raise self._error
+            raise _bare(self._error)  # a copy for each: raising adds the caller's frames to what is raised
         return self._result  # type: ignore[return-value]  # set whenever there is no error
 
     def run(self) -> None:
-        """Do the work. Called once, by the queue."""
-        if self.cancelled():
-            self._fail(Cancelled("Cancelled before it began."))
-            return
-        self.state = "running"
+        """Do the work, unless it was cancelled. Called once, by the queue."""
+        with self._changed:
+            work = self._work
+            if self.state != "queued" or work is None:
+                return
+            self.state = "running"
         try:
-            result = self._work(self)
+            result = work(self)
         except EasyPhotoError as error:
+            _log.debug("job %s (%s) ended", self.id, self.what, exc_info=error)
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - the queue must outlive a bug; the user is told, the log has all of it
             _log.exception("job %s (%s) failed", self.id, self.what)
@@ -101,15 +126,27 @@ class Job(Generic[Result]):
         else:
             with self._changed:
                 self._result = result
-                self.state = "finished"
-                self._changed.notify_all()
+                self._end("finished")
 
     def _fail(self, error: EasyPhotoError) -> None:
         with self._changed:
-            self._error = error
+            self._error = _bare(error)
             self._events.append(Failed(code=error.code, message=str(error)))
-            self.state = "cancelled" if isinstance(error, Cancelled) else "failed"
-            self._changed.notify_all()
+            self._end("cancelled" if isinstance(error, Cancelled) else "failed")
+
+    def _end(self, state: State) -> None:
+        """Nothing of the request is kept: it may be hundreds of megabytes, and fifty ended jobs are remembered."""
+        self._work = None
+        self.holds = 0
+        self.state = state
+        self._changed.notify_all()
+
+
+def _bare(error: EasyPhotoError) -> EasyPhotoError:
+    """The same error without its traceback, whose frames keep all that they worked on."""
+    bare = copy.copy(error)
+    bare.__traceback__ = bare.__context__ = bare.__cause__ = None
+    return bare
 
 
 class _Lane:
@@ -125,20 +162,41 @@ class _Lane:
             return 0
         return self.waiting.index(job) + (1 if self.current is not None else 0)
 
+    def tell(self, start: int = 0) -> None:
+        """Those from place ``start`` of the line on are told where they stand."""
+        for job in self.waiting[start:]:
+            job.emit(Queued(position=self.position(job)))
+
 
 class JobQueue:
-    """Runs the jobs of each lane one after another on a thread of its own, in the order in which they came."""
+    """Runs the jobs of each lane one after another on a thread of its own, in the order in which they came.
 
-    def __init__(self) -> None:
+    ``max_waiting`` and ``max_held`` are the most that may wait, as ``MAX_WAITING`` and ``MAX_HELD`` say.
+    """
+
+    def __init__(self, max_waiting: int = MAX_WAITING, max_held: int = MAX_HELD) -> None:
         self._jobs: OrderedDict[str, Job[Any]] = OrderedDict()
         self._lanes: dict[str, _Lane] = {}
         self._lock = threading.Condition()
+        self._max_waiting = max_waiting
+        self._max_held = max_held
 
-    def submit(self, what: str, subject: str, work: Callable[[Job[Result]], Result], lane: str = DEVICE) -> Job[Result]:
-        """Put a job in the queue; it starts when everything before it in its lane has ended."""
-        job = Job(what, subject, work)
+    def submit(
+        self,
+        what: str,
+        subject: str,
+        work: Callable[[Job[Result]], Result],
+        lane: str = DEVICE,
+        holds: int = 0,
+    ) -> Job[Result]:
+        """Put a job in the queue; it starts when everything before it in its lane has ended.
+
+        ``holds``: bytes that ``work`` keeps in memory. :class:`TooBusy` when too many jobs or bytes wait already.
+        """
+        job = Job(what, subject, work, holds, self._leave)
         with self._lock:
             found = self._lanes.setdefault(lane, _Lane())
+            self._check_room(found, holds)
             self._jobs[job.id] = job
             found.waiting.append(job)
             self._forget()
@@ -151,6 +209,25 @@ class JobQueue:
                 job.emit(Queued(position=position))
             self._lock.notify_all()
         return job
+
+    def _check_room(self, lane: _Lane, holds: int) -> None:
+        if len(lane.waiting) >= self._max_waiting:
+            raise TooBusy(f"{len(lane.waiting)} jobs wait already: try again when some of them have ended.")
+        held = sum(job.holds for job in self._jobs.values())
+        if held and held + holds > self._max_held:
+            raise TooBusy(
+                f"The pictures of the jobs that wait fill {held / 2**20:.0f} MB already: "
+                "try again when some of them have ended."
+            )
+
+    def _leave(self, job: Job[Any]) -> None:
+        """A job that was cancelled stands in nobody's way."""
+        with self._lock:
+            for lane in self._lanes.values():
+                if job in lane.waiting:
+                    place = lane.waiting.index(job)
+                    lane.waiting.remove(job)
+                    lane.tell(place)
 
     def get(self, job_id: str) -> Job[Any]:
         with self._lock:
@@ -177,9 +254,8 @@ class JobQueue:
         while True:
             with self._lock:
                 self._lock.wait_for(lambda: bool(lane.waiting))
-                job = lane.current = lane.waiting.pop(0)
-                for waiting in lane.waiting:
-                    waiting.emit(Queued(position=lane.position(waiting)))
-            job.run()
+                lane.current = lane.waiting.pop(0)
+                lane.tell()
+            lane.current.run()
             with self._lock:
                 lane.current = None

@@ -13,7 +13,7 @@ from easyphoto import pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_same_family
 from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
-from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.people import PeopleStore, Person, user_id
@@ -31,6 +31,8 @@ NOBODY = "none"
 """The user id that leaves a face alone."""
 MAX_PHOTOS = 100
 MAX_TEMPLATES = 200
+MAX_CHECKS = 4
+"""How many may have their photos looked at, at the same time: each holds all its photos in memory."""
 DISK_FOR_TRAINING = 2 * 2**30
 """Bytes that must be free before a training starts: photos, crops, checkpoints and the LoRA of a full-size model."""
 
@@ -65,6 +67,25 @@ class PortraitResult:
     portraits: tuple[Portrait, ...]
     failures: tuple[TemplateFailed, ...]
     seed: int
+
+
+class _SavedPortrait(Portrait):
+    """A portrait whose pixels lie in its file alone and are read when they are asked for: the queue remembers what it
+    made long after anybody looks at it."""
+
+    @classmethod
+    def of(cls, portrait: Portrait) -> Portrait:
+        """The same without its pixels; one that has no file keeps them."""
+        if portrait.path is None:
+            return portrait
+        saved = object.__new__(cls)
+        saved.__dict__.update({k: v for k, v in vars(portrait).items() if k != "image"})
+        return saved
+
+    def __getattr__(self, name: str) -> Image:
+        if name == "image" and self.path is not None:
+            return pictures.load(self.path)
+        raise AttributeError(name)
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,7 @@ class EasyPhoto:
         self.people = PeopleStore(paths)
         self.templates = TemplateStore(paths)
         self.jobs = JobQueue()
+        self._checks = threading.BoundedSemaphore(MAX_CHECKS)
         self.preferences = preferences
         self._new_weights = threading.Event()
         self.weights = Weights(
@@ -118,7 +140,16 @@ class EasyPhoto:
 
     def check_photos(self, photos: Sequence[Source]) -> PhotoReport:
         """What the trainer would say of these photos, before anybody waits for a training. They are named as
-        :func:`photo_names` does; one that can't be read has a verdict like any other."""
+        :func:`photo_names` does; one that can't be read has a verdict like any other. :class:`TooBusy` when
+        ``MAX_CHECKS`` others are at it."""
+        if not self._checks.acquire(blocking=False):
+            raise TooBusy(f"The photos of {MAX_CHECKS} others are being looked at: try again in a moment.")
+        try:
+            return self._check_photos(photos)
+        finally:
+            self._checks.release()
+
+    def _check_photos(self, photos: Sequence[Source]) -> PhotoReport:
         from easyphoto.training.photos import PhotoVerdict, Verdict, report
 
         images: list[tuple[str, Image]] = []
@@ -152,7 +183,12 @@ class EasyPhoto:
             raise StorageFailed(
                 f"Only {free / 2**30:.1f} GB of disk are free; a training needs {DISK_FOR_TRAINING / 2**30:.0f}."
             )
-        return self.jobs.submit("train", name, lambda job: self._train(job, name, request, config, checkpoint))
+        return self.jobs.submit(
+            "train",
+            name,
+            lambda job: self._train(job, name, request, config, checkpoint),
+            holds=_bytes(*request.photos, *request.validation_templates),
+        )
 
     def _train(
         self, job: Job[Person], name: str, request: TrainRequest, config: TrainConfig, checkpoint: Checkpoint
@@ -237,7 +273,12 @@ class EasyPhoto:
         for person in chosen:
             require_same_family(person.lora, checkpoint)
         subject = ", ".join(person.user_id for person in chosen)
-        return self.jobs.submit("generate", subject, lambda job: self._generate(job, request, people, checkpoint))
+        return self.jobs.submit(
+            "generate",
+            subject,
+            lambda job: self._generate(job, request, people, checkpoint),
+            holds=_bytes(*request.templates, request.pose_template),
+        )
 
     def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
@@ -294,7 +335,7 @@ class EasyPhoto:
             job.emit(event)
 
         portraits = tuple(
-            portrait if request.keep_stages else replace(portrait, stages={})
+            _SavedPortrait.of(portrait if request.keep_stages else replace(portrait, stages={}))
             for portrait in portray(task, self.host, self.vision, listen, job.cancelled)
         )
         names = [portrait.path.name for portrait in portraits if portrait.path is not None]
@@ -357,6 +398,11 @@ def photo_names(photos: Sequence[Source]) -> list[str]:
             name = f"{called} ({count})"
         names.append(name)
     return names
+
+
+def _bytes(*sources: Source | None) -> int:
+    """What these hold in memory; a file on the disk holds nothing."""
+    return sum(len(source) for source in sources if isinstance(source, bytes))
 
 
 def _existing(folder: Path) -> Path:

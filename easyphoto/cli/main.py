@@ -1,7 +1,7 @@
 """The commands and their flags.
 
 Exit statuses: 0 done; 1 unexpected error; 2 invalid request; 3 no face; 4 weights or package missing; 5 training
-failed; 6 the engine failed; 7 a file could not be written; 130 cancelled.
+failed; 6 the engine failed; 7 a file could not be written; 9 too busy; 130 cancelled.
 """
 
 from __future__ import annotations

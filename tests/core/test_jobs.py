@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
-from easyphoto.errors import Cancelled, EasyPhotoError, NoFace, NotFound
+from easyphoto.errors import Cancelled, EasyPhotoError, NoFace, NotFound, TooBusy
 from easyphoto.events import Event, Failed, Finished, Progress, Queued
-from easyphoto.jobs import Job, JobQueue
+from easyphoto.jobs import NETWORK, Job, JobQueue
 
 
 def test_jobs_never_overlap_and_keep_their_order() -> None:
@@ -99,3 +101,92 @@ def test_cancelling_before_and_while_running() -> None:
         assert job.state == "cancelled"
     with pytest.raises(NotFound):
         queue.get("nothing")
+
+
+def test_a_waiting_job_that_is_cancelled_is_gone_at_once() -> None:
+    queue, gate = JobQueue(), threading.Event()
+    first = queue.submit("train", "a", lambda _: gate.wait(10))
+    second, third = (queue.submit("train", x, lambda _: None) for x in "bc")
+    second.cancel()
+    second.cancel()
+    assert (second.state, second.ended) == ("cancelled", True), "while the first still runs"
+    assert (queue.position(second), queue.position(third)) == (0, 1)
+    assert [e.position for _, e in third.events(follow=False) if isinstance(e, Queued)][-1] == 1
+    assert [type(e) for _, e in second.events()][-1] is Failed
+    with pytest.raises(Cancelled):
+        second.wait(0)
+    gate.set()
+    third.wait(10)
+    assert [type(e) for _, e in second.events()].count(Failed) == 1
+    first.cancel()
+    assert first.state == "finished", "nothing is left to cancel"
+
+
+def test_too_many_jobs_wait() -> None:
+    queue, gate = JobQueue(max_waiting=2), threading.Event()
+    first = queue.submit("train", "a", lambda _: gate.wait(10))
+    while first.state != "running":
+        time.sleep(0.005)
+    waiting = [queue.submit("train", x, lambda _: None) for x in "bc"]
+    with pytest.raises(TooBusy, match="2 jobs wait already"):
+        queue.submit("train", "d", lambda _: None)
+    queue.submit("models", "weights", lambda _: None, NETWORK).wait(10)
+    waiting[0].cancel()
+    last = queue.submit("train", "e", lambda _: None)
+    gate.set()
+    last.wait(10)
+    assert len(queue.list()) == 5, "what was refused is not remembered"
+
+
+def test_waiting_requests_hold_a_bounded_number_of_bytes() -> None:
+    queue, gate = JobQueue(max_held=100), threading.Event()
+    first = queue.submit("generate", "a", lambda _: gate.wait(10), holds=150)
+    with pytest.raises(TooBusy, match="MB"):
+        queue.submit("generate", "b", lambda _: None, holds=1)
+    gate.set()
+    first.wait(10)
+    queue.submit("generate", "b", lambda _: None, holds=100).wait(10)
+
+
+class _Pixels:
+    """Something large that can be watched."""
+
+
+@pytest.mark.parametrize("error", [None, NoFace("No face."), ZeroDivisionError("oops")])
+def test_an_ended_job_keeps_nothing_of_its_request(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easyphoto.jobs._log.exception", lambda *_: None)  # pytest keeps what is logged
+    queue = JobQueue()
+    pixels = _Pixels()
+    watched = weakref.ref(pixels)
+
+    def work(job: Job[None], held: _Pixels) -> None:
+        if error is not None:
+            raise error from ValueError(held)
+
+    job = queue.submit("generate", "a", lambda job, held=pixels: work(job, held))  # type: ignore[misc]
+    waited: list[EasyPhotoError] = []
+    for _ in range(2):
+        try:
+            job.wait(10)
+        except EasyPhotoError as failed:
+            waited.append(failed.with_traceback(None))
+    if error is not None:
+        error.__traceback__ = error.__cause__ = None
+    del pixels
+    queue.submit("generate", "b", lambda _: None).wait(10)
+    gc.collect()
+    assert watched() is None
+    assert len(waited) == (0 if error is None else 2)
+
+
+def test_a_job_cancelled_in_the_line_keeps_nothing_either() -> None:
+    queue, gate = JobQueue(), threading.Event()
+    queue.submit("generate", "a", lambda _: gate.wait(10))
+    pixels = _Pixels()
+    watched = weakref.ref(pixels)
+    job = queue.submit("generate", "b", lambda _, held=pixels: None)  # type: ignore[misc]
+    del pixels
+    job.cancel()
+    gc.collect()
+    assert watched() is None
+    gate.set()

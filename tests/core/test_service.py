@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from safetensors.numpy import save_file
 
 from easyphoto import pictures
 from easyphoto.config import Paths, PortraitConfig, TrainConfig
-from easyphoto.errors import InvalidRequest, NotFound
+from easyphoto.errors import InvalidRequest, NotFound, TooBusy
 from easyphoto.events import Portrayed, TemplateFailed
 from easyphoto.ports import Image
-from easyphoto.service import EasyPhoto, PortraitRequest, TrainRequest
+from easyphoto.service import MAX_CHECKS, EasyPhoto, PortraitRequest, TrainRequest
 from tests.fakes import FakeHost, FakeVision, blank, draw_face
 
 
@@ -143,3 +144,32 @@ def test_a_photo_that_cannot_be_read_gets_a_verdict_like_any_other(service: Easy
     assert verdicts["cut.jpg"] == verdicts["photo 4"] == "unreadable" and verdicts["photo.jpg"] != "unreadable"
     assert next(p.reason for p in report.photos if p.name == "cut.jpg").startswith("cut.jpg is")
     assert "unreadable" in {p.verdict.value for p in service.check_photos([b"no picture"]).photos}
+
+
+def test_what_was_made_is_remembered_without_its_pixels(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
+    job = service.generate(PortraitRequest(("ann",), (templates[0].read_bytes(),), QUICK))
+    (portrait,) = job.wait(60).portraits
+    assert job.holds == 0
+    assert portrait.path is not None and portrait.image.shape == pictures.load(portrait.path).shape
+    assert not any(isinstance(value, np.ndarray) for value in vars(portrait).values())
+    assert replace(portrait, image=blank(8, 8)).image.shape == (8, 8, 3)
+
+
+def test_photos_are_looked_at_for_a_few_at_a_time(service: EasyPhoto, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object) -> None:
+        begun.release()
+        go_on.wait(20)
+
+    monkeypatch.setattr("easyphoto.service.EasyPhoto._check_photos", slow)
+    looking = [threading.Thread(target=service.check_photos, args=((),)) for _ in range(MAX_CHECKS)]
+    for thread in looking:
+        thread.start()
+        assert begun.acquire(timeout=10)
+    with pytest.raises(TooBusy):
+        service.check_photos(())
+    go_on.set()
+    for thread in looking:
+        thread.join(10)
+    service.check_photos(())
