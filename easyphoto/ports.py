@@ -96,6 +96,16 @@ class FaceDetector(Protocol):
         ...
 
 
+class FaceLandmarker(Protocol):
+    name: str
+
+    def locate(self, image: Image, face: Face) -> Points:
+        """The 68 points of a face of which the box and five points are known, shape (68, 2), in the order of the iBUG
+        scheme. Whoever wants a face's points asks :func:`easyphoto.vision.landmarks.of`, which takes a detector's own
+        where there are any."""
+        ...
+
+
 class FaceEmbedder(Protocol):
     name: str
     calibration: Calibration
@@ -160,6 +170,8 @@ class Vision(Protocol):
 
     @property
     def detector(self) -> FaceDetector: ...
+    @property
+    def landmarks(self) -> FaceLandmarker: ...
     @property
     def embedder(self) -> FaceEmbedder: ...
     @property

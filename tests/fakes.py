@@ -200,6 +200,18 @@ class FakeDetector:
 
 
 @dataclass
+class FakeLandmarks:
+    """Where :func:`face_in` draws them in the face's box."""
+
+    name: str = "fake-landmarks"
+
+    def locate(self, image: Image, face: Face) -> Points:
+        found = face_in(face.box).landmarks
+        assert found is not None
+        return found
+
+
+@dataclass
 class FakeEmbedder:
     """Two faces are as alike as their greens: cosine 1 for the same, about 0 for 0 and 80."""
 
@@ -298,6 +310,7 @@ class FakeVision:
 
     def __post_init__(self) -> None:
         self.detector = FakeDetector(self.faces)
+        self.landmarks = FakeLandmarks()
         self.embedder = FakeEmbedder()
         self.parser = FakeParser()
         self.saliency = FakeSaliency()
@@ -306,7 +319,7 @@ class FakeVision:
         self.enhancer = FakeEnhancer()
 
     def backends(self) -> Mapping[str, str]:
-        roles = ("detector", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer")
+        roles = ("detector", "landmarks", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer")
         return {**{role: getattr(self, role).name for role in roles}, **self.preferred}
 
     def preferring(self, backends: Mapping[str, str]) -> FakeVision:

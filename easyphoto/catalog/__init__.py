@@ -1,8 +1,8 @@
 """The weights that the project can use: what they are, where they lie, and the only code that downloads anything."""
 
 from easyphoto.catalog.assets import Asset, Bundle
-from easyphoto.catalog.catalog import Catalog
+from easyphoto.catalog.catalog import Catalog, Look
 from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.plan import Plan, Present, Verdict
 
-__all__ = ["Asset", "Bundle", "Catalog", "Folders", "Plan", "Present", "Verdict"]
+__all__ = ["Asset", "Bundle", "Catalog", "Folders", "Look", "Plan", "Present", "Verdict"]

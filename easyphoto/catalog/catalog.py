@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,16 +136,11 @@ class Catalog:
     def path(self, name: str, folders: Folders, *, hashing: bool = False) -> Path | None:
         """The whole file of an asset, or None. Without ``hashing`` it is cheap and trusts names, sizes, structure and
         remembered checksums; with, a file that was never hashed is read once."""
-        asset, records = self.assets[name], Records(folders.root)
-        place = destination(asset, folders)
-        if place.is_file() and against(asset, place, records, hashing=hashing) is None:
-            path: Path | None = place
-        else:
-            found, _ = find(asset, folders, Index(folders), records, hashing=hashing)
-            path = found.path if found else None
+        look = Look(self, folders)
+        path = look.path(name, hashing=hashing)
         if hashing and path is not None:
             with contextlib.suppress(StorageFailed):  # a models folder may well be read-only
-                records.save()
+                look.records.save()
         return path
 
     def _named(self, name: str) -> list[Asset]:
@@ -154,6 +149,32 @@ class Catalog:
         if name in self.assets:
             return [self.assets[name]]
         raise NotFound(f"There is no bundle {name}; there are {', '.join(self.bundles)}.")
+
+
+class Look:
+    """One look through the folders for any number of assets: they are walked once, and only if a file is not where its
+    download would be. It knows nothing of what comes or goes later: make another for the next question."""
+
+    def __init__(self, catalog: Catalog, folders: Folders) -> None:
+        self._catalog = catalog
+        self._folders = folders
+
+    @cached_property
+    def records(self) -> Records:
+        return Records(self._folders.root)
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index(self._folders)
+
+    def path(self, name: str, *, hashing: bool = False) -> Path | None:
+        """As :meth:`Catalog.path`, but new checksums are not written down."""
+        asset = self._catalog.assets[name]
+        place = destination(asset, self._folders)
+        if place.is_file() and against(asset, place, self.records, hashing=hashing) is None:
+            return place
+        found, _ = find(asset, self._folders, self._index, self.records, hashing=hashing)
+        return found.path if found else None
 
 
 def missing_sentence(plan: Plan, folders: Folders) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 
 from easyphoto.catalog.assets import Asset
@@ -17,33 +19,46 @@ PASSED_BY = frozenset({".git", "venv", ".venv", "node_modules", "__pycache__"})
 
 
 class Index:
-    """The files below the searched folders that can be weights, by name and by size. Links are followed once."""
+    """The files below the searched folders that can be weights, by name and by size. Links are followed once.
+
+    A folder of a WebUI holds thousands of files: the walk only reads names, and a file is looked at when it is asked
+    for.
+    """
 
     def __init__(self, folders: Folders) -> None:
-        self._named: dict[str, list[Path]] = defaultdict(list)
-        self._sized: dict[int, list[Path]] = defaultdict(list)
-        seen: set[str] = set()
+        self._named: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        seen: set[tuple[int, int]] = set()
         for folder in folders.search:
             for parent, below, names in os.walk(folder, followlinks=True):
-                real = os.path.realpath(parent)
-                below[:] = [] if real in seen else sorted(set(below) - PASSED_BY)
-                if real not in seen:
-                    seen.add(real)
-                    self._add(Path(parent), names)
+                with contextlib.suppress(OSError):  # it may have been removed since it was listed
+                    place = Path(parent).stat()
+                    known = (place.st_dev, place.st_ino) in seen
+                    below[:] = [] if known else sorted(set(below) - PASSED_BY)
+                    if not known:
+                        seen.add((place.st_dev, place.st_ino))
+                        self._add(parent, names)
 
     def named(self, name: str) -> list[Path]:
         """Files of that name, whatever the case of its letters."""
-        return self._named.get(name.lower(), [])
+        found = (Path(parent, own) for parent, own in self._named.get(name.lower(), ()))
+        return [path for path in found if path.is_file()]
 
     def sized(self, size: int) -> list[Path]:
         return self._sized.get(size, [])
 
-    def _add(self, parent: Path, names: list[str]) -> None:
+    @cached_property
+    def _sized(self) -> dict[int, list[Path]]:
+        found: dict[int, list[Path]] = defaultdict(list)
+        for name in self._named:
+            for path in self.named(name):
+                found[path.stat().st_size].append(path)
+        return found
+
+    def _add(self, parent: str, names: list[str]) -> None:
         for name in sorted(names):
-            path = parent / name
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                self._named[name.lower()].append(path)
-                self._sized[path.stat().st_size].append(path)
+            small = name.lower()
+            if small[small.rfind(".") :] in SUFFIXES:
+                self._named[small].append((parent, name))
 
 
 def destination(asset: Asset, folders: Folders) -> Path:

@@ -173,6 +173,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "instead_of": ("left out: {names}", "已排除：{names}"),
         "role detector": ("Finding faces", "人脸检测"),
+        "role landmarks": ("Points of the face", "人脸关键点"),
         "role embedder": ("Likeness", "相似度"),
         "role parser": ("Parts of the face", "人脸解析"),
         "role saliency": ("Person before background", "人像抠图"),

@@ -1,10 +1,10 @@
-"""The 68 points of the iBUG scheme: their groups, the five points, a face's box and outlines. Pure functions."""
+"""The 68 points of the iBUG scheme: where they come from, their groups, the five points, a face's box and outlines."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from easyphoto.ports import Face, Points
+from easyphoto.ports import Face, Image, Points, Vision
 from easyphoto.vision import geometry
 
 JAW = slice(0, 17)
@@ -15,6 +15,11 @@ OUTER_LIPS, INNER_LIPS = slice(48, 60), slice(60, 68)
 
 FOREHEAD = 0.75
 """How far the forehead reaches above the brows, in distances between brows and nose base."""
+
+
+def of(vision: Vision, image: Image, face: Face) -> Points:
+    """The 68 points of ``face``, shape (68, 2): its detector's own, else those that the role ``landmarks`` finds."""
+    return face.landmarks if face.landmarks is not None else vision.landmarks.locate(image, face)
 
 
 def five(landmarks: Points) -> Points:

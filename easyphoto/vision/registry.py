@@ -6,29 +6,29 @@ import copy
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.ports import (
     Enhancer,
-    Face,
     FaceDetector,
     FaceEmbedder,
     FaceFuser,
+    FaceLandmarker,
     FaceParser,
-    Image,
-    Points,
     Retoucher,
     Saliency,
     Vision,
 )
+from easyphoto.vision import landmarks
 from easyphoto.vision.backend import ROLES, Backend, Context
 from easyphoto.vision.backends import packaged, weighted
+from easyphoto.vision.backends.assets import Shelf
 
 log = logging.getLogger(__name__)
 
-_LANDMARKS = ("landmarks", "")
 BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS)
 
 
@@ -67,6 +67,10 @@ class LocalVision:
         return self._get("detector")  # type: ignore[no-any-return]
 
     @property
+    def landmarks(self) -> FaceLandmarker:
+        return self._get("landmarks")  # type: ignore[no-any-return]
+
+    @property
     def embedder(self) -> FaceEmbedder:
         return self._get("embedder")  # type: ignore[no-any-return]
 
@@ -93,7 +97,8 @@ class LocalVision:
     def backends(self) -> Mapping[str, str]:
         """Role -> name of the backend that serves it, without loading anything; roles that nothing serves are left
         out."""
-        chosen = {role: self._candidates(role) for role in ROLES}
+        shelf = Shelf(self._models)
+        chosen = {role: self._candidates(role, shelf) for role in ROLES}
         return {role: candidates[0].name for role, candidates in chosen.items() if candidates}
 
     def preferring(self, backends: Mapping[str, str]) -> Vision:
@@ -110,13 +115,13 @@ class LocalVision:
 
     def describe(self) -> list[dict[str, Any]]:
         """Every backend of the table with its role, licence and what it lacks here, for ``doctor``."""
-        serving = self.backends()
+        serving, shelf = self.backends(), Shelf(self._models)
         return [
             {
                 "role": b.role,
                 "name": b.name,
                 "serves": serving.get(b.role) == b.name,
-                "missing": b.missing(self._models),
+                "missing": b.missing(self._models, shelf),
                 "licence": b.licence,
                 "commercial": b.commercial,
             }
@@ -152,9 +157,9 @@ class LocalVision:
             self._note(f"The {role} {wanted} can't be used because {_list(lacks)} is missing; the next best serves.")
         return first + [b for b in allowed if b.name != wanted]
 
-    def _candidates(self, role: str) -> list[Backend]:
+    def _candidates(self, role: str, shelf: Shelf) -> list[Backend]:
         there = [b for b in self._order[role] if (role, b.name) not in self._broken]
-        return [b for b in there if not b.missing(self._models)]
+        return [b for b in there if not b.missing(self._models, shelf)]
 
     def _get(self, role: str) -> Any:
         with self._lock:
@@ -164,8 +169,9 @@ class LocalVision:
 
     def _load(self, role: str) -> str:
         """Load the best that can be, unless it is already; its name."""
-        context = Context(models=self._models, vision=self, landmarks=self._landmarks)
-        for backend in self._candidates(role):
+        context = Context(models=self._models, vision=self, landmarks=partial(landmarks.of, self))
+        shelf = Shelf(self._models)
+        for backend in self._candidates(role, shelf):
             try:
                 if (role, backend.name) not in self._loaded:
                     self._loaded[role, backend.name] = backend.factory(context)
@@ -176,18 +182,8 @@ class LocalVision:
                 self._broken.add((role, backend.name))
                 reason = str(error) or type(error).__name__
                 self._note(f"The {role} {backend.name} could not be loaded ({reason}); the next best serves.")
-        lacks = sorted({item for b in self._order[role] for item in b.missing(self._models)})
+        lacks = sorted({item for b in self._order[role] for item in b.missing(self._models, shelf)})
         raise AssetMissing(f"No {role} can be used here; missing: {_list(lacks) or 'none, but loading failed'}.")
-
-    def _landmarks(self, image: Image, face: Face) -> Points:
-        if face.landmarks is not None:
-            return face.landmarks
-        with self._lock:
-            if _LANDMARKS not in self._loaded:
-                self._loaded[_LANDMARKS] = packaged.landmarker(self._commercial_only)
-            locate = self._loaded[_LANDMARKS]
-        points: Points = locate(image, face)
-        return points
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notices:

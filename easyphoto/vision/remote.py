@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
-from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Vision
+from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
 from easyphoto.vision import wire
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class _Roles(ABC):
 
     def __init__(self) -> None:
         self.detector = RemoteDetector(self)
+        self.landmarks = RemoteLandmarks(self)
         self.embedder = RemoteEmbedder(self)
         self.parser = RemoteParser(self)
         self.saliency = RemoteSaliency(self)
@@ -171,6 +172,14 @@ class RemoteDetector(_Role):
     def detect(self, image: Image) -> list[Face]:
         faces: list[Face] = self.vision.call(self.role, "detect", image)
         return faces
+
+
+class RemoteLandmarks(_Role):
+    role = "landmarks"
+
+    def locate(self, image: Image, face: Face) -> Points:
+        points: Points = self.vision.call(self.role, "locate", image, face)
+        return points
 
 
 class RemoteEmbedder(_Role):

@@ -15,7 +15,7 @@ from tests.fakes import FakeHost
 def test_every_role_and_what_it_lacks(paths: Paths) -> None:
     findings = examine(FakeHost(), registry.create(paths.models), paths)
     vision = {f.what: f for f in findings if f.area == "vision"}
-    assert set(vision) == {"detector", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer"}
+    assert set(vision) == {"detector", "landmarks", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer"}
     embedder = vision["embedder"]
     assert embedder.status == "fallback" and "ArcFace" in embedder.advice and "lacks" in embedder.advice
     text = table(findings)

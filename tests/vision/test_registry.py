@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from easyphoto.catalog import Folders, catalog
 from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.vision import registry
 from easyphoto.vision.backend import ROLES, Backend, Context
@@ -130,3 +131,25 @@ def test_a_job_can_prefer_another_backend_and_shares_what_is_loaded(tmp_path: Pa
     (tmp_path / "big.onnx").write_bytes(b"weights")
     vision.release()
     assert vision.preferring({"enhancer": "absent"}).enhancer == "absent"
+
+
+def test_the_folders_are_walked_once_however_many_files_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Lora").mkdir()
+    for i in range(20):
+        (tmp_path / "Lora" / f"{i}.safetensors").write_bytes(b"another's")
+    walked: list[Path] = []
+
+    class Counted(catalog.Index):
+        def __init__(self, folders: Folders) -> None:
+            walked.append(folders.root)
+            super().__init__(folders)
+
+    monkeypatch.setattr(catalog, "Index", Counted)
+    vision = registry.create(tmp_path)
+    assert vision.backends()["embedder"] == "dlib-resnet"
+    assert len(walked) == 1
+    assert isinstance(vision, LocalVision)
+    vision.describe()
+    assert len(walked) == 3, "once for who serves, once for what is lacking"

@@ -75,6 +75,7 @@ def test_every_role_gives_what_it_gives_in_process(vision: RemoteVision) -> None
     assert face.landmarks is not None
     np.testing.assert_array_equal(there.points, face.points)
     np.testing.assert_array_equal(np.asarray(there.landmarks), face.landmarks)
+    np.testing.assert_array_equal(vision.landmarks.locate(image, face), local.landmarks.locate(image, face))
     np.testing.assert_array_equal(vision.embedder.embed(image, face), local.embedder.embed(image, face))
     assert vision.embedder.calibration == local.embedder.calibration
     for part in ("face", "skin", "eyes", "brows", "nose", "lips"):

@@ -407,6 +407,7 @@ def stocked(catalog: Catalog, root: Path) -> Path:
 
 PACKAGED = {
     "detector": "dlib",
+    "landmarks": "dlib-68",
     "embedder": "dlib-resnet",
     "parser": "landmarks",
     "saliency": "grabcut",
@@ -440,6 +441,7 @@ def test_commercial_use_only_keeps_the_rest_off_everywhere(trusting: Catalog, tm
     vision = registry.create(stocked(trusting, tmp_path), commercial_only=True)
     assert dict(vision.backends()) == PACKAGED | {
         "detector": "dlib-5",
+        "landmarks": "drawn",
         "embedder": "auraface",
         "saliency": "u2net",
     }

@@ -7,7 +7,7 @@ import cv2
 from easyphoto.config import Family
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Control, ControlRole, Image, Vision
-from easyphoto.vision import annotate, geometry
+from easyphoto.vision import annotate, geometry, landmarks
 
 BENCH_TILE = 4
 """The bench checkpoint's tile control saw pictures shrunk so many times and enlarged linearly."""
@@ -30,7 +30,7 @@ def _draw(role: ControlRole, image: Image, family: Family, vision: Vision) -> Im
     if role is ControlRole.TILE:
         return _bench_tile(image) if bench else annotate.tile(image)
     if role is ControlRole.OPENPOSE:
-        faces = [f.landmarks for f in vision.detector.detect(image) if f.landmarks is not None]
+        faces = [landmarks.of(vision, image, face) for face in vision.detector.detect(image)]
         return annotate.openpose_face((image.shape[0], image.shape[1]), faces, pupils=not bench)
     raise AssetMissing(f"The embedded host has no {role.value} control.")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyphoto.catalog import Catalog, Folders
+from easyphoto.catalog import Catalog, Folders, Look
 from easyphoto.errors import AssetMissing
 
 if TYPE_CHECKING:
@@ -27,13 +28,23 @@ def find(models: Path, name: str) -> Path:
     return path
 
 
-def lacking(models: Path, names: Iterable[str]) -> list[str]:
-    """What of the assets is not there, in words."""
-    names = tuple(names)
-    if not names:
-        return []
-    catalog, folders = Catalog.load(), Folders.under(models)
-    return [f"the file {catalog.assets[n].file}" for n in names if catalog.path(n, folders) is None]
+class Shelf:
+    """What of the catalog lies below a models folder, seen once: whoever asks for many assets asks one shelf."""
+
+    def __init__(self, models: Path) -> None:
+        self._models = models
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        return Catalog.load()
+
+    @cached_property
+    def _look(self) -> Look:
+        return Look(self._catalog, Folders.under(self._models))
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """What of the assets is not there, in words."""
+        return [f"the file {self._catalog.assets[n].file}" for n in names if self._look.path(n) is None]
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -55,6 +55,8 @@ def model_file(name: str) -> Path:
 class LandmarkPredictor:
     """68 points from a rough box, by an ensemble of regression trees (Kazemi and Sullivan, 2014)."""
 
+    name = "dlib-68"
+
     def __init__(self) -> None:
         import dlib
 

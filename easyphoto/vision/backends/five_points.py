@@ -63,6 +63,15 @@ def locate(image: Image, face: Face) -> Points:
     return points
 
 
+class DrawnLandmarks:
+    """68 points without the predictor, whose training data excludes commercial use."""
+
+    name = "drawn"
+
+    def locate(self, image: Image, face: Face) -> Points:
+        return locate(image, face)
+
+
 class FivePointDetector(DlibDetector):
     """The boxes of dlib's detectors with dlib's five-point predictor. The mouth, which that does not give, is reckoned
     from eyes and nose."""

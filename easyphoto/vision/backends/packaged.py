@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from easyphoto.ports import (
     Enhancer,
-    Face,
     FaceDetector,
     FaceEmbedder,
     FaceFuser,
+    FaceLandmarker,
     FaceParser,
-    Image,
-    Points,
     Retoucher,
     Saliency,
 )
@@ -31,6 +27,18 @@ def _five_points(context: Context) -> FaceDetector:
     from easyphoto.vision.backends.five_points import FivePointDetector
 
     return FivePointDetector()
+
+
+def _landmarks(context: Context) -> FaceLandmarker:
+    from easyphoto.vision.backends.dlib_faces import LandmarkPredictor
+
+    return LandmarkPredictor()
+
+
+def _drawn_landmarks(context: Context) -> FaceLandmarker:
+    from easyphoto.vision.backends.five_points import DrawnLandmarks
+
+    return DrawnLandmarks()
 
 
 def _embedder(context: Context) -> FaceEmbedder:
@@ -69,22 +77,12 @@ def _enhancer(context: Context) -> Enhancer:
     return LanczosEnhancer()
 
 
-def landmarker(commercial_only: bool) -> Callable[[Image, Face], Points]:
-    """(picture, face) -> its 68 points, for faces whose detector gives only five. ``commercial_only``: drawn by
-    proportions, because the predictor's training data excludes commercial use."""
-    if commercial_only:
-        from easyphoto.vision.backends.five_points import locate
-
-        return locate
-    from easyphoto.vision.backends.dlib_faces import LandmarkPredictor
-
-    return LandmarkPredictor().locate
-
-
 _OURS = "Apache-2.0 (this project)"
 BACKENDS: tuple[Backend, ...] = (
     Backend("dlib", "detector", _detector, "BSL-1.0; 68 points trained on iBUG 300-W", False, packages=_DLIB),
     Backend("dlib-5", "detector", _five_points, "BSL-1.0, weights CC0-1.0", True, packages=_DLIB),
+    Backend("dlib-68", "landmarks", _landmarks, "BSL-1.0; 68 points trained on iBUG 300-W", False, packages=_DLIB),
+    Backend("drawn", "landmarks", _drawn_landmarks, _OURS, True),
     Backend("dlib-resnet", "embedder", _embedder, "BSL-1.0, weights CC0-1.0", True, packages=_DLIB),
     Backend("landmarks", "parser", _parser, _OURS, True),
     Backend("grabcut", "saliency", _saliency, _OURS, True),
