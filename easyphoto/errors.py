@@ -2,19 +2,31 @@
 
 Each carries one clear sentence. The edges turn the kind into a message (UI), a status with ``code`` (API) or an exit
 status (CLI); nothing else in the program needs to know how an error is shown.
+
+    raise NotFound("There is no person {name!r}.", name=name)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
+
+from easyphoto.messages import Message
 
 
 class EasyPhotoError(Exception):
-    """Something went wrong that the user can be told in one sentence."""
+    """Something went wrong that the user can be told in one sentence.
+
+    The sentence is given as a template and the values of its places, or as a message that was made already.
+    """
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     exit_status: ClassVar[int] = 1
+
+    def __init__(self, template: str = "", /, **values: object) -> None:
+        self.message = template if isinstance(template, Message) and not values else Message(template, **values)
+        super().__init__(self.message)
 
 
 class InvalidRequest(EasyPhotoError):
@@ -90,3 +102,14 @@ class Cancelled(EasyPhotoError):
     code = "cancelled"
     http_status = 409
     exit_status = 130
+
+
+def of(code: str, default: type[EasyPhotoError] = EasyPhotoError) -> type[EasyPhotoError]:
+    """The kind of error that has this ``code``, ``default`` where none has it."""
+    return next((kind for kind in _kinds(EasyPhotoError) if kind.code == code), default)
+
+
+def _kinds(kind: type[EasyPhotoError]) -> Iterator[type[EasyPhotoError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from easyphoto.messages import Message, from_data, to_data
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -155,8 +157,12 @@ _KINDS: dict[str, type[Event]] = {
 
 
 def to_json(event: Event) -> str:
-    """One line of JSON, without the line end."""
-    return json.dumps({"kind": event.kind, **asdict(event)}, ensure_ascii=False)
+    """One line of JSON, without the line end. What the event says stands there in English and, below ``said``, as the
+    data of its message."""
+    data = {"kind": event.kind, **asdict(event)}
+    texts = {f.name: getattr(event, f.name) for f in fields(event)}
+    said = {name: to_data(text) for name, text in texts.items() if isinstance(text, Message)}
+    return json.dumps({**data, "said": said} if said else data, ensure_ascii=False)
 
 
 def from_json(line: str) -> Event:
@@ -167,7 +173,8 @@ def from_json(line: str) -> Event:
     cls = _KINDS[data["kind"]]
     known = {f.name for f in fields(cls)}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
-    return cls(**values)
+    said = {name: from_data(message) for name, message in data.get("said", {}).items() if name in known}
+    return cls(**{**values, **said})
 
 
 def read_log(path: Path) -> Iterator[Event]:

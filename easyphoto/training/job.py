@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from easyphoto import events, pictures
+from easyphoto import errors, events, pictures
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished, Listener
 from easyphoto.training.spec import TrainingResult, TrainingSpec
@@ -60,8 +60,7 @@ def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callabl
 
 def error_of(failed: Failed) -> EasyPhotoError:
     """The exception that an event tells of."""
-    kinds = {kind.code: kind for kind in _kinds(EasyPhotoError)}
-    return kinds.get(failed.code, TrainingFailed)(failed.message)
+    return errors.of(failed.code, TrainingFailed)(failed.message)
 
 
 @contextmanager
@@ -222,9 +221,3 @@ def _last_words(log: Path) -> str:
     telling = [line for line in lines if re.search(r"\w*(Error|Exception|Fatal)\b", line)]
     chosen = (telling or lines or [""])[-1]
     return f": {chosen[:300].rstrip('.')}" if chosen else ""
-
-
-def _kinds(kind: type[EasyPhotoError]) -> Iterator[type[EasyPhotoError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _kinds(below)

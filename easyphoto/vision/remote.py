@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from easyphoto import errors
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
 from easyphoto.vision import wire
@@ -370,10 +371,5 @@ def _child_variables() -> dict[str, str]:
 
 def _error_of(code: str, message: str, role: str) -> EasyPhotoError:
     """The error that the worker's reply tells of, of the same class."""
-    pending = [EasyPhotoError]
-    while pending:
-        cls = pending.pop()
-        if code and cls.code == code:
-            return cls(message)
-        pending += cls.__subclasses__()
-    return VisionFailed(f"The {role} failed: {message}")
+    kind = errors.of(code, VisionFailed)
+    return kind(message) if kind.code == code else VisionFailed(f"The {role} failed: {message}")
