@@ -1,7 +1,7 @@
 """Messages in other languages.
 
-A file of a language holds English template -> Chinese template with the same places. A new language is one more such file. What
-has no translation stays English; what was put into a place is translated if it is a message itself.
+A file of a language holds English template -> Chinese template with the same places. A new language is one more such
+file. What has no translation stays English; what was put into a place is translated if it is a message itself.
 """
 
 from __future__ import annotations
