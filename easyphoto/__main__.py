@@ -2,7 +2,10 @@
 
 import sys
 
-from easyphoto.cli.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from easyphoto.cli.main import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # before the command began
+        sys.exit(130)

@@ -705,8 +705,13 @@ class Paths:
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
+def number(value: float) -> str:
+    """A limit as people write it: whole ones with all their digits."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+
+
 def _number(value: float | None) -> str:
-    return "any" if value is None else f"{value:g}"
+    return "any" if value is None else number(value)
 
 
 def _plain_type(hint: Any) -> tuple[type, bool]:

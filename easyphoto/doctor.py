@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -14,6 +13,7 @@ from typing import Literal
 from easyphoto import environment
 from easyphoto.config import Family, Paths
 from easyphoto.errors import EasyPhotoError
+from easyphoto.folders import free_bytes, nearest
 from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, Vision
 from easyphoto.vision.registry import BACKENDS
@@ -79,15 +79,15 @@ def _machine(paths: Paths) -> Iterator[Finding]:
         yield Finding(
             "machine", "memory", status, f"{memory / 2**30:.1f} GB", "" if status == "ok" else "4 GB for the demo"
         )
-    folder = paths.outputs
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    status = "ok" if free > 5 * 2**30 else "fallback"
-    yield Finding(
-        "machine", "disk", status, f"{free / 2**30:.1f} GB free", "" if status == "ok" else "room for weights"
-    )
-    writable = os.access(folder, os.W_OK)
+    folder, free = nearest(paths.outputs), free_bytes(paths.outputs)
+    if free is None:
+        yield Finding("machine", "disk", "missing", "not there", f"the drive of {paths.outputs}, or another data folder")
+    else:
+        status = "ok" if free > 5 * 2**30 else "fallback"
+        yield Finding(
+            "machine", "disk", status, f"{free / 2**30:.1f} GB free", "" if status == "ok" else "room for weights"
+        )
+    writable = folder is not None and folder.is_dir() and os.access(folder, os.W_OK)
     yield Finding(
         "machine",
         "data folder",

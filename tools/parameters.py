@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from easyphoto.config import FAMILY_TRAINING, SCENE_TRAINING, Declared, PortraitConfig, TrainConfig, declared
+from easyphoto.config import FAMILY_TRAINING, SCENE_TRAINING, Declared, PortraitConfig, TrainConfig, declared, number
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
 HEAD = """# Parameters · 参数
@@ -23,7 +23,7 @@ def row(d: Declared) -> str:
     if p.choices:
         span = ", ".join(f"`{c}`" for c in p.choices)
     elif p.minimum is not None and p.maximum is not None:
-        span = f"{p.minimum:g} – {p.maximum:g}"
+        span = f"{number(p.minimum)} – {number(p.maximum)}"
     else:
         span = {bool: "on, off", str: "text"}.get(d.type, "")
     default = {True: "on", False: "off", "": "empty"}.get(d.default, d.default) if d.type in (bool, str) else d.default
@@ -48,7 +48,7 @@ def families() -> str:
     rows["scene mode"] = SCENE_TRAINING
     lines = ["## Training defaults that depend on the base model", "", "| base model | values |", "|---|---|"]
     for name, values in rows.items():
-        lines.append(f"| {name} | {', '.join(f'`{k}` {v:g}' for k, v in values.items())} |")
+        lines.append(f"| {name} | {', '.join(f'`{k}` {number(v)}' for k, v in values.items())} |")
     return "\n".join(lines)
 
 

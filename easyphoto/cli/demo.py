@@ -21,6 +21,7 @@ import numpy as np
 from easyphoto import pictures
 from easyphoto.cli import show
 from easyphoto.cli.sheet import Cell, Row, draw
+from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths, PortraitConfig
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Embedding, Image, Likeness, Portrait, Vision
@@ -132,7 +133,7 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
     }
     pictures.write_bytes(out / "demo.json", json.dumps(facts, indent=1).encode())
     if as_json:
-        print(json.dumps(facts))
+        write_json(facts)
     else:
         print(_table(numbers, service.vision.embedder.name))
         print(f"\n{facts['seconds']['all']:.0f} s in all. Look at {out / 'contact-sheet.jpg'}")

@@ -5,25 +5,37 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from easyphoto.config import Config, Declared, declared, from_mapping
+from easyphoto.cli import arguments
+from easyphoto.config import Config, Declared, declared, from_mapping, number
 
 
 def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool = False) -> None:
-    """Give the parser a flag for every declared field of ``cls``. With ``defaults_vary``, help names no defaults."""
-    group = parser.add_argument_group(f"{cls.__name__} (every field, by its API name)")
-    for d in declared(cls):
-        # What only the original's callers know is taken, but not offered.
+    """Give the parser a flag for every declared field of ``cls``. With ``defaults_vary``, help names no defaults.
+
+    A flag is spelt with hyphens or, as the API spells the field, with underscores; help shows the first.
+    """
+    fields = list(declared(cls))
+    example = next(d.name for d in fields if d.name.count("_") > 2)
+    group = parser.add_argument_group(
+        f"{cls.__name__} (every field, by its API name; --{example} is taken for {_flag(example)}, and so on)"
+    )
+    for d in fields:
         default = "" if defaults_vary or d.default == "" else f" Default: {_shown(d.default)}."
+        # What only the original's callers know is taken, but not offered.
         text = f"{d.param.help or d.param.label}{_range(d)}{default}".replace("%", "%%")
-        flag = f"--{d.name}"
-        shown = argparse.SUPPRESS if d.param.legacy else text
-        options: dict[str, Any] = {"dest": f"config_{d.name}", "default": None, "help": shown}
+        options: dict[str, Any] = {"dest": f"config_{d.name}", "default": None}
         if d.type is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+            options |= {"action": argparse.BooleanOptionalAction}
         elif d.param.choices:
-            group.add_argument(flag, choices=d.param.choices, **options)
+            options |= {"choices": d.param.choices}
+        elif d.type in (int, float):
+            kind = arguments.ranged(d.type, d.param.minimum, d.param.maximum)
+            options |= {"type": kind, "metavar": "NUMBER" if d.type is float else "INT"}
         else:
-            group.add_argument(flag, type=d.type, metavar=d.type.__name__.upper(), **options)
+            options |= {"metavar": "TEXT"}
+        group.add_argument(_flag(d.name), help=argparse.SUPPRESS if d.param.legacy else text, **options)
+        if "_" in d.name:
+            group.add_argument(f"--{d.name}", help=argparse.SUPPRESS, **options)
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
@@ -37,12 +49,16 @@ def config(cls: type[Config], args: argparse.Namespace) -> Config:
     return from_mapping(cls, chosen(args))
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _range(d: Declared) -> str:
     low, high = d.param.minimum, d.param.maximum
-    return "" if low is None or high is None else f" From {low:g} to {high:g}."
+    return "" if low is None or high is None else f" From {number(low)} to {number(high)}."
 
 
 def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
-    return str(default)
+    return number(default) if isinstance(default, (int, float)) else str(default)

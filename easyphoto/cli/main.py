@@ -1,62 +1,60 @@
-"""The commands and their flags.
-
-Exit statuses: 0 done; 1 unexpected error; 2 invalid request; 3 no face; 4 weights or package missing; 5 training
-failed; 6 the engine failed; 7 a file could not be written; 9 too busy; 130 cancelled.
-"""
+"""The commands and their flags. How they end is in :mod:`easyphoto.cli.endings`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from easyphoto import __version__
-from easyphoto.cli import flags, models, show
+from easyphoto.cli import arguments, endings, flags, models, people, show, streams
+from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
-from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest
+from easyphoto.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from easyphoto.service import EasyPhoto
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns its exit status."""
-    args = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status. A command line that is wrong, and ``--help``, raise SystemExit."""
+    given = arguments.hyphens(sys.argv[1:] if argv is None else argv)
+    streams.prepare()
     # threads of torch that wait should sleep: spinning beside another busy program costs ten times the step
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with endings.terminable():
+        return endings.status_of(lambda: _run(given), as_json="--json" in given)
+
+
+def _run(argv: Sequence[str]) -> int:
+    args = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    try:
-        status: int = args.run(args)
-    except EasyPhotoError as error:
-        return show.fail(error)
-    except KeyboardInterrupt:
-        return show.fail(Cancelled("Stopped."))
+    status: int = args.run(args)
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="easyphoto", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="easyphoto", description=_description(), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=__version__)
+    arguments.common(parser, first=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = _command(commands, "train", "Train a person from photos.", _train)
     train.add_argument("user_id", help="the name of the person")
-    train.add_argument("photos", nargs="*", type=Path, help="5-20 photos, or folders of them")
+    train.add_argument("photos", nargs="*", type=a_path, help="5-20 photos, or folders of them")
     train.add_argument("--resume", action="store_true", help="go on with a training that was stopped or killed")
-    train.add_argument("--template", action="append", default=[], type=Path, help="a picture to validate on (repeat)")
+    train.add_argument("--template", action="append", default=[], type=a_path, help="a picture to validate on (repeat)")
     flags.add(train, TrainConfig, defaults_vary=True)
 
     generate = _command(commands, "generate", "Make portraits of trained people.", _generate)
     generate.add_argument(
-        "templates", nargs="*", type=Path, help="pictures, or folders of them; none with a text prompt"
+        "templates", nargs="*", type=a_path, help="pictures, or folders of them; none with a text prompt"
     )
     generate.add_argument(
         "--user",
@@ -66,22 +64,21 @@ def _parser() -> argparse.ArgumentParser:
         help="one per face from left to right; none skips a face",
     )
     generate.add_argument("--preset", action="append", default=[], metavar="NAME", help="a preset template (repeat)")
-    generate.add_argument("--pose", type=Path, help="take the pose of a text portrait from this picture")
-    generate.add_argument("--recipe", type=Path, help="replay a portrait from its PNG")
+    generate.add_argument("--pose", type=a_path, help="take the pose of a text portrait from this picture")
+    generate.add_argument("--recipe", type=a_path, help="replay a portrait from its PNG")
     flags.add(generate, PortraitConfig)
 
     demo = _command(commands, "demo", "The main job on pictures that come with installed packages.", _demo)
-    demo.add_argument("--out", type=Path, help="where everything goes (default: outputs/demo)")
+    demo.add_argument("--out", type=a_folder, help="where everything goes (default: outputs/demo)")
 
     _command(commands, "doctor", "What is here, what is missing, and what it would give.", _doctor)
-    people = _command(commands, "people", "List, delete, export or import people.", _people)
-    people.add_argument("action", nargs="?", choices=("list", "delete", "export", "import"), default="list")
-    people.add_argument("name", nargs="?", help="a user id, or the file to import")
-    people.add_argument("file", nargs="?", type=Path, help="the file to export to")
+    people.add_arguments(_command(commands, "people", "List, delete, export or import people."), _paths)
 
     serve = _command(commands, "serve", "The tabs and the API in a browser.", _serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    serve.add_argument("--port", type=int, default=7861)
+    serve.add_argument(
+        "--port", type=ranged(int, 0, 65535), default=7861, help="0 takes a free one and says which (default: 7861)"
+    )
     serve.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and password")
     serve.add_argument(
         "--commercial-only",
@@ -93,14 +90,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _description() -> str:
+    rows = "\n".join(f"  {status:3}  {words}" for status, words in endings.statuses().items())
+    return f"Portraits of people from a few photos of them.\n\nExit statuses:\n{rows}"
+
+
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, run: object
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], int] | None = None,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("--data", type=Path, help="where people, portraits and models lie (default: this folder)")
-    parser.add_argument("--json", action="store_true", help="print events or results as JSON lines")
-    parser.add_argument("--verbose", action="store_true", help="log what happens inside")
-    parser.set_defaults(run=run)
+    arguments.common(parser)
+    if run is not None:
+        parser.set_defaults(run=run)
     return parser
 
 
@@ -155,7 +159,7 @@ def _generate(args: argparse.Namespace) -> int:
     result = show.follow(service.generate(request), as_json=args.json)
     if not args.json:
         print(f"{len(result.portraits)} portraits, {len(result.failures)} templates failed, seed {result.seed}.")
-    return 0 if result.portraits else 3
+    return 0 if result.portraits else endings.status_for(result.failures[0].code if result.failures else "")
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -171,25 +175,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
     service = _service(args)
     findings = examine(service.host, service.vision, service.paths)
-    print(json.dumps([asdict(f) for f in findings], ensure_ascii=False) if args.json else table(findings))
-    return 0
-
-
-def _people(args: argparse.Namespace) -> int:
-    from easyphoto.people import PeopleStore
-
-    store = PeopleStore(_paths(args))
-    if args.action != "list" and not args.name:
-        raise InvalidRequest(f"Say whom to {args.action}.")
-    if args.action == "delete":
-        store.delete(args.name)
-    elif args.action == "export":
-        store.export(args.name, args.file or Path(f"{args.name}.easyphoto.zip"))
-    elif args.action == "import":
-        store.bring(Path(args.name))
-    for person in store.list():
-        likeness = "" if person.likeness is None else f"  likeness {person.likeness:.2f} ({person.embedder})"
-        print(f"{person.user_id}{likeness}{'' if person.works else '  did not work'}")
+    if args.json:
+        streams.write_json([asdict(f) for f in findings])
+    else:
+        print(table(findings))
     return 0
 
 
@@ -198,9 +187,17 @@ def _serve(args: argparse.Namespace) -> int:
     from easyphoto.cli.standalone import build, preferences
 
     name, _, password = (args.auth or "").partition(":")
-    if args.auth and not (name and password):
+    if args.auth is not None and not (name and password):
         raise InvalidRequest("--auth wants USER:PASSWORD.")
-    sys.stderr.write(f"EasyPhoto listens on http://{args.host}:{args.port}/\n")
     service = build(_paths(args), preferences(args.commercial_only, args.precision))
-    serve(service, host=args.host, port=args.port, auth=(name, password) if args.auth else None)
+
+    def listening(url: str) -> None:
+        if args.json:
+            streams.write_json({"listening": url})
+        else:
+            sys.stderr.write(f"EasyPhoto listens on {url}\n")
+            sys.stderr.flush()
+
+    auth = (name, password) if args.auth else None
+    serve(service, host=args.host, port=args.port, auth=auth, listening=listening)
     return 0

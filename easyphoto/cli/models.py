@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from easyphoto.catalog import Catalog, Folders, Plan
 from easyphoto.catalog.locate import destination
 from easyphoto.catalog.plan import size
+from easyphoto.cli.arguments import a_folder, common, ranged
 from easyphoto.cli.show import Terminal
+from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths
-from easyphoto.events import Event, to_json
+from easyphoto.events import Event
 
 
 def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | None = None) -> None:
@@ -37,13 +38,18 @@ def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | N
             command.add_argument("names", nargs="*", metavar="BUNDLE", help="only these; all by default")
         if name == "fetch":
             command.add_argument("--offline", action="store_true", help="never touch the network")
-            command.add_argument("--parallel", type=int, default=3, metavar="N", help="files at once (default 3)")
+            command.add_argument(
+                "--parallel", type=ranged(int, 1, 16), default=3, metavar="N", help="files at once (default 3)"
+            )
         command.add_argument(
-            "--look-in", action="append", default=[], type=Path, metavar="FOLDER", help="a further folder with weights"
+            "--look-in",
+            action="append",
+            default=[],
+            type=a_folder,
+            metavar="FOLDER",
+            help="a further folder with weights",
         )
-        command.add_argument("--data", type=Path, help="where people, portraits and models lie (default: this folder)")
-        command.add_argument("--json", action="store_true", help="JSON instead of text")
-        command.add_argument("--verbose", action="store_true", help="log what happens inside")
+        common(command)
         if paths is not None:
             command.set_defaults(run=partial(_run_with, paths))
 
@@ -62,7 +68,7 @@ def _run_with(paths: Callable[[argparse.Namespace], Paths], args: argparse.Names
 def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
     plans = {name: catalog.plan(name, folders, hashing=False) for name in catalog.bundles}
     if args.json:
-        print(json.dumps({name: as_data(plan, folders) for name, plan in plans.items()}, ensure_ascii=False, indent=1))
+        write_json({name: as_data(plan, folders) for name, plan in plans.items()})
         return 0
     for name, plan in plans.items():
         total = sum(catalog.assets[a].bytes for a in catalog.bundles[name].assets)
@@ -75,7 +81,7 @@ def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
 def _plan(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
     plan = catalog.plan(args.names, folders, commercial_only=args.commercial_only)
     if args.json:
-        print(json.dumps(as_data(plan, folders), ensure_ascii=False, indent=1))
+        write_json(as_data(plan, folders))
     else:
         print("\n".join(describe(plan, folders)))
     return 0
@@ -88,7 +94,7 @@ def _fetch(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
 
     def show(event: Event) -> None:
         if args.json:
-            print(to_json(event), flush=True)
+            write_json({"kind": event.kind, **asdict(event)})
         else:
             terminal.show(event)
 
@@ -105,7 +111,10 @@ def _fetch(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
         )
     finally:
         terminal.close()
-    print(json.dumps(as_data(plan, folders), ensure_ascii=False) if args.json else plan.sentence())
+    if args.json:
+        write_json(as_data(plan, folders))
+    else:
+        print(plan.sentence())
     return 0
 
 
@@ -113,7 +122,7 @@ def _verify(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int
     verdicts = catalog.verify(folders, args.names or None)
     if args.json:
         rows = [{"asset": v.asset.name, "path": str(v.path), "wrong": v.reason} for v in verdicts]
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        write_json(rows)
     else:
         print("\n".join(str(v) for v in verdicts) or "None of the weights of the catalog are there.")
     return 1 if any(v.reason for v in verdicts) else 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from easyphoto.errors import EasyPhotoError
+from easyphoto.cli import streams
+from easyphoto.errors import Cancelled
 from easyphoto.events import (
     Event,
     Failed,
@@ -19,7 +21,6 @@ from easyphoto.events import (
     Queued,
     TemplateFailed,
     Validated,
-    to_json,
 )
 from easyphoto.jobs import Job
 
@@ -86,29 +87,43 @@ def describe(event: Event) -> str:
 
 
 def follow(job: Job[Any], *, as_json: bool) -> Any:
-    """Show a job until it ends and return its result. Ctrl-C cancels it and waits until it has stopped."""
+    """Show a job until it ends and return its result; its error is raised, not shown.
+
+    Ctrl-C or a request of the system to end cancels the job and waits until it has stopped; a second one leaves at
+    once. The same when nobody reads the output any more.
+    """
     terminal = Terminal()
     try:
-        seen = 0
-        while True:
-            try:
-                for number, event in job.events(after=seen):
-                    seen = number
-                    if as_json:
-                        sys.stdout.write(to_json(event) + "\n")
-                        sys.stdout.flush()
-                    elif not isinstance(event, Failed):
-                        terminal.show(event)
-                break
-            except KeyboardInterrupt:
-                job.cancel()
-                sys.stderr.write("\nStopping after this step ...\n")
+        ended = _watch(job, terminal, as_json)
+        try:
+            return job.wait()
+        except Cancelled:
+            if ended is not None:
+                raise ended from None
+            raise
     finally:
         terminal.close()
-    return job.wait()
 
 
-def fail(error: EasyPhotoError) -> int:
-    """Say what went wrong in one line and give the exit status for it."""
-    sys.stderr.write(f"easyphoto: {error}\n")
-    return error.exit_status
+def _watch(job: Job[Any], terminal: Terminal, as_json: bool) -> BaseException | None:
+    """Show the events of a job until its last; what stopped it before its end, if anything did."""
+    seen, stopped_by = 0, None
+    while True:
+        try:
+            # short waits: on Windows, Ctrl-C is heard between them
+            for number, event in job.events(after=seen, poll=0.5):
+                seen = number
+                if isinstance(event, Failed) or isinstance(stopped_by, OSError):
+                    continue
+                if as_json:
+                    streams.write_json({"kind": event.kind, **asdict(event)})
+                else:
+                    terminal.show(event)
+            return stopped_by
+        except (KeyboardInterrupt, OSError) as error:
+            if stopped_by is not None:
+                raise
+            stopped_by = error
+            job.cancel()
+            if isinstance(error, KeyboardInterrupt):
+                sys.stderr.write("\nStopping after this step ...\n")

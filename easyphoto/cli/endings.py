@@ -1,0 +1,125 @@
+"""How a command ends: an exit status that scripts can tell apart, and one sentence when it isn't 0.
+
+The statuses are those of the error classes in :mod:`easyphoto.errors`. With ``--json`` an error is also the last line
+of standard output, in the form of the event ``failed``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from easyphoto import errors
+from easyphoto.cli import streams
+from easyphoto.cli.arguments import Usage
+from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed
+
+_log = logging.getLogger(__name__)
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the program to end (SIGTERM, SIGHUP): everything stops as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_status = 128 + number
+
+
+def status_of(command: Callable[[], int], *, as_json: bool) -> int:
+    """Run a command to its exit status, with one sentence on standard error when something was wrong.
+
+    A wrong command line raises SystemExit, as argparse does.
+    """
+    try:
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()
+    except Usage as error:
+        sys.exit(fail(error, as_json=as_json))
+    except EasyPhotoError as error:
+        return fail(error, as_json=as_json)
+    except Terminated as ended:
+        fail(Cancelled("Stopped."), as_json=as_json)
+        return ended.exit_status
+    except KeyboardInterrupt:
+        return fail(Cancelled("Stopped."), as_json=as_json)
+    except OSError as error:
+        if streams.reader_gone(error):
+            streams.abandon()
+            return streams.READER_GONE
+        _log.debug("", exc_info=error)
+        return fail(StorageFailed(_of_a_file(error)), as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the last edge: whoever typed a command gets a sentence, not our stack
+        _log.debug("", exc_info=error)
+        told = f"An unexpected error stopped this: {type(error).__name__}: {error}"
+        return fail(EasyPhotoError(f"{told} (--verbose shows where.)"), as_json=as_json)
+
+
+def fail(error: EasyPhotoError, *, as_json: bool = False) -> int:
+    """Say what went wrong in one line and give the exit status for it."""
+    try:
+        if as_json:
+            streams.write_json({"kind": "failed", "code": error.code, "message": str(error)})
+    except OSError:
+        streams.abandon()
+    finally:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"easyphoto: {line}\n")
+    return error.exit_status
+
+
+def status_for(code: str) -> int:
+    """The exit status of the error with that code."""
+    return next((kind.exit_status for kind in _kinds() if kind.code == code), EasyPhotoError.exit_status)
+
+
+def statuses() -> dict[int, str]:
+    """Every exit status and what it means, in the words of the errors."""
+    found = {0: "Done."}
+    for kind in _kinds():
+        words = " ".join((kind.__doc__ or "").split())
+        found[kind.exit_status] = " ".join(filter(None, (found.get(kind.exit_status), words)))
+    found[streams.READER_GONE] = "Whoever read the output stopped reading."
+    found[128 + signal.SIGTERM] = "The system asked the program to end."
+    return dict(sorted(found.items()))
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While entered, a polite request of the system to end raises :class:`Terminated` in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if os.name != "nt" else [])]
+    # what is ignored (nohup) or handled by a program around this one stays so
+    before = {number: signal.getsignal(number) for number in wanted if signal.getsignal(number) is signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+def _kinds() -> list[type[EasyPhotoError]]:
+    return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EasyPhotoError)]
+
+
+def _of_a_file(error: OSError) -> str:
+    """A sentence for what the system refused."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return (
+        f"{error.filename}: {reason}." if error.filename is not None else f"Something could not be written: {reason}."
+    )

@@ -1,0 +1,94 @@
+"""``people``: who is there; delete, export and import them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyphoto.cli.arguments import a_path
+from easyphoto.cli.streams import write_json
+from easyphoto.config import Paths
+from easyphoto.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from easyphoto.people import PeopleStore, Person
+
+ACTIONS = ("list", "delete", "export", "import")
+SUFFIX = ".easyphoto.zip"
+
+
+def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Namespace], Paths]) -> None:
+    """Give the parser of ``people`` its arguments. ``paths``: flags -> folders."""
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="list is the default")
+    parser.add_argument("name", nargs="?", help="a user id, or the file to import")
+    parser.add_argument("file", nargs="?", type=a_path, help=f"the file to export to (default: USER_ID{SUFFIX})")
+    parser.set_defaults(run=partial(run, paths))
+
+
+def run(paths: Callable[[argparse.Namespace], Paths], args: argparse.Namespace) -> int:
+    """Do what the flags say. Returns the exit status."""
+    from easyphoto.people import PeopleStore
+
+    _check(args)
+    store = PeopleStore(paths(args))
+    told, data = {"list": _list, "delete": _delete, "export": _export, "import": _import}[args.action](store, args)
+    if args.json:
+        write_json(data)
+    elif told:
+        sys.stdout.write(told + "\n")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.action == "list" and args.name is not None:
+        raise InvalidRequest("people list takes no name: it lists everybody.")
+    if args.action == "import" and not (args.name or "").strip():
+        raise InvalidRequest("Say which file to import.")
+    if args.action in ("delete", "export") and args.name is None:
+        raise InvalidRequest(f"Say whom to {args.action}.")
+    if args.action != "export" and args.file is not None:
+        raise InvalidRequest(f"people {args.action} takes one name: {args.file} is one too many.")
+
+
+def _list(store: PeopleStore, _: argparse.Namespace) -> tuple[str, Any]:
+    everybody = store.list()
+    return "\n".join(map(_line, everybody)), [as_data(person) for person in everybody]
+
+
+def _delete(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
+    store.delete(args.name)
+    return f"{args.name} is deleted.", {"deleted": args.name}
+
+
+def _export(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
+    name = store.get(args.name).user_id
+    file = args.file or Path(f"{name}{SUFFIX}")
+    store.export(name, file)
+    return f"{name} is exported to {file}.", {"exported": name, "file": str(file)}
+
+
+def _import(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
+    person = store.bring(Path(args.name))
+    return f"{person.user_id} is imported.", {"imported": as_data(person)}
+
+
+def as_data(person: Person) -> dict[str, Any]:
+    """A person as JSON data, with the names that the API uses."""
+    return {
+        "user_id": person.user_id,
+        "family": None if person.family is None else person.family.value,
+        "likeness": person.likeness,
+        "embedder": person.embedder,
+        "works": person.works,
+        "scene": person.scene,
+        "lora": str(person.lora),
+    }
+
+
+def _line(person: Person) -> str:
+    likeness = "" if person.likeness is None else f"  likeness {person.likeness:.2f} ({person.embedder})"
+    return f"{person.user_id}{likeness}{'' if person.works else '  did not work'}"
