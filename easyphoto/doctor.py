@@ -81,7 +81,9 @@ def _machine(paths: Paths) -> Iterator[Finding]:
         )
     folder, free = nearest(paths.outputs), free_bytes(paths.outputs)
     if free is None:
-        yield Finding("machine", "disk", "missing", "not there", f"the drive of {paths.outputs}, or another data folder")
+        yield Finding(
+            "machine", "disk", "missing", "not there", f"the drive of {paths.outputs}, or another data folder"
+        )
     else:
         status = "ok" if free > 5 * 2**30 else "fallback"
         yield Finding(

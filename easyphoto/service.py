@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from easyphoto.checkpoint import require_same_family
 from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
+from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.people import PeopleStore, Person, user_id
 from easyphoto.pictures import Source
@@ -178,7 +178,9 @@ class EasyPhoto:
         wanted = request.config.sd_model_checkpoint if request.config else ""
         checkpoint = self.checkpoint(wanted)
         config = request.config or self.train_config({})
-        free = shutil.disk_usage(_existing(self.paths.outputs)).free
+        free = free_bytes(self.paths.outputs)
+        if free is None:
+            raise StorageFailed(f"The drive of {self.paths.outputs} isn't there: nothing can be written.")
         if checkpoint.family is not Family.BENCH and free < DISK_FOR_TRAINING:
             raise StorageFailed(
                 f"Only {free / 2**30:.1f} GB of disk are free; a training needs {DISK_FOR_TRAINING / 2**30:.0f}."
@@ -403,9 +405,3 @@ def photo_names(photos: Sequence[Source]) -> list[str]:
 def _bytes(*sources: Source | None) -> int:
     """What these hold in memory; a file on the disk holds nothing."""
     return sum(len(source) for source in sources if isinstance(source, bytes))
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder

@@ -24,6 +24,7 @@ from easyphoto.catalog.plan import size
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Notice, Progress
+from easyphoto.folders import nearest
 
 SPARE = 200_000_000
 """Bytes that a download leaves free on the disk."""
@@ -70,7 +71,9 @@ def check_room(assets: Sequence[Asset], folders: Folders) -> None:
     needed: dict[int, tuple[int, Path]] = {}
     for asset in assets:
         target = destination(asset, folders)
-        there = next(p for p in (target, *target.parents) if p.exists())
+        there = nearest(target)
+        if there is None:
+            raise StorageFailed(f"The drive of {target} isn't there: nothing can be downloaded to it.")
         device = there.stat().st_dev
         needed[device] = (needed.get(device, (0, there))[0] + max(0, asset.bytes - begun(target)), there)
     for count, place in needed.values():

@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown(self, given: str) -> str:
         names = [name for action in self._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
-        close = difflib.get_close_matches(given.split("=")[0], names, 1) if given.startswith("-") else []
+        close = difflib.get_close_matches(given.split("=", maxsplit=1)[0], names, 1) if given.startswith("-") else []
         guess = f"did you mean {close[0]}?" if close else f"see {self.prog} --help."
         what = "no option" if given.startswith("-") else "no room for"
         return f"There is {what} {shortened(given)} here: {guess}"

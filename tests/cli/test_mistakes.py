@@ -132,8 +132,9 @@ def test_an_empty_path_is_not_the_current_folder(option: str, text: str, capsys:
 @pytest.mark.parametrize(
     "argv",
     [
-        "people export nobody --data D FILE", "people --data D export nobody FILE", "--data D people export nobody FILE",
-        "people export --json nobody --data D FILE", "people export nobody FILE --data D",
+        "people export nobody --data D FILE", "people --data D export nobody FILE",
+        "--data D people export nobody FILE", "people export --json nobody --data D FILE",
+        "people export nobody FILE --data D",
     ],
 )  # fmt: skip
 def test_options_stand_anywhere(argv: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +175,7 @@ def test_what_nobody_foresaw_is_a_sentence_too(
 
 
 def _env(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.getcwd(), **more}
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), **more}
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -238,7 +239,7 @@ def test_serve_takes_a_free_port_says_which_and_ends_when_asked(tmp_path: Path) 
         try:
             assert server.stdout is not None
             url = json.loads(server.stdout.readline())["listening"]
-            with urllib.request.urlopen(f"{url}easyphoto/status", timeout=60) as answer:
+            with urllib.request.urlopen(f"{url}easyphoto/v1/status", timeout=60) as answer:
                 assert "version" in json.load(answer)
         finally:
             server.send_signal(signal.SIGTERM)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from easyphoto.cli import endings
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,3 +52,9 @@ def test_no_document_holds_a_path_of_a_machine() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         assert not re.search(r"(?<![\w.])/(work|root|home|Users|tmp)/", page.read_text(encoding="utf-8")), page
     assert sys.version_info >= (3, 10)
+
+
+def test_the_exit_statuses_are_those_of_the_errors() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.M)
+    assert {int(status): words for status, words in rows} == endings.statuses()
