@@ -1,61 +1,81 @@
-"""Pictures in and out of files: what a person uploads becomes upright RGB, and nothing half-written is left behind."""
+"""Pictures in and out of files: what a person uploads becomes upright sRGB, and nothing half-written is left behind."""
 
 from __future__ import annotations
 
 import io
-import struct
+import stat
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ImageChops, ImageOps, PngImagePlugin
 
 from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.imaging import colour, depth, formats, repair, tiff
 from easyphoto.ports import Image
 
 Source: TypeAlias = Path | bytes
 """A picture as it comes: a file, or the bytes of one."""
 
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 800 * 2**20
+"""Bytes of one file: 100 million pixels of four channels in 16 bits."""
 MAX_SIDE = 4096
+MAX_AREA = MAX_SIDE**2
+"""Pixels that a picture is brought to: a panorama keeps a longer side than a square."""
+PHOTO_AREA = 36_000_000
+"""The same for photos of a person, whose face may be a small part of them."""
+LONGEST = 16_384
+"""No side is longer than this, whatever the area: OpenCV moves no pictures of over 32,767."""
+MAX_SCANS = 200
+"""Scans of one JPEG; a progressive one has about ten, and each costs as much time as a picture."""
+
+_TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+"""What undoes each orientation of EXIF."""
 
 
-def load(source: Source, *, max_side: int = MAX_SIDE) -> Image:
-    """The picture, turned as its EXIF says, alpha laid on white, as RGB; its long side at most ``max_side`` pixels.
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that was read. ``transparent``: the file lets something shine through, and that was laid on white."""
+
+    image: Image
+    transparent: bool = False
+
+
+def load(source: Source, *, max_side: int | None = None, max_area: int = MAX_AREA, name: str | None = None) -> Image:
+    """The picture, turned as its EXIF says, alpha laid on white, in sRGB; shrunk to at most ``max_area`` pixels, and
+    to ``max_side`` on its long side where that is given. ``name`` is what a sentence calls it, else its file name.
 
     Raises :class:`InvalidRequest` when it is missing, truncated, no picture, or has over 100 million pixels.
     """
-    name = label(source)
+    return read(source, max_side=max_side, max_area=max_area, name=name).image
+
+
+def read(source: Source, *, max_side: int | None = None, max_area: int = MAX_AREA, name: str | None = None) -> Picture:
+    """What :func:`load` gives, with what else is worth telling of the picture."""
+    name = name or label(source)
+    limit = _Limit(max_side or LONGEST, max_area)
     try:
-        with warnings.catch_warnings():
-            # Bombs are looked at below, and broken metadata is nothing that a user could mend.
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-                pixels = opened.width * opened.height
-                if pixels > MAX_PIXELS:
-                    raise InvalidRequest(
-                        f"{name} has {pixels / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} can be read."
-                    )
-                if opened.format == "JPEG":
-                    opened.draft("RGB", (max_side, max_side))
-                picture = _to_rgb(_upright(opened))
+        _check_file(source, name)
+        return _read(source, name, limit)
     except FileNotFoundError:
         raise InvalidRequest(f"{name} does not exist.") from None
-    except Pillow.DecompressionBombError:
-        raise InvalidRequest(
-            f"{name} has too many pixels; at most {MAX_PIXELS / 1e6:.0f} million can be read."
-        ) from None
-    except UnidentifiedImageError:
-        raise InvalidRequest(f"{name} is not a picture that can be read.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InvalidRequest(f"{name} is damaged or cut off and can't be read ({error}).") from error
-    picture.thumbnail((max_side, max_side), Pillow.Resampling.LANCZOS)
-    return np.array(picture, dtype=np.uint8)
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidRequest(f"{name} can't be opened ({reason}).") from error
 
 
 def label(source: Source) -> str:
@@ -83,10 +103,13 @@ def save_jpg(path: Path, image: Image, quality: int = 95) -> None:
 def read_text(path: Path) -> dict[str, str]:
     """The text chunks of a PNG. Raises :class:`InvalidRequest` when it can't be read."""
     try:
-        with Pillow.open(path) as opened:
-            opened.load()
+        with path.open("rb") as stream, Pillow.open(stream, formats=("PNG",)) as opened:
+            _check_size(path.name, *opened.size)
+            opened.load()  # what is told may stand behind the pixels
             return {str(k): v for k, v in opened.info.items() if isinstance(v, str)}
-    except (OSError, SyntaxError, ValueError) as error:
+    except InvalidRequest:
+        raise
+    except Exception as error:
         raise InvalidRequest(f"{path.name} is not a PNG that can be read ({error}).") from error
 
 
@@ -106,21 +129,167 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise StorageFailed(f"{path.name} could not be written to {path.parent.name}: {reason}.") from error
 
 
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """To what a picture is shrunk."""
+
+    side: int
+    area: int
+
+    def of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """``size`` (width, height), or as much smaller as it must be."""
+        scale = min(1.0, min(self.side, LONGEST) / max(size), (self.area / (size[0] * size[1])) ** 0.5)
+        return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
+class _Damaged(Exception):
+    """Whatever a decoder raised at a picture."""
+
+
+def _check_file(source: Source, name: str) -> None:
+    """Only plain files are read, and none that no picture could need: a pipe would be waited for without end."""
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        found = source.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidRequest(f"{name} is not a picture that can be read.")
+        size = found.st_size
+    if size > MAX_BYTES:
+        raise InvalidRequest(f"{name} is larger than {MAX_BYTES // 2**20} MB.")
+
+
+def _read(source: Source, name: str, limit: _Limit) -> Picture:
+    first: _Damaged | None = None
+    for attempt in _attempts(source):
+        try:
+            return _decode(attempt, name, limit)
+        except _Damaged as error:
+            first = first or error
+    data = _bytes(source)
+    deep = _deep_tiff(data, name, limit)
+    if deep is not None:
+        return deep
+    advice = formats.missing(data[:64])
+    if advice is not None:
+        raise InvalidRequest(f"{name} {advice}.")
+    cause = first.__cause__ if first else None
+    if cause is None or isinstance(cause, Pillow.UnidentifiedImageError):
+        raise InvalidRequest(f"{name} is not a picture that can be read; save it as {formats.READABLE}.")
+    why = " ".join(str(cause).split())[:200] or type(cause).__name__
+    raise InvalidRequest(f"{name} is damaged or cut off and can't be read ({why}).") from cause
+
+
+def _attempts(source: Source) -> Iterator[Source]:
+    """The file, and then, if that didn't do, what is left of it without its metadata."""
+    yield source
+    yield from repair.without_metadata(_bytes(source))
+
+
+def _bytes(source: Source) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _decode(source: Source, name: str, limit: _Limit) -> Picture:
+    """The picture at its final size. Raises :class:`_Damaged` for whatever a decoder raises."""
+    try:
+        with warnings.catch_warnings():
+            # Bombs are looked at here, and broken metadata is nothing that a user could mend.
+            warnings.simplefilter("ignore")
+            with _stream(source) as stream, formats.open_picture(stream) as opened:
+                _check_size(name, *opened.size)
+                if opened.format in ("JPEG", "MPO"):
+                    _check_scans(source, opened, name)
+                    opened.draft("RGB", limit.of(opened.size))
+                profile = colour.profile_of(opened, _head(source))
+                return _finished(_upright(_plain(opened)), profile, limit)
+    except (InvalidRequest, FileNotFoundError):
+        raise
+    except Pillow.DecompressionBombError:
+        raise InvalidRequest(
+            f"{name} has too many pixels; at most {MAX_PIXELS / 1e6:.0f} million can be read."
+        ) from None
+    except Exception as error:
+        raise _Damaged from error
+
+
+def _deep_tiff(data: bytes, name: str, limit: _Limit) -> Picture | None:
+    """A TIFF of a depth that Pillow doesn't open."""
+    header = tiff.header(data)
+    if header is None:
+        return None
+    _check_size(name, header.width, header.height)
+    picture = depth.decode_tiff(data, header)
+    if picture is None:
+        return None
+    turn = _TURNS.get(header.orientation)
+    return _finished(picture if turn is None else picture.transpose(turn), header.profile, limit)
+
+
+def _stream(source: Source) -> IO[bytes]:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _head(source: Source) -> bytes:
+    with _stream(source) as stream:
+        return stream.read(4096)
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    pixels = width * height
+    if pixels > MAX_PIXELS:
+        raise InvalidRequest(
+            f"{name} has {pixels / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} can be read."
+        )
+
+
+def _check_scans(source: Source, picture: Pillow.Image, name: str) -> None:
+    if picture.info.get("progressive") and _bytes(source).count(b"\xff\xda") > MAX_SCANS:
+        raise InvalidRequest(f"{name} is made of more than {MAX_SCANS} scans, which no camera or program writes.")
+
+
 def _upright(picture: Pillow.Image) -> Pillow.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except (struct.error, TypeError, KeyError, OverflowError):
-        # EXIF that can be read but not written back, which this does; the picture itself is whole.
+    except Exception:  # noqa: BLE001 - EXIF that can't be read, or not be written back, which this does
+        try:
+            turn = _TURNS.get(picture.getexif().get(0x0112, 1))
+        except Exception:  # noqa: BLE001 - not even read: the picture itself may be whole
+            turn = None
+        return picture if turn is None else picture.transpose(turn)
+
+
+def _finished(picture: Pillow.Image, profile: bytes | None, limit: _Limit) -> Picture:
+    """A picture in one of the modes of :func:`_plain`, no larger than the limit, in sRGB, on white."""
+    picture = _shrunk(picture, limit)
+    if picture.mode not in ("LA", "RGBA"):
+        return Picture(np.array(colour.to_srgb(picture, profile), dtype=np.uint8))
+    alpha = picture.getchannel("A")
+    layer = colour.to_srgb(picture.convert(picture.mode[:-1]), profile)
+    layer.putalpha(alpha)
+    white = Pillow.new("RGBA", layer.size, (255, 255, 255, 255))
+    image = np.array(Pillow.alpha_composite(white, layer).convert("RGB"), dtype=np.uint8)
+    return Picture(image, transparent=alpha.getextrema()[0] < 255)
+
+
+def _plain(picture: Pillow.Image) -> Pillow.Image:
+    """The picture as it was opened in one of the modes L, LA, RGB, RGBA and CMYK."""
+    if depth.is_deep(picture):
+        return depth.to_grey(picture)
+    if picture.mode == "CMYK":
+        # Pillow turns every CMYK of a JPEG round, as Adobe writes it; without Adobe's mark it is as it says.
+        plain = picture.format in ("JPEG", "MPO") and "adobe" not in picture.info
+        return ImageChops.invert(picture) if plain else picture
+    if picture.mode in ("PA", "La", "RGBa") or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    if picture.mode in ("L", "LA", "RGB", "RGBA"):
         return picture
+    return picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def _to_rgb(picture: Pillow.Image) -> Pillow.Image:
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Pillow.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        white = Pillow.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Pillow.alpha_composite(white, layer).convert("RGB")
-    return picture.convert("RGB")
+def _shrunk(picture: Pillow.Image, limit: _Limit) -> Pillow.Image:
+    size = limit.of(picture.size)
+    return picture if size == picture.size else picture.resize(size, Pillow.Resampling.LANCZOS, reducing_gap=2.0)

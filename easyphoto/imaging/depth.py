@@ -1,0 +1,99 @@
+"""Samples of more than eight bits: 10 to 32 bits, floats, and the TIFFs of such that Pillow can't open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from easyphoto.imaging import tiff
+
+DEEP_MODES = ("I", "F")
+
+
+def is_deep(picture: Pillow.Image) -> bool:
+    """Whether the picture's samples are no bytes."""
+    return picture.mode.startswith("I;16") or picture.mode in DEEP_MODES
+
+
+def to_grey(picture: Pillow.Image) -> Pillow.Image:
+    """A picture of deep grey samples as eight bits (L), by the range that its file gives them."""
+    made = Pillow.fromarray(_grey_levels(picture))
+    made.info.update(picture.info)
+    return made
+
+
+def _grey_levels(picture: Pillow.Image) -> NDArray[np.uint8]:
+    tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        return floats_to_bytes(values)
+    if picture.mode.startswith("I;16"):
+        return _scaled(values, float(2 ** _bits(tags, 16) - 1))
+    if _bits(tags, 16) == 32 and _first(tags, tiff.SAMPLE_FORMAT, 1) == 1:
+        values = values.astype(np.int32).view(np.uint32)
+    return _scaled(values, _top(values, tags))
+
+
+def floats_to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Floats as eight bits: 0 to 1 where that is their range, else 0 to 255 or 0 to 65535; what is no number is 0.
+
+    A few values over the range are highlights and are cut, so that one of them doesn't make the rest black."""
+    finite = np.nan_to_num(np.asarray(values, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    bright = float(np.percentile(finite[:: max(1, len(finite) // 512)], 99)) if finite.size else 0.0
+    top = next((t for t in (1.0, 255.0, 65535.0) if bright <= 1.1 * t), bright)
+    return _scaled(finite, top)
+
+
+def decode_tiff(data: bytes, header: tiff.Header) -> Pillow.Image | None:
+    """A TIFF that Pillow can't open, read by OpenCV: three channels of 10 to 16 bits or of floats, or grey of 64 bits;
+    None where it can't either. The caller has checked the header's size."""
+    if header.planar or header.samples not in (1, 3, 4) or header.bits not in (10, 12, 14, 16, 32, 64):
+        return None
+    if header.is_float != (header.bits in (32, 64)):
+        return None
+    try:
+        read: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if read is None or read.shape[:2] != (header.height, header.width):
+        return None
+    levels = floats_to_bytes(read) if header.is_float else _scaled(read, float(65536 - 2 ** (16 - header.bits)))
+    if levels.ndim == 2:
+        return Pillow.fromarray(levels)
+    # OpenCV's order is blue, green, red, alpha.
+    order = [2, 1, 0, 3][: levels.shape[2]]
+    return Pillow.fromarray(np.ascontiguousarray(levels[..., order]))
+
+
+def _scaled(values: NDArray[Any], top: float) -> NDArray[np.uint8]:
+    """0 to ``top`` as 0 to 255, rounded, in strips, so that large pictures need little memory beside their own."""
+    result = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), 256):
+        strip = values[start : start + 256].astype(np.float32) * np.float32(255 / max(top, 1e-9))
+        result[start : start + 256] = np.rint(np.clip(strip, 0, 255))
+    return result
+
+
+def _top(values: NDArray[Any], tags: Mapping[int, Any]) -> float:
+    """White of whole numbers in 32 bits: of PNG and PPM 65535, of signed TIFF samples half as much, and of samples of
+    32 bits the least usual range that holds them."""
+    if not tags or _bits(tags, 16) == 16:
+        return 32767.0 if tags and _first(tags, tiff.SAMPLE_FORMAT, 1) == 2 else 65535.0
+    most = float(values.max(initial=0))
+    return next((t for t in (255.0, 65535.0) if most <= t), 2.0**32 - 1 if values.dtype == np.uint32 else 2.0**31 - 1)
+
+
+def _bits(tags: Mapping[int, Any], otherwise: int) -> int:
+    bits = _first(tags, tiff.BITS, otherwise)
+    return bits if 8 < bits <= 32 else otherwise
+
+
+def _first(tags: Mapping[int, Any], tag: int, otherwise: int) -> int:
+    value = tags.get(tag, otherwise)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else otherwise

@@ -1,0 +1,52 @@
+"""What a folder of pictures holds: one function lists, and names what it passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyphoto.imaging import formats
+
+_BESIDE = frozenset({".txt", ".json", ".jsonl", ".csv", ".db", ".ini"})
+"""Files that lie beside pictures and are none: captions, tables, what Windows keeps."""
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Listing:
+    """``pictures`` can be tried, ``passed_over`` can't be read here: both in the order of their names."""
+
+    pictures: tuple[Path, ...]
+    passed_over: tuple[Path, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """One sentence that names what was passed over and what to do, or nothing."""
+        if not self.passed_over:
+            return ""
+        names = ", ".join(p.name for p in self.passed_over[:_NAMED])
+        more = len(self.passed_over) - _NAMED
+        names += f" and {more} more" if more > 0 else ""
+        advice = {formats.missing_suffix(p.suffix.lower()) for p in self.passed_over} - {None}
+        if advice == {formats.MISSING["HEIF"]}:
+            return f"Passed over: {names}; the package pillow-heif is needed for HEIC photos."
+        return f"Passed over: {names}; what can be read is {formats.READABLE}."
+
+
+def listing(folder: Path) -> Listing:
+    """The files of ``folder``, not of folders in it. Hidden files, captions and tables are no pictures and aren't
+    told of. A folder that can't be read is an ``OSError``."""
+    return listed(sorted(p for p in folder.iterdir() if p.is_file()))
+
+
+def listed(files: Iterable[Path]) -> Listing:
+    """The same for files that were named or uploaded, in the order in which they come."""
+    taken, passed = [], []
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix in formats.SUFFIXES and formats.missing_suffix(suffix) is None:
+            taken.append(path)
+        elif not path.name.startswith(".") and suffix not in _BESIDE:
+            passed.append(path)
+    return Listing(tuple(taken), tuple(passed))
