@@ -173,9 +173,9 @@ def _read(source: Source, name: str, limit: _Limit) -> Picture:
     deep = _deep_tiff(data, name, limit)
     if deep is not None:
         return deep
-    advice = formats.missing(data[:64])
+    advice = formats.missing(data[:64], name)
     if advice is not None:
-        raise InvalidRequest(f"{name} {advice}.")
+        raise InvalidRequest(advice)
     cause = first.__cause__ if first else None
     if cause is None or isinstance(cause, Pillow.UnidentifiedImageError):
         raise InvalidRequest(f"{name} is not a picture that can be read; save it as {formats.READABLE}.")

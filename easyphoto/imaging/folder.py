@@ -28,8 +28,7 @@ class Listing:
         names = ", ".join(p.name for p in self.passed_over[:_NAMED])
         more = len(self.passed_over) - _NAMED
         names += f" and {more} more" if more > 0 else ""
-        advice = {formats.missing_suffix(p.suffix.lower()) for p in self.passed_over} - {None}
-        if advice == {formats.MISSING["HEIF"]}:
+        if {formats.lacking(p.suffix.lower()) for p in self.passed_over} == {"HEIF"}:
             return f"Passed over: {names}; the package pillow-heif is needed for HEIC photos."
         return f"Passed over: {names}; what can be read is {formats.READABLE}."
 
@@ -45,7 +44,7 @@ def listed(files: Iterable[Path]) -> Listing:
     taken, passed = [], []
     for path in files:
         suffix = path.suffix.lower()
-        if suffix in formats.SUFFIXES and formats.missing_suffix(suffix) is None:
+        if suffix in formats.SUFFIXES and formats.lacking(suffix) is None:
             taken.append(path)
         elif not path.name.startswith(".") and suffix not in _BESIDE:
             passed.append(path)

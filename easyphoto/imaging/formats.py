@@ -18,12 +18,6 @@ SUFFIXES = frozenset(
 """How the names of such files end, in small letters."""
 READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 """What a sentence advises to save a picture as."""
-MISSING = {
-    "HEIF": "is a HEIC photo: install the package pillow-heif to read it, or save it as JPEG",
-    "AVIF": "is an AVIF picture: update Pillow to 11.3 or later to read it, or save it as JPEG",
-}
-"""What to do about a file whose format Pillow can't read here."""
-
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _BY_SUFFIX = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
@@ -42,17 +36,21 @@ def open_picture(stream: IO[bytes]) -> Pillow.Image:
     return Pillow.open(stream, formats=readable())
 
 
-def missing(head: bytes) -> str | None:
-    """What to do about a file that begins with ``head`` (64 bytes are enough) and can't be read here for want of a
-    package; None when that is not what ails it."""
-    name = _container(head)
-    return MISSING[name] if name is not None and name not in readable() else None
+def missing(head: bytes, name: str) -> str | None:
+    """What to do about the file ``name`` that begins with ``head`` (64 bytes are enough) and can't be read here for
+    want of a package; None when that is not what ails it."""
+    kind = _container(head)
+    if kind is None or kind in readable():
+        return None
+    if kind == "HEIF":
+        return f"{name} is a HEIC photo: install the package pillow-heif to read it, or save it as JPEG."
+    return f"{name} is an AVIF picture: update Pillow to 11.3 or later to read it, or save it as JPEG."
 
 
-def missing_suffix(suffix: str) -> str | None:
-    """The same by how a file's name ends, in small letters."""
-    name = _BY_SUFFIX.get(suffix)
-    return MISSING[name] if name is not None and name not in readable() else None
+def lacking(suffix: str) -> str | None:
+    """The one of `FORMATS` that files with this ending (in small letters) have and that can't be read here."""
+    kind = _BY_SUFFIX.get(suffix)
+    return kind if kind is not None and kind not in readable() else None
 
 
 def _container(head: bytes) -> str | None:

@@ -98,7 +98,7 @@ def test_a_folder_tells_what_it_passed_over(tmp_path: Path, monkeypatch: pytest.
     assert [p.name for p in found.passed_over] == ["clip.mov", "d.HEIC"]
     assert found.notice.startswith("Passed over: clip.mov, d.HEIC; ")
     (tmp_path / "clip.mov").unlink()
-    assert "pillow-heif" in folder.listing(tmp_path).notice
+    assert "pillow-heif" in folder.listing(tmp_path).notice, "all that is passed over is HEIC"
     (tmp_path / "d.HEIC").unlink()
     assert folder.listing(tmp_path).notice == ""
     many = folder.listed([Path(f"{i}.cr2") for i in range(9)])
