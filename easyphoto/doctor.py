@@ -34,6 +34,7 @@ class Finding:
 
 GAINS = {
     "detector": "surer detection of turned and small faces",
+    "landmarks": "points that follow each face instead of an average one's",
     "embedder": "likeness in the ArcFace scale that users of EasyPhoto know",
     "parser": "finer masks of skin, lips and hair",
     "saliency": "cleaner cut-outs of the training photos",

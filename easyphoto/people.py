@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from easyphoto import likeness
 from easyphoto.config import Family, Paths
 from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
 
@@ -152,11 +153,16 @@ class PeopleStore:
             face_id=best[0] if best else None,
             family=Family(family) if family in {f.value for f in Family} else None,
             works=bool(marks.get("works", True)),
-            likeness=marks.get("likeness"),
+            likeness=_likeness(marks.get("likeness")),
             embedder=str(marks.get("embedder", "")),
             scene=scene,
             marks=marks,
         )
+
+
+def _likeness(value: object) -> float | None:
+    """The likeness that was written down; older trainings wrote numbers beyond the scale."""
+    return likeness.clipped(float(value)) if isinstance(value, int | float) else None
 
 
 def _marks(path: Path) -> dict[str, Any]:

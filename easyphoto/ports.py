@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from easyphoto import likeness
 from easyphoto.config import Family
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -71,8 +72,9 @@ class Calibration:
     source: str
 
     def score(self, cosine: float) -> float:
-        """0 for a typical stranger, 1 for a typical pair of photos of one person; linear, not clipped."""
-        return (cosine - self.stranger_mean) / (self.same_mean - self.stranger_mean)
+        """0 for a typical stranger or one less alike, 1 for a typical pair of photos of one person or one more alike,
+        linear between. Rank by the cosine: it goes on where the scale ends."""
+        return likeness.clipped((cosine - self.stranger_mean) / (self.same_mean - self.stranger_mean))
 
     def cosine(self, score: float) -> float:
         """The raw cosine of a calibrated score."""
@@ -81,7 +83,8 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two faces are: ``cosine`` raw, ``score`` calibrated (0 stranger, 1 same person), by ``embedder``."""
+    """How alike two faces are: ``cosine`` raw, ``score`` calibrated, from 0 (a stranger) to 1 (the same person), by
+    ``embedder``."""
 
     cosine: float
     score: float

@@ -18,6 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 from easyphoto.api import schema, wire
 from easyphoto.config import Declared, Family, PortraitConfig, TrainConfig, declared, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.likeness import cosine_words
 from easyphoto.pictures import Source
 from easyphoto.service import (
     MAX_PHOTOS,
@@ -209,7 +210,7 @@ def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhot
         for name, likeness in zip(user_ids, portrait.likeness, strict=False):
             if name == NOBODY or likeness is None:
                 continue
-            words = f"{likeness.cosine:.2f}, {name}, the reference image"
+            words = f"{cosine_words(likeness.cosine, 2)}, {name}, the reference image"
             picture = wire.encode(service.people.get(name).reference)
             found.append([picture, base64.b64encode(words.encode()).decode("ascii")])
     return found

@@ -134,9 +134,9 @@ class ProgressOut(BaseModel):
 
 
 class LikenessOut(BaseModel):
-    """`score` is 0 for a stranger and 1 for the same person, `cosine` is the raw value of `embedder`."""
+    """`score` goes from 0 (a stranger) to 1 (the same person), `cosine` is the raw value of `embedder`."""
 
-    score: float
+    score: float = Field(ge=0, le=1)
     cosine: float
     embedder: str
 
@@ -175,11 +175,12 @@ class JobOut(BaseModel):
 
 
 class PersonOut(BaseModel):
-    """Somebody who was trained. `works` is false where training did not bring the likeness up."""
+    """Somebody who was trained. `works` is false where training did not bring the likeness up;
+    `likeness` goes from 0 (a stranger) to 1 (the same person)."""
 
     user_id: str
     family: str | None = None
-    likeness: float | None = None
+    likeness: float | None = Field(None, ge=0, le=1)
     embedder: str = ""
     works: bool = True
     scene: bool = False

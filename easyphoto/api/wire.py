@@ -16,6 +16,7 @@ from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, Validated
 from easyphoto.jobs import Job, JobQueue
+from easyphoto.likeness import clipped, rounded
 from easyphoto.people import Person
 from easyphoto.ports import Likeness
 from easyphoto.service import PortraitResult
@@ -166,7 +167,7 @@ def likeness_out(likeness: Likeness | None) -> schema.LikenessOut | None:
     if likeness is None:
         return None
     return schema.LikenessOut(
-        score=round(likeness.score, 4), cosine=round(likeness.cosine, 4), embedder=likeness.embedder
+        score=rounded(clipped(likeness.score), 4), cosine=rounded(likeness.cosine, 4), embedder=likeness.embedder
     )
 
 

@@ -24,6 +24,7 @@ from easyphoto.cli.sheet import Cell, Row, draw
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths, PortraitConfig
 from easyphoto.errors import AssetMissing
+from easyphoto.likeness import rounded, words
 from easyphoto.ports import Embedding, Image, Likeness, Portrait, Vision
 
 if TYPE_CHECKING:
@@ -201,8 +202,8 @@ def _row(scene: Scene, portrait: Portrait, plain: Portrait, measure: Measure) ->
             continue
         scale = pictures_[key].shape[1] / scene.template.shape[1]
         found = measure.face(pictures_[key], (where[0] * scale, where[1] * scale))
-        likeness[title] = None if found is None else round(found.score, 3)
-        cells.append(Cell(pictures_[key], f"{title}: {'no face' if found is None else f'{found.score:.2f}'}"))
+        likeness[title] = None if found is None else rounded(found.score, 3)
+        cells.append(Cell(pictures_[key], f"{title}: {'no face' if found is None else words(found.score)}"))
     return Row(scene.name, cells), {**facts, "likeness": likeness}
 
 
@@ -212,7 +213,7 @@ def _table(numbers: list[dict[str, Any]], embedder: str) -> str:
     lines.append("".join(["template".ljust(12), *(t.rjust(15) for t in titles)]))
     for row in numbers:
         scores = row["likeness"]
-        cells = ["-" if scores.get(t) is None else f"{scores[t]:.2f}" for t in titles]
+        cells = [words(scores.get(t)) for t in titles]
         lines.append("".join([str(row["template"]).ljust(12), *(c.rjust(15) for c in cells)]))
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from easyphoto.cli import arguments, endings, flags, models, people, show, strea
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
+from easyphoto.likeness import words
 
 if TYPE_CHECKING:
     from easyphoto.service import EasyPhoto
@@ -139,7 +140,7 @@ def _train(args: argparse.Namespace) -> int:
     person = show.follow(service.train(request), as_json=args.json)
     if not args.json:
         verdict = "" if person.works else " The training did not work: the likeness did not rise."
-        likeness = "not measured" if person.likeness is None else f"{person.likeness:.2f} ({person.embedder})"
+        likeness = "not measured" if person.likeness is None else f"{words(person.likeness)} ({person.embedder})"
         print(f"{person.user_id} is trained: {person.lora}, likeness {likeness}.{verdict}")
     return 0
 

@@ -90,5 +90,5 @@ def as_data(person: Person) -> dict[str, Any]:
 
 
 def _line(person: Person) -> str:
-    likeness = "" if person.likeness is None else f"  likeness {person.likeness:.2f} ({person.embedder})"
+    likeness = "" if person.likeness is None else f"  likeness {words(person.likeness)} ({person.embedder})"
     return f"{person.user_id}{likeness}{'' if person.works else '  did not work'}"

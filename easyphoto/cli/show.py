@@ -23,6 +23,7 @@ from easyphoto.events import (
     Validated,
 )
 from easyphoto.jobs import Job
+from easyphoto.likeness import cosine_words, words
 
 
 class Terminal:
@@ -72,12 +73,13 @@ def describe(event: Event) -> str:
         case PhotosChecked():
             return f"Photos: {event.taken} taken, {event.refused} refused; see {event.picture or event.report}"
         case Validated():
-            return f"Step {event.step}: likeness {event.likeness:.2f} (cosine {event.cosine:.3f}, {event.embedder})"
+            raw = f"cosine {cosine_words(event.cosine)}, {event.embedder}"
+            return f"Step {event.step}: likeness {words(event.likeness)} ({raw})"
         case Fused():
             steps = ", ".join(str(s) for s in event.steps)
             return f"Fused ({event.method}) from steps {steps}: {event.lora}"
         case Portrayed():
-            scores = ", ".join(f"{s:.2f}" for s in event.likeness)
+            scores = ", ".join(words(s) for s in event.likeness)
             return f"Portrait: {event.path}" + (f" (likeness {scores}, {event.embedder})" if scores else "")
         case TemplateFailed():
             return f"Template {event.template + 1} failed: {event.message}"

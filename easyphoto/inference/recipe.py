@@ -26,6 +26,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.inference import plan
 from easyphoto.inference.plan import Pass
 from easyphoto.inference.task import PortraitTask, Template, hash_image, names
+from easyphoto.likeness import clipped, cosine_words, words
 from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
 
 CHUNK = "easyphoto"
@@ -110,7 +111,7 @@ def build(
         "host": _plain(host.describe()),
         "vision": dict(vision.backends()),
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
-        "likeness": [None if one is None else asdict(one) for one in likeness],
+        "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
     }
 
 
@@ -143,7 +144,7 @@ def infotext(data: Mapping[str, Any]) -> str:
 
 def _likeness(one: Mapping[str, Any]) -> str:
     """The number that stands under the portrait, and what it comes from."""
-    return f"{one['score']:.2f} (cosine {one['cosine']:.3f}, {one['embedder']})"
+    return f"{words(one['score'])} (cosine {cosine_words(one['cosine'])}, {one['embedder']})"
 
 
 def save(portrait: Portrait, folder: Path) -> Path:

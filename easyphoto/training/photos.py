@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto import pictures
+from easyphoto.likeness import rounded, words
 from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
 from easyphoto.vision import pose, sharpness
 
@@ -104,7 +105,7 @@ class PhotoVerdict:
             "reason": self.reason,
             "faces": self.faces,
             "face": None if self.face is None else [round(v, 1) for v in self.face.box],
-            **{k: None if v is None else round(float(v), 4) for k, v in numbers.items()},
+            **{k: None if v is None else rounded(v, 4) for k, v in numbers.items()},
         }
 
 
@@ -260,7 +261,7 @@ def _mark_strangers(verdicts: list[PhotoVerdict], calibration: Calibration) -> l
         cosine = _mean_cosine(verdicts, i, others)
         marked = replace(verdict, cosine=cosine, likeness=calibration.score(cosine))
         if i not in inside:
-            reason = f"Not the person of the other photos (likeness {calibration.score(cosine):.2f} to them)."
+            reason = f"Not the person of the other photos (likeness {words(calibration.score(cosine))} to them)."
             marked = replace(marked, verdict=Verdict.SOMEONE_ELSE, reason=reason)
         result.append(marked)
     return result

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from easyphoto import likeness
 from easyphoto.errors import Cancelled
 from easyphoto.events import Fused, Listener, Notice, Progress, Validated
 from easyphoto.sd import lora as lora_files
@@ -87,7 +88,7 @@ class Session:
         if not ok and score is not None:
             self._emit(
                 Notice(
-                    message=f"The training did not work: the likeness is {score.likeness:.2f} "
+                    message=f"The training did not work: the likeness is {likeness.words(score.likeness)} "
                     f"({validation.WORKS_FROM} at least) and training did not raise it. Try other photos or more steps."
                 )
             )
@@ -207,7 +208,7 @@ class Session:
         def score(layers: lora_files.Layers) -> float:
             with self._lora.holding(layers):
                 seen.append(self._render(last, f"fused-{len(seen)}", "fuse"))
-            return seen[-1].likeness
+            return seen[-1].cosine
 
         steps = [c.step for c in candidates]
         if method == "average" and len(steps) > 1:
@@ -216,8 +217,8 @@ class Session:
             return layers, tuple(steps), seen[-1]
         if method == "best" or len(steps) == 1:
             return self._read(steps[0]), (steps[0],), candidates[0]
-        soup = fusion.greedy(len(steps), lambda i: self._read(steps[i]), score, candidates[0].likeness, shape)
-        kept = next((s for s in seen if s.likeness == soup.score), candidates[0])
+        soup = fusion.greedy(len(steps), lambda i: self._read(steps[i]), score, candidates[0].cosine, shape)
+        kept = next((s for s in seen if s.cosine == soup.score), candidates[0])
         return soup.lora, tuple(steps[i] for i in soup.members), kept
 
     def _read(self, step: int) -> dict[str, lora_files.LoraLayer]:
@@ -227,7 +228,9 @@ class Session:
 
     def _write(self, path: Path, layers: lora_files.Layers, step: int, score: Score | None) -> None:
         config = self._spec.config
-        like = "not validated" if score is None else f"likeness {score.likeness:.3f} (cosine {score.cosine:.3f})"
+        like = "not validated"
+        if score is not None:
+            like = f"likeness {likeness.words(score.likeness)} (cosine {likeness.cosine_words(score.cosine)})"
         extra = {
             "ss_output_name": self._spec.user_id,
             "ss_steps": str(step),

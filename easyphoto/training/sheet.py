@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from easyphoto import pictures
+from easyphoto import likeness, pictures
 from easyphoto.ports import Image
 from easyphoto.training.photos import PhotoReport, PhotoVerdict
 
@@ -61,7 +61,7 @@ def _tile(
 
 
 def _label(photo: PhotoVerdict) -> tuple[str, str, str]:
-    like = "-" if photo.likeness is None else f"{photo.likeness:.2f}"
+    like = likeness.words(photo.likeness)
     sharp = "-" if photo.sharpness is None else f"{photo.sharpness:.0f}"
     yaw = "-" if photo.yaw is None else f"{photo.yaw:+.0f}°"
     return photo.verdict.value, f"likeness {like}  sharp {sharp}  yaw {yaw}", photo.name

@@ -46,7 +46,7 @@ class Score:
     cosine: float
     pictures: tuple[str, ...] = ()
     each: tuple[float, ...] = ()
-    """Calibrated likeness in each picture."""
+    """Raw cosine of each picture."""
 
 
 def save_state(folder: Path, state: TrainState) -> None:

@@ -118,8 +118,7 @@ class Validator:
                 paths.append(folder / f"{name}-{index}.jpg")
                 pictures.save_jpg(paths[-1], image)
         mean = float(np.mean(cosines))
-        each = tuple(calibration.score(c) for c in cosines)
-        return Score(step, calibration.score(mean), mean, tuple(str(p) for p in paths), each)
+        return Score(step, calibration.score(mean), mean, tuple(str(p) for p in paths), tuple(cosines))
 
     def cosine(self, image: Image) -> float:
         """The mean cosine of the largest face to the photos; a stranger's when there is no face."""
@@ -154,7 +153,7 @@ def works(best: Score, base: Score | None) -> bool:
 
 def ranked(scores: Mapping[int, Score]) -> list[Score]:
     """The checkpoints (not the base model), most alike first; of equals, the later."""
-    return sorted((s for s in scores.values() if s.step > 0), key=lambda s: (-s.likeness, -s.step))
+    return sorted((s for s in scores.values() if s.step > 0), key=lambda s: (-s.cosine, -s.step))
 
 
 def best_picture(scores: Sequence[Score]) -> Path | None:

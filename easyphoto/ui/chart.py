@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from easyphoto.likeness import clipped, words
+
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 640, 220
@@ -25,9 +27,9 @@ def curves(loss: Sequence[Point], likeness: Sequence[Point], labels: tuple[str, 
         top = _nice(max(y for _, y in raw))
         parts += [_scale(top, 0.0, "left"), _line(raw, end, 0, top, "raw"), _line(smooth, end, 0, top, "loss")]
     if likeness:
-        low, high = min(0.0, *(y for _, y in likeness)), max(1.0, *(y for _, y in likeness))
-        parts += [_scale(high, low, "right"), _line(likeness, end, low, high, "likeness")]
-        parts += [_dot(point, end, low, high) for point in likeness]
+        on_scale = [(x, clipped(y)) for x, y in likeness]
+        parts += [_scale(1.0, 0.0, "right"), _line(on_scale, end, 0, 1, "likeness")]
+        parts += [_dot(point, end) for point in on_scale]
     head = f'<svg class="easyphoto-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
     return head + "".join(parts) + "</svg>"
 
@@ -45,9 +47,9 @@ def _line(points: Sequence[Point], end: float, low: float, high: float, name: st
     return f'<polyline class="{name}" points="{path}"/>'
 
 
-def _dot(point: Point, end: float, low: float, high: float) -> str:
-    x, y = _x(point[0], end), _y(point[1], low, high)
-    title = f"<title>{point[0]:.0f}: {point[1]:.2f}</title>"
+def _dot(point: Point, end: float) -> str:
+    x, y = _x(point[0], end), _y(point[1], 0, 1)
+    title = f"<title>{point[0]:.0f}: {words(point[1])}</title>"
     return f'<circle class="likeness" cx="{x:.1f}" cy="{y:.1f}" r="4">{title}</circle>'
 
 

@@ -30,6 +30,7 @@ from easyphoto.events import (
     Validated,
 )
 from easyphoto.jobs import Job, JobQueue
+from easyphoto.likeness import words as likeness_words
 from easyphoto.service import photo_names
 from easyphoto.ui import chart, compat
 from easyphoto.ui.sentences import told
@@ -173,7 +174,7 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     likeness = result.get("likeness")
     if likeness is None:
         return say("trained", language, subject=job.subject)
-    return say("trained_likeness", language, subject=job.subject, likeness=f"{likeness:.2f}")
+    return say("trained_likeness", language, subject=job.subject, likeness=likeness_words(likeness))
 
 
 def _bar(progress: Progress | None, language: str) -> str:
@@ -206,7 +207,7 @@ def validation(job: Job[Any], language: str) -> str:
     rows = []
     for event in reversed(View.of(job).validations[-3:]):
         shown = [_figure(Path(p), "", "") for p in event.pictures[:SHOWN]]
-        words = say("validated", language, step=event.step, likeness=f"{event.likeness:.2f}")
+        words = say("validated", language, step=event.step, likeness=likeness_words(event.likeness))
         if shown:
             rows.append(
                 f'<p class="easyphoto-step">{escape(words)}</p><div class="easyphoto-grid">{"".join(shown)}</div>'
@@ -216,7 +217,7 @@ def validation(job: Job[Any], language: str) -> str:
 
 def likeness_caption(scores: Sequence[float | None], language: str) -> str:
     """What stands under a portrait: the likeness of each face."""
-    known = [f"{score:.2f}" for score in scores if score is not None]
+    known = [likeness_words(score) for score in scores if score is not None]
     return say("likeness_of", language, likeness=", ".join(known)) if known else ""
 
 
@@ -239,7 +240,7 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
         kind = "taken" if verdict.taken else "refused"
         words = say(verdict.verdict.value, language)
         if verdict.likeness is not None:
-            words += f" · {verdict.likeness:.2f}"
+            words += f" · {likeness_words(verdict.likeness)}"
         cards.append(_figure(path, words, kind, told(verdict.reason, language)))
     if report is None:
         head = say("photos_uploaded", language, n=len(paths))
