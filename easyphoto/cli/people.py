@@ -13,6 +13,7 @@ from easyphoto.cli.arguments import a_path
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
+from easyphoto.likeness import words
 
 if TYPE_CHECKING:
     from easyphoto.people import PeopleStore, Person
