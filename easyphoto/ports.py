@@ -281,11 +281,28 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A base model the host can load. ``name`` is what the host and its user call it."""
+    """A base model the host can load. ``name`` is what the host and its user call it; ``aliases`` are other names by
+    which the host knows this one and no other, such as its hash."""
 
     name: str
     path: Path
     family: Family
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BrokenModel:
+    """A file among the base models that can't be loaded: ``name`` as it would be listed, ``reason`` one sentence."""
+
+    name: str
+    reason: str
+
+
+@runtime_checkable
+class TellsBroken(Protocol):
+    """A host that says which files among its base models it can't use."""
+
+    def broken_checkpoints(self) -> list[BrokenModel]: ...
 
 
 class Diffuser(Protocol):

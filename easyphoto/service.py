@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from easyphoto import pictures
+from easyphoto import naming, pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_same_family
 from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
@@ -18,7 +18,7 @@ from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.people import PeopleStore, Person, user_id
 from easyphoto.pictures import Source
-from easyphoto.ports import Checkpoint, Host, Image, Portrait, Vision
+from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Portrait, TellsBroken, Vision
 from easyphoto.templates import TemplateStore
 from easyphoto.weights import Weights
 
@@ -349,34 +349,58 @@ class EasyPhoto:
         if wanted:
             return self.checkpoint(wanted)
         trained_on = str((people[0].marks or {}).get("base_model", ""))
-        known = self.host.checkpoints()
-        for checkpoint in known:
-            if trained_on in (checkpoint.name, checkpoint.path.name, str(checkpoint.path)):
-                return checkpoint
-        for checkpoint in known:
-            if checkpoint.family is people[0].family:
-                return checkpoint
-        return self.checkpoint("")
+        of_family = [c for c in self.host.checkpoints() if c.family is people[0].family]
+        found = naming.find(trained_on, map(_named, of_family), "base model") if trained_on else None
+        return found or (of_family[0] if of_family else self.checkpoint(""))
 
     # --- base models -------------------------------------------------------------------------------------------------
 
+    def checkpoints(self) -> list[Checkpoint]:
+        """The host's base models that can be used, its default first."""
+        return self.host.checkpoints()
+
+    def broken_checkpoints(self) -> list[BrokenModel]:
+        """What lies among the host's base models and can't be used, and why."""
+        return self.host.broken_checkpoints() if isinstance(self.host, TellsBroken) else []
+
     def checkpoint(self, name: str) -> Checkpoint:
-        """The host's base model of that name, or its default for an empty name. :class:`InvalidRequest` otherwise."""
+        """The host's base model that ``name`` means (:mod:`easyphoto.naming`), or its default for an empty name.
+
+        :class:`InvalidRequest` where there is none, with the reason where it is broken; :class:`AmbiguousName` where
+        two could be meant.
+        """
         known = self.host.checkpoints()
-        if not known:
-            raise InvalidRequest(
-                "The host has no base model: put a Stable Diffusion checkpoint into its models folder."
-            )
-        if not name:
+        if not name and known:
             return known[0]
-        wanted = Path(name).stem.split(" [")[0].casefold()
-        for checkpoint in known:
-            if name == checkpoint.name or wanted in (
-                checkpoint.path.stem.casefold(),
-                Path(checkpoint.name).stem.casefold(),
-            ):
-                return checkpoint
-        raise InvalidRequest(f"There is no base model {name!r}; there are: {', '.join(c.name for c in known[:8])}.")
+        broken = self.broken_checkpoints()
+        named: list[naming.Named[Checkpoint | BrokenModel]] = [
+            *map(_named, known),
+            *(naming.Named(b.name, b) for b in broken),
+        ]
+        found = naming.find(name, named, "base model") if name else None
+        if isinstance(found, Checkpoint):
+            return found
+        if isinstance(found, BrokenModel):
+            raise InvalidRequest(f"The base model {found.name} can't be used: {found.reason}")
+        if not known:
+            raise InvalidRequest(_no_base_model(broken))
+        close = naming.near(name, [entry.name for entry in named]) or [c.name for c in known[:8]]
+        raise NoSuchModel(f"There is no base model {name!r}; there are: {', '.join(close)}.")
+
+
+class NoSuchModel(InvalidRequest):
+    """The host has no base model of that name."""
+
+
+def _named(checkpoint: Checkpoint) -> naming.Named[Any]:
+    return naming.Named(checkpoint.name, checkpoint, (*checkpoint.aliases, str(checkpoint.path)))
+
+
+def _no_base_model(broken: Sequence[BrokenModel]) -> str:
+    sentence = "The host has no base model: put a Stable Diffusion checkpoint into its models folder."
+    if not broken:
+        return sentence
+    return f"The host has no base model that can be used: {' '.join(b.reason for b in broken[:4])}"
 
 
 def _all_but_the_end(job: Job[Person]) -> Listener:

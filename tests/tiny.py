@@ -19,19 +19,26 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from easyphoto.sd import Parts, lora
 
 CHANNELS = (32, 64)
-WIDTH = 32
-"""Width of the text embedding: no published family's, so these models count as the bench family."""
+WIDTH = 128
+"""Width of the text embedding: that of the bench checkpoint, so these models count as its family."""
 
 WORDS = ("photo", "face", "person", "easyphoto", "1person", "portrait", "smile", "hair", "dark", "light")
 
 _LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out_0", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
-def folder(path: Path, *, seed: int = 0, width: int = WIDTH, prediction: str = "epsilon") -> Path:
+def folder(
+    path: Path,
+    *,
+    seed: int = 0,
+    width: int = WIDTH,
+    prediction: str = "epsilon",
+    channels: tuple[int, int] = CHANNELS,
+) -> Path:
     """A whole checkpoint in diffusers' layout; pictures of it are multiples of 8 px. ``width`` 768 makes it SD1."""
     torch.manual_seed(seed)
     tokens = tokenizer(path / "tokenizer")
-    UNet2DConditionModel(**unet_config(width)).save_pretrained(path / "unet")
+    UNet2DConditionModel(**{**unet_config(width), "block_out_channels": channels}).save_pretrained(path / "unet")
     AutoencoderKL(
         block_out_channels=(8, 16, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -146,3 +153,9 @@ def lora_layers(parts: Parts, *, rank: int = 4, seed: int = 2, scale: float = 0.
             rank / 2,
         )
     return layers
+
+
+def lora_of_width(width: int, *, rank: int = 4) -> dict[str, lora.LoraLayer]:
+    """A LoRA of one module that attends to texts of ``width``, which tells its family."""
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    return {name: lora.LoraLayer(torch.randn(rank, width), torch.randn(CHANNELS[-1], rank), rank)}

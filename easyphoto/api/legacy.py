@@ -25,6 +25,7 @@ from easyphoto.service import (
     MAX_TEMPLATES,
     NOBODY,
     EasyPhoto,
+    NoSuchModel,
     PortraitRequest,
     PortraitResult,
     TrainRequest,
@@ -67,7 +68,7 @@ class _Reading:
             return
         try:
             service.checkpoint(CHECKPOINT)
-        except InvalidRequest:
+        except NoSuchModel:
             values["sd_model_checkpoint"] = ""
             self.remarks.append(f"{CHECKPOINT} is not installed; the default base model was taken instead.")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyphoto import checkpoint
+from easyphoto import checkpoint, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd.parts import Parts
@@ -21,7 +21,7 @@ from easyphoto.sd.placement import Placement
 if TYPE_CHECKING:
     import torch
 
-PICKLED = (".pth", ".pt", ".ckpt", ".bin")
+PICKLED = naming.PICKLED
 """Endings of files that may run code when they are opened; only ``torch.load(weights_only=True)`` ever opens them."""
 
 
@@ -39,11 +39,7 @@ def load(
     ``merges.txt``, which single files lack. :class:`InvalidRequest` for a broken file or one that is no checkpoint,
     before anything is loaded; :class:`AssetMissing` without a tokenizer.
     """
-    info = checkpoint.inspect(path)
-    if info.kind != "checkpoint":
-        raise InvalidRequest(f"{path.name} is a {info.kind}, not a checkpoint.")
-    if info.inputs != 4:
-        raise InvalidRequest(f"{path.name} is an inpainting or upscaling model; choose an ordinary checkpoint.")
+    info = checkpoint.require_checkpoint(path, vae=vae is not None)
     other = None if vae is None else load_vae(vae, device=device, family=info.family)
     if path.is_dir():
         parts = _load_folder(info, device, dtype, other)
@@ -64,7 +60,7 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
     if path.suffix.lower() not in PICKLED:
         info = checkpoint.inspect(path)
         if info.kind != "controlnet":
-            raise InvalidRequest(f"{path.name} is a {info.kind}, not a ControlNet.")
+            raise InvalidRequest(f"{path.name} is {checkpoint.A[info.kind]}, not a ControlNet.")
     if path.is_dir():
         from diffusers import ControlNetModel
 
@@ -86,7 +82,7 @@ def load_vae(path: Path, *, device: str | torch.device, family: Family = Family.
     if path.suffix.lower() not in PICKLED:
         info = checkpoint.inspect(path)
         if info.kind != "vae":
-            raise InvalidRequest(f"{path.name} is a {info.kind}, not a VAE.")
+            raise InvalidRequest(f"{path.name} is {checkpoint.A[info.kind]}, not a VAE.")
     if path.is_dir():
         from diffusers import AutoencoderKL
 

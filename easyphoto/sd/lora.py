@@ -94,7 +94,7 @@ def read(path: Path) -> LoraFile:
 
     info = checkpoint.inspect(path)
     if info.kind != "lora":
-        raise InvalidRequest(f"{path.name} is a {info.kind}, not a LoRA.")
+        raise InvalidRequest(f"{path.name} is {checkpoint.A[info.kind]}, not a LoRA.")
     grouped: dict[str, dict[str, torch.Tensor]] = {}
     # Read, not mapped: a mapped file could not be replaced on Windows, and a person may be trained again.
     for key, tensor in load(path.read_bytes()).items():

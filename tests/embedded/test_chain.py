@@ -59,7 +59,7 @@ def xl(paths: Paths) -> Path:
 
 def portrait_task(paths: Paths, xl: Path, family: Family) -> PortraitTask:
     parts = sd.load(xl, device="cpu", dtype=torch.float32)
-    layers = tiny.lora_layers(parts, scale=0.1)
+    layers = tiny.lora_layers(parts, scale=0.1) if family is Family.SDXL else tiny.lora_of_width(768)
     anna = person(paths.loras)
     assert anna.lora is not None
     lora.write(anna.lora, layers, lora.metadata(family, layers))

@@ -118,11 +118,13 @@ def test_a_missing_lora_is_named(host: EmbeddedHost, tmp_path: Path) -> None:
         host.txt2img(text_job(loras=[LoraRef(tmp_path / "gone.safetensors", 1)]))
 
 
-@pytest.mark.parametrize("family", [Family.SD1, Family.SDXL])
+@pytest.mark.parametrize("width", [768, 2048])
+@pytest.mark.parametrize("declared", [Family.SD1, Family.BENCH])
 def test_another_familys_lora_is_refused_before_anything_loads(
-    host: EmbeddedHost, paths: Paths, bench_parts: sd.Parts, family: Family
+    host: EmbeddedHost, paths: Paths, width: int, declared: Family
 ) -> None:
-    path = a_lora(paths, bench_parts, "other", family)
+    path, layers = paths.loras / "other.safetensors", tiny.lora_of_width(width)
+    lora.write(path, layers, lora.metadata(declared, layers))
     with pytest.raises(InvalidRequest, match=r"other\.safetensors.*doesn't fit bench"):
         host.txt2img(text_job(loras=[LoraRef(path, 1)]))
     assert host._held().loaded is None
@@ -136,7 +138,7 @@ def test_a_truncated_lora_is_refused(host: EmbeddedHost, paths: Paths, bench_par
 
 
 def test_a_lora_of_wrong_shapes_is_named(host: EmbeddedHost, paths: Paths, tmp_path: Path) -> None:
-    wide = sd.load(tiny.folder(tmp_path / "wide", width=64), device="cpu", dtype=torch.float32)
+    wide = sd.load(tiny.folder(tmp_path / "wide", channels=(64, 64)), device="cpu", dtype=torch.float32)
     path = a_lora(paths, wide, "wide")
     before = host.txt2img(text_job()).image
     with pytest.raises(InvalidRequest, match=r"wide\.safetensors"):
@@ -157,7 +159,7 @@ def test_a_cancel_passes_through_and_the_next_picture_is_right(host: EmbeddedHos
 
 def test_checkpoints_are_listed_the_default_first_and_broken_ones_left_out(host: EmbeddedHost, paths: Paths) -> None:
     root = paths.models / "Stable-diffusion"
-    tiny.folder(root / "sub" / "Mine 1.5", seed=4, width=64)
+    tiny.folder(root / "sub" / "Mine 1.5", seed=4)
     (root / "broken.safetensors").write_bytes(b"<html>")
     (root / "old.ckpt").write_bytes(b"PK")
     assert [(c.name, c.family) for c in host.checkpoints()] == [("bench", Family.BENCH), ("sub/Mine 1.5", Family.BENCH)]
@@ -170,6 +172,94 @@ def test_checkpoints_are_listed_the_default_first_and_broken_ones_left_out(host:
         host.txt2img(text_job(checkpoint="old"))
     with pytest.raises(NotFound, match="nothing"):
         host.txt2img(text_job(checkpoint="nothing"))
+
+
+def test_what_is_broken_among_the_checkpoints_is_listed_with_the_reason(host: EmbeddedHost, paths: Paths) -> None:
+    root = paths.models / "Stable-diffusion"
+    whole = paths.bench / "unet" / "diffusion_pytorch_model.safetensors"
+    (root / "page.safetensors").write_bytes(b"<!doctype html>")
+    (root / "pointer.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    (root / "empty.SAFETENSORS").write_bytes(b"")
+    (root / "cut.safetensors").write_bytes(whole.read_bytes()[:-1])
+    (root / "head.safetensors").write_bytes(whole.read_bytes()[:300])
+    (root / "folder.safetensors").mkdir()
+    (root / "gone.safetensors").symlink_to(root / "nothing")
+    (root / "old.ckpt").write_bytes(b"PK")
+    (root / "vae beside.vae.safetensors").write_bytes(b"")
+    lora.write(root / "style.safetensors", layers := tiny.lora_of_width(768), lora.metadata(Family.SD1, layers))
+    told = {broken.name: broken.reason for broken in host.broken_checkpoints()}
+    words = {
+        "page.safetensors": "web page",
+        "pointer.safetensors": "LFS",
+        "empty.SAFETENSORS": "empty",
+        "cut.safetensors": "bytes of weights instead of",
+        "head.safetensors": "truncated within its header",
+        "folder.safetensors": "folder",
+        "gone.safetensors": "link",
+        "old.ckpt": "pickle",
+        "style.safetensors": "is a LoRA",
+    }
+    assert told.keys() == words.keys()
+    assert {name for name, reason in told.items() if words[name] not in reason or name not in reason} == set()
+    assert [c.name for c in host.checkpoints()] == ["bench"]
+    with pytest.raises(InvalidRequest, match="LFS"):
+        host.txt2img(text_job(checkpoint="pointer"))
+
+
+def test_when_all_are_broken_the_sentence_names_them(paths: Paths, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    (paths.models / "Stable-diffusion" / "page.safetensors").write_bytes(b"<html>")
+    host = EmbeddedHost(replace(paths, bench=tmp_path / "no"), FakeVision(), device="cpu")
+    with pytest.raises(AssetMissing, match=r"page\.safetensors .* web page"):
+        host.txt2img(text_job())
+
+
+def test_a_checkpoint_is_the_one_that_was_named(host: EmbeddedHost, paths: Paths) -> None:
+    root = paths.models / "Stable-diffusion"
+    for seed, name in enumerate(("a/model", "b/model", "real_v5"), 20):
+        tiny.folder(root / name, seed=seed)
+    pictures = {c.name: host.txt2img(text_job(checkpoint=c.name)).image for c in host.checkpoints()}
+    assert not np.array_equal(pictures["a/model"], pictures["b/model"])
+    made = host.txt2img(text_job(checkpoint="b\\model"))
+    assert np.array_equal(made.image, pictures["b/model"])
+    with pytest.raises(InvalidRequest, match="a/model and b/model"):
+        host.txt2img(text_job(checkpoint="model"))
+    for missing in ("real_v5.9", "real_v5.v2", "real"):
+        with pytest.raises(NotFound, match=missing):
+            host.txt2img(text_job(checkpoint=missing))
+    assert "Model: real_v5" in host.txt2img(text_job(checkpoint="real_v5")).infotext
+
+
+def test_loras_and_vaes_of_one_name_in_two_folders(
+    host: EmbeddedHost, paths: Paths, bench_parts: sd.Parts, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("a/her", "b/her", "her.v2"), 30):
+        (paths.loras / name).parent.mkdir(exist_ok=True)
+        a_lora(paths, bench_parts, name, seed=seed)
+    second = host.txt2img(text_job(loras=[LoraRef(paths.loras / "b" / "her.safetensors", 1)])).image
+    assert np.array_equal(host.txt2img(text_job(prompt="a photo<lora:b/her:1>")).image, second)
+    with pytest.raises(InvalidRequest, match=r"a/her\.safetensors and b/her\.safetensors"):
+        host.txt2img(text_job(prompt="<lora:her:1>"))
+    with pytest.raises(AssetMissing, match=r"her\.v3.*Did you mean"):
+        host.txt2img(text_job(prompt="<lora:her.v3:1>"))
+    for name in ("x", "y"):
+        tiny.folder(tmp_path / name, seed=8)
+        (paths.models / "VAE" / name).mkdir()
+        (tmp_path / name / "vae").rename(paths.models / "VAE" / name / "better")
+    with pytest.raises(InvalidRequest, match="x/better and y/better"):
+        host.txt2img(text_job(vae="better"))
+
+
+def test_a_broken_copy_of_a_controlnet_hides_no_whole_one(host: EmbeddedHost, paths: Paths) -> None:
+    from easyphoto.hosts.embedded import library
+
+    root = paths.models / "ControlNet"
+    (root / "a").mkdir()
+    (root / "a" / "control_v11p_sd15_canny.safetensors").write_bytes(b"<html>")
+    assert library.controlnet(paths, Family.SD1, ControlRole.CANNY) is not None
+    tiny.controlnet(root / "b" / "control_v11p_sd15_canny", width=768)
+    assert library.controlnet(paths, Family.SD1, ControlRole.CANNY) == root / "b" / "control_v11p_sd15_canny"
 
 
 def test_without_any_checkpoint_it_says_where_to_put_one(paths: Paths, tmp_path: Path) -> None:

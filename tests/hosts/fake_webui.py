@@ -2,7 +2,7 @@
 
 It is strict where the real ones are, and keeps their traps: what a script raises is swallowed, a LoRA that is missing
 is passed over, Forge's main loop drops exceptions, options are put back after a picture, and detected maps lie among
-the pictures.
+the pictures. A base model is looked up by any part of its title, and of two LoRAs of one name the last one counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as PilImage
+
+from easyphoto.errors import EasyPhotoError
+from easyphoto.headers import read_header
 
 CONTROL_MODELS = (
     "control_sd15_random_color [0a1b2c3d]",
@@ -130,6 +133,15 @@ class ControlNetScript(Script):
         self.pictures.append(applied)
 
 
+def _alias(file: Path) -> str:
+    """What a LoRA calls itself in its metadata, else its file's name."""
+    try:
+        metadata = read_header(file).metadata
+    except EasyPhotoError:
+        return file.stem
+    return metadata.get("ss_output_name", file.stem)
+
+
 def preprocessors(dialect: str) -> tuple[str, ...]:
     if dialect == A1111:
         return ("none", "canny", "openpose", "openpose_full", "ip-adapter-auto")
@@ -210,15 +222,22 @@ class Img2ImgProcessing(Txt2ImgProcessing):
 
 @dataclass
 class CheckpointInfo:
+    """``name``: the path below ``folder``, with the separator of the system that the host runs on."""
+
     filename: str
+    folder: str = ""
+    separator: str = "/"
+    shorthash: str = "abcdef0123"
 
     @property
     def name(self) -> str:
-        return Path(self.filename).name
+        path = Path(self.filename)
+        parts = path.relative_to(self.folder).parts if self.folder else (path.name,)
+        return self.separator.join(parts)
 
     @property
     def title(self) -> str:
-        return f"{self.name} [abcdef0123]"
+        return f"{self.name} [{self.shorthash}]"
 
 
 class FakeWebUI:
@@ -324,18 +343,43 @@ class FakeWebUI:
             vars(result[name]).update(contents)
         return result
 
+    def add_checkpoint(self, name: str, *, separator: str = "/", shorthash: str = "abcdef0123") -> CheckpointInfo:
+        """List the file ``models/NAME``, which may not be there."""
+        models = self.root / "models"
+        info = CheckpointInfo(str(models / name), str(models), separator, shorthash)
+        self.checkpoints.append(info)
+        self.modules["modules.sd_models"].checkpoints_list[info.title] = info
+        return info
+
     def _match(self, wanted: str) -> CheckpointInfo | None:
-        return next((c for c in self.checkpoints if wanted in (c.title, c.name)), None)
+        """As the real ones do: a name that is known, else the shortest title that holds the text."""
+        known = self.modules["modules.sd_models"].checkpoints_list.values()
+        exact = [c for c in known if wanted in (c.title, c.name, c.shorthash, Path(c.name).stem)]
+        if exact:
+            return exact[-1]
+        for text in (wanted, re.sub(r"\s*\[[^]]+]\s*$", "", wanted)):
+            found = sorted((c for c in known if text in c.title), key=lambda c: len(c.title))
+            if found:
+                return found[0]
+        return None
 
     def _networks(self) -> dict[str, Any]:
         table: dict[str, Any] = {}
+        aliases: dict[str, Any] = {}
+        forbidden: dict[str, int] = {}
         folder = self.root / "models" / "Lora"
         loaded: list[Any] = []
 
         def look() -> None:
             self.moves.append("looked for LoRAs")
-            table.clear()
-            table.update({f.stem: SimpleNamespace(filename=str(f)) for f in folder.glob("**/*.safetensors")})
+            for known in (table, aliases, forbidden):
+                known.clear()
+            for file in sorted(folder.glob("**/*.safetensors")):
+                entry = SimpleNamespace(name=file.stem, filename=str(file), alias=_alias(file))
+                table[entry.name] = entry
+                if entry.alias in aliases:
+                    forbidden[entry.alias.lower()] = 1
+                aliases[entry.name] = aliases[entry.alias] = entry
 
         def cached(name: str) -> None: ...
 
@@ -343,8 +387,8 @@ class FakeWebUI:
         more = {"load_lora_state_dict": cached} if self.dialect == FORGE else {}
         return {
             "available_networks": table,
-            "available_network_aliases": table,
-            "forbidden_network_aliases": {},
+            "available_network_aliases": aliases,
+            "forbidden_network_aliases": forbidden,
             "loaded_networks": loaded,
             "list_available_networks": look,
             **more,
@@ -381,7 +425,8 @@ class FakeWebUI:
     def _apply_loras(self, p: Any) -> None:
         self.networks["loaded_networks"].clear()
         for name in re.findall(r"<lora:([^:>]+):", p.prompt):
-            entry = self.networks["available_networks"].get(name)
+            forbidden = name.lower() in self.networks["forbidden_network_aliases"]
+            entry = self.networks["available_networks" if forbidden else "available_network_aliases"].get(name)
             if entry is not None and Path(entry.filename).read_bytes() != b"broken":
                 self.networks["loaded_networks"].append(SimpleNamespace(name=name, mentioned_name=name))
 

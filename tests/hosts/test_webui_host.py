@@ -254,8 +254,87 @@ def test_base_models_with_their_families_the_chosen_one_first(fake: FakeWebUI) -
     for name in ("xl.safetensors", "old.ckpt", "half.safetensors", "gone.safetensors"):
         listed[name] = type(fake.checkpoints[0])(str(models / name))
     fake.options.data["sd_model_checkpoint"] = "two.safetensors [abcdef0123]"
-    found = [(c.name, c.family) for c in host_of(fake).checkpoints()]
+    host = host_of(fake)
+    found = [(c.name, c.family) for c in host.checkpoints()]
     assert found == [("two.safetensors", Family.SD2), ("one.safetensors", Family.SD1), ("xl.safetensors", Family.SDXL)]
+    broken = {b.name: b.reason for b in host.broken_checkpoints()}
+    assert set(broken) == {"old.ckpt", "half.safetensors", "gone.safetensors"}
+    assert "pickle" in broken["old.ckpt"] and "truncated" in broken["half.safetensors"]
+
+
+@pytest.fixture
+def alike(fake: FakeWebUI) -> FakeWebUI:
+    """Base models whose names hold one another, with one that the host would take for others."""
+    for name, width in (("a/model", 768), ("b/model", 2048), ("real_v51", 768), ("real_v5", 1024), ("model.v2", 2048)):
+        write_checkpoint(fake.root / "models" / f"{name}.safetensors", width)
+        fake.add_checkpoint(f"{name}.safetensors", shorthash=f"{width:010x}")
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [
+        ("b/model.safetensors", "b/model.safetensors"),
+        ("b/model", "b/model.safetensors"),
+        ("b\\model", "b/model.safetensors"),
+        ("real_v5", "real_v5.safetensors"),
+        ("REAL_V5", "real_v5.safetensors"),
+        ("real_v5.safetensors [0000000400]", "real_v5.safetensors"),
+        ("0000000400", "real_v5.safetensors"),
+        ("model.v2", "model.v2.safetensors"),
+    ],
+)
+def test_a_base_model_is_the_one_that_was_named(alike: FakeWebUI, wanted: str, taken: str) -> None:
+    host_of(alike).img2img(img2img(checkpoint=wanted))
+    assert alike.used[0]["sd_model_checkpoint"].split(" [")[0] == taken
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("model", r"a/model\.safetensors and b/model\.safetensors"),
+        ("real_v5.9", "no base model 'real_v5.9'"),
+        ("real", "no base model 'real'"),
+        ("model.v", "no base model"),
+    ],
+)
+def test_a_base_model_that_is_none_or_two_is_refused(alike: FakeWebUI, wanted: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        host_of(alike).img2img(img2img(checkpoint=wanted))
+    assert not alike.pictures
+
+
+def test_on_windows_names_have_backslashes(fake: FakeWebUI) -> None:
+    write_checkpoint(fake.root / "models" / "sub" / "mine.safetensors")
+    fake.add_checkpoint("sub/mine.safetensors", separator="\\")
+    for wanted in ("sub/mine", "sub\\mine", "mine.safetensors"):
+        host_of(fake).img2img(img2img(checkpoint=wanted))
+        assert fake.used[-1]["sd_model_checkpoint"] == "sub\\mine.safetensors [abcdef0123]"
+
+
+def test_two_vaes_of_one_name_are_both_named(fake: FakeWebUI) -> None:
+    for folder in ("x", "y"):
+        place = fake.root / "models" / "VAE" / folder / "good.vae.safetensors"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"")
+    with pytest.raises(InvalidRequest, match=r"x/good\.vae\.safetensors and y/good\.vae\.safetensors"):
+        host_of(fake).img2img(img2img(vae="good.vae"))
+
+
+def test_a_tag_in_the_prompt_must_mean_one_lora(fake: FakeWebUI) -> None:
+    host = host_of(fake)
+    with pytest.raises(AssetMissing, match="no LoRA nobody"):
+        host.img2img(img2img(prompt="a <lora:nobody:1>"))
+    for folder in ("a", "b"):
+        (fake.root / "models" / "Lora" / folder).mkdir()
+        lora(fake, f"{folder}/twin")
+    with pytest.raises(InvalidRequest, match=r"a/twin\.safetensors and b/twin\.safetensors"):
+        host.img2img(img2img(prompt="a <lora:twin:1>"))
+    last = fake.root / "models" / "Lora" / "b" / "twin.safetensors"
+    host.img2img(img2img(loras=[LoraRef(last, 1.0)]))
+    with pytest.raises(InvalidRequest, match=r"Two LoRAs are called twin.*a/twin\.safetensors and b/twin\.safetensors"):
+        host.img2img(img2img(loras=[LoraRef(last.parents[1] / "a" / "twin.safetensors", 1.0)]))
+    assert len(fake.pictures) == 1
 
 
 def test_a_lora_that_is_not_there_or_not_the_one(fake: FakeWebUI, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_files_in_the_naming_of_diffusers_are_read(tmp_path: Path, parts: sd.Par
 
 
 def test_another_models_lora_is_refused_and_nothing_changes(tmp_path: Path, fresh: sd.Parts) -> None:
-    wide = sd.load(tiny.folder(tmp_path / "wide", width=64), device="cpu", dtype=torch.float32)
+    wide = sd.load(tiny.folder(tmp_path / "wide", channels=(64, 64)), device="cpu", dtype=torch.float32)
     before = state(fresh)
     with pytest.raises(InvalidRequest, match="another model"), lora.applied(fresh, [(tiny.lora_layers(wide), 1.0)]):
         pass

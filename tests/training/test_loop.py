@@ -20,6 +20,7 @@ from easyphoto.sd.placement import Placement
 from easyphoto.training import dataset, draws, loop
 from easyphoto.training.lora import Shape, TrainedLora
 from easyphoto.training.samples import Sample
+from tests import tiny
 from tests.fakes import blank
 
 CAPTION = "easyphoto_face, easyphoto, 1person"
@@ -118,7 +119,7 @@ def test_the_written_lora_does_what_the_trained_one_did(parts: Parts, checkpoint
     lora_files.write(path, lora.layers(), lora_files.metadata(Family.BENCH, lora.layers()), torch.float32)
     fresh = sd.load(checkpoint, device="cpu", dtype=torch.float32)
     source = torch.Generator().manual_seed(0)
-    sample, text = torch.randn(1, 4, 8, 8, generator=source), torch.randn(1, 77, 32, generator=source)
+    sample, text = torch.randn(1, 4, 8, 8, generator=source), torch.randn(1, 77, tiny.WIDTH, generator=source)
     with torch.no_grad():
         trained = parts.unet(sample, 500, encoder_hidden_states=text)[0]
         with lora.silent():

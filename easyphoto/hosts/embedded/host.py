@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from easyphoto import checkpoint as headers
-from easyphoto import memory
+from easyphoto import memory, naming
 from easyphoto.config import Family, Paths, TrainConfig
 from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library
 from easyphoto.hosts.embedded.device import choose, free_memory, precision
-from easyphoto.ports import Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img, Vision
+from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img, Vision
 from easyphoto.sd import prompt as prompts
 from easyphoto.sd.samplers import SAMPLERS
 
@@ -146,6 +146,9 @@ class EmbeddedHost:
     def checkpoints(self) -> list[Checkpoint]:
         return library.checkpoints(self._paths)
 
+    def broken_checkpoints(self) -> list[BrokenModel]:
+        return library.broken_checkpoints(self._paths)
+
     def controls(self, family: Family) -> frozenset[ControlRole]:
         return frozenset(r for r in ControlRole if library.controlnet(self._paths, family, r) is not None)
 
@@ -227,7 +230,7 @@ def _infotext(job: Txt2Img, seed: int, chosen: Checkpoint) -> str:
         ("CFG scale", f"{job.cfg_scale:g}"),
         ("Seed", seed),
         ("Size", f"{job.width}x{job.height}"),
-        ("Model", Path(chosen.name).stem),
+        ("Model", naming.bare(chosen.name).rpartition("/")[2]),
     ]
     if isinstance(job, Img2Img):
         settings = [*settings, ("Denoising strength", f"{job.denoising_strength:g}")]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from easyphoto import checkpoint
+from easyphoto import checkpoint, naming
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
-from easyphoto.ports import Checkpoint, ControlRole
+from easyphoto.ports import BrokenModel, Checkpoint, ControlRole
 
 log = logging.getLogger(__name__)
 
@@ -36,47 +35,48 @@ CONTROLNETS: Mapping[Family, Mapping[ControlRole, tuple[str, ...]]] = {
 }
 """File names under which ControlNets are published, without their ending, the best first."""
 
-_MODEL_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+CHECKPOINTS, VAES, CONTROLNET_MODELS = "Stable-diffusion", "VAE", "ControlNet"
+"""Folders of models below the models folder."""
 
 
 def checkpoints(paths: Paths) -> list[Checkpoint]:
-    """The checkpoints that can be loaded: the one that ships with the project, then the user's by name.
+    """The checkpoints that can be loaded: the one that ships with the project, then the user's by name."""
+    return [found for found in map(_judged, _among_checkpoints(paths)) if isinstance(found, Checkpoint)]
 
-    A file that is broken or no checkpoint is left out, with a line in the log.
-    """
-    found = []
-    for name, path in _checkpoint_files(paths):
-        try:
-            info = checkpoint.inspect(path)
-        except EasyPhotoError as error:
-            log.info("left out: %s", error)
-            continue
-        if info.kind == "checkpoint":
-            found.append(Checkpoint(name, path, info.family))
-    return found
+
+def broken_checkpoints(paths: Paths) -> list[BrokenModel]:
+    """What lies among the checkpoints and can't be loaded, and why."""
+    return [found for found in map(_judged, _among_checkpoints(paths)) if isinstance(found, BrokenModel)]
 
 
 def find_checkpoint(paths: Paths, name: str | None) -> Checkpoint:
-    """The checkpoint called ``name`` (with or without its ending), or the default one for None and "".
+    """The checkpoint called ``name``, see :mod:`easyphoto.naming`, or the default one for None and "".
 
     A broken file is an :class:`InvalidRequest` with what is wrong with it, not "there is no such".
     """
+    known = _among_checkpoints(paths)
     if not name:
-        available = checkpoints(paths)
-        if not available:
-            folder = paths.models / "Stable-diffusion"
-            raise AssetMissing(f"There is no checkpoint: put one into {folder}, or restore {paths.bench}.")
-        return available[0]
-    for called, path in _checkpoint_files(paths):
-        if _plain(name) in {called, path.name, _plain(called), _plain(path.name), str(path), _plain(str(path))}:
-            info = checkpoint.inspect(path)
-            if info.kind != "checkpoint":
-                raise InvalidRequest(f"{called} is a {info.kind}, not a checkpoint.")
-            return Checkpoint(called, path, info.family)
-    for path in _models(paths.models / "Stable-diffusion"):
-        if name in (path.name, path.stem) and path.is_file():
-            raise InvalidRequest(f"{path.name} is a pickle, which may run code when it is opened; use a .safetensors.")
-    raise NotFound(f"There is no checkpoint {name!r}.")
+        return _default(known)
+    path = naming.find(name, known, "checkpoint")
+    if path is None:
+        raise NotFound(f"There is no checkpoint {name!r}.{_did_you_mean(name, [e.name for e in known])}")
+    found = _judged(next(entry for entry in known if entry.value is path))
+    if isinstance(found, BrokenModel):
+        raise InvalidRequest(found.reason)
+    return found
+
+
+def _default(known: Sequence[naming.Named[Path]]) -> Checkpoint:
+    reasons = []
+    for entry in known:
+        found = _judged(entry)
+        if isinstance(found, Checkpoint):
+            return found
+        reasons.append(found.reason)
+    told = f" These can't be used: {' '.join(reasons)}" if reasons else ""
+    raise AssetMissing(
+        f"There is no checkpoint: put one into models/{CHECKPOINTS}, or restore the folder models/bench.{told}"
+    )
 
 
 def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
@@ -85,9 +85,10 @@ def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
         folder = paths.bench / "controlnet" / role.value
         return folder if (folder / "config.json").is_file() else None
     for published in CONTROLNETS[family].get(role, ()):
-        for path in _models(paths.models / "ControlNet"):
-            if _called(path, published):
-                return path
+        fitting = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if _called(e.value, published)]
+        if fitting:
+            # The same weights lie here under more than one name for many; a broken copy must not hide a whole one.
+            return next((path for path in fitting if _sound(path)), fitting[0])
     return None
 
 
@@ -95,12 +96,12 @@ def find_vae(paths: Paths, name: str | None) -> Path | None:
     """The VAE called ``name``; None for None, "" and a WebUI's "Automatic" and "None": the checkpoint's own."""
     if name in (None, "", "Automatic", "None"):
         return None
-    return _named(paths.models / "VAE", str(name), "VAE")
+    return _named(paths.models / VAES, str(name), "VAE", f"models/{VAES}")
 
 
 def find_lora(paths: Paths, name: str) -> Path:
     """The LoRA called ``name``; :class:`AssetMissing` when there is none, for a picture made without it would lie."""
-    return _named(paths.loras, name, "LoRA")
+    return _named(paths.loras, name, "LoRA", "the LoRA folder")
 
 
 def stamp(path: Path) -> tuple[Path, float]:
@@ -110,36 +111,34 @@ def stamp(path: Path) -> tuple[Path, float]:
     return path, path.stat().st_mtime
 
 
-def _checkpoint_files(paths: Paths) -> Iterator[tuple[str, Path]]:
-    if (paths.bench / "model_index.json").is_file():
-        yield BENCH_NAME, paths.bench
-    root = paths.models / "Stable-diffusion"
-    for path in _models(root):
-        if path.is_dir() or path.suffix == ".safetensors":
-            yield path.relative_to(root).as_posix(), path
+def _among_checkpoints(paths: Paths) -> list[naming.Named[Path]]:
+    """All that lies among the checkpoints, whole or not, the one that ships with the project first."""
+    shipped = (paths.bench / "model_index.json").is_file()
+    return [
+        *([naming.Named(BENCH_NAME, paths.bench, (str(paths.bench),))] if shipped else []),
+        # A VAE beside its checkpoint, as WebUIs have them, is none.
+        *(e for e in naming.listed(paths.models / CHECKPOINTS) if ".vae." not in e.value.name.lower()),
+    ]
 
 
-def _models(root: Path, above: tuple[Path, ...] = ()) -> Iterable[Path]:
-    """Model files and diffusers folders anywhere under ``root``, by name; what lies inside a folder model is its.
-
-    Links are followed, but not to a folder that they lie in; a folder that can't be read is passed over.
-    """
-    real = root.resolve()
-    if not root.is_dir() or real in above:
-        return
+def _judged(entry: naming.Named[Path]) -> Checkpoint | BrokenModel:
     try:
-        content = sorted(root.iterdir(), key=lambda p: p.name.lower())
-    except OSError as error:
-        log.info("left out: %s", error)
-        return
-    for path in content:
-        if path.is_dir():
-            if (path / "model_index.json").is_file() or (path / "config.json").is_file():
-                yield path
-            else:
-                yield from _models(path, (*above, real))
-        elif path.suffix.lower() in _MODEL_ENDINGS:
-            yield path
+        info = checkpoint.require_checkpoint(entry.value, vae=True)
+    except EasyPhotoError as error:
+        return BrokenModel(entry.name, str(error))
+    return Checkpoint(entry.name, entry.value, info.family)
+
+
+def _sound(path: Path) -> bool:
+    """Whether nothing in the header of a model file or folder speaks against it. Pickles have no header."""
+    if path.suffix.lower() in naming.PICKLED:
+        return path.is_file() and path.stat().st_size > 0
+    try:
+        checkpoint.inspect(path)
+    except EasyPhotoError as error:
+        log.info("passed over: %s", error)
+        return False
+    return True
 
 
 def _called(path: Path, published: str) -> bool:
@@ -147,24 +146,19 @@ def _called(path: Path, published: str) -> bool:
 
     ``_256lora`` and the like name Control-LoRAs, which are only the difference to a checkpoint's own UNet.
     """
-    stem = _plain(path.name).lower()
+    stem = naming.bare(path.name).lower()
     more = stem[len(published) :]
     return stem.startswith(published) and (not more or more[0] in "_-.[ ") and "lora" not in more
 
 
-def _plain(name: str) -> str:
-    """A model's name without the hash in brackets that WebUIs append and without a model file's ending."""
-    name = re.sub(r"\s+\[[0-9a-f]+\]$", "", name)
-    ending = next((e for e in _MODEL_ENDINGS if name.lower().endswith(e)), "")
-    return name[: len(name) - len(ending)] if ending else name
+def _named(root: Path, name: str, what: str, place: str) -> Path:
+    found = naming.find_file(name, root, what)
+    if found is None:
+        names = [entry.name for entry in naming.listed(root)]
+        raise AssetMissing(f"There is no {what} named {name}: put its file into {place}.{_did_you_mean(name, names)}")
+    return found
 
 
-def _named(root: Path, name: str, what: str) -> Path:
-    """The model under ``root`` of that name; one that differs in case only is second best."""
-    files = list(_models(root))
-    wanted = _plain(name)
-    exact = [p for p in files if _plain(p.name) == wanted]
-    alike = [p for p in files if _plain(p.name).lower() == wanted.lower()]
-    for path in (*exact, *alike):
-        return path
-    raise AssetMissing(f"There is no {what} named {name}: put its file into {root}.")
+def _did_you_mean(wanted: str, names: Sequence[str]) -> str:
+    close = naming.near(wanted, names)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

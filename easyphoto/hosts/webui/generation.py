@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 
 from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, HostFailed, InvalidRequest
-from easyphoto.hosts.webui import controlnet, loras
+from easyphoto.hosts.webui import base_models, controlnet, loras
 from easyphoto.hosts.webui.border import WebUI, loaded
 from easyphoto.ports import Img2Img, OnStep, Rendered, Txt2Img
 
@@ -48,7 +48,7 @@ def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -
     if job.controls and found is None:
         raise AssetMissing("ControlNet is not installed: install sd-webui-controlnet in Extensions and restart.")
     units = found.units(job.controls, family) if found is not None else []
-    loras.check(job.loras)
+    loras.check(webui, job.loras, job.prompt)
     # Waits until the host has loaded its model: generating before that breaks it for good.
     if webui.shared.sd_model is None:
         raise HostFailed("The WebUI has no base model loaded: choose one at the top of its page.")
@@ -74,7 +74,7 @@ def _process(
             watched.check()
             if shared.state.interrupted or shared.state.skipped or getattr(shared.state, "stopping_generation", False):
                 raise Cancelled("Interrupted in the WebUI.")
-            loras.check_applied(job.loras, _comments(p))
+            loras.check_applied(job.loras, job.prompt, _comments(p))
             return _result(job, processed)
         finally:
             shared.state.end()
@@ -136,10 +136,7 @@ def _overrides(webui: WebUI, job: Txt2Img) -> dict[str, Any]:
     data = webui.shared.opts.data
     settings: dict[str, Any] = {key: value for key, value in NEUTRAL.items() if key in data}
     if job.checkpoint:
-        info = webui.sd_models.get_closet_checkpoint_match(job.checkpoint)
-        if info is None:
-            raise InvalidRequest(f"The WebUI has no base model {job.checkpoint!r}.")
-        settings["sd_model_checkpoint"] = info.title
+        settings["sd_model_checkpoint"] = base_models.find(webui, job.checkpoint).title
     if job.vae:
         settings |= _vae(webui, job.vae)
     return settings
@@ -148,14 +145,14 @@ def _overrides(webui: WebUI, job: Txt2Img) -> dict[str, Any]:
 def _vae(webui: WebUI, name: str) -> dict[str, Any]:
     entry = loaded("modules_forge.main_entry")
     if entry is not None and "forge_additional_modules" in webui.shared.opts.data:
-        known = dict(entry.module_list)
-        if name not in known:
-            raise AssetMissing(f"The WebUI has no VAE {name!r}: put it into models/VAE.")
-        return {"forge_additional_modules": [known[name]]}
+        if name in ("Automatic", "None"):
+            return {"forge_additional_modules": []}
+        known = entry.module_list
+        return {"forge_additional_modules": [known[base_models.find_vae(webui, name, known)]]}
+    if name in ("Automatic", "None"):
+        return {"sd_vae": name}
     vaes = loaded("modules.sd_vae")
-    if name not in ("Automatic", "None") and (vaes is None or name not in vaes.vae_dict):
-        raise AssetMissing(f"The WebUI has no VAE {name!r}: put it into models/VAE.")
-    return {"sd_vae": name}
+    return {"sd_vae": base_models.find_vae(webui, name, {} if vaes is None else vaes.vae_dict)}
 
 
 def _sampler(webui: WebUI, wanted: str, fields: set[str]) -> dict[str, str]:

@@ -12,9 +12,9 @@ from typing import Any
 from easyphoto import checkpoint as checkpoints
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.hosts.webui import controlnet, generation, loras
+from easyphoto.hosts.webui import base_models, controlnet, generation, loras
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
-from easyphoto.ports import Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img
+from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class WebUIHost:
 
     def __init__(self, webui: WebUI) -> None:
         self._webui = webui
-        self._families: dict[Path, tuple[_Stamp, Family | None]] = {}
+        self._looked: dict[Path, tuple[_Stamp, Family | str]] = {}
         self.name = webui.name
 
     # --- pictures ----------------------------------------------------------------------------------------------------
@@ -40,15 +40,20 @@ class WebUIHost:
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def checkpoints(self) -> list[Checkpoint]:
-        """What the WebUI lists and we can tell the family of: pickled ``.ckpt`` files are left out."""
+        """What the WebUI lists and we can tell the family of; the rest is in :meth:`broken_checkpoints`."""
         found = []
-        for info in self._webui.sd_models.checkpoints_list.values():
-            path = Path(info.filename)
-            family = self._family(path)
-            if family is not None:
-                found.append(Checkpoint(str(info.name), path, family))
+        for entry in base_models.listed(self._webui):
+            path = Path(entry.value.filename)
+            family = self._look(path)
+            if isinstance(family, Family):
+                found.append(Checkpoint(entry.name, path, family, entry.aliases))
         current = self._current()
         return sorted(found, key=lambda c: current is None or c.path != current)
+
+    def broken_checkpoints(self) -> list[BrokenModel]:
+        """What the WebUI lists and can't be used here, with the reason."""
+        looked = [(entry.name, self._look(Path(entry.value.filename))) for entry in base_models.listed(self._webui)]
+        return [BrokenModel(name, reason) for name, reason in looked if not isinstance(reason, Family)]
 
     def controls(self, family: Family) -> frozenset[ControlRole]:
         found = controlnet.find(self._webui, img2img=True)
@@ -111,38 +116,38 @@ class WebUIHost:
     # --- families ----------------------------------------------------------------------------------------------------
 
     def _current(self) -> Path | None:
-        chosen = self._webui.option("sd_model_checkpoint")
-        info = self._webui.sd_models.get_closet_checkpoint_match(chosen) if chosen else None
+        """The file of the base model that the WebUI would take by itself."""
+        info = base_models.current(self._webui)
         return None if info is None else Path(info.filename)
 
     def _family_of(self, job: Txt2Img) -> Family:
-        info = self._webui.sd_models.get_closet_checkpoint_match(job.checkpoint) if job.checkpoint else None
-        path = Path(info.filename) if info is not None else self._current()
-        family = None if path is None else self._family(path)
-        if family is None:
-            raise InvalidRequest(f"The base model {job.checkpoint or path} is of a kind that EasyPhoto doesn't know.")
+        path = Path(base_models.find(self._webui, job.checkpoint).filename) if job.checkpoint else self._current()
+        family = "no base model is chosen" if path is None else self._look(path)
+        if not isinstance(family, Family):
+            raise InvalidRequest(f"The base model {job.checkpoint or path} can't be used: {family}")
         return family
 
-    def _family(self, path: Path) -> Family | None:
-        """The family of a file, None for what isn't a whole Stable Diffusion checkpoint. Reads a file's head once."""
-        if path.suffix.lower() != ".safetensors" or not path.is_file():
-            return None
-        facts = path.stat()
+    def _look(self, path: Path) -> Family | str:
+        """The family of a file, or why it is no checkpoint for us. Reads a file's head once."""
+        try:
+            facts = path.stat()
+        except OSError:
+            return f"There is no file {path.name}."
         stamp = (facts.st_mtime, facts.st_size)
-        known = self._families.get(path)
+        known = self._looked.get(path)
         if known is None or known[0] != stamp:
-            known = (stamp, _read_family(path))
-            self._families[path] = known
+            known = (stamp, _family_or_reason(path))
+            self._looked[path] = known
         return known[1]
 
 
-def _read_family(path: Path) -> Family | None:
+def _family_or_reason(path: Path) -> Family | str:
     try:
         info = checkpoints.inspect(path)
     except InvalidRequest as error:
         log.info("%s is left out: %s", path.name, error)
-        return None
-    return info.family if info.kind == "checkpoint" else None
+        return str(error)
+    return info.family if info.kind == "checkpoint" else f"{path.name} is {checkpoints.A[info.kind]}, not a checkpoint."
 
 
 def _devices() -> Any:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from easyphoto import naming
 from easyphoto.errors import AssetMissing, HostFailed, InvalidRequest
 from easyphoto.hosts.webui.border import WebUI, loaded
+from easyphoto.naming import AmbiguousName
 from easyphoto.ports import LoraRef
+
+_TAG = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>", re.IGNORECASE)
 
 
 def prompt_with(prompt: str, loras: Sequence[LoraRef]) -> str:
@@ -19,37 +24,44 @@ def prompt_with(prompt: str, loras: Sequence[LoraRef]) -> str:
     return " ".join([prompt, *(f"<lora:{lora.name}:{lora.weight:g}>" for lora in loras)]).strip()
 
 
-def check(loras: Iterable[LoraRef]) -> None:
-    """Every LoRA is a file, and the host knows it by its name; :class:`AssetMissing` otherwise."""
+def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
+    """Every LoRA is a file, and the one that the host takes for its name; so is every one that the prompt names.
+
+    :class:`AssetMissing` for what isn't there, :class:`AmbiguousName` where the host would choose between two.
+    """
     networks = _networks()
     for lora in loras:
         if not lora.path.is_file():
             raise AssetMissing(f"The LoRA {lora.name} is not there: {lora.path.name} is missing in the LoRA folder.")
-        if networks is None:
-            raise AssetMissing("The WebUI's built-in Lora extension is switched off: enable it in Extensions.")
-        known = _known(networks, lora.name)
-        if known is None or not _same(known, lora.path):
-            networks.list_available_networks()
-            known = _known(networks, lora.name)
+        known = _taken(networks, lora.name, lora.path)
         if known is None:
             raise AssetMissing(f"The WebUI does not find the LoRA {lora.name}: it must lie in the WebUI's LoRA folder.")
         if not _same(known, lora.path):
-            raise InvalidRequest(f"Two LoRAs are called {lora.name}; the WebUI would take {known.name}. Rename one.")
+            two = f"{_shown(webui, lora.path)} and {_shown(webui, known)}"
+            raise AmbiguousName(f"Two LoRAs are called {lora.name}; the WebUI can't tell {two} apart. Rename one.")
+    for name, _ in _tags(prompt):
+        if _taken(networks, name) is None:
+            raise AssetMissing(f"The WebUI has no LoRA {name}, which the prompt asks for.")
+        twins = [entry.name for entry in naming.listed(_folder(webui)) if entry.value.stem == name]
+        if len(twins) > 1:
+            two = " and ".join(twins[:2])
+            raise AmbiguousName(f"Two LoRAs are called {name}; the WebUI can't tell {two} apart. Rename one.")
 
 
-def check_applied(loras: Sequence[LoraRef], comments: Iterable[str]) -> None:
+def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]) -> None:
     """After generating: the host has loaded every LoRA, and none complained; :class:`HostFailed` otherwise."""
     networks = _networks()
-    if networks is None or not loras:
+    asked = [(lora.name, lora.weight) for lora in loras] + _tags(prompt)
+    if networks is None or not asked:
         return
     applied = {str(getattr(net, "name", "")) for net in networks.loaded_networks}
     applied |= {str(getattr(net, "mentioned_name", "")) for net in networks.loaded_networks}
-    for lora in loras:
-        if lora.weight and lora.name not in applied:
-            raise HostFailed(f"The WebUI could not load the LoRA {lora.name}: is the file whole? Its log says more.")
+    for name, weight in asked:
+        if weight and name not in applied:
+            raise HostFailed(f"The WebUI could not load the LoRA {name}: is the file whole? Its log says more.")
         for comment in comments:
-            if "with errors" in comment and lora.name in comment:
-                raise HostFailed(f"The LoRA {lora.name} does not fit the base model: {comment}")
+            if "with errors" in comment and name in comment:
+                raise HostFailed(f"The LoRA {name} does not fit the base model: {comment}")
 
 
 def refresh(webui: WebUI) -> None:
@@ -71,6 +83,38 @@ def refresh(webui: WebUI) -> None:
 def _networks() -> Any | None:
     module = loaded("networks", "extensions_builtin.Lora.networks", "extensions_builtin.sd_forge_lora.networks")
     return module if module is not None and hasattr(module, "available_networks") else None
+
+
+def _taken(networks: Any | None, name: str, expected: Path | None = None) -> Path | None:
+    """The file that the host takes for a name; it looks at its folder again where it finds none or not the expected."""
+    if networks is None:
+        raise AssetMissing("The WebUI's built-in Lora extension is switched off: enable it in Extensions.")
+    known = _known(networks, name)
+    if known is None or (expected is not None and not _same(known, expected)):
+        networks.list_available_networks()
+        known = _known(networks, name)
+    return known
+
+
+def _tags(prompt: str) -> list[tuple[str, float]]:
+    """Names and weights of the LoRAs that a prompt asks for; 1 where the weight is written in another way."""
+    found = []
+    for name, weight in _TAG.findall(prompt):
+        try:
+            found.append((name, float(weight.split(":")[0])))
+        except ValueError:
+            found.append((name, 1.0))
+    return found
+
+
+def _folder(webui: WebUI) -> Path:
+    return Path(str(getattr(webui.shared.cmd_opts, "lora_dir", None) or Path(webui.paths.models_path) / "Lora"))
+
+
+def _shown(webui: WebUI, path: Path) -> str:
+    """A file by its name below the LoRA folder."""
+    folder = _folder(webui)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def _known(networks: Any, name: str) -> Path | None:

@@ -1,0 +1,111 @@
+"""The header of a safetensors file: names, shapes and types of its tensors, and free text.
+
+The file begins with the header's length (8 bytes, little endian) and the header itself, JSON with the type, shape and
+place of every tensor and strings under ``__metadata__``. Reading it costs milliseconds however large the file is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyphoto.errors import InvalidRequest, NotFound
+
+Shape = tuple[int, ...]
+
+BYTES: Mapping[str, int] = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""Type of numbers -> bytes for each. Types that aren't here take any number of bytes."""
+_MAX_HEADER = 100_000_000
+_UNREADABLE = "is not a whole safetensors file"
+
+
+@dataclass(frozen=True)
+class Header:
+    """Names, shapes and types of a file's tensors, and its metadata."""
+
+    shapes: Mapping[str, Shape]
+    dtypes: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file.
+
+    :class:`InvalidRequest`, with what it is instead, when it is truncated, padded, contradicts itself or is of another
+    format; :class:`NotFound` when there is nothing.
+    """
+    if path.is_dir():
+        raise InvalidRequest(f"{path.name} {_UNREADABLE}: it is a folder.")
+    if path.is_symlink() and not path.exists():
+        raise NotFound(f"{path.name} is a link to a file that isn't there.")
+    if not path.is_file():
+        raise NotFound(f"There is no file {path.name}.")
+    try:
+        raw, size = _raw(path)
+    except OSError as error:
+        raise InvalidRequest(f"{path.name} can't be read: {error.strerror or error}.") from error
+    try:
+        entries = json.loads(raw)
+        metadata = dict(entries.pop("__metadata__", {}) or {})
+        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
+        dtypes = {name: str(entry["dtype"]) for name, entry in entries.items()}
+        places = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise InvalidRequest(f"{path.name} {_UNREADABLE}: its header can't be read.") from error
+    there, end = size - 8 - len(raw), max((end for _, end in places.values()), default=0)
+    if end != there:
+        raise InvalidRequest(f"{path.name} {_UNREADABLE}: it has {there} bytes of weights instead of {end}.")
+    if not _fit(shapes, dtypes, places):
+        raise InvalidRequest(f"{path.name} {_UNREADABLE}: its header contradicts itself.")
+    return Header(shapes, dtypes, {str(k): str(v) for k, v in metadata.items()})
+
+
+def _raw(path: Path) -> tuple[bytes, int]:
+    """The header's bytes, and the size of the whole file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64)
+        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+        if not 2 <= length <= min(size - 8, _MAX_HEADER):
+            raise InvalidRequest(f"{path.name} {_UNREADABLE}: {_guess(start, size, path.suffix)}.")
+        file.seek(8)
+        return file.read(length), size
+
+
+def _fit(shapes: Mapping[str, Shape], dtypes: Mapping[str, str], places: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether every tensor has as many bytes as its shape and type need, one after the other without gaps."""
+    for name, (begin, end) in places.items():
+        width: Any = BYTES.get(dtypes[name])
+        if begin < 0 or end < begin or any(n < 0 for n in shapes[name]):
+            return False
+        if width is not None and math.prod(shapes[name]) * width != end - begin:
+            return False
+    return sum(end - begin for begin, end in places.values()) == max((end for _, end in places.values()), default=0)
+
+
+def _guess(start: bytes, size: int, suffix: str) -> str:
+    """What a file is that has no header, as the end of a sentence."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if size == 0:
+        return "it is empty"
+    if text.startswith(b"<"):
+        return "it is a web page"
+    if text.startswith(b"version "):
+        return "it is a Git LFS pointer, not the file that it stands for"
+    if text.startswith((b'{"', b"{\n", b"{ ")):
+        return "it is a text, maybe an error message of a server"
+    if start.startswith((b"PK", b"\x80\x02")) and suffix.lower() == ".safetensors":
+        return "it looks like a pickled checkpoint that was renamed"
+    if start.startswith((b"PK", b"\x80\x02")):
+        return "it looks like a pickled checkpoint"
+    if 2 <= int.from_bytes(start[:8], "little") <= _MAX_HEADER and start[8:9] == b"{":
+        return "it is truncated within its header"
+    return "it is truncated or of another format"

@@ -1,0 +1,67 @@
+"""The WebUI's base models and VAEs by name.
+
+The host's own look-up takes the first whose title holds the text: asked for ``real_v5`` it may give ``real_v51``. So
+names are resolved here, among what it lists, and it is handed a title that means one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from easyphoto import naming
+from easyphoto.errors import AssetMissing, InvalidRequest
+from easyphoto.hosts.webui.border import WebUI
+
+_ALSO = ("title", "short_title", "shorthash", "sha256", "hash")
+"""What else of its entries' attributes the host takes as a name."""
+
+
+def listed(webui: WebUI) -> list[naming.Named[Any]]:
+    """The host's entries of base models, with the names by which the host knows each."""
+    found = []
+    for info in webui.sd_models.checkpoints_list.values():
+        others = [getattr(info, name, None) for name in _ALSO]
+        aliases = (*(str(other) for other in others if other), str(info.filename))
+        found.append(naming.Named(str(info.name), info, aliases))
+    return found
+
+
+def find(webui: WebUI, name: str) -> Any:
+    """The host's entry that ``name`` means; :class:`InvalidRequest` when there is none or more than one."""
+    known = listed(webui)
+    info = naming.find(name, known, "base model")
+    if info is None:
+        close = naming.near(name, [entry.name for entry in known])
+        more = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise InvalidRequest(f"The WebUI has no base model {name!r}.{more}")
+    return info
+
+
+def current(webui: WebUI) -> Any | None:
+    """The entry of the base model that is chosen at the top of the WebUI's page."""
+    chosen = webui.option("sd_model_checkpoint")
+    if not chosen:
+        return None
+    try:
+        info = naming.find(str(chosen), listed(webui), "base model")
+    except naming.AmbiguousName:
+        info = None
+    # What the host would take for it, whatever that is, is what the user sees there.
+    return info if info is not None else webui.sd_models.get_closet_checkpoint_match(chosen)
+
+
+def find_vae(webui: WebUI, name: str, known: Mapping[str, Any]) -> str:
+    """The key in ``known`` (file name -> path) of the VAE that ``name`` means.
+
+    The host knows one file of a name only, so two of one name in different folders are an error that names both.
+    """
+    found = naming.find(name, [naming.Named(key, key, (str(path),)) for key, path in known.items()], "VAE")
+    if found is None:
+        raise AssetMissing(f"The WebUI has no VAE {name!r}: put it into models/VAE.")
+    folder = Path(str(getattr(webui.shared.cmd_opts, "vae_dir", None) or Path(webui.paths.models_path) / "VAE"))
+    twins = [entry.name for entry in naming.listed(folder) if entry.value.name == found]
+    if len(twins) > 1:
+        raise naming.AmbiguousName(f"Two VAEs are called {found}: {' and '.join(twins[:2])}; rename one.")
+    return found

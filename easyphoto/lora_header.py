@@ -1,0 +1,133 @@
+"""For which family a LoRA was made, told by the shapes in its header, however its tensors are named.
+
+kohya's scripts, diffusers, PEFT, ComfyUI and LyCORIS name the same modules differently; what they can't do is to make
+a matrix for keys of one width fit a model of another. Metadata is believed where no shape speaks against it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from easyphoto.config import Family
+from easyphoto.errors import InvalidRequest
+from easyphoto.headers import Header, Shape
+
+BENCH_BASE_MODEL = "easyphoto_bench"
+"""``ss_base_model_version`` of LoRAs trained on the model that ships with the project."""
+
+FAMILY_OF_WIDTH: Mapping[int, Family] = {128: Family.BENCH, 768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}
+"""Width of the text that a UNet attends to -> its family. Nothing else is any of them."""
+_OTHER_WIDTHS = {1280: "the SDXL refiner", 4096: "a model with a T5 text encoder"}
+_FAMILIES_OF_ENCODER: Mapping[int, frozenset[Family]] = {
+    128: frozenset({Family.BENCH}),
+    768: frozenset({Family.SD1, Family.SDXL}),
+    1024: frozenset({Family.SD2}),
+    1280: frozenset({Family.SDXL}),
+}
+"""Width of a text encoder -> the families that have one like it."""
+_DECLARED = (
+    (Family.BENCH, (BENCH_BASE_MODEL,)),
+    (Family.SDXL, ("sdxl", "sd_xl", "stable-diffusion-xl")),
+    (Family.SD2, ("sd_v2", "sd_2", "sd2", "stable-diffusion-v2")),
+    (Family.SD1, ("sd_v1", "sd_1", "sd1", "stable-diffusion-v1")),
+)
+"""How ``ss_base_model_version`` and ``modelspec.architecture`` begin for each family."""
+
+MARKS = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down", "_lora.down", "lokr_", "hada_", "oft_", "glora")
+"""What no file but a LoRA has in its tensors' names."""
+DOWN = re.compile(
+    r"(?:[._]lora_down|[._]lora_A(?:\.(?!weight)[^.]+)?|[._]lora\.down|_lora\.down|\.lora_linear_layer\.down)(?:\.weight)?$"
+)
+"""The end of the name of the matrix that a LoRA's input goes through first: (rank, inputs)."""
+_CONTEXT = re.compile(r"attn2[._](?:processor[._])?to_[kv](?=[._])")
+_UNET = re.compile(r"(?:^|[._])(?:down_blocks|input_blocks|mid_block|middle_block|up_blocks|output_blocks)[._]")
+_ENCODER = re.compile(r"(?:^|[._])self_attn[._](?:to_)?[qkv](?:_proj)?(?=[._])")
+_SECOND_ENCODER = re.compile(r"^(?:lora_te[12]_|(?:base_model\.model\.)?text_encoder_2\.|(?:text_encoders\.)?clip_g\.)")
+_FOREIGN = re.compile(r"(?:double_blocks|single_blocks|joint_blocks|single_transformer_blocks|^transformer[._])")
+"""In names of LoRAs for Flux, SD3 and others that are transformers and no UNets."""
+_SDXL_ONLY = re.compile(r"(?:transformer_blocks[._][1-9]\d*[._]|label_emb[._]|add_embedding[._])")
+
+
+def family(name: str, header: Header) -> Family:
+    """The family of the LoRA ``name``. :class:`InvalidRequest`, in one sentence, when it is of no family that is known
+    or nothing tells."""
+    widths = set(_widths(header.shapes, _CONTEXT, also=_UNET))
+    if len(widths) > 1:
+        raise InvalidRequest(f"{name} has weights for more than one kind of model, so it fits none.")
+    if widths:
+        return family_of_width(widths.pop(), name)
+    possible = _possible(name, header.shapes)
+    for declared in _declarations(header.metadata):
+        found = _declared(declared)
+        if found is None:
+            raise InvalidRequest(f"The LoRA {name} was trained for {declared}, which isn't supported.")
+        if found in possible:
+            return found
+    if any(_FOREIGN.search(key) for key in header.shapes):
+        raise InvalidRequest(f"{name} is a LoRA for another kind of model than Stable Diffusion 1, 2 and XL.")
+    if len(possible) == 1:
+        return next(iter(possible))
+    if possible == _FAMILIES_OF_ENCODER[768]:
+        return Family.SD1
+    raise InvalidRequest(f"{name} doesn't say for which base model it was made.")
+
+
+def family_of_width(width: int, name: str) -> Family:
+    """The family of UNets that attend to a text of ``width``; :class:`InvalidRequest` when that is none of ours."""
+    if width in FAMILY_OF_WIDTH:
+        return FAMILY_OF_WIDTH[width]
+    if width in _OTHER_WIDTHS:
+        raise InvalidRequest(f"{name} is {_OTHER_WIDTHS[width]}, which isn't supported.")
+    raise InvalidRequest(f"{name} attends to a text of width {width}, which is that of no model that EasyPhoto knows.")
+
+
+def inputs(name: str, shapes: Mapping[str, Shape]) -> int | None:
+    """How many inputs the module has whose LoRA the tensor ``name`` belongs to; None where this tensor doesn't tell."""
+    shape = shapes[name]
+    if DOWN.search(name) or name.endswith((".hada_w1_b", ".hada_w2_b", ".diff")):
+        return shape[1]
+    if name.endswith((".lokr_w1", ".lokr_w1_b")):
+        stem = name[: name.rindex(".lokr_w1")]
+        other = next((shapes[n] for n in (f"{stem}.lokr_w2", f"{stem}.lokr_w2_b") if n in shapes), None)
+        return None if other is None else shape[1] * math.prod(other[1:])
+    return None
+
+
+def rank(header: Header) -> int | None:
+    """The rank of the first plain LoRA in the file."""
+    return next((shape[0] for name, shape in header.shapes.items() if DOWN.search(name)), None)
+
+
+def _widths(shapes: Mapping[str, Shape], pattern: re.Pattern[str], *, also: re.Pattern[str]) -> Iterator[int]:
+    for name in shapes:
+        if pattern.search(name) and also.search(name):
+            width = inputs(name, shapes)
+            if width is not None:
+                yield width
+
+
+def _possible(name: str, shapes: Mapping[str, Shape]) -> frozenset[Family]:
+    """The families that the shapes of a LoRA without cross attention leave open."""
+    possible = frozenset(Family)
+    for width in set(_widths(shapes, _ENCODER, also=re.compile(""))):
+        if width not in _FAMILIES_OF_ENCODER:
+            raise InvalidRequest(
+                f"{name} was made for a text encoder of width {width}, which is none of a known model."
+            )
+        possible &= _FAMILIES_OF_ENCODER[width]
+    if any(_SECOND_ENCODER.search(key) or (_SDXL_ONLY.search(key) and _UNET.search(key)) for key in shapes):
+        possible &= {Family.SDXL}
+    if not possible:
+        raise InvalidRequest(f"{name} has weights for more than one kind of model, so it fits none.")
+    return possible
+
+
+def _declarations(metadata: Mapping[str, str]) -> Iterable[str]:
+    return [metadata[key] for key in ("ss_base_model_version", "modelspec.architecture") if metadata.get(key)]
+
+
+def _declared(version: str) -> Family | None:
+    lower = version.lower()
+    return next((found for found, starts in _DECLARED if lower.startswith(starts)), None)
