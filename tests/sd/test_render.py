@@ -12,7 +12,7 @@ import torch
 from easyphoto import sd
 from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest
 from easyphoto.ports import Control, ControlRole, Image, Img2Img, Mask, Txt2Img
-from easyphoto.sd import render, samplers, vae
+from easyphoto.sd import render, samplers, sampling, vae
 from easyphoto.sd.control import layer_weights
 from tests import tiny
 
@@ -99,7 +99,7 @@ def test_the_model_sees_the_original_outside_the_mask_at_every_step(
 ) -> None:
     """The prediction that the sampler is given stands for the original, noised, wherever the mask is 0."""
     seen = []
-    step = render._Sampling.blend
+    step = sampling.Sampling.blend
 
     def spy(self: Any, x: torch.Tensor, t: torch.Tensor, output: torch.Tensor, index: int) -> torch.Tensor:
         blended = step(self, x, t, output, index)
@@ -110,7 +110,7 @@ def test_the_model_sees_the_original_outside_the_mask_at_every_step(
         return blended
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render._Sampling, "blend", spy)
+        patch.setattr(sampling.Sampling, "blend", spy)
         render.img2img(parts, image_job(image, mask=mask, mask_blur=0, sampler=sampler))
     assert len(seen) == 5
     assert max(seen) < 1e-4
@@ -138,12 +138,12 @@ def test_img2img_runs_as_many_steps_as_a_webui(
 
 def test_a_weaker_pass_stays_nearer_to_the_picture(parts: sd.Parts, image: Image) -> None:
     latents: list[torch.Tensor] = []
-    decode = render._decode
+    decode = sampling.decode
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "_decode", lambda p, x: (latents.append(x), decode(p, x))[1])
+        patch.setattr(sampling, "decode", lambda p, x: (latents.append(x), decode(p, x))[1])
         for strength in (0.1, 0.5, 1.0):
             render.img2img(parts, image_job(image, denoising_strength=strength, steps=20, sampler="Euler"))
-    original = render.encode_image(parts, image)
+    original = sampling.encode_image(parts, image)
     distances = [float((x - original).abs().mean()) for x in latents]
     assert distances == sorted(distances)
     assert distances[0] < 0.3 * distances[2]
@@ -229,7 +229,7 @@ def test_a_decoding_that_runs_out_of_memory_goes_tile_by_tile(parts: sd.Parts, m
 def test_encoding_that_runs_out_of_memory_goes_tile_by_tile_too(
     parts: sd.Parts, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = render.encode_image(parts, image)
+    plain = sampling.encode_image(parts, image)
     encode = parts.vae.encode
 
     def scarce(pixels: torch.Tensor, **more: Any) -> Any:
@@ -239,7 +239,7 @@ def test_encoding_that_runs_out_of_memory_goes_tile_by_tile_too(
 
     monkeypatch.setattr(parts.vae, "encode", scarce)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    assert torch.equal(render.encode_image(parts, image), plain)
+    assert torch.equal(sampling.encode_image(parts, image), plain)
     assert not parts.vae.use_tiling
 
 

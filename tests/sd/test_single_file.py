@@ -17,7 +17,7 @@ from easyphoto import sd
 from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.ports import Control, ControlRole, Txt2Img
-from easyphoto.sd import conditioning, lora, render, shapes, tokenizers
+from easyphoto.sd import conditioning, lora, render, sampling, shapes, tokenizers
 from tests import tiny, tiny_files
 
 FAMILIES = [Family.SD1, Family.SD2, Family.SDXL]
@@ -89,11 +89,9 @@ def test_sdxl_heeds_size_and_empty_negative(tmp_path: Path, vocabulary: Path, to
     assert positive.pooled is not None
     assert positive.pooled.shape == (1, 1280)
     assert not negative.context.any()
-    sampling = render._Sampling.prepare(
-        parts, Txt2Img(prompt="a", width=64, height=128, steps=1, seed=1), {}, soft=True
-    )
-    assert sampling.added is not None
-    assert sampling.added["time_ids"].tolist() == [[128, 64, 0, 0, 128, 64]] * 2
+    run = sampling.Sampling.prepare(parts, Txt2Img(prompt="a", width=64, height=128, steps=1, seed=1), {}, soft=True)
+    assert run.added is not None
+    assert run.added["time_ids"].tolist() == [[128, 64, 0, 0, 128, 64]] * 2
 
 
 def test_an_sdxl_lora_opens_with_diffusers_and_predicts_the_same(tmp_path: Path, vocabulary: Path, tokens: int) -> None:

@@ -1,0 +1,191 @@
+"""The loop of a sampler over one job, open to gradients.
+
+Nothing here switches gradients off: whoever only wants a picture calls it inside ``torch.no_grad()``, as
+:mod:`easyphoto.sd.render` does. Whoever trains through it says how many of the last steps keep their gradient.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from easyphoto.config import Family
+from easyphoto.errors import InvalidRequest
+from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
+from easyphoto.sd import control, samplers, vae
+from easyphoto.sd.conditioning import Conditioning, encode
+from easyphoto.sd.parts import Parts
+
+ControlNets = Mapping[ControlRole, Any]
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass
+class Sampling:
+    """One run of a sampler over one job. Where ``mask`` is 0, the picture stays ``original``; both are latents."""
+
+    parts: Parts
+    job: Txt2Img
+    scheduler: Any
+    context: torch.Tensor
+    added: dict[str, torch.Tensor] | None
+    hints: list[control.Hint]
+    soft: bool
+    generator: torch.Generator
+    original: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+
+    @classmethod
+    def prepare(cls, parts: Parts, job: Txt2Img, controlnets: ControlNets, *, soft: bool) -> Sampling:
+        _check(parts, job)
+        scheduler = samplers.create(job.sampler, parts.scheduler_config)
+        samplers.set_steps(scheduler, job.steps, parts.device)
+        positive, negative = encode(parts, job.prompt, job.negative_prompt)
+        sides = [negative, positive] if job.cfg_scale != 1 else [positive]
+        context = torch.cat([s.context for s in sides]).to(parts.dtype)
+        like = torch.empty(0, dtype=parts.dtype, device=parts.device)
+        made = control.hints(job.controls, controlnets, (job.height, job.width), like)
+        generator = torch.Generator("cpu").manual_seed(job.seed)
+        return cls(parts, job, scheduler, context, _added(parts, job, sides), made, soft, generator)
+
+    def noise(self) -> torch.Tensor:
+        scale = self.parts.pixels_per_latent
+        shape = (1, self.parts.vae.config.latent_channels, self.job.height // scale, self.job.width // scale)
+        return torch.randn(shape, generator=self.generator).to(self.parts.device)
+
+    def hold(self, original: torch.Tensor, blurred: Mask) -> None:
+        """Keep ``original`` outside the mask. A latent pixel is repainted where the mask is above one half."""
+        height, width = original.shape[-2:]
+        small = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA)
+        self.original = original
+        self.mask = torch.from_numpy(np.rint(small).astype(np.float32))[None, None].to(original.device)
+
+    def add_noise(self, original: torch.Tensor, noise: torch.Tensor, begin: int) -> torch.Tensor:
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(begin)
+        noisy: torch.Tensor = self.scheduler.add_noise(original, noise, self.scheduler.timesteps[begin : begin + 1])
+        return noisy
+
+    def run(
+        self, latents: torch.Tensor, begin: int, on_step: OnStep | None, *, with_gradient: int | None = None
+    ) -> torch.Tensor:
+        """The latents after all steps from ``begin`` on.
+
+        ``with_gradient``: so many of the last steps keep their gradient, where gradients are on at all; None, all of
+        them. A sampler of several steps remembers predictions of the steps before, which then count as constants.
+        """
+        self.parts.placement.use(self.parts.unet, *(hint.model for hint in self.hints))
+        timesteps = self.scheduler.timesteps[begin:]
+        constant = 0 if with_gradient is None else max(0, len(timesteps) - with_gradient)
+        random = {"generator": self.generator} if "generator" in _parameters(self.scheduler) else {}
+        for index, t in enumerate(timesteps):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= constant):
+                x = self.scheduler.scale_model_input(latents, t)
+                output = self.guided(x, t)
+                if self.mask is not None:
+                    output = self.blend(x, t, output, begin + index)
+                latents = self.scheduler.step(output, t, latents, return_dict=False, **random)[0]
+            if on_step is not None:
+                on_step(index + 1, len(timesteps))
+        return latents if self.mask is None else self.under_mask(latents)
+
+    def guided(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The model's prediction with classifier-free guidance, float32; both sides go through in one batch."""
+        sides = self.context.shape[0]
+        batch = x.to(self.parts.dtype).expand(sides, -1, -1, -1)
+        if batch.device.type == "cpu":
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        more: dict[str, Any] = {"added_cond_kwargs": self.added} if self.added else {}
+        extra = control.residuals(self.hints, batch, t, self.context, soft=self.soft, **more)
+        if extra is not None:
+            more["down_block_additional_residuals"] = extra.down
+            more["mid_block_additional_residual"] = extra.mid
+        output = self.parts.unet(batch, t, encoder_hidden_states=self.context, return_dict=False, **more)[0].float()
+        if sides == 1:
+            return torch.as_tensor(output)
+        negative, positive = output.chunk(2)
+        return torch.as_tensor(negative + self.job.cfg_scale * (positive - negative))
+
+    def blend(self, x: torch.Tensor, t: torch.Tensor, output: torch.Tensor, index: int) -> torch.Tensor:
+        """The prediction whose clean picture is the original outside the mask.
+
+        ``x`` = a x0 + s e with a^2 + s^2 = 1; a model predicts e, or v = a e - s x0.
+        """
+        a, s = self._signal_and_noise(t, index)
+        if self.scheduler.config.prediction_type == "v_prediction":
+            clean = self.under_mask(a * x - s * output)
+            return (a * x - clean) / s
+        clean = self.under_mask((x - s * output) / a)
+        return (x - a * clean) / s
+
+    def under_mask(self, clean: torch.Tensor) -> torch.Tensor:
+        if self.mask is None or self.original is None:
+            return clean
+        return clean * self.mask + self.original * (1 - self.mask)
+
+    def _signal_and_noise(self, t: torch.Tensor, index: int) -> tuple[float, float]:
+        sigmas = getattr(self.scheduler, "sigmas", None)
+        if sigmas is not None:
+            sigma = float(sigmas[index])
+            a = (1 + sigma * sigma) ** -0.5
+            return a, sigma * a
+        power = float(self.scheduler.alphas_cumprod[int(t)])
+        return power**0.5, (1 - power) ** 0.5
+
+
+def encode_image(parts: Parts, image: Image) -> torch.Tensor:
+    """Latents (1, 4, height/8, width/8), float32, of a picture: the mean of the VAE's posterior, scaled."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
+    pixels = (pixels.float() / 127.5 - 1).to(parts.device, parts.vae.dtype)
+    parts.placement.use(parts.vae)
+    mean = vae.posterior(parts.vae, pixels).mode()
+    config = parts.vae.config
+    latents: torch.Tensor = (mean.float() - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+    return latents
+
+
+def decode(parts: Parts, latents: torch.Tensor) -> torch.Tensor:
+    """Pixels (1, 3, height, width), float32 in [0, 1], of latents. FloatingPointError when they are no picture."""
+    config = parts.vae.config
+    scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+    parts.placement.use(parts.vae)
+    pixels = vae.decode(parts.vae, scaled.to(parts.vae.dtype)).float()
+    if not bool(torch.isfinite(pixels).all()):
+        raise FloatingPointError("the model made numbers that are no picture")
+    return (pixels / 2 + 0.5).clamp(0, 1)
+
+
+def picture(pixels: torch.Tensor) -> Image:
+    """The first of ``pixels`` (n, 3, height, width) in [0, 1] as a picture."""
+    array: Image = (pixels * 255).round().to(torch.uint8)[0].permute(1, 2, 0).contiguous().cpu().numpy()
+    return array
+
+
+def _parameters(scheduler: Any) -> Mapping[str, Any]:
+    return inspect.signature(scheduler.step).parameters
+
+
+def _check(parts: Parts, job: Txt2Img) -> None:
+    unit = parts.pixels_per_latent
+    if job.width % unit or job.height % unit or min(job.width, job.height) < unit:
+        raise InvalidRequest(f"Width and height must be multiples of {unit} pixels, not {job.width} x {job.height}.")
+    if job.steps < 1:
+        raise InvalidRequest(f"A picture takes at least 1 step, not {job.steps}.")
+    if not 0 <= job.seed <= MAX_SEED:
+        raise InvalidRequest(f"The seed must be from 0 to {MAX_SEED}, not {job.seed}.")
+
+
+def _added(parts: Parts, job: Txt2Img, sides: list[Conditioning]) -> dict[str, torch.Tensor] | None:
+    """SDXL's micro-conditioning: original size, crop corner, target size; and the pooled text."""
+    if parts.family is not Family.SDXL:
+        return None
+    pooled = torch.cat([s.pooled for s in sides if s.pooled is not None]).to(parts.dtype)
+    sizes = torch.tensor([[job.height, job.width, 0, 0, job.height, job.width]], dtype=parts.dtype)
+    return {"text_embeds": pooled, "time_ids": sizes.expand(len(sides), -1).to(parts.device)}
