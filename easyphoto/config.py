@@ -688,6 +688,11 @@ class Paths:
     def portraits(self) -> Path:
         return self.outputs / "easyphoto-outputs"
 
+    @property
+    def uploads(self) -> Path:
+        """What came through a browser, while the program runs."""
+        return self.outputs / "easyphoto-uploads"
+
     @classmethod
     def standalone(cls, data: Path | None = None) -> Paths:
         """The folders of a program without a WebUI, under ``data`` (the project's own folder by default)."""

@@ -1,52 +1,61 @@
-"""The people who were trained: which names are allowed, where their files lie, and how a person comes and goes."""
+"""The people who were trained: who there is, what is wrong with whom, and how a person comes and goes.
+
+Listing and looking up are one function, and a name means the person who is stored under exactly that name: on no file
+system, and by no spelling, does it lead to another.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
-import unicodedata
-import zipfile
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from easyphoto import likeness
+from PIL import Image as Pillow
+
+from easyphoto import checkpoint, pictures
+from easyphoto import likeness as scale
 from easyphoto.config import Family, Paths
-from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
+from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound, StorageFailed
+from easyphoto.storage import archive, files, locks, names, scratch, swap
+from easyphoto.storage.folders import MARKS, REFERENCE, PersonFolder
+from easyphoto.storage.names import user_id
 
-FORBIDDEN = '\\/:*?"<>|'
-RESERVED = {"none", "con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
-MAX_CHARACTERS = 64
-MAX_BYTES = 180
-MARKS = "person.json"
-REFERENCE = "ref_image.jpg"
+__all__ = ["MARKS", "REFERENCE", "PeopleStore", "Person", "Removed", "user_id"]
 
-
-def user_id(text: str) -> str:
-    """The name as it is used, NFC-normalised and trimmed.
-
-    Any script is welcome; what can't be a file name on some system, or could lead out of the folder, is refused with
-    :class:`InvalidRequest`.
-    """
-    name = unicodedata.normalize("NFC", text).strip()
-    if not name:
-        raise InvalidRequest("The user id is empty: type a name for this person.")
-    bad = sorted({c for c in name if c in FORBIDDEN or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
-    if bad:
-        shown = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in bad)
-        raise InvalidRequest(f"The user id may not contain {shown}.")
-    if name.startswith(".") or name.endswith("."):
-        raise InvalidRequest("The user id may not begin or end with a dot.")
-    if name.split(".")[0].casefold().rstrip() in RESERVED:
-        raise InvalidRequest(f"The user id {name!r} is a reserved word: choose another.")
-    if len(name) > MAX_CHARACTERS or len(name.encode()) > MAX_BYTES:
-        raise InvalidRequest(f"The user id is too long: at most {MAX_CHARACTERS} characters.")
-    return name
+_IMPORTING = ".import-"
+_GLANCE = 64
+"""Pixels of the side at which a picture is looked at to know that it is whole."""
+_MAX_PIXELS = 10**9
+"""Of all pictures of a shared person together."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "family": str,
+    "base_model": str,
+    "likeness": (int, float, type(None)),
+    "cosine": (int, float, type(None)),
+    "likeness_without_lora": (int, float, type(None)),
+    "embedder": str,
+    "works": bool,
+    "cancelled": bool,
+    "steps": int,
+    "planned": int,
+    "rank": int,
+    "alpha": (int, float),
+    "scene": bool,
+    "created": str,
+}
+"""What ``person.json`` may say, and of which type."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One trained identity. ``works`` is False when training ended but did not bring the likeness up."""
+    """One trained identity. ``works`` is False when training ended but did not bring the likeness up, or was stopped
+    before that could be known. ``cancelled``: the LoRA is that of a training which was stopped half-way. ``fault`` is
+    why this person can't be used, one sentence; empty when all is well."""
 
     user_id: str
     folder: Path
@@ -59,115 +68,365 @@ class Person:
     embedder: str = ""
     scene: bool = False
     marks: dict[str, Any] | None = None
+    cancelled: bool = False
+    fault: str = ""
 
     def photos(self) -> list[Path]:
         """The face crops that the person was trained on."""
-        return sorted((self.folder / "processed_images" / "train").glob("*.jpg"))
+        return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
+
+    def require_whole(self) -> None:
+        """Raise :class:`InvalidRequest` with the reason when this person can't be used."""
+        if self.fault:
+            raise InvalidRequest(self.fault)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a deletion removed: so many ``files`` of so many ``bytes``, and the portraits among them."""
+
+    user_id: str
+    files: int
+    bytes: int
+    uploads: int = 0
+    portraits: tuple[Path, ...] = ()
+    portraits_left: tuple[Path, ...] = ()
+
+    def sentence(self) -> str:
+        """What was done, for the user."""
+        told = f"{self.user_id} was deleted: {self.files} files of {self.bytes / 2**20:.1f} MB"
+        if self.portraits:
+            told += f", {len(self.portraits)} portraits among them"
+        if self.portraits_left:
+            told += f"; {len(self.portraits_left)} portraits were kept"
+        return told + "."
 
 
 class PeopleStore:
     """People in the folders of ``paths``; what was trained with the original extension is found too."""
 
     def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+        self.paths = paths
+        self._looked: dict[tuple[Path, int, int], str] = {}
+
+    # --- names -------------------------------------------------------------------------------------------------------
+
+    def at(self, name: str) -> PersonFolder:
+        """The folder of exactly that name, or, where there is none, the one that a new person of that name gets."""
+        return PersonFolder(self.paths.people / (name if name in self._stored() else user_id(name)))
 
     def folder(self, name: str) -> Path:
         """Where this person's files lie, whether there are any or not."""
-        return self._paths.people / user_id(name)
+        return self.at(name).path
 
     def lora(self, name: str) -> Path:
-        return self._paths.loras / f"{user_id(name)}.safetensors"
+        return self.paths.loras / f"{self.at(name).name}.safetensors"
+
+    def to_train(self, name: str) -> str:
+        """The user id that a training of ``name`` gets. :class:`InvalidRequest` when the name can't be one, or when
+        somebody is stored under a name that some file system takes for it."""
+        stored = self._stored()
+        wanted = name if name in stored else user_id(name)
+        other = None if wanted in stored else names.alike(wanted, stored)
+        if other is not None:
+            raise InvalidRequest(f"The user id {wanted!r} is too much like {other!r}, which is there: choose another.")
+        return wanted
+
+    # --- who there is ------------------------------------------------------------------------------------------------
 
     def list(self) -> list[Person]:
-        """Everybody with a reference picture and a LoRA, by name."""
-        if not self._paths.people.is_dir():
-            return []
-        found = (self._read(folder) for folder in sorted(self._paths.people.iterdir()) if folder.is_dir())
-        return [person for person in found if person is not None]
+        """Everybody who was trained, by name; those whose files are damaged too, with their ``fault``."""
+        return [person for name in self._stored() if (person := self._read(name)) is not None]
 
     def get(self, name: str) -> Person:
-        """The person of that name; :class:`NotFound` when there is none."""
-        person = self._read(self.folder(name))
+        """The person who is stored under exactly that name; :class:`NotFound` when there is none."""
+        stored = self._stored()
+        person = self._read(name) if name in stored else None
         if person is None:
-            raise NotFound(f"There is no trained person {name!r}: train one or check the name.")
+            raise NotFound(self._nobody(name, stored, "trained person"))
         return person
 
-    def delete(self, name: str) -> None:
-        """Remove all that is theirs: photos, crops, checkpoints, LoRA, reports. :class:`NotFound` if there is none."""
-        folder, lora = self.folder(name), self.lora(name)
-        if not folder.exists() and not lora.exists():
-            raise NotFound(f"There is no person {name!r}.")
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    def delete(self, name: str) -> Removed:
+        """Remove all that is theirs in their folder, and the LoRA: photos, crops, checkpoints, reports.
+
+        :class:`NotFound` if there is nobody of exactly that name, :class:`InvalidRequest` while they are being trained.
+        """
+        stored = self._stored()
+        if name not in stored:
+            raise NotFound(self._nobody(name, stored, "person"))
+        person, lora = PersonFolder(self.paths.people / name), self.paths.loras / f"{name}.safetensors"
         try:
-            lora.unlink(missing_ok=True)
-            if folder.exists():
-                shutil.rmtree(folder)
+            with self._undisturbed(person):
+                found = [p for p in (*_files_in(person.path), lora) if p.is_file() or p.is_symlink()]
+                size = sum(p.lstat().st_size for p in found)
+                if swap.unfinished(person):
+                    swap.mend(person, lora)
+                if _is_there(lora):
+                    files.remove(lora)
+            files.remove(person.path)
         except OSError as error:
-            raise StorageFailed(f"Not everything of {name!r} could be deleted: {error.strerror}.") from error
+            raise StorageFailed(f"Not everything of {name!r} could be deleted: {error.strerror or error}.") from error
+        return Removed(name, len(found), size)
 
     def export(self, name: str, file: Path) -> None:
-        """Pack what generating needs (reference, best picture, crops, marks, LoRA) into a zip file."""
+        """Pack what generating needs (reference, best picture, crops, marks, LoRA) into a zip file.
+
+        The file appears whole or not at all. :class:`InvalidRequest` when the person is damaged,
+        :class:`StorageFailed` when the file can't be written.
+        """
         person = self.get(name)
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.write(person.lora, "lora.safetensors")
-            archive.writestr("user_id.txt", person.user_id)
-            for path in sorted(p for p in person.folder.rglob("*") if p.is_file()):
-                inside = path.relative_to(person.folder)
-                if inside.parts[0] in ("original_backup", "job") or path.name.startswith("checkpoint-"):
-                    continue
-                archive.write(path, str(PurePosixPath("files", *inside.parts)))
+        person.require_whole()
+        archive.write(file, person.user_id, person.folder, person.lora)
 
     def bring(self, file: Path) -> Person:
-        """Unpack what :meth:`export` packed; a person of that name must not be there yet."""
-        try:
-            with zipfile.ZipFile(file) as archive:
-                name = user_id(archive.read("user_id.txt").decode())
-                folder = self.folder(name)
-                if folder.exists() or self.lora(name).exists():
-                    raise InvalidRequest(f"There is already a person {name!r}: delete that one first.")
-                members = [n for n in archive.namelist() if n.startswith("files/") and not n.endswith("/")]
-                if any(".." in PurePosixPath(n).parts or "\\" in n or ":" in n for n in members):
-                    raise InvalidRequest(f"{file.name} holds a path that leads outside and was not unpacked.")
-                for inside in members:
-                    target = folder.joinpath(*PurePosixPath(inside).parts[1:])
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(archive.read(inside))
-                self.lora(name).parent.mkdir(parents=True, exist_ok=True)
-                self.lora(name).write_bytes(archive.read("lora.safetensors"))
-        except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"{file.name} is not a person that was exported from here.") from error
+        """Unpack what :meth:`export` packed; nobody of that name may be there yet.
+
+        What is in the file is checked before anything of it is where a person lies: a file that is refused, for
+        whatever reason, leaves everything as it was.
+        """
+        with archive.reading(file) as shared:
+            name = shared.user_id
+            self._refuse_known(name)
+            self._sweep()
+            with scratch.Scratch(self.paths.people, _IMPORTING) as stage:
+                self._unpack(shared, file, PersonFolder(stage.path))
+                self._settle(stage.path, name)
         return self.get(name)
 
-    def _read(self, folder: Path) -> Person | None:
-        reference, lora = folder / REFERENCE, self._paths.loras / f"{folder.name}.safetensors"
-        marks = _marks(folder / MARKS)
-        scene = bool(marks.get("scene"))
-        if not lora.is_file() or not (reference.is_file() or scene):
-            return None
-        best = sorted((folder / "user_weights" / "best_outputs").glob("*.[jp][pn]g"))
-        family = marks.get("family")
-        return Person(
-            user_id=folder.name,
-            folder=folder,
-            lora=lora,
-            reference=reference,
+    def _unpack(self, shared: archive.Archive, file: Path, stage: PersonFolder) -> None:
+        """Into the staging folder, and look whether it is what it says."""
+        written = shared.unpack(stage.path)
+        try:
+            marks = _marks(stage.marks)
+            lora = stage.path / archive.LORA
+            shared.unpack_lora(lora)
+            if checkpoint.inspect(lora).kind != "lora":
+                raise InvalidRequest(f"{lora.name} is no LoRA.")
+            if not stage.reference.is_file() and not marks.get("scene"):
+                raise InvalidRequest("There is no reference picture.")
+            _check_pictures([path for path in written if path.suffix in (".jpg", ".png")])
+            for path in written:
+                if path.suffix == ".jsonl":
+                    _check_lines(path)
+        except StorageFailed:
+            raise
+        except EasyPhotoError as error:
+            raise InvalidRequest(f"{file.name} holds nobody who can be used: {error}") from error
+
+    def _settle(self, stage: Path, name: str) -> None:
+        """Make the staging folder the person's, in one rename; the LoRA waits beside its place and follows."""
+        lora = self.paths.loras / f"{name}.safetensors"
+        part = files.staging_name(lora)
+        try:
+            swap.ready(stage, part)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            files.move(stage / archive.LORA, part)
+            for path in _files_in(stage):
+                files.flush(path)
+            files.flush(part)
+            self._refuse_known(name)
+            stage.rename(self.paths.people / name)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise self._known(name) from error
+            raise files.not_written(self.paths.people / name, error) from error
+        files.flush_folder(self.paths.people)
+        try:
+            swap.mend(PersonFolder(self.paths.people / name), lora)
+        except OSError as error:
+            raise files.not_written(lora, error) from error
+
+    def _refuse_known(self, name: str) -> None:
+        stored = self._stored()
+        other = name if name in stored else names.alike(name, stored)
+        if other is not None or _is_there(self.paths.loras / f"{name}.safetensors"):
+            raise self._known(other or name)
+
+    @staticmethod
+    def _known(name: str) -> InvalidRequest:
+        return InvalidRequest(f"There is already a person {name!r}: delete that one first.")
+
+    @contextmanager
+    def _undisturbed(self, person: PersonFolder) -> Iterator[None]:
+        """No training of the person runs while this is entered."""
+        busy = InvalidRequest(f"{person.name!r} is being trained: cancel that training first.")
+        if not person.job.path.is_dir() or person.path.is_symlink():
+            yield
+            return
+        if locks.busy(person.job):
+            raise busy
+        with locks.alone(person.job, person.name):
+            yield
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _stored(self) -> list[str]:
+        """The names that are stored, as they are spelt on the disk."""
+        people = self.paths.people
+        try:
+            entries = sorted(people.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StorageFailed(f"The folder {people.name} can't be read: {error.strerror or error}.") from error
+        if any(entry.name.startswith(_IMPORTING) for entry in entries):
+            self._sweep()
+        return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+
+    def _sweep(self) -> None:
+        """Remove what imports left whose process is gone, and the LoRAs that waited for them."""
+        for folder in scratch.abandoned(self.paths.people, _IMPORTING):
+            swap.discard(folder / swap.READY, self.paths.loras)
+        scratch.sweep(self.paths.people, _IMPORTING)
+
+    @staticmethod
+    def _nobody(name: str, stored: list[str], what: str) -> str:
+        """The sentence for a name that nobody has. :class:`InvalidRequest` when nobody could have it."""
+        user_id(name)
+        other = names.alike(name, stored)
+        if other is not None:
+            return f"There is no {what} {name!r}; {other!r} is there, who is spelt otherwise."
+        return f"There is no {what} {name!r}: train one or check the name."
+
+    def _read(self, name: str) -> Person | None:
+        """The person of a stored name; None where nobody was ever trained. Never fails for what lies there."""
+        home = PersonFolder(self.paths.people / name)
+        lora = self.paths.loras / f"{name}.safetensors"
+        plain = Person(name, home.path, lora, home.reference, face_id=None, family=None)
+        try:
+            self._mend(home, lora)
+            there = (lora.is_file(), home.reference.is_file(), home.marks.is_file())
+            if sum(there) < 2:
+                # A LoRA alone may be anybody's, and a picture alone is a training that never came to its end.
+                return None
+            try:
+                marks = _marks(home.marks)
+            except InvalidRequest as error:
+                return replace(plain, works=False, fault=f"{name} can't be used: {error}")
+            best = sorted(home.best.glob("*.[jp][pn]g"))
+        except (OSError, EasyPhotoError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            return replace(plain, works=False, fault=f"The files of {name} can't be read: {reason}.".replace("..", "."))
+        family, likeness = marks.get("family"), marks.get("likeness")
+        cancelled = bool(marks.get("cancelled"))
+        person = replace(
+            plain,
             face_id=best[0] if best else None,
             family=Family(family) if family in {f.value for f in Family} else None,
-            works=bool(marks.get("works", True)),
-            likeness=_likeness(marks.get("likeness")),
+            works=bool(marks.get("works", True)) and not (cancelled and likeness is None),
+            likeness=None if likeness is None else scale.clipped(float(likeness)),
             embedder=str(marks.get("embedder", "")),
-            scene=scene,
+            scene=bool(marks.get("scene")),
             marks=marks,
+            cancelled=cancelled,
         )
+        return replace(person, fault=self._fault(person))
+
+    @staticmethod
+    def _mend(home: PersonFolder, lora: Path) -> None:
+        """End what a publishing process that died left."""
+        if (home.path / swap.READY).is_dir():
+            swap.roll_forward(home, lora)
+        if (home.path / swap.STAGING).is_dir() and not locks.busy(home.job):
+            swap.mend(home, lora)
+
+    def _fault(self, person: Person) -> str:
+        """What is wrong with the person's files; looked for once for each state of a file."""
+        name = person.user_id
+        if not person.lora.is_file():
+            return f"{name} can't be used: the LoRA {person.lora.name} is gone."
+        if fault := self._look(person.lora, _lora_fault):
+            return f"The LoRA of {name} can't be used: {fault}"
+        if not person.reference.is_file():
+            return "" if person.scene else f"{name} can't be used: the reference picture is gone."
+        if fault := self._look(person.reference, _picture_fault):
+            return f"The reference picture of {name} can't be used: {fault}"
+        return ""
+
+    def _look(self, path: Path, look: Callable[[Path], str]) -> str:
+        try:
+            stat = path.stat()
+            at = (path, stat.st_size, stat.st_mtime_ns)
+            if at not in self._looked:
+                self._looked[at] = look(path)
+            return self._looked[at]
+        except OSError as error:
+            return f"{error.strerror or error}."
 
 
-def _likeness(value: object) -> float | None:
-    """The likeness that was written down; older trainings wrote numbers beyond the scale."""
-    return likeness.clipped(float(value)) if isinstance(value, int | float) else None
+def _lora_fault(path: Path) -> str:
+    try:
+        info = checkpoint.inspect(path)
+    except EasyPhotoError as error:
+        return str(error)
+    return "" if info.kind == "lora" else f"{path.name} is a {info.kind}, not a LoRA."
+
+
+def _picture_fault(path: Path) -> str:
+    try:
+        pictures.load(path, max_side=_GLANCE)
+    except EasyPhotoError as error:
+        return str(error)
+    return ""
 
 
 def _marks(path: Path) -> dict[str, Any]:
+    """What ``person.json`` says; nothing where there is none. Raises :class:`InvalidRequest` when it can't be believed,
+    OSError when it can't be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = files.read_json(path)
+    except FileNotFoundError:
         return {}
-    return data if isinstance(data, dict) else {}
+    except ValueError as error:
+        raise InvalidRequest(f"{path.name} is damaged.") from error
+    if not isinstance(data, dict):
+        raise InvalidRequest(f"{path.name} is damaged.")
+    for field, kinds in _KINDS.items():
+        value = data.get(field)
+        if field in data and not isinstance(value, kinds):
+            raise InvalidRequest(f"{path.name} is damaged: {field} can't be {str(value)[:40]!r}.")
+    return data
+
+
+def _check_pictures(paths: Sequence[Path]) -> None:
+    """Whether all are whole JPEGs or PNGs, and not so large together that looking takes for ever. Raises
+    :class:`InvalidRequest`."""
+    pixels = 0
+    for path in paths:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Pillow.open(path, formats=("JPEG", "PNG")) as opened:
+                    pixels += opened.width * opened.height
+        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+            raise InvalidRequest(f"{path.name} is not a picture that can be read.") from error
+        if pixels > _MAX_PIXELS:
+            raise InvalidRequest(f"Its pictures have more than {_MAX_PIXELS // 10**6} million pixels.")
+        pictures.load(path, max_side=_GLANCE)
+
+
+def _check_lines(path: Path) -> None:
+    """Whether every line is a JSON object. Raises :class:`InvalidRequest`."""
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not isinstance(json.loads(line), dict):
+                raise InvalidRequest(f"{path.name} is damaged.")
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{path.name} is damaged.") from error
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file of exactly this name is there: some file systems find it under others too."""
+    try:
+        return any(entry.name == path.name for entry in path.parent.iterdir())
+    except OSError:
+        return False
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [] if folder.is_symlink() else [p for p in folder.rglob("*") if p.is_symlink() or p.is_file()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import stat
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageChops, ImageOps, PngImagePlugin
 
-from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.errors import InvalidRequest
 from easyphoto.imaging import colour, depth, formats, repair, tiff
 from easyphoto.ports import Image
+from easyphoto.storage.files import write_bytes as write_bytes
 
 Source: TypeAlias = Path | bytes
 """A picture as it comes: a file, or the bytes of one."""
@@ -111,22 +111,6 @@ def read_text(path: Path) -> dict[str, str]:
         raise
     except Exception as error:
         raise InvalidRequest(f"{path.name} is not a PNG that can be read ({error}).") from error
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file beside its place and move it there, so that a reader sees all of it or none."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}.part")
-        try:
-            beside.write_bytes(data)
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageFailed(f"{path.name} could not be written to {path.parent.name}: {reason}.") from error
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from easyphoto import naming, pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_same_family
-from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig
+from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig, declared
 from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
-from easyphoto.people import PeopleStore, Person, user_id
+from easyphoto.people import PeopleStore, Person, Removed
 from easyphoto.pictures import Source
 from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Portrait, TellsBroken, Vision
+from easyphoto.storage import earlier, locks, portraits
+from easyphoto.storage.folders import STAGED, JobFolder, PersonFolder
+from easyphoto.storage.scratch import Scratch
+from easyphoto.storage.uploads import Uploads
 from easyphoto.templates import TemplateStore
 from easyphoto.weights import Weights
 
 if TYPE_CHECKING:
+    from easyphoto.inference.task import Subject
     from easyphoto.training.photos import PhotoReport
+    from easyphoto.training.spec import TrainingSpec
 
 Interpreter: TypeAlias = Callable[[Listener, Callable[[], bool]], Path]
 
@@ -39,13 +45,19 @@ DISK_FOR_TRAINING = 2 * 2**30
 
 @dataclass(frozen=True, eq=False)
 class TrainRequest:
-    """Photos of one person, and how to train. ``config`` None takes the defaults of the base model's family."""
+    """Photos of one person, and how to train. ``config`` None takes the defaults of the base model's family.
+
+    ``resume`` goes on with the last training of this person, with that training's options and photos. ``chosen`` names
+    the fields of ``config`` that the user gave a value to, which matters then: those that differ from the earlier
+    training's and would change what was learned are refused by name. None: those that aren't defaults.
+    """
 
     user_id: str
     photos: tuple[Source, ...]
     config: TrainConfig | None = None
     validation_templates: tuple[Source, ...] = ()
     resume: bool = False
+    chosen: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +136,7 @@ class EasyPhoto:
         self._python = python
         self.people = PeopleStore(paths)
         self.templates = TemplateStore(paths)
+        self.uploads = Uploads(paths)
         self.jobs = JobQueue()
         self._checks = threading.BoundedSemaphore(MAX_CHECKS)
         self.preferences = preferences
@@ -170,14 +183,19 @@ class EasyPhoto:
 
     def train(self, request: TrainRequest) -> Job[Person]:
         """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
-        name = user_id(request.user_id)
+        name = self.people.to_train(request.user_id)
         if not request.photos and not request.resume:
             raise InvalidRequest("There are no photos: upload 5 to 20 photos of one person.")
         if len(request.photos) > MAX_PHOTOS:
             raise InvalidRequest(f"{len(request.photos)} photos are too many: at most {MAX_PHOTOS}.")
-        wanted = request.config.sd_model_checkpoint if request.config else ""
-        checkpoint = self.checkpoint(wanted)
-        config = request.config or self.train_config({})
+        person = self.people.at(name)
+        if not self._is_queued(name):
+            # Behind a training of the same person that waits here, it is looked at when its turn comes.
+            if locks.busy(person.job):
+                raise InvalidRequest(f"{name} is being trained already: wait for that training to end or cancel it.")
+            _, checkpoint = self._order(person, request)
+        else:
+            checkpoint = self.checkpoint(request.config.sd_model_checkpoint if request.config else "")
         free = free_bytes(self.paths.outputs)
         if free is None:
             raise StorageFailed(f"The drive of {self.paths.outputs} isn't there: nothing can be written.")
@@ -188,51 +206,110 @@ class EasyPhoto:
         return self.jobs.submit(
             "train",
             name,
-            lambda job: self._train(job, name, request, config, checkpoint),
+            lambda job: self._train(job, name, request),
             holds=_bytes(*request.photos, *request.validation_templates),
         )
 
-    def _train(
-        self, job: Job[Person], name: str, request: TrainRequest, config: TrainConfig, checkpoint: Checkpoint
-    ) -> Person:
+    def _train(self, job: Job[Person], name: str, request: TrainRequest) -> Person:
         from easyphoto.training.job import TrainingSpec, run
 
         python = None if self._python is None else self._python(job.emit, job.cancelled)
-        folder = self.people.folder(name)
-        photos = self._keep_photos(job, folder, request)
-        chosen = self.preferences()
-        if config.mixed_precision == PRECISIONS[0]:
-            config = replace(config, mixed_precision=chosen.precision)
-        spec = TrainingSpec(
-            user_id=name,
-            photos=photos,
-            config=config,
-            checkpoint=checkpoint.path,
-            family=checkpoint.family,
-            person_folder=folder,
-            lora_path=self.people.lora(name),
-            validation_templates=self._validation_templates(folder, request),
-            models=self.paths.models,
-            python=python,
-            resume=request.resume,
-            commercial_only=chosen.commercial_only,
-        )
-        self._new_weights.clear()
-        self.vision.release()
-        with self.host.training():
-            run(spec, folder / "job", _all_but_the_end(job), job.cancelled)
+        home = self.people.at(name)
+        config, checkpoint = self._order(home, request)
+        with Scratch(home.job.path, STAGED) as stage:
+            photos = self._photos(job, home, JobFolder(stage.path), request)
+            resumes = request.resume and (home.job.state.is_file() or not request.photos)
+            spec = TrainingSpec(
+                user_id=name,
+                photos=photos,
+                config=config,
+                checkpoint=checkpoint.path,
+                family=checkpoint.family,
+                person_folder=home.path,
+                lora_path=self.people.lora(name),
+                validation_templates=self._validation_templates(home, JobFolder(stage.path), request),
+                models=self.paths.models,
+                python=python,
+                resume=resumes,
+                commercial_only=self.preferences().commercial_only,
+            )
+            self._new_weights.clear()
+            self.vision.release()
+            with self.host.training():
+                run(spec, home.job.path, _all_but_the_end(job), job.cancelled)
         self.host.refresh_loras()
         person = self.people.get(name)
         job.emit(Finished(result={"user_id": name, "likeness": person.likeness, "works": person.works}))
         return person
 
-    def _keep_photos(self, job: Job[Person], folder: Path, request: TrainRequest) -> tuple[Path, ...]:
-        """Copy the photos upright into the person's folder; one that can't be read is left out with a notice."""
-        backup = folder / "original_backup"
+    def _order(self, home: PersonFolder, request: TrainRequest) -> tuple[TrainConfig, Checkpoint]:
+        """How and on what to train. A training that is resumed takes what its first request says."""
+        from easyphoto.training import resume
+
+        before = None
+        if request.resume and home.job.path.is_dir():
+            with locks.alone(home.job, home.name):
+                try:
+                    earlier.settle(home.job)
+                except OSError as error:
+                    raise StorageFailed(f"{home.name} can't be written: {error.strerror or error}.") from error
+                before = resume.earlier(home.job)
+        if before is None:
+            if request.resume and not request.photos and not home.photos():
+                raise InvalidRequest(f"There is no earlier training of {home.name!r} to go on with.")
+            checkpoint = self.checkpoint(request.config.sd_model_checkpoint if request.config else "")
+            return self._with_precision(request.config or self.train_config({})), checkpoint
+        checkpoint = self._trained_on(before)
+        if request.config is None:
+            return before.config, checkpoint
+        chosen = self._chosen(request.config) if request.chosen is None else request.chosen
+        if "sd_model_checkpoint" in chosen and request.config.sd_model_checkpoint:
+            wanted = self.checkpoint(request.config.sd_model_checkpoint)
+            if wanted.path != checkpoint.path:
+                raise resume.other_options([("sd_model_checkpoint", checkpoint.name, wanted.name)])
+        return resume.options(before.config, self._with_precision(request.config), chosen), checkpoint
+
+    def _with_precision(self, config: TrainConfig) -> TrainConfig:
+        if config.mixed_precision != PRECISIONS[0]:
+            return config
+        return replace(config, mixed_precision=self.preferences().precision)
+
+    def _chosen(self, config: TrainConfig) -> frozenset[str]:
+        """The fields that aren't what a form shows before anybody touches it."""
+        checkpoint = self.checkpoint(config.sd_model_checkpoint)
+        usual = TrainConfig.for_family(checkpoint.family, scene=config.is_scene)
+        first = {"train_mode_choose": TRAIN_MODES[0]}
+        named = {d.name for d in declared(TrainConfig)} - {"sd_model_checkpoint"}
+        chosen = {n for n in named if getattr(config, n) != first.get(n, getattr(usual, n))}
+        if checkpoint != self.checkpoint(""):
+            chosen.add("sd_model_checkpoint")
+        return frozenset(chosen)
+
+    def _trained_on(self, before: TrainingSpec) -> Checkpoint:
+        """The base model of the earlier training, as the host knows it now."""
+        known = [c for c in self.host.checkpoints() if c.family is before.family]
+        same = [c for c in known if c.path == before.checkpoint]
+        same = same or [c for c in known if c.path.name == before.checkpoint.name]
+        if len(same) != 1:
+            raise InvalidRequest(
+                f"The base model {before.checkpoint.name} of the earlier training can't be found: put it back, or "
+                "train again without resume."
+            )
+        return same[0]
+
+    def _is_queued(self, name: str) -> bool:
+        """Whether a training of this person waits or runs here."""
+        return any(j.what == "train" and j.subject == name and not j.ended for j in self.jobs.list())
+
+    def _photos(
+        self, job: Job[Person], home: PersonFolder, stage: JobFolder, request: TrainRequest
+    ) -> tuple[Path, ...]:
+        """The photos to train on. New ones are kept upright in the staging folder until the training has the person
+        for itself; one that can't be read is left out with a notice."""
+        kept = tuple(home.photos())
         if request.resume and not request.photos:
-            kept = tuple(sorted(backup.glob("*.jpg"), key=lambda p: (len(p.stem), p.stem)))
             if not kept:
-                raise InvalidRequest(f"There is no earlier training of {folder.name!r} to go on with.")
+                raise InvalidRequest(f"There is no earlier training of {home.name!r} to go on with.")
             return kept
         images: list[Image] = []
         for source in request.photos:
@@ -242,22 +319,63 @@ class EasyPhoto:
                 job.emit(Notice(message=f"A photo was left out: {error}"))
         if not images:
             raise InvalidRequest("None of the photos can be read.")
-        for old in backup.glob("*.jpg"):
-            old.unlink()
-        paths = tuple(backup / f"{i}.jpg" for i in range(len(images)))
+        paths = tuple(stage.photos / f"{i}.jpg" for i in range(len(images)))
         for path, image in zip(paths, images, strict=True):
             pictures.save_jpg(path, image)
+        if request.resume and home.job.state.is_file():
+            if sorted(p.read_bytes() for p in paths) != sorted(p.read_bytes() for p in kept):
+                raise InvalidRequest(
+                    "These are other photos than those of the earlier training: resume without photos, or train again "
+                    "without resume."
+                )
+            return kept
         return paths
 
-    def _validation_templates(self, folder: Path, request: TrainRequest) -> tuple[Path, ...]:
+    def _validation_templates(self, home: PersonFolder, stage: JobFolder, request: TrainRequest) -> tuple[Path, ...]:
         if not request.validation_templates:
-            return tuple(t.path for t in self.templates.list() if not t.own and t.faces == 1)
-        paths = []
-        for i, source in enumerate(request.validation_templates):
-            path = folder / "job" / f"template-{i}.png"
+            kept = tuple(sorted(home.job.templates.glob("*.png"))) if request.resume else ()
+            return kept or tuple(t.path for t in self.templates.list() if not t.own and t.faces == 1)
+        paths = tuple(stage.templates / f"template-{i}.png" for i in range(len(request.validation_templates)))
+        for path, source in zip(paths, request.validation_templates, strict=True):
             pictures.save_png(path, pictures.load(source))
-            paths.append(path)
-        return tuple(paths)
+        return paths
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    def portraits_of(self, user_id: str) -> list[Path]:
+        """The portraits that show a person, alone or with others, by the recipes in them."""
+        return portraits.of(self.paths.portraits, user_id)
+
+    def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
+        """Delete a person: photos, LoRA, everything of their trainings, their uploads, and the portraits that show
+        them where ``portraits`` says so. What was removed, and which portraits are left.
+
+        :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are being
+        trained, by whatever process, :class:`StorageFailed` when not everything can be deleted.
+        """
+        if self._is_queued(user_id):
+            raise InvalidRequest(f"{user_id!r} is being trained: cancel that training first.")
+        removed = self.people.delete(user_id)
+        try:
+            uploads = self.uploads.empty(user_id)
+            shown = self.portraits_of(user_id)
+            size = sum(path.stat().st_size for path in shown)
+            for path in shown if portraits else ():
+                path.unlink()
+        except OSError as error:
+            raise StorageFailed(
+                f"Not everything of {user_id!r} could be deleted: {error.strerror or error}."
+            ) from error
+        self.host.refresh_loras()
+        if not portraits:
+            return replace(removed, uploads=len(uploads), portraits_left=tuple(shown))
+        return replace(
+            removed,
+            files=removed.files + len(shown),
+            bytes=removed.bytes + size,
+            uploads=len(uploads),
+            portraits=tuple(shown),
+        )
 
     # --- portraits ---------------------------------------------------------------------------------------------------
 
@@ -267,6 +385,8 @@ class EasyPhoto:
             raise InvalidRequest(f"{len(request.templates)} templates are too many: at most {MAX_TEMPLATES}.")
         people = [None if name == NOBODY else self.people.get(name) for name in request.user_ids]
         chosen = [person for person in people if person is not None]
+        for person in chosen:
+            person.require_whole()
         if not chosen:
             raise InvalidRequest("Nobody was chosen: pick a user id for at least one face.")
         if not request.templates and not request.config.text_to_image_input_prompt.strip():
@@ -320,7 +440,7 @@ class EasyPhoto:
         scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
         task = PortraitTask(
             templates=request.templates,
-            people=tuple(None if person is None else subject(person, self.vision) for person in people),
+            people=tuple(None if person is None else _named(person, subject, self.vision) for person in people),
             config=config,
             checkpoint=checkpoint,
             lora_folder=self.paths.loras,
@@ -401,6 +521,14 @@ def _no_base_model(broken: Sequence[BrokenModel]) -> str:
     if not broken:
         return sentence
     return f"The host has no base model that can be used: {' '.join(b.reason for b in broken[:4])}"
+
+
+def _named(person: Person, subject: Callable[[Person, Vision], Subject], vision: Vision) -> Subject:
+    """The person's pictures; an error says whose they are."""
+    try:
+        return subject(person, vision)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"The pictures of {person.user_id} can't be used: {error}") from error
 
 
 def _all_but_the_end(job: Job[Person]) -> Listener:

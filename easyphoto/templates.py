@@ -10,6 +10,8 @@ import hashlib
 import importlib.util
 import json
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from typing import Any
 from easyphoto import pictures
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
-from easyphoto.people import user_id as checked_name
 from easyphoto.ports import Image
+from easyphoto.storage.names import key
+from easyphoto.storage.names import user_id as checked_name
 
 _log = logging.getLogger(__name__)
 
@@ -44,22 +47,33 @@ class TemplateStore:
         self._own = paths.outputs / "easyphoto-templates"
 
     def list(self) -> list[Template]:
+        """All presets, each under a name of its own: an own one whose name another has is called by its whole file
+        name."""
         manifest = self._shipped / "manifest.json"
         rows = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else []
         shipped = [template for row in rows if (template := self._read(row)) is not None]
-        own = sorted(p for p in self._own.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-        return shipped + [Template(p.stem, p, p.stem, "added by you", "yours", own=True) for p in own]
+        own = self._files()
+        taken = Counter([t.name for t in shipped] + [p.stem for p in own] + [p.name for p in own])
+        named = [(p.stem if taken[p.stem] == 1 else p.name, p) for p in own]
+        return shipped + [Template(name, p, name, "added by you", "yours", own=True) for name, p in named]
 
     def get(self, name: str) -> Template:
-        for template in self.list():
+        """The preset of exactly that name. :class:`InvalidRequest` when it is the stem of several of the user's own,
+        :class:`NotFound` when there is none."""
+        known = self.list()
+        for template in known:
             if template.name == name:
                 return template
+        several = [t.name for t in known if t.own and t.path.stem == name]
+        if several:
+            raise InvalidRequest(f"There are several templates {name!r}: say which, {' or '.join(several)}.")
         raise NotFound(f"There is no template {name!r}.")
 
     def add(self, name: str, image: Image) -> Template:
         """Keep a picture among the user's own presets."""
         name = checked_name(name)
-        if any(t.name == name for t in self.list()):
+        stems = {key(n) for t in self.list() for n in (t.name, t.path.stem if t.own else t.name)}
+        if key(name) in stems:
             raise InvalidRequest(f"There is already a template {name!r}: choose another name.")
         path = self._own / f"{name}.png"
         pictures.save_png(path, image)
@@ -74,6 +88,17 @@ class TemplateStore:
             template.path.unlink()
         except OSError as error:
             raise StorageFailed(f"The template {name!r} could not be deleted: {error.strerror}.") from error
+
+    def _files(self) -> Sequence[Path]:
+        """The pictures that the user added."""
+        try:
+            entries = sorted(self._own.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageFailed(f"The folder {self._own.name} can't be read: {error.strerror or error}.") from error
+        kinds = (".png", ".jpg", ".jpeg", ".webp")
+        return [p for p in entries if p.suffix.lower() in kinds and not p.name.startswith(".") and p.is_file()]
 
     def _read(self, row: dict[str, Any]) -> Template | None:
         path = _resource(row["package"], row["resource"]) if "package" in row else self._shipped / row["file"]

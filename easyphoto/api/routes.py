@@ -132,8 +132,10 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
     def train(payload: schema.TrainPayload) -> schema.QueuedJob:
         photos = wire.decode_all(payload.photos, "photos", MAX_PHOTOS)
         templates = wire.decode_all(payload.validation_templates, "validation_templates", MAX_TEMPLATES)
-        config = service.train_config(schema.chosen(payload.options))
-        return queued(service.train(TrainRequest(payload.user_id, photos, config, templates, payload.resume)))
+        chosen = schema.chosen(payload.options)
+        config = service.train_config(chosen)
+        request = TrainRequest(payload.user_id, photos, config, templates, payload.resume, frozenset(chosen))
+        return queued(service.train(request))
 
     @router.post("/jobs/portrait", responses=_TAKES_BODY, status_code=202, summary="Make portraits")
     def portrait(payload: schema.PortraitPayload) -> schema.QueuedJob:
@@ -239,11 +241,8 @@ def _add_people(router: APIRouter, service: EasyPhoto) -> None:
         return wire.person_out(service.people.get(user_id))
 
     @router.delete("/people/{user_id}", responses=_errors(404, 507), status_code=204, summary="Delete a person")
-    def delete(user_id: str) -> Response:
-        busy = {j.subject for j in service.jobs.list() if j.what == "train" and not j.ended}
-        if service.people.folder(user_id).name in busy:
-            raise InvalidRequest(f"{user_id!r} is being trained: cancel that job first.")
-        service.people.delete(user_id)
+    def delete(user_id: str, portraits: bool = False) -> Response:
+        service.delete_person(user_id, portraits=portraits)
         return Response(status_code=204)
 
     @router.get("/templates", responses=_errors(), summary="List the preset templates")

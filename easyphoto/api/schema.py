@@ -175,8 +175,9 @@ class JobOut(BaseModel):
 
 
 class PersonOut(BaseModel):
-    """Somebody who was trained. `works` is false where training did not bring the likeness up;
-    `likeness` goes from 0 (a stranger) to 1 (the same person)."""
+    """Somebody who was trained. `works` is false where training did not bring the likeness up, `cancelled` true where
+    it was stopped half-way, and `fault` says why somebody whose files are damaged can't be used; `likeness` goes from 0
+    (a stranger) to 1 (the same person)."""
 
     user_id: str
     family: str | None = None
@@ -184,6 +185,8 @@ class PersonOut(BaseModel):
     embedder: str = ""
     works: bool = True
     scene: bool = False
+    cancelled: bool = False
+    fault: str = ""
 
 
 class TemplateOut(BaseModel):

@@ -180,6 +180,8 @@ def person_out(person: Person) -> schema.PersonOut:
         embedder=person.embedder,
         works=person.works,
         scene=person.scene,
+        cancelled=person.cancelled,
+        fault=person.fault,
     )
 
 

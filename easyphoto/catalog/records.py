@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import Cancelled, StorageFailed
+from easyphoto.storage import files
 
 NAME = "weights.json"
 CHUNK = 1 << 20
@@ -63,7 +63,7 @@ class Records:
                 merged[part] = merged[part] | entries if part == "files" else entries | merged[part]
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+                beside = files.staging_name(self.path)
                 beside.write_text(json.dumps(merged, indent=1, ensure_ascii=False, sort_keys=True), encoding="utf-8")
                 beside.replace(self.path)
             except OSError as error:

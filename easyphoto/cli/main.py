@@ -135,8 +135,15 @@ def _train(args: argparse.Namespace) -> int:
     from easyphoto.service import TrainRequest
 
     service = _service(args)
-    config = service.train_config(flags.chosen(args))
-    request = TrainRequest(args.user_id, _pictures(args.photos), config, tuple(args.template), args.resume)
+    chosen = flags.chosen(args)
+    request = TrainRequest(
+        args.user_id,
+        _pictures(args.photos),
+        service.train_config(chosen),
+        tuple(args.template),
+        args.resume,
+        frozenset(chosen),
+    )
     person = show.follow(service.train(request), as_json=args.json)
     if not args.json:
         verdict = "" if person.works else " The training did not work: the likeness did not rise."
@@ -181,6 +188,17 @@ def _doctor(args: argparse.Namespace) -> int:
     else:
         print(table(findings))
     return 0
+
+
+def _delete(args: argparse.Namespace) -> None:
+    """Delete a person, ask about their portraits where nobody said and somebody can answer, and tell what is gone."""
+    service = _service(args)
+    shown = service.portraits_of(args.name)
+    both = args.portraits
+    if both is None and shown and sys.stdin.isatty() and not args.json:
+        both = input(f"Delete the {len(shown)} portraits that show {args.name} too? [y/N] ").strip().lower() == "y"
+    removed = service.delete_person(args.name, portraits=bool(both))
+    sys.stderr.write(removed.sentence() + "\n")
 
 
 def _serve(args: argparse.Namespace) -> int:

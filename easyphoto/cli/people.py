@@ -27,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Nam
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="list is the default")
     parser.add_argument("name", nargs="?", help="a user id, or the file to import")
     parser.add_argument("file", nargs="?", type=a_path, help=f"the file to export to (default: USER_ID{SUFFIX})")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--portraits", action="store_true", default=None, help="delete: the portraits that show this person too"
+    )
+    shown.add_argument(
+        "--keep-portraits", action="store_false", dest="portraits", help="delete: keep the portraits, and don't ask"
+    )
     parser.set_defaults(run=partial(run, paths))
 
 
@@ -61,8 +68,29 @@ def _list(store: PeopleStore, _: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _delete(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
-    store.delete(args.name)
-    return f"{args.name} is deleted.", {"deleted": args.name}
+    """Ask about the portraits where nobody said and somebody can answer, and tell what is gone."""
+    from easyphoto.cli.standalone import build
+
+    service = build(store.paths)
+    portraits = args.portraits
+    if portraits is None and not args.json and sys.stdin.isatty():
+        portraits = _wanted(len(service.portraits_of(args.name)), args.name)
+    removed = service.delete_person(args.name, portraits=bool(portraits))
+    data = {
+        "deleted": removed.user_id,
+        "files": removed.files,
+        "bytes": removed.bytes,
+        "portraits": [str(path) for path in removed.portraits],
+        "portraits_left": [str(path) for path in removed.portraits_left],
+    }
+    return removed.sentence(), data
+
+
+def _wanted(count: int, name: str) -> bool:
+    """Whether the user wants so many portraits deleted too."""
+    if not count:
+        return False
+    return input(f"Delete the {count} portraits that show {name} too? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _export(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
@@ -86,10 +114,13 @@ def as_data(person: Person) -> dict[str, Any]:
         "embedder": person.embedder,
         "works": person.works,
         "scene": person.scene,
+        "cancelled": person.cancelled,
+        "fault": person.fault,
         "lora": str(person.lora),
     }
 
 
 def _line(person: Person) -> str:
     likeness = "" if person.likeness is None else f"  likeness {words(person.likeness)} ({person.embedder})"
-    return f"{person.user_id}{likeness}{'' if person.works else '  did not work'}"
+    state = "  stopped half-way" if person.cancelled else "" if person.works else "  did not work"
+    return f"{person.user_id}{likeness}{f'  broken: {person.fault}' if person.fault else state}"

@@ -18,9 +18,10 @@ import torch
 
 from easyphoto import checkpoint
 from easyphoto.config import Family
-from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.errors import InvalidRequest
 from easyphoto.sd import lora_names as names
 from easyphoto.sd.parts import Parts
+from easyphoto.storage import files
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +140,7 @@ def write(path: Path, layers: Layers, metadata: Mapping[str, str], dtype: torch.
         tensors[f"{module}.lora_down.weight"] = layer.down.detach().to("cpu", dtype).contiguous()
         tensors[f"{module}.lora_up.weight"] = layer.up.detach().to("cpu", dtype).contiguous()
         tensors[f"{module}.alpha"] = torch.tensor(layer.alpha, dtype=dtype)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(save(tensors, dict(metadata)))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageFailed(f"The LoRA {path.name} could not be written: {error.strerror or error}.") from error
+    files.write_bytes(path, save(tensors, dict(metadata)))
 
 
 class Applied:

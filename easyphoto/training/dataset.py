@@ -16,9 +16,10 @@ from torch import Tensor
 from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd import vae as encoding
+from easyphoto.storage.folders import LATENTS
 from easyphoto.training.samples import WHOLE, Sample
 
-LATENTS = "latents.safetensors"
+__all__ = ["LATENTS", "LatentSet", "encode"]
 
 
 @dataclass(frozen=True)

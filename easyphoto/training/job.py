@@ -5,30 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from easyphoto import errors, events, pictures
-from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, StorageFailed, TrainingFailed
+from easyphoto import errors, events
+from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished, Listener
+from easyphoto.storage import earlier, files, locks, scratch
+from easyphoto.storage.folders import CANCEL, ERROR, EVENTS, LOG, PARENT_LOCK, PHOTOS, STAGED, TEMPLATES, JobFolder
 from easyphoto.training.spec import TrainingResult, TrainingSpec
-from easyphoto.training.worker import CANCEL, ERROR, EVENTS, JOB, LOCK, WATCHED
+from easyphoto.training.worker import WATCHED
 
-__all__ = ["TrainingResult", "TrainingSpec", "run"]
+__all__ = ["PARENT_LOCK", "TrainingResult", "TrainingSpec", "run"]
 _log = logging.getLogger(__name__)
 
-LOG = "worker.log"
-PARENT_LOCK = "parent.lock"
-STAGED = ("state.pt", "scores.json", "latents.safetensors", "ref_image.jpg")
-STAGED_FOLDERS = ("user_weights", "processed_images", "validation")
+PROGRAM = Path(__file__).resolve().parents[2]
+"""Where the package lies: the trainer starts from there, and nothing of a data folder is ever imported."""
 POLL = 0.1
 GRACE = 120.0
 """Seconds that a cancelled child has to save and leave; a step of a large model on a slow device takes its time."""
@@ -41,14 +38,24 @@ def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callabl
     goes to ``listener``, its last one (``Finished`` or ``Failed``) too. ``cancelled`` is asked all the time; a
     cancelled training leaves its last checkpoint, and :class:`Cancelled` is raised. A child that dies is a
     :class:`TrainingFailed` with its last error; an error that it reports is raised as what it is.
+
+    Photos and validation templates that wait in a folder ``staged-...`` of the job become the job's own once it has
+    the folder for itself. What an interrupted training would go on from is put back when this one ends without
+    anything to go on from; the person's own files change only when the trainer publishes.
     """
-    with _alone(spec, folder):
-        _prepare(spec, folder)
-        child = _start(spec, folder)
+    job = JobFolder(folder)
+    with locks.alone(job, spec.user_id):
         try:
-            last = _follow(child, folder, listener, cancelled)
+            spec = _prepare(spec, job)
+            child = _start(spec, folder)
+            try:
+                last = _follow(child, folder, listener, cancelled)
+            finally:
+                _end(child)
+        except OSError as error:
+            raise StorageFailed(f"The training can't use {folder.name}: {error.strerror or error}.") from error
         finally:
-            _end(child)
+            _settle(job)
     if isinstance(last, Finished):
         return TrainingResult.from_mapping(last.result)
     if isinstance(last, Failed):
@@ -63,42 +70,56 @@ def error_of(failed: Failed) -> EasyPhotoError:
     return errors.of(failed.code, TrainingFailed)(failed.message)
 
 
-@contextmanager
-def _alone(spec: TrainingSpec, folder: Path) -> Iterator[None]:
-    """Hold the job: two trainings of one person would write the same files.
+def _prepare(spec: TrainingSpec, job: JobFolder) -> TrainingSpec:
+    """Clear what an earlier job left, but for what a training that is resumed needs, and write the new request."""
+    earlier.settle(job)
+    for name in (EVENTS, ERROR, CANCEL, LOG):
+        files.remove(job.path / name)
+    files.remove(job.resumed)
+    if not spec.resume:
+        if job.state.exists():
+            earlier.set_aside(job)
+        else:
+            for name in earlier.RESUMABLE:
+                files.remove(job.path / name)
+    spec = _adopt(spec, job)
+    files.write_bytes(job.resumed if spec.resume and job.request.is_file() else job.request, spec.to_json().encode())
+    scratch.sweep(job.path, STAGED)
+    return spec
 
-    The child's lock is looked at too: it outlives a parent that was killed.
-    """
-    busy = f"{spec.user_id} is being trained already: wait for that training to end or cancel it."
+
+def _adopt(spec: TrainingSpec, job: JobFolder) -> TrainingSpec:
+    """Make staged pictures the job's own: they are whole, and nobody else trains now."""
+    photos = _moved(spec.photos, job, PHOTOS)
+    templates = _moved(spec.validation_templates, job, TEMPLATES)
+    return replace(spec, photos=photos, validation_templates=templates)
+
+
+def _moved(paths: tuple[Path, ...], job: JobFolder, name: str) -> tuple[Path, ...]:
+    staged = paths[0].parent if paths else job.path
+    if not (staged.name == name and staged.parent.parent == job.path and staged.parent.name.startswith(STAGED)):
+        return paths
+    files.remove(job.path / name)
+    staged.rename(job.path / name)
+    return tuple(job.path / name / path.name for path in paths)
+
+
+def _settle(job: JobFolder) -> None:
+    """Whatever came of it, leave something that can be resumed: this training's, else the one before it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / PARENT_LOCK, timeout=0):
-            with FileLock(folder / LOCK, timeout=2):
-                pass
-            yield
-    except Timeout:
-        raise InvalidRequest(busy) from None
-    except PermissionError as error:
-        raise StorageFailed(f"{folder} can't be written: {error.strerror}.") from error
+        files.remove(job.resumed)
+        earlier.settle(job)
     except OSError as error:
-        raise StorageFailed(f"The training can't use {folder}: {error.strerror or error}.") from error
-
-
-def _prepare(spec: TrainingSpec, folder: Path) -> None:
-    """Clear what an earlier job left, but for what a resumed one needs, and write the new job."""
-    for name in (EVENTS, ERROR, CANCEL, LOG, *(() if spec.resume else STAGED)):
-        (folder / name).unlink(missing_ok=True)
-    for name in () if spec.resume else STAGED_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    pictures.write_bytes(folder / JOB, spec.to_json().encode())
+        # The next training or resume does it again.
+        _log.warning("what the earlier training left could not be put back: %s", error)
 
 
 def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
-    program = Path(__file__).resolve().parents[2]
-    known = os.environ.get("PYTHONPATH")
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(program), *([known] if known else [])]),
+        "PYTHONPATH": os.pathsep.join([str(PROGRAM), *_python_path()]),
+        # With the working directory below, nothing but the program and what is installed can be imported.
+        "PYTHONSAFEPATH": "1",
         "PYTHONUTF8": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
@@ -107,6 +128,7 @@ def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
         WATCHED: "1",
     }
     environment.pop("PYTHONHOME", None)
+    environment.pop("PYTHONSTARTUP", None)
     # Threads that spin while they wait for one another make a busy machine ten times slower and an idle one no faster.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = [str(spec.python or sys.executable), "-m", "easyphoto.training.worker", str(folder.resolve())]
@@ -118,13 +140,18 @@ def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                cwd=folder,
+                cwd=PROGRAM,
                 # Ctrl-C in a terminal reaches the whole group; the parent decides what it means.
                 start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) if os.name == "nt" else 0,
             )
     except OSError as error:
         raise TrainingFailed(f"The trainer could not be started: {error.strerror or error}.") from error
+
+
+def _python_path() -> list[str]:
+    """The folders that the environment adds, but for those that mean the working directory of the moment."""
+    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
 
 
 def _follow(

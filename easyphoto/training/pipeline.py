@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,9 @@ from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, Progress, Started
 from easyphoto.memory import MemoryPlan
 from easyphoto.ports import Vision
-from easyphoto.training import crops, dataset, loop, planning, prepare, publish, samples, state, validation
+from easyphoto.storage import files
+from easyphoto.storage.folders import LATENTS, PROCESSED, SCORES, STATE, VALIDATION, WEIGHTS, JobFolder
+from easyphoto.training import crops, dataset, loop, planning, prepare, samples, state, validation
 from easyphoto.training.lora import Shape, TrainedLora
 from easyphoto.training.planning import Plan
 from easyphoto.training.prepare import Stop
@@ -42,7 +43,7 @@ def run(spec: TrainingSpec, folder: Path, emit: Listener, stop: Stop) -> Trainin
     emit(Started(job=folder.name, what="train", plan={**told, "device": str(device), "memory": fitted.sentence()}))
     if fitted.changes or not fitted.fits:
         emit(Notice(message=fitted.sentence()))
-    if not (folder / dataset.LATENTS).is_file():
+    if not (folder / LATENTS).is_file():
         prepare.crop(spec, material, images, vision, emit, folder)
     del images
     config = fitted.config
@@ -87,10 +88,12 @@ def _earlier(spec: TrainingSpec, folder: Path, plan: Plan, emit: Listener) -> st
     if earlier is None:
         if spec.resume:
             emit(Notice(message="There is no checkpoint to resume from: the training starts anew."))
-        for name in (state.SCORES, state.STATE, dataset.LATENTS):
-            (folder / name).unlink(missing_ok=True)
-        for name in (state.WEIGHTS, publish.VALIDATION):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (SCORES, STATE, LATENTS, WEIGHTS, VALIDATION):
+            files.remove(folder / name)
+    job = JobFolder(folder)
+    if job.resumed.is_file():
+        # Only now is it sure that the training goes on as it is asked; until here the first request stands.
+        files.move(job.resumed, job.request)
     return earlier
 
 
@@ -167,8 +170,8 @@ def _latents(parts: Parts, folder: Path, emit: Listener, stop: Stop) -> tuple[da
             raise Cancelled("The training was stopped.")
         emit(Progress(stage="latents", step=done, total=total))
 
-    processed, captions = samples.load(folder / prepare.PROCESSED)
-    path = folder / dataset.LATENTS
+    processed, captions = samples.load(folder / PROCESSED)
+    path = folder / LATENTS
     if path.is_file():
         return dataset.LatentSet.load(path), captions
     parts.placement.use(parts.vae)

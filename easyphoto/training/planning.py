@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from easyphoto.training import resume
 from easyphoto.training.lora import unet_layers
 from easyphoto.training.spec import TrainingSpec
 
 CANDIDATES = 10
 """At most so many of the best checkpoints go into the fusion."""
-_NOT_IN_THE_WEIGHTS = ("sd_model_checkpoint", "validation", "fusion", "dataloader_num_workers", "max_train_steps")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
     steps = config.steps(len(photos))
     every = config.val_and_checkpointing_steps
     saves = tuple(sorted({*range(every, steps + 1, every), steps}))
-    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_THE_WEIGHTS}
+    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in resume.FREE}
     base = [spec.family.value, spec.checkpoint.name, unet_layers(spec.family)]
     named = json.dumps([settings, list(photos), *base], sort_keys=True)
     fingerprint = hashlib.sha256(named.encode()).hexdigest()[:16]

@@ -10,12 +10,9 @@ from easyphoto import pictures
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, PhotosChecked, Progress
 from easyphoto.ports import Image, Vision
+from easyphoto.storage.folders import PROCESSED, REFERENCE, REPORT, SHEET
 from easyphoto.training import crops, photos, samples, sheet
 from easyphoto.training.spec import TRIGGER, TrainingSpec
-
-REPORT, SHEET = "photo_report.json", "photo_report.jpg"
-REFERENCE = "ref_image.jpg"
-PROCESSED = "processed_images"
 
 Stop = Callable[[], bool]
 """Whether the training shall end."""

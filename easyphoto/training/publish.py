@@ -1,12 +1,11 @@
 """The last part of a training: what it made goes from the job folder to where the person lives.
 
-Until here nothing of an earlier training of the same person was touched; each piece is replaced as a whole.
+Until here nothing of an earlier training of the same person was touched. All pieces, the photos among them, are put in
+place as one, see :mod:`easyphoto.storage.swap`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,15 +13,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from easyphoto import pictures
 from easyphoto.errors import StorageFailed
+from easyphoto.storage import files
+from easyphoto.storage.folders import (
+    BACKUP,
+    BEST,
+    LATENTS,
+    MARKS,
+    PHOTOS,
+    PROCESSED,
+    REFERENCE,
+    STATE,
+    TEMPLATES,
+    VALIDATION,
+    WEIGHTS,
+    JobFolder,
+    PersonFolder,
+)
+from easyphoto.storage.swap import Swap
 from easyphoto.training import state
-from easyphoto.training.prepare import PROCESSED, REFERENCE
 from easyphoto.training.spec import TrainingSpec
 
-MARKS = "person.json"
-VALIDATION = "validation"
-BEST = "best_outputs"
+__all__ = ["BEST", "MARKS", "VALIDATION", "clear", "essentials", "everything", "half_trained"]
 
 
 def everything(
@@ -30,69 +42,63 @@ def everything(
 ) -> Path | None:
     """Put the finished person in place and return the path of the best picture, None when there is none.
 
-    Raises :class:`StorageFailed`, and then leaves each piece as it was or whole.
+    Raises :class:`StorageFailed`, and then leaves the person as it was, or finished when the next looks.
     """
-    weights = spec.person_folder / state.WEIGHTS
-    with _told(spec.person_folder):
-        fresh = weights.with_name(weights.name + ".new")
-        shutil.rmtree(fresh, ignore_errors=True)
+    with _swap(spec) as swap:
+        weights = swap.place(WEIGHTS)
         for path in state.checkpoints(folder).values():
-            _link(path, fresh / path.name)
+            files.link(path, weights / path.name)
         for path in sorted((folder / VALIDATION).glob("*.jpg")):
-            _link(path, fresh / VALIDATION / path.name)
-        _link(lora, fresh / BEST / f"{spec.user_id}.safetensors")
+            files.link(path, weights / VALIDATION / path.name)
+        files.link(lora, weights / BEST / f"{spec.user_id}.safetensors")
         if best_picture is not None:
-            _link(best_picture, fresh / BEST / f"{spec.user_id}.jpg")
-        _swap(fresh, weights)
-        processed = spec.person_folder / (PROCESSED + ".new")
-        shutil.rmtree(processed, ignore_errors=True)
-        shutil.copytree(folder / PROCESSED, processed)
-        _swap(processed, spec.person_folder / PROCESSED)
-    essentials(spec, folder, lora, marks)
-    return None if best_picture is None else weights / BEST / f"{spec.user_id}.jpg"
+            files.link(best_picture, weights / BEST / f"{spec.user_id}.jpg")
+        shutil.copytree(folder / PROCESSED, swap.place(PROCESSED))
+        _fill(swap, spec, folder, lora, marks)
+    best = PersonFolder(spec.person_folder).best
+    return None if best_picture is None else best / f"{spec.user_id}.jpg"
 
 
 def essentials(spec: TrainingSpec, folder: Path, lora: Path, marks: dict[str, Any]) -> None:
-    """The reference picture, the marks and the LoRA alone: all that a person needs to be listed."""
-    pictures.write_bytes(spec.person_folder / REFERENCE, (folder / REFERENCE).read_bytes())
-    whole = {**marks, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    pictures.write_bytes(spec.person_folder / MARKS, json.dumps(whole, ensure_ascii=False, indent=1).encode())
-    with _told(spec.lora_path):
-        beside = spec.lora_path.with_name(spec.lora_path.name + ".part")
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(lora, beside)
-        beside.replace(spec.lora_path)
+    """The photos, the reference picture, the marks and the LoRA alone: all that a person needs to be listed."""
+    with _swap(spec) as swap:
+        _fill(swap, spec, folder, lora, marks)
+
+
+def half_trained(spec: TrainingSpec) -> bool:
+    """Whether what lies in place is itself of a training that was stopped half-way."""
+    try:
+        return bool(files.read_json(PersonFolder(spec.person_folder).marks)["cancelled"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def clear(folder: Path) -> None:
     """Remove what only a resumed training needs."""
-    for name in (state.STATE, "latents.safetensors"):
-        (folder / name).unlink(missing_ok=True)
-    for name in (state.WEIGHTS, PROCESSED):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (STATE, LATENTS, WEIGHTS, PROCESSED, PHOTOS, TEMPLATES):
+        files.remove(folder / name)
 
 
-def _link(source: Path, target: Path) -> None:
-    """A second name for the file where the file system has these, else a copy: checkpoints are large."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _swap(fresh: Path, place: Path) -> None:
-    old = place.with_name(place.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    fresh.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+def _fill(swap: Swap, spec: TrainingSpec, folder: Path, lora: Path, marks: dict[str, Any]) -> None:
+    photos = sorted(JobFolder(folder).photos.glob("*.jpg"))
+    for path in photos:
+        files.link(path, swap.place(BACKUP) / path.name)
+    shutil.copyfile(folder / REFERENCE, swap.place(REFERENCE))
+    whole = {**marks, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    files.write_json(swap.place(MARKS), whole)
+    swap.put_lora(lora)
 
 
 @contextmanager
-def _told(place: Path) -> Iterator[None]:
+def _swap(spec: TrainingSpec) -> Iterator[Swap]:
+    """New pieces of the person, which are put in place when the block ends well and given up otherwise."""
+    swap: Swap | None = None
     try:
-        yield
+        swap = Swap(PersonFolder(spec.person_folder), spec.lora_path)
+        yield swap
+        swap.commit()
     except OSError as error:
-        raise StorageFailed(f"{place.name} could not be written: {error.strerror or error}.") from error
+        raise StorageFailed(f"{spec.person_folder.name} could not be written: {error.strerror or error}.") from error
+    finally:
+        if swap is not None:
+            swap.discard()

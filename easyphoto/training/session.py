@@ -11,6 +11,8 @@ from easyphoto import likeness
 from easyphoto.errors import Cancelled
 from easyphoto.events import Fused, Listener, Notice, Progress, Validated
 from easyphoto.sd import lora as lora_files
+from easyphoto.storage import earlier
+from easyphoto.storage.folders import FUSED, VALIDATION, JobFolder, PersonFolder
 from easyphoto.training import fusion, loop, planning, prepare, publish, state, validation
 from easyphoto.training.lora import TrainedLora
 from easyphoto.training.planning import Clock, Plan
@@ -81,7 +83,7 @@ class Session:
         scored = [*validation.ranked(self._scores), *([score] if score else [])]
         best = validation.best_picture(scored)
         marks = self._marks(score, ok)
-        path = self._folder / "fused.safetensors"
+        path = self._folder / FUSED
         self._write(path, fused, self._plan.steps, score)
         face_id = publish.everything(self._spec, self._folder, path, best, marks)
         path.unlink()
@@ -95,7 +97,7 @@ class Session:
         publish.clear(self._folder)
         return TrainingResult(
             lora=self._spec.lora_path,
-            reference=self._spec.person_folder / prepare.REFERENCE,
+            reference=PersonFolder(self._spec.person_folder).reference,
             face_id=face_id,
             works=ok,
             steps=self._plan.steps,
@@ -127,6 +129,8 @@ class Session:
             fingerprint=self._plan.fingerprint,
         )
         state.save_state(self._folder, now)
+        # From here on this training can be resumed itself, and the one before it can't any more.
+        earlier.forget(JobFolder(self._folder))
 
     def _validate(self, step: int) -> None:
         if self._validator is None:
@@ -148,7 +152,7 @@ class Session:
             self._emit(Progress(stage=stage, step=done, total=total, message=name, seconds_left=left))
 
         begin = time.monotonic()
-        score = self._validator.score(step, self._folder / publish.VALIDATION, name, told)
+        score = self._validator.score(step, self._folder / VALIDATION, name, told)
         self._clock.validated(time.monotonic() - begin)
         return score
 
@@ -170,11 +174,12 @@ class Session:
         path = state.checkpoint_path(self._folder, self._step)
         if not path.is_file():
             self._save()
-        if self._spec.lora_path.exists():
+        if self._spec.lora_path.exists() and not publish.half_trained(self._spec):
             self._emit(Notice(message=f"Stopped after step {self._step}: the earlier LoRA was left as it was."))
             return
         score = self._scores.get(self._step)
-        publish.essentials(self._spec, self._folder, path, {**self._marks(score, True), "cancelled": True})
+        ok = score is not None and validation.works(score, self._scores.get(0))
+        publish.essentials(self._spec, self._folder, path, {**self._marks(score, ok), "cancelled": True})
         self._emit(Notice(message=f"Stopped after step {self._step}: the LoRA of that step was kept."))
 
     # --- fusion ------------------------------------------------------------------------------------------------------
@@ -260,6 +265,7 @@ class Session:
             "embedder": "" if self._validator is None else self._validator.embedder,
             "works": ok,
             "steps": self._step,
+            "planned": self._plan.steps,
             "rank": config.rank,
             "alpha": config.network_alpha,
             "scene": config.is_scene,

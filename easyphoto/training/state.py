@@ -13,16 +13,28 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
+from easyphoto.storage.folders import SCORES, STATE, WEIGHTS
 
-STATE = "state.pt"
-SCORES = "scores.json"
-WEIGHTS = "user_weights"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "SCORES",
+    "STATE",
+    "WEIGHTS",
+    "Score",
+    "TrainState",
+    "checkpoint_path",
+    "checkpoints",
+    "load_scores",
+    "load_state",
+    "save_scores",
+    "save_state",
+]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The child process that trains: ``python -m easyphoto.training.worker FOLDER``.
 
-Reads ``job.json`` of the folder, writes ``events.jsonl``, and on an error ``error.txt`` with the traceback. It stops
-within one step when it gets SIGTERM or SIGINT, when a file ``cancel`` appears in the folder, or when the process that
-started it is gone. Its exit status is 0, or that of the error.
+Reads ``job.json`` of the folder, or ``resume.json`` where a training goes on, writes ``events.jsonl``, and on an error
+``error.txt`` with the traceback. It stops within one step when it gets SIGTERM or SIGINT, when a file ``cancel``
+appears in the folder, or when the process that started it is gone. Its exit status is 0, or that of the error.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from types import FrameType
 from easyphoto import events
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished
+from easyphoto.storage.folders import CANCEL, ERROR, EVENTS, JOB, WORKER_LOCK, JobFolder
 from easyphoto.training.spec import TrainingSpec
 
+__all__ = ["CANCEL", "ERROR", "EVENTS", "JOB", "LOCK", "WATCHED", "Stop", "in_a_sentence", "main", "work"]
 _log = logging.getLogger(__name__)
 
-JOB, EVENTS, ERROR, CANCEL, LOCK = "job.json", "events.jsonl", "error.txt", "cancel", "worker.lock"
+LOCK = WORKER_LOCK
 WATCHED = "EASYPHOTO_PARENT_PIPE"
 """Set in the environment by a parent that keeps the child's standard input open for as long as it lives."""
 
@@ -66,7 +68,7 @@ def work(folder: Path, stop: Stop) -> int:
         events.append(log, [event])
 
     try:
-        spec = TrainingSpec.from_json(_read(folder / JOB))
+        spec = TrainingSpec.from_json(_asked(JobFolder(folder)))
         from easyphoto.training import pipeline
 
         result = pipeline.run(spec, folder, emit, stop)
@@ -108,11 +110,12 @@ def _leave(folder: Path, emit: events.Listener, raised: BaseException, error: Ea
         _log.error("could not be written to the job folder: %s", failed)
 
 
-def _read(path: Path) -> str:
+def _asked(job: JobFolder) -> str:
+    """What a resumed training is asked where it is one, else what the training was asked."""
     try:
-        return path.read_text(encoding="utf-8")
+        return (job.resumed if job.resumed.is_file() else job.request).read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidRequest(f"There is no job in {path.parent}.") from error
+        raise InvalidRequest(f"There is no job in {job.path.parent.name}.") from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ from typing import IO, Any
 from easyphoto import errors
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
+from easyphoto.storage.scratch import Scratch, sweep
 from easyphoto.vision import wire
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ FACTORY = "easyphoto.vision.worker:local_vision"
 TIMEOUT = 300.0
 """Seconds that one call may take; the first of a role loads models."""
 _PROJECT = Path(__file__).resolve().parent.parent.parent
+_PREFIX = "easyphoto-vision-"
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from easyphoto.vision.worker import main; main()"
 
 
@@ -253,36 +255,41 @@ class _Preference(_Roles):
 class _Worker:
     """One worker process, its pipes and its memory."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], scratch: Scratch) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
         self.last_call = (0.0, 0.0)
-        self._folder = folder
+        self._folder = folder = scratch.path
         self._requests = process.stdin
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._writer = wire.Writer(folder, "request")
         self._reader = wire.Reader(folder)
         threading.Thread(target=_listen, args=(process.stdout, self._replies), daemon=True).start()
         # Also when the host's process ends without anybody calling stop().
-        self._finalizer = weakref.finalize(self, _clean_up, process, folder)
+        self._finalizer = weakref.finalize(self, _clean_up, process, scratch)
 
     @classmethod
     def start(cls, python: Path, factory: str, settings: Mapping[str, Any]) -> _Worker:
-        folder = Path(tempfile.mkdtemp(prefix="easyphoto-vision-", dir=_memory_folder()))
+        memory = _memory_folder()
+        # What lies in memory outlives a host that was killed together with its worker.
+        sweep(memory, _PREFIX)
+        scratch = Scratch(memory, _PREFIX)
         try:
-            with (folder / "log.txt").open("wb") as errors:
+            with (scratch.path / "log.txt").open("wb") as errors:
                 process = subprocess.Popen(
                     [str(python), "-c", _START, str(_PROJECT)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     env=_child_variables(),
+                    # Not where the host happens to be: whatever lies there could be imported.
+                    cwd=_PROJECT,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
-            worker = cls(process, folder)
+            worker = cls(process, scratch)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.close()
             raise AssetMissing(f"The vision worker can't be started with {python}: {error.strerror}.") from error
         with contextlib.suppress(OSError):  # a worker that died at once is told of by the first call
             worker.greet(factory, settings)
@@ -346,7 +353,7 @@ def _listen(pipe: IO[bytes], replies: queue.Queue[dict[str, Any] | None]) -> Non
     replies.put(None)
 
 
-def _clean_up(process: subprocess.Popen[bytes], folder: Path) -> None:
+def _clean_up(process: subprocess.Popen[bytes], scratch: Scratch) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()
@@ -354,19 +361,20 @@ def _clean_up(process: subprocess.Popen[bytes], folder: Path) -> None:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    scratch.close()
 
 
-def _memory_folder() -> str | None:
+def _memory_folder() -> Path:
     """A folder that is memory, where the system has one; otherwise the usual one for temporary files."""
     shared = Path("/dev/shm")
     if shared.is_dir() and shutil.disk_usage(shared).free > 2**30:
-        return str(shared)
-    return None
+        return shared
+    return Path(tempfile.gettempdir())
 
 
 def _child_variables() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")} | {"PYTHONUTF8": "1"}
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")}
+    return kept | {"PYTHONUTF8": "1", "PYTHONSAFEPATH": "1"}
 
 
 def _error_of(code: str, message: str, role: str) -> EasyPhotoError:

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 from easyphoto.errors import EasyPhotoError
 from easyphoto.ports import Vision
+from easyphoto.storage import scratch
 from easyphoto.vision import wire
 from easyphoto.vision.backend import ROLES
 
@@ -39,9 +40,24 @@ def main() -> None:
         return
     folder = Path(hello["folder"])
     reader, writer = wire.Reader(folder), wire.Writer(folder, "reply")
-    vision = _make(hello["factory"], hello["settings"])
-    while (request := wire.receive(requests)) is not None:
-        wire.send(replies, _answer(vision, request, reader, writer))
+    try:
+        vision = _make(hello["factory"], hello["settings"])
+        while (request := wire.receive(requests)) is not None:
+            wire.send(replies, _answer(vision, request, reader, writer))
+    except BrokenPipeError:
+        log.debug("the process that asked is gone")
+    if not _is_owned(folder):
+        scratch.discard(folder)
+
+
+def _is_owned(folder: Path) -> bool:
+    """Whether the process that made the folder still has it; one that was killed left it to us. The end of its pipe
+    may be seen a moment before its lock is free."""
+    for _ in range(20):
+        if folder in scratch.abandoned(folder.parent, folder.name):
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:

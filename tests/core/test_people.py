@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easyphoto import pictures
 from easyphoto.config import Family, Paths
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.people import PeopleStore, user_id
+from tests.acting import lora_file
+from tests.fakes import blank
 
 
 @pytest.mark.parametrize(
@@ -48,12 +51,12 @@ def trained(paths: Paths, name: str, **marks: object) -> None:
     (folder / "user_weights" / "best_outputs").mkdir(parents=True)
     (folder / "original_backup").mkdir()
     (folder / "original_backup" / "0.jpg").write_bytes(b"private")
-    (folder / "ref_image.jpg").write_bytes(b"reference")
-    (folder / "user_weights" / "best_outputs" / "best.jpg").write_bytes(b"best")
+    pictures.save_jpg(folder / "ref_image.jpg", blank(40, 40))
+    pictures.save_jpg(folder / "user_weights" / "best_outputs" / "best.jpg", blank(30, 30))
     if marks:
         (folder / "person.json").write_text(json.dumps(marks))
     paths.loras.mkdir(parents=True, exist_ok=True)
-    (paths.loras / f"{name}.safetensors").write_bytes(b"lora")
+    (paths.loras / f"{name}.safetensors").write_bytes(lora_file())
 
 
 def test_a_person_is_listed_when_reference_and_lora_exist(paths: Paths) -> None:

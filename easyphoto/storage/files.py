@@ -1,0 +1,131 @@
+"""Files that are written whole or not at all.
+
+What is written is staged beside its place under a name that no other process or thread uses, and moved there; a reader
+sees the old file or the new one, also after ``kill -9``. What must survive a power cut is flushed to the disk first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from easyphoto.errors import StorageFailed
+
+PART = ".part"
+
+
+def staging_name(path: Path) -> Path:
+    """A path beside ``path`` that nobody else uses, hidden, and at most 210 bytes long whatever ``path`` is called."""
+    return path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}{PART}")
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A path to write to; when the block ends well, the file goes to ``path`` in one move, else it goes away.
+
+    Folders on the way are made. OSErrors become :class:`StorageFailed` with one sentence.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = staging_name(path)
+        try:
+            yield beside
+            flush(beside)
+            beside.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+        flush_folder(path.parent)
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises :class:`StorageFailed`."""
+    with staged(path) as beside:
+        beside.write_bytes(data)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write plain data as JSON, whole or not at all. Raises :class:`StorageFailed`."""
+    write_bytes(path, json.dumps(data, ensure_ascii=False, indent=1).encode())
+
+
+def read_json(path: Path) -> Any:
+    """The data of a JSON file. OSError when it can't be read, ValueError when it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file to ``target`` whole or not at all. Raises :class:`StorageFailed`."""
+    with staged(target) as beside:
+        shutil.copyfile(source, beside)
+
+
+def link(source: Path, target: Path) -> None:
+    """A second name for a file where the file system has these, else a copy: checkpoints are large. OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def move(source: Path, target: Path) -> None:
+    """Put ``source`` in the place of ``target`` as a whole, also from one file system to another. OSError."""
+    try:
+        source.replace(target)
+    except OSError:
+        if not source.is_file():
+            raise
+        beside = staging_name(target)
+        try:
+            shutil.copyfile(source, beside)
+            flush(beside)
+            beside.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+        source.unlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link (and not what it leads to). Nothing there is fine."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
+
+
+def flush(path: Path) -> None:
+    """Bring a file's content to the disk, where the system can."""
+    with contextlib.suppress(OSError), path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk, where the system can."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def not_written(path: Path, error: OSError) -> StorageFailed:
+    """The sentence for a file that could not be written. It names the file and its folder, never the whole path."""
+    return StorageFailed(f"{path.name} could not be written to {path.parent.name}: {error.strerror or error}.")

@@ -1,0 +1,122 @@
+"""Where the files of a person and of a training lie: every name in one place.
+
+The layout is that of the original extension where it had the same thing, so that people trained with it are found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+JOB, RESUMED, EVENTS, ERROR, CANCEL, LOG = (
+    "job.json",
+    "resume.json",
+    "events.jsonl",
+    "error.txt",
+    "cancel",
+    "worker.log",
+)
+PARENT_LOCK, WORKER_LOCK = "parent.lock", "worker.lock"
+STATE, SCORES, LATENTS, FUSED = "state.pt", "scores.json", "latents.safetensors", "fused.safetensors"
+REFERENCE, MARKS = "ref_image.jpg", "person.json"
+WEIGHTS, PROCESSED, VALIDATION, BEST = "user_weights", "processed_images", "validation", "best_outputs"
+PHOTOS, TEMPLATES, BACKUP = "photos", "templates", "original_backup"
+REPORT, SHEET, MEAN = "photo_report.json", "photo_report.jpg", "embedding.json"
+EARLIER, EARLIER_WHOLE = "earlier", "whole"
+STAGED = "staged-"
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The folder of a training: what it was asked, what it says, and what it goes on from when it is resumed."""
+
+    path: Path
+
+    @property
+    def request(self) -> Path:
+        """What the training was asked to do, see ``training.spec``."""
+        return self.path / JOB
+
+    @property
+    def resumed(self) -> Path:
+        """What a resumed training is asked; takes the place of :attr:`request` once it really goes on."""
+        return self.path / RESUMED
+
+    @property
+    def parent_lock(self) -> Path:
+        return self.path / PARENT_LOCK
+
+    @property
+    def worker_lock(self) -> Path:
+        return self.path / WORKER_LOCK
+
+    @property
+    def state(self) -> Path:
+        return self.path / STATE
+
+    @property
+    def reference(self) -> Path:
+        return self.path / REFERENCE
+
+    @property
+    def photos(self) -> Path:
+        """The photos of this training, upright; they become the person's when it is published."""
+        return self.path / PHOTOS
+
+    @property
+    def templates(self) -> Path:
+        """The validation templates that the user gave."""
+        return self.path / TEMPLATES
+
+    @property
+    def earlier(self) -> Path:
+        """What the training before this one would go on from, until this one has something itself."""
+        return self.path / EARLIER
+
+
+@dataclass(frozen=True)
+class PersonFolder:
+    """The folder of one person."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def job(self) -> JobFolder:
+        return JobFolder(self.path / "job")
+
+    @property
+    def reference(self) -> Path:
+        """The most frontal and typical photo."""
+        return self.path / REFERENCE
+
+    @property
+    def marks(self) -> Path:
+        """Family, base model, likeness, whether it works."""
+        return self.path / MARKS
+
+    @property
+    def backup(self) -> Path:
+        """What was uploaded for the training that made the LoRA, upright."""
+        return self.path / BACKUP
+
+    @property
+    def crops(self) -> Path:
+        """The face crops that the person was trained on."""
+        return self.path / PROCESSED / "train"
+
+    @property
+    def best(self) -> Path:
+        """The best picture of the training and a copy of its LoRA."""
+        return self.path / WEIGHTS / BEST
+
+    def photos(self) -> list[Path]:
+        """The photos that a training goes on with: those of the last training, else those of the person."""
+        for folder in (self.job.photos, self.backup):
+            found = sorted(folder.glob("*.jpg"), key=lambda p: (len(p.stem), p.stem))
+            if found:
+                return found
+        return []

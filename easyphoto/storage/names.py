@@ -1,0 +1,65 @@
+"""What a person may be called. A name is also the name of a folder and of a LoRA file, on every system."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from easyphoto.errors import InvalidRequest
+
+FORBIDDEN = '\\/:*?"<>|'
+_PORTS = "123456789¹²³"
+RESERVED = frozenset(
+    {"none", "con", "prn", "aux", "nul", "conin$", "conout$"}
+    | {f"{device}{number}" for device in ("com", "lpt") for number in _PORTS}
+)
+MAX_CHARACTERS = 64
+MAX_BYTES = 180
+
+
+def user_id(text: str) -> str:
+    """The one canonical form of a new name: NFC-normalised and trimmed.
+
+    Any script is welcome; what can't be a file name on some system, or could lead out of the folder, is refused with
+    :class:`InvalidRequest`.
+    """
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name:
+        raise InvalidRequest("The user id is empty: type a name for this person.")
+    bad = sorted({c for c in name if c in FORBIDDEN or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
+    if bad:
+        shown = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in bad)
+        raise InvalidRequest(f"The user id may not contain {shown}.")
+    if name.startswith(".") or name.endswith("."):
+        raise InvalidRequest("The user id may not begin or end with a dot.")
+    if name.split(".")[0].casefold().rstrip() in RESERVED:
+        raise InvalidRequest(f"The user id {name!r} is a reserved word: choose another.")
+    if len(name) > MAX_CHARACTERS or len(name.encode()) > MAX_BYTES:
+        raise InvalidRequest(f"The user id is too long: at most {MAX_CHARACTERS} characters.")
+    return name
+
+
+def portable(part: str) -> bool:
+    """Whether a file of that name can be written on every system and is found again under the same spelling."""
+    return bool(
+        part
+        and part == part.strip()
+        and not part.startswith(".")
+        and not part.endswith(".")
+        and not any(c in FORBIDDEN or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in part)
+        and part.split(".", maxsplit=1)[0].casefold().rstrip() not in RESERVED
+        and len(part.encode()) <= 240
+    )
+
+
+def key(name: str) -> str:
+    """Equal for names that some file system takes for one: another case, composed and decomposed accents, spaces and
+    dots at the end."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return folded.strip().rstrip(". ")
+
+
+def alike(name: str, others: Iterable[str]) -> str | None:
+    """The first of ``others`` that is not ``name`` and that some file system takes for it."""
+    wanted = key(name)
+    return next((other for other in others if other != name and key(other) == wanted), None)

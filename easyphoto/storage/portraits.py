@@ -1,0 +1,30 @@
+"""The portraits that show a person, found by the recipe in each PNG."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+CHUNK = "easyphoto"
+"""The text chunk that a portrait's recipe stands in."""
+
+
+def people_in(path: Path) -> tuple[str, ...]:
+    """The user ids of a portrait's recipe; empty for a picture without one. No pixel is read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(path, formats=["PNG"]) as opened:
+                recipe = json.loads(str(opened.info[CHUNK]))
+        return tuple(str(name) for name in recipe["user_ids"])
+    # Any file may lie among the portraits, and a stranger's PNG may be broken in many ways; it shows nobody we know.
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError, Pillow.DecompressionBombError):
+        return ()
+
+
+def of(folder: Path, user_id: str) -> list[Path]:
+    """The portraits under ``folder`` that show the person, alone or with others."""
+    return [path for path in sorted(folder.rglob("*.png")) if user_id in people_in(path)]

@@ -1,0 +1,112 @@
+"""Folders that go with the process that made them, also when that process was killed.
+
+Beside each lies a file that its owner holds locked. Who finds such a folder unlocked knows that its owner is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from easyphoto.errors import StorageFailed
+
+_log = logging.getLogger(__name__)
+_LOCK = ".lock"
+_YOUNG = 60.0
+"""Seconds in which whoever locked a name has long made its folder."""
+
+
+class Scratch:
+    """A new folder ``prefix`` + a random name under ``parent``, readable by its owner alone. :meth:`close` removes it.
+
+    Raises :class:`StorageFailed` when it can't be made.
+    """
+
+    def __init__(self, parent: Path, prefix: str) -> None:
+        self.path = parent / f"{prefix}{uuid.uuid4().hex[:16]}"
+        self._lock = FileLock(lock_of(self.path), thread_local=False)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            # Locked before it is there: a folder that is there and unlocked is nobody's.
+            self._lock.acquire(timeout=5)
+            self.path.mkdir(mode=0o700)
+        except (OSError, Timeout) as error:
+            self.close()
+            reason = getattr(error, "strerror", None) or error
+            raise StorageFailed(f"A folder could not be made in {parent.name}: {reason}.") from error
+
+    def close(self) -> None:
+        """Remove the folder, unless it was moved away, and give up the lock. May be called again."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release(force=True)
+        with contextlib.suppress(OSError):
+            lock_of(self.path).unlink()
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that the owner of ``folder`` holds locked."""
+    return folder.with_name(folder.name + _LOCK)
+
+
+def abandoned(parent: Path, prefix: str) -> list[Path]:
+    """The folders of owners that are gone."""
+    try:
+        found = sorted(p for p in parent.iterdir() if p.name.startswith(prefix) and _is_folder(p))
+    except OSError:
+        return []
+    return [folder for folder in found if _is_nobodys(folder)]
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Remove the folders of owners that are gone. What can't be removed stays for the next time."""
+    for folder in abandoned(parent, prefix):
+        _log.info("removing %s, whose process is gone", folder.name)
+        discard(folder)
+    for lock in _left_locks(parent, prefix):
+        with contextlib.suppress(OSError):
+            lock.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder whose owner is gone, and its lock."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        lock_of(folder).unlink()
+
+
+def _left_locks(parent: Path, prefix: str) -> list[Path]:
+    """Locks of folders that were moved away by an owner that then died. A young one may belong to somebody who is
+    about to make the folder."""
+    old = time.time() - _YOUNG
+    try:
+        locks = [p for p in parent.iterdir() if p.name.startswith(prefix) and p.name.endswith(_LOCK)]
+        return [p for p in locks if not p.with_suffix("").exists() and p.stat().st_mtime < old]
+    except OSError:
+        return []
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_nobodys(folder: Path) -> bool:
+    try:
+        with FileLock(lock_of(folder), timeout=0, thread_local=False):
+            return True
+    except (Timeout, OSError, NotImplementedError):
+        return False

@@ -1,0 +1,88 @@
+"""What came through a browser: kept in the program's own folder for as long as the program runs, and then gone."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+from easyphoto.config import Paths
+from easyphoto.storage import files, names
+from easyphoto.storage.scratch import Scratch, sweep
+
+_SESSION = "session-"
+_NOBODYS = "unnamed"
+
+
+class Uploads:
+    """The uploads of one run of the program, in a folder of its own under ``paths.uploads``.
+
+    Files are kept by the person that they are for. Nothing is written before the first :meth:`keep`. Call
+    :meth:`empty_all` at the start and at the end: it removes this run's uploads and those of runs that are gone, and
+    leaves those of other programs that run on the same folder.
+    """
+
+    def __init__(self, paths: Paths) -> None:
+        self._folder = paths.uploads
+        self._session: Scratch | None = None
+        self._lock = threading.Lock()
+
+    def keep(self, person: str | None, file: Path) -> Path:
+        """A copy of ``file`` among the uploads of ``person`` (None while nobody is named), under its own name as far
+        as that can be a file's name. Raises :class:`StorageFailed`."""
+        with self._lock:
+            if self._session is None:
+                self._session = Scratch(self._folder, _SESSION)
+            folder = self._session.path / _place(person)
+        target = folder / _free(folder, _file_name(file.name))
+        files.copy(file, target)
+        return target
+
+    def of(self, person: str | None) -> list[Path]:
+        """The uploads of a person, of every run of the program."""
+        found = (session / _place(person) for session in self._sessions())
+        return [path for folder in found if folder.is_dir() for path in sorted(folder.iterdir())]
+
+    def empty(self, person: str | None) -> list[Path]:
+        """Remove the uploads of a person, of every run of the program; what was removed."""
+        gone = self.of(person)
+        for session in self._sessions():
+            files.remove(session / _place(person))
+        return gone
+
+    def empty_all(self) -> None:
+        """Remove the uploads of this run and of those that are gone."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        sweep(self._folder, _SESSION)
+
+    def _sessions(self) -> list[Path]:
+        try:
+            return sorted(p for p in self._folder.iterdir() if p.name.startswith(_SESSION) and p.is_dir())
+        except OSError:
+            return []
+
+
+def _place(person: str | None) -> str:
+    """A folder for a person. Names that one file system takes for one must not share it, so it isn't the name."""
+    return _NOBODYS if person is None else "p-" + hashlib.sha256(person.encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def _file_name(name: str) -> str:
+    plain = "".join("_" if c in names.FORBIDDEN or not c.isprintable() else c for c in name).strip(". ")
+    stem, suffix = Path(plain).stem, Path(plain).suffix[:16]
+    while len((stem + suffix).encode("utf-8", "replace")) > names.MAX_BYTES:
+        stem = stem[:-1]
+    return stem + suffix if names.portable(stem + suffix) else f"upload{suffix}"
+
+
+def _free(folder: Path, name: str) -> str:
+    """The name, with a number where it is taken."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    number, found = 1, name
+    while (folder / found).exists():
+        number += 1
+        found = f"{stem} ({number}){suffix}"
+    return found

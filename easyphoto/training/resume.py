@@ -1,0 +1,60 @@
+"""Going on with an earlier training: with its options, and with a word for each that can't be another now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from easyphoto.config import Declared, TrainConfig, declared
+from easyphoto.errors import InvalidRequest
+from easyphoto.storage.folders import JobFolder
+from easyphoto.training.spec import TrainingSpec
+
+FREE = frozenset(
+    {
+        "sd_model_checkpoint",
+        "validation",
+        "fusion",
+        "dataloader_num_workers",
+        "max_train_steps",
+        "steps_per_photos",
+        "val_and_checkpointing_steps",
+        "gradient_checkpointing",
+    }
+)
+"""Options that a training may go on with otherwise than it began: no step that was done would have been another.
+The base model is among them by its name alone; what counts is the file."""
+
+
+def earlier(job: JobFolder) -> TrainingSpec | None:
+    """What the earlier training was asked; None when there was none. :class:`InvalidRequest` when it can't be read."""
+    try:
+        text = job.request.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(
+            "The job file of the earlier training can't be read: train again without resume."
+        ) from error
+    return TrainingSpec.from_json(text)
+
+
+def options(before: TrainConfig, wanted: TrainConfig, chosen: frozenset[str]) -> TrainConfig:
+    """The options to go on with: those of the earlier training, and of the ``chosen`` ones those that may change.
+
+    :class:`InvalidRequest` names every chosen option that is another and would have made other steps.
+    """
+    others = [d for d in declared(TrainConfig) if d.name in chosen and _value(d, before) != _value(d, wanted)]
+    fixed = [d for d in others if d.name not in FREE]
+    if fixed:
+        raise other_options([(d.name, _value(d, before), _value(d, wanted)) for d in fixed])
+    return replace(before, **{d.name: _value(d, wanted) for d in others if d.name != "sd_model_checkpoint"})
+
+
+def other_options(differences: list[tuple[str, object, object]]) -> InvalidRequest:
+    """The sentence for options (name, earlier value, wanted value) that keep a training from going on."""
+    named = ", ".join(f"{name} was {was} and is {now} now" for name, was, now in differences)
+    return InvalidRequest(f"The earlier training can't go on with other options ({named}): leave them as they were.")
+
+
+def _value(d: Declared, config: TrainConfig) -> object:
+    return getattr(config, d.name)
