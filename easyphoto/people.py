@@ -143,7 +143,7 @@ class PeopleStore:
         stored = self._stored()
         person = self._read(name) if name in stored else None
         if person is None:
-            raise NotFound(self._nobody(name, stored, "trained person"))
+            raise self._nobody(name, stored)
         return person
 
     # --- coming and going --------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class PeopleStore:
         """
         stored = self._stored()
         if name not in stored:
-            raise NotFound(self._nobody(name, stored, "person"))
+            raise self._nobody(name, stored)
         person, lora = PersonFolder(self.paths.people / name), self.paths.loras / f"{name}.safetensors"
         try:
             with self._undisturbed(person):
@@ -285,13 +285,13 @@ class PeopleStore:
         scratch.sweep(self.paths.people, _IMPORTING)
 
     @staticmethod
-    def _nobody(name: str, stored: list[str], what: str) -> str:
-        """The sentence for a name that nobody has. :class:`InvalidRequest` when nobody could have it."""
+    def _nobody(name: str, stored: list[str]) -> NotFound:
+        """The error for a name that nobody has. :class:`InvalidRequest` when nobody could have it."""
         user_id(name)
         other = names.alike(name, stored)
         if other is not None:
-            return f"There is no {what} {name!r}; {other!r} is there, who is spelt otherwise."
-        return f"There is no {what} {name!r}: train one or check the name."
+            return NotFound(f"There is no person {name!r}; {other!r} is there, who is spelt otherwise.")
+        return NotFound(f"There is no trained person {name!r}: train one or check the name.")
 
     def _read(self, name: str) -> Person | None:
         """The person of a stored name; None where nobody was ever trained. Never fails for what lies there."""

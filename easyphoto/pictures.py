@@ -17,7 +17,7 @@ from PIL import ImageChops, ImageOps, PngImagePlugin
 from easyphoto.errors import InvalidRequest
 from easyphoto.imaging import colour, depth, formats, repair, tiff
 from easyphoto.ports import Image
-from easyphoto.storage.files import write_bytes as write_bytes
+from easyphoto.storage.files import write_bytes as write_bytes  # noqa: PLC0414 - it is called by this name
 
 Source: TypeAlias = Path | bytes
 """A picture as it comes: a file, or the bytes of one."""
