@@ -190,17 +190,6 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
-def _delete(args: argparse.Namespace) -> None:
-    """Delete a person, ask about their portraits where nobody said and somebody can answer, and tell what is gone."""
-    service = _service(args)
-    shown = service.portraits_of(args.name)
-    both = args.portraits
-    if both is None and shown and sys.stdin.isatty() and not args.json:
-        both = input(f"Delete the {len(shown)} portraits that show {args.name} too? [y/N] ").strip().lower() == "y"
-    removed = service.delete_person(args.name, portraits=bool(both))
-    sys.stderr.write(removed.sentence() + "\n")
-
-
 def _serve(args: argparse.Namespace) -> int:
     from easyphoto.cli.serve import serve
     from easyphoto.cli.standalone import build, preferences
