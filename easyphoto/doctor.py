@@ -15,7 +15,7 @@ from easyphoto.config import Family, Paths
 from easyphoto.errors import EasyPhotoError
 from easyphoto.folders import free_bytes, nearest
 from easyphoto.people import PeopleStore
-from easyphoto.ports import ControlRole, Host, Vision
+from easyphoto.ports import ControlRole, Host, TellsBroken, Vision
 from easyphoto.vision.registry import BACKENDS
 
 Status = Literal["ok", "fallback", "missing"]
@@ -130,6 +130,8 @@ def _host(host: Host) -> Iterator[Finding]:
                 else:
                     advice = "closer to the template: the passes run without this control"
                     yield Finding("weights", f"{family.value} control {role.value}", "missing", "none", advice)
+    for broken in host.broken_checkpoints() if isinstance(host, TellsBroken) else ():
+        yield Finding("weights", f"base model {broken.name}", "missing", "can't be used", broken.reason)
     limit = host.control_limit()
     if limit is not None and limit < 3:
         yield Finding(

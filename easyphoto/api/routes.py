@@ -278,7 +278,11 @@ def _add_status(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) 
         return schema.StatusOut(
             version=__version__,
             host=service.host.name,
-            checkpoints=[schema.CheckpointOut(name=c.name, family=c.family.value) for c in service.host.checkpoints()],
+            checkpoints=[schema.CheckpointOut(name=c.name, family=c.family.value) for c in service.checkpoints()],
+            broken=[
+                schema.BrokenCheckpointOut(name=b.name, reason=scrubber.text(b.reason))
+                for b in service.broken_checkpoints()
+            ],
             queued=sum(j.state == "queued" and j.what != "models" for j in jobs),
             running=running,
             findings=[

@@ -246,6 +246,13 @@ class CheckpointOut(BaseModel):
     family: str
 
 
+class BrokenCheckpointOut(BaseModel):
+    """A file among the host's base models that can't be used, and why."""
+
+    name: str
+    reason: str
+
+
 class FindingOut(BaseModel):
     """One row of what is here and what is missing."""
 
@@ -262,6 +269,7 @@ class StatusOut(BaseModel):
     version: str
     host: str
     checkpoints: list[CheckpointOut]
+    broken: list[BrokenCheckpointOut] = []
     queued: int
     running: str | None = None
     findings: list[FindingOut]

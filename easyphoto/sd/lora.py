@@ -1,8 +1,8 @@
-"""LoRA files in kohya's naming: reading, writing, applying to a model and taking off exactly.
+"""LoRA files: reading them in whatever naming, writing kohya's, applying to a model and taking off exactly.
 
-A LoRA changes the weight W of a module by (alpha / rank) x up @ down. In files a module is named by its path with dots
-turned into underscores behind ``lora_unet_``, ``lora_te_`` (``lora_te1_`` and ``lora_te2_`` for SDXL); SDXL's UNet goes
-by the original implementation's block names, as all WebUIs and kohya's scripts expect.
+A LoRA changes the weight W of a module by (alpha / rank) x up @ down. In files of ours a module is named by its path
+with dots turned into underscores behind ``lora_unet_``, ``lora_te_`` (``lora_te1_`` and ``lora_te2_`` for SDXL); SDXL's
+UNet goes by the original implementation's block names, as all WebUIs and kohya's scripts expect.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from easyphoto import checkpoint
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd import lora_names as names
+from easyphoto.sd.lora_alpha import DeclaredAlphas
 from easyphoto.sd.parts import Parts
 from easyphoto.storage import files
 
@@ -28,11 +29,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class LoraLayer:
-    """One module's LoRA. ``down``: (rank, in) or (rank, in, kh, kw); ``up``: (out, rank) or (out, rank, 1, 1)."""
+    """One module's LoRA. ``down``: (rank, in) or (rank, in, kh, kw); ``up``: (out, rank) or (out, rank, 1, 1).
+
+    ``magnitude`` is of a DoRA: the length that each row of the changed weight has, shape (out,) or (out, 1, ...), or
+    each column, shape (1, in, ...).
+    """
 
     down: torch.Tensor
     up: torch.Tensor
     alpha: float
+    magnitude: torch.Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -43,6 +49,23 @@ class LoraLayer:
         down, up = self.down.float(), self.up.float()
         flat = up.flatten(1) @ down.flatten(1)
         return (self.alpha / self.rank) * flat.reshape(up.shape[0], *down.shape[1:])
+
+    def change(self, weight: torch.Tensor) -> torch.Tensor:
+        """What the LoRA at strength 1 adds to ``weight``, float32."""
+        weight = weight.float()
+        delta = self.delta().reshape(weight.shape)
+        if self.magnitude is None:
+            return delta
+        changed = weight + delta
+        by_column = self.magnitude.dim() > 1 and self.magnitude.shape[0] == 1
+        others = [d for d in range(weight.dim()) if d != int(by_column)]
+        shape = [-1 if d == int(by_column) else 1 for d in range(weight.dim())]
+        length = changed.norm(dim=others, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return changed * (self.magnitude.float().reshape(shape) / length) - weight
+
+    def to(self, device: torch.device) -> LoraLayer:
+        magnitude = None if self.magnitude is None else self.magnitude.to(device)
+        return LoraLayer(self.down.to(device), self.up.to(device), self.alpha, magnitude)
 
 
 Layers = Mapping[str, LoraLayer]
@@ -96,26 +119,40 @@ def read(path: Path) -> LoraFile:
     info = checkpoint.inspect(path)
     if info.kind != "lora":
         raise InvalidRequest(f"{path.name} is {checkpoint.A[info.kind]}, not a LoRA.")
+    declared = DeclaredAlphas.of(path, info.metadata)
     grouped: dict[str, dict[str, torch.Tensor]] = {}
     # Read, not mapped: a mapped file could not be replaced on Windows, and a person may be trained again.
     for key, tensor in load(path.read_bytes()).items():
         module, role = names.split(key)
-        if role not in ("down", "up", "alpha"):
-            raise InvalidRequest(f"{path.name} is not a plain LoRA (it has {key}), which isn't supported.")
+        if role == "?":
+            what = names.kind(key)
+            raise InvalidRequest(f"{path.name} is {what} (it has {key}), which isn't supported; use a plain LoRA.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise InvalidRequest(f"The LoRA {path.name} is broken: it holds numbers that are none (NaN) in {key}.")
         grouped.setdefault(module, {})[role] = tensor
-    layers = {}
+    layers: dict[str, LoraLayer] = {}
     for module, tensors in grouped.items():
-        if "down" not in tensors or "up" not in tensors:
-            raise InvalidRequest(f"{path.name} has only a half of the LoRA of {module}.")
-        down, up = tensors["down"], tensors["up"]
-        if min(down.dim(), up.dim()) < 2 or down.shape[0] == 0 or up.shape[1] != down.shape[0]:
-            raise InvalidRequest(f"{path.name} has a LoRA of {module} whose halves don't fit each other.")
-        told = tensors.get("alpha", torch.tensor(float(down.shape[0])))
-        if told.numel() != 1:
-            raise InvalidRequest(f"{path.name} has a LoRA of {module} with {told.numel()} numbers as its alpha.")
-        alpha = float(told)
-        layers[module] = LoraLayer(down, up, alpha)
+        name = names.canonical(module, info.family)
+        if name in layers:
+            raise InvalidRequest(f"{path.name} has two LoRAs of {name}.")
+        layers[name] = _layer(path.name, module, tensors, declared)
     return LoraFile(layers, info)
+
+
+def _layer(file: str, module: str, tensors: Mapping[str, torch.Tensor], declared: DeclaredAlphas) -> LoraLayer:
+    if "down" not in tensors or "up" not in tensors:
+        raise InvalidRequest(f"{file} has only a half of the LoRA of {module}.")
+    down, up, magnitude = tensors["down"], tensors["up"], tensors.get("magnitude")
+    if min(down.dim(), up.dim()) < 2 or down.shape[0] == 0 or up.shape[1] != down.shape[0]:
+        raise InvalidRequest(f"{file} has a LoRA of {module} whose halves don't fit each other.")
+    if magnitude is not None and magnitude.numel() not in (up.shape[0], down.shape[1]):
+        raise InvalidRequest(f"{file} has a DoRA of {module} whose magnitude doesn't fit it.")
+    told = tensors.get("alpha")
+    if told is None:
+        return LoraLayer(down, up, declared.alpha(module, int(down.shape[0])), magnitude)
+    if told.numel() != 1:
+        raise InvalidRequest(f"{file} has a LoRA of {module} with {told.numel()} numbers as its alpha.")
+    return LoraLayer(down, up, float(told), magnitude)
 
 
 def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -166,8 +203,7 @@ class Applied:
         weight = parameter.data
         changed = weight.float()
         for layer, strength in own:
-            moved = LoraLayer(layer.down.to(weight.device), layer.up.to(weight.device), layer.alpha)
-            changed = changed + strength * moved.delta().reshape(weight.shape)
+            changed = changed + strength * layer.to(weight.device).change(weight)
         # On a GPU the original waits in ordinary memory; on the CPU keeping it costs a reference.
         self._kept.append((parameter, weight if weight.device.type == "cpu" else weight.cpu()))
         parameter.data = changed.to(weight.dtype)

@@ -1,4 +1,11 @@
-"""Names of modules in LoRA files: kohya's, and those of diffusers and PEFT where others wrote the file."""
+"""Names of modules in LoRA files: kohya's, which is ours, and those of others.
+
+kohya's scripts name a module by its path with underscores behind ``lora_unet_`` or ``lora_te_``. Diffusers writes the
+path with dots behind ``unet.`` or ``text_encoder.``, PEFT behind ``base_model.model.``, ComfyUI behind
+``diffusion_model.``. The blocks of a UNet go by diffusers' names (``down_blocks_1_attentions_0``) or by those of the
+original implementation (``input_blocks_4_1``). :func:`canonical` brings all of them to one: the original's for SDXL,
+diffusers' for the others, as kohya's scripts have it.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +13,52 @@ import re
 
 from easyphoto.config import Family
 
-_ROLES = {
-    ".lora_down.weight": "down",
-    ".lora_up.weight": "up",
-    ".lora_A.weight": "down",
-    ".lora_B.weight": "up",
-    ".lora_A.default.weight": "down",
-    ".lora_B.default.weight": "up",
-    ".lora.down.weight": "down",
-    ".lora.up.weight": "up",
-    ".alpha": "alpha",
-}
-_PREFIXES = (("unet.", "lora_unet_"), ("text_encoder_2.", "lora_te2_"), ("text_encoder.", "lora_te_"))
+_DOWN = r"[._]lora_down|\.lora_A(?:\.[^.]+)?|\.lora\.down|_lora\.down|\.lora_linear_layer\.down"
+_UP = _DOWN.replace("down", "up").replace("lora_A", "lora_B")
+_ROLES = (
+    ("down", re.compile(rf"(?:{_DOWN})\.weight$")),
+    ("up", re.compile(rf"(?:{_UP})\.weight$")),
+    ("alpha", re.compile(r"\.alpha$")),
+    ("magnitude", re.compile(r"\.(?:dora_scale|lora_magnitude_vector(?:\.(?!weight$)[^.]+)?(?:\.weight)?)$")),
+)
+_WRAPPERS = re.compile(r"(?:base_model\.model\.)+|^model\.(?=diffusion_model\.)")
+_PREFIXES = (
+    ("diffusion_model.", "lora_unet_"),
+    ("unet.", "lora_unet_"),
+    ("text_encoder_2.", "lora_te2_"),
+    ("text_encoder.", "lora_te_"),
+    ("text_encoders.clip_g.transformer.", "lora_te2_"),
+    ("text_encoders.clip_l.transformer.", "lora_te_"),
+    ("clip_g.transformer.", "lora_te2_"),
+    ("clip_l.transformer.", "lora_te_"),
+    ("text_model.", "lora_te_text_model_"),
+    ("down_blocks.", "lora_unet_down_blocks_"),
+    ("mid_block.", "lora_unet_mid_block_"),
+    ("up_blocks.", "lora_unet_up_blocks_"),
+)
 _BLOCK = re.compile(r"^lora_unet_(down|up)_blocks_(\d+)_(attentions|resnets|downsamplers|upsamplers)_(\d+)_(.*)$")
 _MID = re.compile(r"^lora_unet_mid_block_(attentions|resnets)_(\d+)_(.*)$")
+_ORIGINAL = re.compile(r"^lora_unet_(input|output)_blocks_(\d+)_(\d+)_?(.*)$")
+_ORIGINAL_MID = re.compile(r"^lora_unet_middle_block_(\d)_(.*)$")
+_LAYERS = 3
+"""Blocks of the original's numbering to one of diffusers': two layers and a sampler, or three layers."""
 _RESNET = {
     "conv1": "in_layers_2",
     "conv2": "out_layers_3",
     "time_emb_proj": "emb_layers_1",
     "conv_shortcut": "skip_connection",
 }
+_OUTSIDE = {
+    "lora_unet_conv_in": "lora_unet_input_blocks_0_0",
+    "lora_unet_conv_out": "lora_unet_out_2",
+    "lora_unet_time_embedding_linear_1": "lora_unet_time_embed_0",
+    "lora_unet_time_embedding_linear_2": "lora_unet_time_embed_2",
+    "lora_unet_add_embedding_linear_1": "lora_unet_label_emb_0_0",
+    "lora_unet_add_embedding_linear_2": "lora_unet_label_emb_0_2",
+}
+_RESNET_BACK = {original: ours for ours, original in _RESNET.items()}
+_OUTSIDE_BACK = {original: ours for ours, original in _OUTSIDE.items()}
+_OTHER_KINDS = (("hada_", "a LyCORIS LoHa"), ("lokr_", "a LyCORIS LoKr"), ("oft_", "an OFT"), ("glora", "a GLoRA"))
 
 
 def kohya(prefix: str, path: str, family: Family) -> str:
@@ -35,15 +68,28 @@ def kohya(prefix: str, path: str, family: Family) -> str:
 
 
 def split(key: str) -> tuple[str, str]:
-    """A tensor's name in a file -> (kohya name of its module, ``down``, ``up``, ``alpha`` or ``?``)."""
-    for ending, role in _ROLES.items():
-        if key.endswith(ending):
-            return _module(key[: -len(ending)]), role
+    """A tensor's name in a file -> (name of its module with underscores, ``down``, ``up``, ``alpha``, ``magnitude`` or
+    ``?``)."""
+    for role, pattern in _ROLES:
+        if found := pattern.search(key):
+            return _module(key[: found.start()]), role
     return key, "?"
 
 
+def canonical(module: str, family: Family) -> str:
+    """The one name that a module has in LoRAs for ``family``, whatever name of it a file has."""
+    if family is Family.SDXL:
+        return original_blocks(re.sub(r"^lora_te_", "lora_te1_", module))
+    return diffusers_blocks(re.sub(r"^lora_te1_", "lora_te_", module))
+
+
+def kind(key: str) -> str:
+    """What a file with a tensor of this name is, if it is no plain LoRA."""
+    return next((words for mark, words in _OTHER_KINDS if mark in key), "not a plain LoRA")
+
+
 def original_blocks(name: str) -> str:
-    """An SDXL UNet module by the original implementation's block names; other names as they are.
+    """A UNet module by the original implementation's block names; other names as they are.
 
     Down block i, layer j is input block 1 + 3i + j, up block i, layer j is output block 3i + j (two and three layers to
     a block, the sampler last); in both a residual net is child 0 and the attention child 1.
@@ -65,14 +111,28 @@ def original_blocks(name: str) -> str:
     return f"lora_unet_{side}_{first + 3 * int(block) + int(layer)}_{child}_{_inside(kind, rest)}"
 
 
-_OUTSIDE = {
-    "lora_unet_conv_in": "lora_unet_input_blocks_0_0",
-    "lora_unet_conv_out": "lora_unet_out_2",
-    "lora_unet_time_embedding_linear_1": "lora_unet_time_embed_0",
-    "lora_unet_time_embedding_linear_2": "lora_unet_time_embed_2",
-    "lora_unet_add_embedding_linear_1": "lora_unet_label_emb_0_0",
-    "lora_unet_add_embedding_linear_2": "lora_unet_label_emb_0_2",
-}
+def diffusers_blocks(name: str) -> str:
+    """The way back: a UNet module of the original's names by diffusers'; other names as they are."""
+    if name in _OUTSIDE_BACK:
+        return _OUTSIDE_BACK[name]
+    if found := _ORIGINAL_MID.match(name):
+        child, rest = int(found.group(1)), found.group(2)
+        if child == 1:
+            return f"lora_unet_mid_block_attentions_0_{rest}"
+        return f"lora_unet_mid_block_resnets_{child // 2}_{_RESNET_BACK.get(rest, rest)}"
+    found = _ORIGINAL.match(name)
+    if not found:
+        return name
+    number, child, rest = int(found.group(2)), int(found.group(3)), found.group(4)
+    way = "down" if found.group(1) == "input" else "up"
+    block, layer = divmod(number - 1 if way == "down" else number, _LAYERS)
+    if rest == "op":
+        return f"lora_unet_down_blocks_{block}_downsamplers_0_conv"
+    if way == "up" and rest == "conv":
+        return f"lora_unet_up_blocks_{block}_upsamplers_0_conv"
+    kind = "attentions" if child else "resnets"
+    inside = rest if child else _RESNET_BACK.get(rest, rest)
+    return f"lora_unet_{way}_blocks_{block}_{kind}_{layer}_{inside}"
 
 
 def _inside(kind: str, rest: str) -> str:
@@ -80,8 +140,18 @@ def _inside(kind: str, rest: str) -> str:
 
 
 def _module(name: str) -> str:
-    """Diffusers' and PEFT's dotted module names as kohya's."""
+    """Dotted module names as kohya's."""
+    name = _WRAPPERS.sub("", name)
     for dotted, prefix in _PREFIXES:
         if name.startswith(dotted):
-            return prefix + name[len(dotted) :].replace("base_model.model.", "").replace(".", "_")
+            path = _of_old(name[len(dotted) :])
+            return prefix + path.replace(".", "_")
     return name
+
+
+def _of_old(path: str) -> str:
+    """Diffusers' names of 2023, when a LoRA was an attention processor, as today's."""
+    path = path.replace(".processor.", ".")
+    if ".self_attn." in path:
+        return re.sub(r"\.to_(q|k|v|out)$", r".\1_proj", path)
+    return re.sub(r"\.to_out$", ".to_out.0", path)

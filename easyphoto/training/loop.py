@@ -13,6 +13,7 @@ from torch.nn.functional import mse_loss
 from easyphoto.config import TrainConfig
 from easyphoto.errors import AssetMissing, TrainingFailed
 from easyphoto.sd.parts import Parts
+from easyphoto.sd.precision import fast_bf16
 from easyphoto.training import conditioning, draws
 from easyphoto.training.conditioning import Conditioning
 from easyphoto.training.dataset import LatentSet
@@ -182,7 +183,7 @@ def precision(config: TrainConfig, device: torch.device) -> str:
     if config.mixed_precision != "auto":
         return "no" if config.mixed_precision == "fp16" and device.type == "cpu" else config.mixed_precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if fast_bf16(device) else "fp16"
     return "no"
 
 

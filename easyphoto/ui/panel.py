@@ -31,6 +31,7 @@ from easyphoto.events import (
 )
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import words as likeness_words
+from easyphoto.ports import BrokenModel
 from easyphoto.service import photo_names
 from easyphoto.ui import chart, compat
 from easyphoto.ui.sentences import told
@@ -129,6 +130,14 @@ def empty_panel(text: str) -> str:
 def error(message: str) -> str:
     """The error line; an empty message takes it away."""
     return f'<div class="easyphoto-error" role="alert">{escape(message)}</div>' if message else ""
+
+
+def broken_models(models: Sequence[BrokenModel], language: str) -> str:
+    """What lies among the base models and can't be used, with the reasons; nothing when there is nothing."""
+    if not models:
+        return ""
+    rows = "".join(f"<li>{escape(told(model.reason, language))}</li>" for model in models)
+    return f'<div class="easyphoto-hint">{escape(say("broken_models", language))}<ul>{rows}</ul></div>'
 
 
 def good(message: str) -> str:

@@ -123,6 +123,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "EasyPhoto can't work yet: {message}",
             "EasyPhoto 暂时无法使用：{message}",
         ),
+        "broken_models": ("These base models can't be used:", "以下基础模型无法使用："),
         "unexpected": ("An unexpected error stopped this: {message}", "发生意外错误：{message}"),
         "models": ("Downloading: {subject}", "正在下载：{subject}"),
         "fetched": ("{n} files came, {size}.", "已下载 {n} 个文件，共 {size}。"),

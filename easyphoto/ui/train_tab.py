@@ -69,6 +69,7 @@ class TrainTab(JobTab):
             elem_id=f"{PREFIX}_user_id",
         )
         self._form.add(*self._form.names("basic"))
+        self.broken = compat.html("", elem_id=f"{PREFIX}_broken")
         with compat.accordion("Advanced options"):
             self._form.add(*self._form.names("advanced"))
         with compat.accordion("Scene options"):
@@ -105,12 +106,13 @@ class TrainTab(JobTab):
 
     def loaded(self, language: str) -> Updates:
         """What a page that is opened shows: fresh lists, and the training that runs or ended last."""
-        return {**self._form.fresh_choices(), **self._last_shown(language)}
+        broken = panel.broken_models(self._service.broken_checkpoints(), language)
+        return {**self._form.fresh_choices(), **self._last_shown(language), self.broken: broken}
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [*self._form.fresh_choices(), *self._following, self.validation]
+        return [*self._form.fresh_choices(), *self._following, self.validation, self.broken]
 
     # --- photos ------------------------------------------------------------------------------------------------------
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from easyphoto import pictures
-from easyphoto.config import Paths, PortraitConfig, TrainConfig
+from easyphoto import doctor, pictures
+from easyphoto.config import Family, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest, NotFound, TooBusy
 from easyphoto.events import Portrayed, TemplateFailed
-from easyphoto.ports import Image
+from easyphoto.ports import BrokenModel, Checkpoint, Image
 from easyphoto.service import MAX_CHECKS, EasyPhoto, PortraitRequest, TrainRequest
 from tests.fakes import FakeHost, FakeVision, blank, draw_face
 
@@ -173,3 +173,45 @@ def test_photos_are_looked_at_for_a_few_at_a_time(service: EasyPhoto, monkeypatc
     for thread in looking:
         thread.join(10)
     service.check_photos(())
+
+
+class HostWithBroken(FakeHost):
+    def broken_checkpoints(self) -> list[BrokenModel]:
+        return [
+            BrokenModel("page.safetensors", "page.safetensors is not a whole safetensors file: it is a web page."),
+            BrokenModel("sub/cut.safetensors", "cut.safetensors is not a whole safetensors file: it is empty."),
+        ]
+
+
+def test_a_broken_base_model_is_told_with_its_reason(tmp_path: Path) -> None:
+    service = EasyPhoto(HostWithBroken(), FakeVision(), Paths.standalone(tmp_path))
+    assert [b.name for b in service.broken_checkpoints()] == ["page.safetensors", "sub/cut.safetensors"]
+    for name in ("page", "page.safetensors"):
+        with pytest.raises(InvalidRequest, match="web page"):
+            service.checkpoint(name)
+    assert service.checkpoint("").name == "fake"
+    rows = {f.what: (f.status, f.advice) for f in doctor.examine(service.host, service.vision, service.paths)}
+    status, advice = rows["base model page.safetensors"]
+    assert status == "missing" and "web page" in advice
+    service = EasyPhoto(HostWithBroken(available=()), FakeVision(), Paths.standalone(tmp_path))
+    for name in ("", "anything"):
+        with pytest.raises(InvalidRequest, match=r"page\.safetensors is .*cut\.safetensors is"):
+            service.checkpoint(name)
+    assert EasyPhoto(FakeHost(), FakeVision(), Paths.standalone(tmp_path)).broken_checkpoints() == []
+
+
+def test_a_base_model_is_the_one_that_was_named(tmp_path: Path) -> None:
+    known = [
+        Checkpoint("a/model.safetensors", Path("a/model.safetensors"), Family.SD1),
+        Checkpoint("b\\model.safetensors", Path("b/model.safetensors"), Family.SDXL, ("0a1b2c3d",)),
+        Checkpoint("real_v5.safetensors", Path("real_v5.safetensors"), Family.SD1),
+    ]
+    service = EasyPhoto(FakeHost(available=known), FakeVision(), Paths.standalone(tmp_path))
+    for wanted in ("b/model", "b\\model.safetensors", "b/model.safetensors [0a1b2c3d]", "0a1b2c3d"):
+        assert service.checkpoint(wanted).family is Family.SDXL
+    assert service.checkpoint("REAL_V5").name == "real_v5.safetensors"
+    with pytest.raises(InvalidRequest, match=r"a/model\.safetensors and b"):
+        service.checkpoint("model")
+    for wanted in ("real_v5.9", "model.v2", "real"):
+        with pytest.raises(InvalidRequest, match="no base model"):
+            service.checkpoint(wanted)

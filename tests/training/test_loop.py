@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -242,3 +243,23 @@ def test_a_missing_optimiser_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_the_precision_follows_the_device(asked: str, device: str, given: str) -> None:
     assert loop.precision(config(mixed_precision=asked), torch.device(device)) == given
+
+
+@pytest.mark.parametrize(
+    ("capability", "given"),
+    [((6, 1), "fp16"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((8, 9), "bf16"), ((12, 0), "bf16")],
+    ids=["GTX 10", "V100", "T4 and RTX 20", "A100", "RTX 40", "RTX 50"],
+)
+def test_bf16_only_where_the_card_calculates_in_it(
+    capability: tuple[int, int], given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch says of all these cards that they support bfloat16: it counts emulation."""
+    old_or_new = SimpleNamespace(major=capability[0], minor=capability[1])
+    asked: list[object] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: (asked.append(device), old_or_new)[1])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *told, **more: True)
+    monkeypatch.setattr(torch.version, "hip", None)
+    second = torch.device("cuda", 1)
+    assert loop.precision(config(mixed_precision="auto"), second) == given
+    assert asked == [second], "the device of the training, not the current one"
+    assert loop.precision(config(mixed_precision="bf16"), second) == "bf16"
