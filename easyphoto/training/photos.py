@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ MIN_FACE = 48
 """Narrowest face that is taken, in pixels: its crop of three face widths is then enlarged 3.6 times for 512 pixels."""
 MIN_SHARPNESS = 8.0
 """Least sharpness of the face, by :func:`easyphoto.vision.sharpness.sharpness`."""
+MIN_BRIGHTNESS = 50.0
+"""Least luminance (0-255) of a face's bright parts: below, too few levels are left to show who it is."""
 MAX_YAW = 60.0
 MAX_PITCH = 45.0
 FILLS = 1.5
@@ -36,6 +39,15 @@ SAME_PICTURE = 3.0
 """Two photos whose 32 x 32 thumbnails differ by less than so many levels (of 255) on average show the same picture."""
 MAX_FACES = 12
 """Of more faces in one photo the largest are looked at."""
+DOUBTFUL = 0.8
+"""Where no face of a photo has a higher score than this, the photo may lie on its side."""
+LYING = 45.0
+"""Degrees from which on a face lies on its side, as its points tell."""
+SURER = 0.1
+"""By how much, in cosine to the person or in the detector's score, a turned photo must show a face better."""
+
+Photo: TypeAlias = "Image | Callable[[], Image]"
+"""A photo, or what reads it when it is looked at: so that one at a time is held in memory."""
 
 
 class Verdict(str, Enum):
@@ -46,6 +58,7 @@ class Verdict(str, Enum):
     NO_FACE = "no face"
     SOMEONE_ELSE = "someone else"
     TOO_SMALL = "too small"
+    TOO_DARK = "too dark"
     BLURRED = "blurred"
     DUPLICATE = "duplicate"
     EXTREME_POSE = "extreme pose"
@@ -61,8 +74,9 @@ class PhotoVerdict:
     """One photo: its verdict with the ``reason`` in a sentence.
 
     ``likeness`` (calibrated) and ``cosine`` (raw) are the mean likeness to the other photos of the person, None where
-    there is no other. ``sharpness`` is the face's; ``yaw`` and ``pitch`` are in degrees. ``close`` is a face that fills
-    the photo.
+    there is no other. ``sharpness`` and ``brightness`` are the face's; ``yaw`` and ``pitch`` are in degrees. ``close``
+    is a face that fills the photo. A photo that lies on its side is looked at upright: ``turned`` is by how many
+    quarters it was turned (anticlockwise), and ``face`` lies in what :func:`upright` gives.
     """
 
     name: str
@@ -78,6 +92,8 @@ class PhotoVerdict:
     face: Face | None = None
     embedding: Embedding | None = None
     close: bool = False
+    brightness: float | None = None
+    turned: int = 0
 
     @property
     def taken(self) -> bool:
@@ -96,7 +112,7 @@ class PhotoVerdict:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON data, without the embedding."""
-        numbers = {k: getattr(self, k) for k in ("likeness", "cosine", "sharpness", "yaw", "pitch")}
+        numbers = {k: getattr(self, k) for k in ("likeness", "cosine", "sharpness", "brightness", "yaw", "pitch")}
         return {
             "name": self.name,
             "digest": self.digest,
@@ -104,6 +120,7 @@ class PhotoVerdict:
             "taken": self.taken,
             "reason": self.reason,
             "faces": self.faces,
+            "turned": 90 * self.turned,
             "face": None if self.face is None else [round(v, 1) for v in self.face.box],
             **{k: None if v is None else rounded(v, 4) for k, v in numbers.items()},
         }
@@ -141,15 +158,23 @@ class PhotoReport:
         pictures.write_bytes(path, json.dumps(self.to_mapping(**more), ensure_ascii=False, indent=1).encode())
 
 
-def report(images: Sequence[tuple[str, Image]], vision: Vision) -> PhotoReport:
-    """Look at named photos of one person. Never raises for a bad photo: that is what the report is for."""
+def report(images: Sequence[tuple[str, Photo]], vision: Vision) -> PhotoReport:
+    """Look at named photos of one person, one after the other. Never raises for a bad photo: that is what the report is
+    for."""
     photos = sorted((_look(name, image, vision) for name, image in images), key=lambda p: (p.digest, p.name))
     _, chosen = _person(photos, vision.embedder.calibration)
     verdicts = [_measure(photo, chosen.get(i)) for i, photo in enumerate(photos)]
     verdicts = _mark_strangers(verdicts, vision.embedder.calibration)
     verdicts = _mark_quality(verdicts)
-    verdicts = _mark_duplicates(verdicts, [p.thumbnail for p in photos])
+    verdicts = _mark_duplicates(
+        verdicts, [np.rot90(p.thumbnail, v.turned) for p, v in zip(photos, verdicts, strict=True)]
+    )
     return PhotoReport(tuple(verdicts), vision.embedder.name, _warnings(verdicts))
+
+
+def upright(image: Image, photo: PhotoVerdict) -> Image:
+    """The photo as its verdict sees it."""
+    return np.ascontiguousarray(np.rot90(image, photo.turned)) if photo.turned else image
 
 
 def room(face: Face, size: tuple[int, int]) -> float:
@@ -166,73 +191,140 @@ def digest(image: Image) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class _Seen:
+    """One face of a photo that was turned by so many quarters, among ``faces`` in all."""
+
+    face: Face
+    embedding: Embedding
+    sharpness: float
+    brightness: float
+    room: float
+    turned: int = 0
+    faces: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class _Photo:
     name: str
     digest: str
-    image: Image
-    faces: tuple[Face, ...]
-    embeddings: tuple[Embedding, ...]
+    seen: tuple[_Seen, ...]
     thumbnail: NDArray[np.float32]
 
 
-def _look(name: str, image: Image, vision: Vision) -> _Photo:
-    faces = sorted(vision.detector.detect(image), key=lambda f: (-f.width * f.height, f.box))[:MAX_FACES]
-    embeddings = tuple(vision.embedder.embed(image, face) for face in faces)
+def _look(name: str, photo: Photo, vision: Vision) -> _Photo:
+    image = photo() if callable(photo) else photo
+    seen = _faces(image, 0, vision)
+    if not any(_sure(s.face) for s in seen):
+        # Nothing, or nothing sure: perhaps the photo lies on its side and doesn't say so.
+        for turned in (1, 3, 2):
+            seen += _faces(np.ascontiguousarray(np.rot90(image, turned)), turned, vision)
     small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return _Photo(name, digest(image), image, tuple(faces), embeddings, small)
+    return _Photo(name, digest(image), tuple(seen), small)
 
 
-def _person(photos: Sequence[_Photo], calibration: Calibration) -> tuple[Embedding | None, Mapping[int, int]]:
-    """Who most photos show, and for each photo with faces the number of the face that is most like that person.
+def _faces(image: Image, turned: int, vision: Vision) -> list[_Seen]:
+    """The largest faces of a photo as it was turned; of a photo that was turned, those that then stand upright."""
+    size = (image.shape[0], image.shape[1])
+    found = [f for f in vision.detector.detect(image) if not (turned and _lies(f))]
+    found = sorted(found, key=lambda f: (-f.width * f.height, f.box))[:MAX_FACES]
+    return [
+        _Seen(
+            face=face,
+            embedding=vision.embedder.embed(image, face),
+            sharpness=sharpness.sharpness(image, face),
+            brightness=sharpness.brightness(image, face),
+            room=room(face, size),
+            turned=turned,
+            faces=len(found),
+        )
+        for face in found
+    ]
+
+
+def _lies(face: Face) -> bool:
+    """Whether the way from the eyes to the mouth leads aside or up."""
+    eyes, mouth = face.points[:2].mean(0), face.points[3:].mean(0)
+    return abs(math.degrees(math.atan2(float(mouth[0] - eyes[0]), float(mouth[1] - eyes[1])))) > LYING
+
+
+def _sure(face: Face) -> bool:
+    return face.score > DOUBTFUL and not _lies(face)
+
+
+def _person(photos: Sequence[_Photo], calibration: Calibration) -> tuple[Embedding | None, Mapping[int, _Seen]]:
+    """Who most photos show, and for each photo with faces the face that is most like that person.
 
     The start is the face that is most like a face of most other photos; then the mean of the chosen faces and the
     choice by that mean take turns.
     """
-    withfaces = [i for i, p in enumerate(photos) if p.faces]
+    withfaces = [i for i, p in enumerate(photos) if p.seen]
     if not withfaces:
         return None, {}
     line = _threshold(calibration)
 
-    def support(i: int, face: int) -> tuple[float, float]:
-        others = [
-            max(_cosine(photos[i].embeddings[face], e) for e in photos[j].embeddings) for j in withfaces if j != i
-        ]
+    def support(i: int, seen: _Seen) -> tuple[float, float]:
+        others = [max(_cosine(seen.embedding, s.embedding) for s in photos[j].seen) for j in withfaces if j != i]
         alike = sum(c >= line for c in others)
-        return float(alike), float(np.mean(others)) if others else photos[i].faces[face].width
+        return float(alike), float(np.mean(others)) if others else seen.face.width
 
-    candidates = [(i, k) for i in withfaces for k in range(len(photos[i].faces))]
-    start = max(candidates, key=lambda c: support(*c))
-    center = photos[start[0]].embeddings[start[1]]
-    chosen: dict[int, int] = {}
+    sure = [(i, s) for i in withfaces for s in photos[i].seen if _sure(s.face)]
+    candidates = sure or [(i, s) for i in withfaces for s in _likely(photos[i].seen)]
+    center = max(candidates, key=lambda c: support(*c))[1].embedding
+    chosen: dict[int, _Seen] = {}
     for _ in range(3):
-        chosen = {i: int(np.argmax([_cosine(center, e) for e in photos[i].embeddings])) for i in withfaces}
-        same = [photos[i].embeddings[k] for i, k in chosen.items() if _cosine(center, photos[i].embeddings[k]) >= line]
+        chosen = {i: _most_alike(photos[i].seen, center, line) for i in withfaces}
+        same = [s.embedding for s in chosen.values() if _cosine(center, s.embedding) >= line]
         if same:
             mean = np.mean(same, axis=0)
             center = (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
     return center, chosen
 
 
-def _measure(photo: _Photo, chosen: int | None) -> PhotoVerdict:
+def _most_alike(seen: Sequence[_Seen], center: Embedding, line: float) -> _Seen:
+    """The face that is most like the person. A turned photo must show them clearly better; where nobody in it is
+    them, how it most likely stands decides."""
+
+    def best(of: Sequence[_Seen]) -> _Seen:
+        return max(of, key=lambda s: _cosine(center, s.embedding) - (SURER if s.turned else 0.0))
+
+    alike = best(seen)
+    return alike if _cosine(center, alike.embedding) >= line else best(_likely(seen))
+
+
+def _likely(seen: Sequence[_Seen]) -> list[_Seen]:
+    """The faces of the turn in which the detector is surest."""
+
+    def sureness(face: _Seen) -> float:
+        return (0.0 if _lies(face.face) else face.face.score) - (SURER if face.turned else 0.0)
+
+    turned = max(seen, key=sureness).turned
+    return [s for s in seen if s.turned == turned]
+
+
+def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
     if chosen is None:
         return PhotoVerdict(photo.name, photo.digest, Verdict.NO_FACE, "No face was found.")
-    face = photo.faces[chosen]
-    several = len(photo.faces) > 1
-    close = room(face, (photo.image.shape[0], photo.image.shape[1])) < FILLS
+    close = chosen.room < FILLS
     reason = "Taken: the face fills the photo; photos that show the whole head teach more." if close else "Taken."
-    turn = pose.pose(face)
+    if chosen.faces > 1:
+        reason = f"Taken: of {chosen.faces} faces the one most like the rest."
+    elif chosen.turned:
+        reason = "Taken: the photo lay on its side and was turned upright."
+    turn = pose.pose(chosen.face)
     return PhotoVerdict(
         name=photo.name,
         digest=photo.digest,
-        verdict=Verdict.SEVERAL_FACES if several else Verdict.TAKEN,
-        reason=f"Taken: of {len(photo.faces)} faces the one most like the rest." if several else reason,
-        faces=len(photo.faces),
-        sharpness=sharpness.sharpness(photo.image, face),
+        verdict=Verdict.SEVERAL_FACES if chosen.faces > 1 else Verdict.TAKEN,
+        reason=reason,
+        faces=chosen.faces,
+        sharpness=chosen.sharpness,
         yaw=turn.yaw,
         pitch=turn.pitch,
-        face=face,
-        embedding=photo.embeddings[chosen],
+        face=chosen.face,
+        embedding=chosen.embedding,
         close=close,
+        brightness=chosen.brightness,
+        turned=chosen.turned,
     )
 
 
@@ -277,6 +369,9 @@ def _quality(photo: PhotoVerdict) -> PhotoVerdict:
     if width < MIN_FACE:
         reason = f"The face is only {width:.0f} pixels wide; {MIN_FACE} are needed."
         return replace(photo, verdict=Verdict.TOO_SMALL, reason=reason)
+    if photo.brightness is not None and photo.brightness < MIN_BRIGHTNESS:
+        reason = f"The face is too dark (brightness {photo.brightness:.0f} of 255, at least {MIN_BRIGHTNESS:.0f})."
+        return replace(photo, verdict=Verdict.TOO_DARK, reason=reason)
     if photo.sharpness is not None and photo.sharpness < MIN_SHARPNESS:
         reason = f"The face is blurred (sharpness {photo.sharpness:.0f}, at least {MIN_SHARPNESS:.0f})."
         return replace(photo, verdict=Verdict.BLURRED, reason=reason)

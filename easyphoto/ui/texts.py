@@ -188,6 +188,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "no face": ("no face", "没有人脸"),
         "someone else": ("someone else", "不是同一人"),
         "too small": ("too small", "人脸太小"),
+        "too dark": ("too dark", "太暗"),
         "blurred": ("blurred", "模糊"),
         "duplicate": ("duplicate", "重复"),
         "extreme pose": ("extreme pose", "角度过大"),

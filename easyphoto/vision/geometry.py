@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
 Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels."""
+
+SHRINKS = math.sqrt(0.5)
+"""A transform of a smaller scale than this averages areas."""
 
 
 # --- similarity ------------------------------------------------------------------------------------------------------
@@ -57,12 +60,44 @@ def invert(matrix: Matrix) -> Matrix:
     return inverse
 
 
-def warp(image: Image, matrix: Matrix, size: Size) -> Image:
-    """``image`` seen through ``matrix`` on a canvas of ``size``; what falls outside the picture repeats its border."""
+def warp(
+    image: Image,
+    matrix: Matrix,
+    size: Size,
+    *,
+    interpolation: int = cv2.INTER_CUBIC,
+    border: int = cv2.BORDER_REPLICATE,
+) -> Image:
+    """``image`` seen through ``matrix`` on a canvas of ``size``; what falls outside the picture repeats its border, or
+    is 0 with ``border`` ``cv2.BORDER_CONSTANT``.
+
+    Where the matrix shrinks, the picture is brought near its new scale by area averaging first: OpenCV's ``warpAffine``
+    takes single pixels whatever interpolation it is asked for, and a large photo then aliases.
+    """
     height, width = size
-    flags = cv2.INTER_AREA if abs(np.linalg.det(matrix[:, :2])) < 0.5 else cv2.INTER_CUBIC
-    warped: Image = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    if scale < SHRINKS:
+        interpolation = cv2.INTER_LINEAR
+        image, matrix = _reduced(image, matrix, size, scale)
+    warped: Image = cv2.warpAffine(image, matrix, (width, height), flags=interpolation, borderMode=border)
     return warped
+
+
+def _reduced(image: Image, matrix: Matrix, size: Size, scale: float) -> tuple[Image, Matrix]:
+    """The part of ``image`` that the canvas shows, at ``scale`` of its size, and the matrix for it."""
+    inverse = invert(matrix) if scale > 1e-6 else None
+    if inverse is None:
+        return image, matrix
+    left, top, right, bottom = moved_box(inverse, (0.0, 0.0, float(size[1]), float(size[0])))
+    margin = 3 / scale
+    crop = box_crop((left - margin, top - margin, right + margin, bottom + margin), (image.shape[0], image.shape[1]))
+    small = max(1, round(crop.height * scale)), max(1, round(crop.width * scale))
+    part = image[crop.top : crop.bottom, crop.left : crop.right]
+    reduced = cv2.resize(np.ascontiguousarray(part), small[::-1], interpolation=cv2.INTER_AREA)
+    # The middles of pixels lie at whole numbers: what is a pixel here is the middle of several there.
+    x, y = crop.width / small[1], crop.height / small[0]
+    back = np.array([[x, 0, x / 2 - 0.5 + crop.left], [0, y, y / 2 - 0.5 + crop.top], [0, 0, 1]])
+    return np.asarray(reduced, image.dtype), np.vstack([matrix, [0.0, 0.0, 1.0]])[:2] @ back
 
 
 def paste_similar(target: Image, target_points: Points, source: Image, source_points: Points, mask: Mask) -> Image:
@@ -70,7 +105,10 @@ def paste_similar(target: Image, target_points: Points, source: Image, source_po
     size) is set; softer values blend. Shape of ``target``; pixels that the moved mask does not reach are untouched."""
     size = target.shape[0], target.shape[1]
     matrix = similarity(source_points, target_points)
-    alpha = cv2.warpAffine(mask, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=0.0)
+    alpha = cast(
+        Mask,
+        warp(cast(Image, mask), matrix, size, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT),
+    )
     return blend(target, warp(source, matrix, size), alpha)
 
 
@@ -198,6 +236,24 @@ def limit_long_side(size: Size, longest: int) -> Size:
     """The size shrunk, never enlarged, so that no side is over ``longest``."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def tiles(size: Size, side: int, overlap: int) -> list[Crop]:
+    """Squares of ``side``, or what the picture has of it, that cover a picture of ``size``: any square of ``overlap``
+    lies whole in one of them."""
+
+    def starts(length: int) -> list[int]:
+        if length <= side:
+            return [0]
+        count = math.ceil((length - overlap) / (side - overlap))
+        return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+    height, width = size
+    return [
+        Crop(left, top, min(left + side, width), min(top + side, height))
+        for top in starts(height)
+        for left in starts(width)
+    ]
 
 
 def resize(image: Image, size: Size) -> Image:

@@ -22,6 +22,10 @@ from easyphoto.vision import geometry
 from easyphoto.vision.backends import onnx_models
 
 DETECTION_SIDE = 640
+TILE, TILE_OVERLAP = 1280, 400
+"""Squares in which a picture that is much larger than it was looked at is searched again, and how far they overlap."""
+SMALL_FACE = 40
+"""A picture whose smallest face, as it was looked at, is narrower than this may hold smaller ones."""
 SURE = 0.5
 ARCFACE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
@@ -71,12 +75,22 @@ class ScrfdDetector:
     def detect(self, image: Image) -> list[Face]:
         """All faces, from left to right."""
         faces = self._find(image)
+        seen = DETECTION_SIDE / max(image.shape[:2])
+        if seen < DETECTION_SIDE / TILE and (not faces or min(f.width for f in faces) * seen < SMALL_FACE):
+            faces = _distinct(faces + self._in_tiles(image))
         if not faces:
             border = max(image.shape[:2]) // 2
             wide: Image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT)
             back = np.array([[1.0, 0, -border], [0, 1.0, -border]])
             faces = [geometry.move_face(face, back) for face in self._find(wide)]
         return sorted(faces, key=lambda f: f.center[0])
+
+    def _in_tiles(self, image: Image) -> list[Face]:
+        found = []
+        for tile in geometry.tiles((image.shape[0], image.shape[1]), TILE, TILE_OVERLAP):
+            back = np.array([[1.0, 0, tile.left], [0, 1.0, tile.top]])
+            found += [geometry.move_face(face, back) for face in self._find(geometry.cut(image, tile))]
+        return found
 
     def _find(self, image: Image) -> list[Face]:
         with self._lock:
@@ -131,6 +145,16 @@ class InswapperFuser:
         return geometry.paste_similar(target, target_face.points, face, goal, soft_square(self.SIDE))
 
 
+def _distinct(faces: list[Face]) -> list[Face]:
+    """Of faces that were found twice, the surer: those whose middle lies in the other's box."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: -f.score):
+        x, y = face.center
+        if not any(k.box[0] < x < k.box[2] and k.box[1] < y < k.box[3] for k in kept):
+            kept.append(face)
+    return kept
+
+
 def swap_points(side: int) -> Points:
     """The five points in a picture of ``side`` for nets of 128: ArcFace's, moved 8 of 128 pixels to the right."""
     points: Points = (ARCFACE_POINTS + np.array([8.0, 0.0], np.float32)) * np.float32(side / 128)
@@ -140,8 +164,7 @@ def swap_points(side: int) -> Points:
 def aligned(image: Image, points: Points, goal: Points, side: int) -> Image:
     """The face with ``points`` brought to ``goal`` in a square of ``side``; black where the picture ends."""
     matrix = geometry.similarity(points, goal)
-    chip: Image = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
-    return chip
+    return geometry.warp(image, matrix, (side, side), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
 
 
 def soft_square(side: int, edge: float = 0.12) -> Mask:

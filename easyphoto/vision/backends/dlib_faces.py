@@ -35,6 +35,12 @@ SMALL_FACE = 110
 """A picture whose smallest face, at the first size, is under this may hold smaller ones."""
 SURE = 0.3
 """A score of HOG under this wants the network's word too: real faces that look ahead have 0.5 and more."""
+TILE, TILE_OVERLAP, TILE_SCALE = 1024, 320, 1.3
+"""Squares in which a picture that is much larger than it was looked at is searched again, how far they overlap, and
+how much they are enlarged: a face of 62 pixels is then one of 80, the smallest that HOG knows. Larger faces than the
+overlap were seen before."""
+NETWORK_TRUST = 0.5
+"""What a score of the network is worth in scores of HOG: it is as sure of faces that lie on their side."""
 CNN_SIDE, CONFIRM_SIDE = 480, 208
 LEAST_SIDE = 40
 """A side that is shorter than this holds no face that the network could find, and breaks it."""
@@ -122,9 +128,22 @@ class DlibDetector:
         with DLIB:
             found, smallest = look(self._hog, image, DETECTION_SIDES[0])
             if not found or smallest < SMALL_FACE:
-                found = distinct(found + look(self._hog, image, DETECTION_SIDES[1])[0])
+                again, smallest = look(self._hog, image, DETECTION_SIDES[1])
+                found = distinct(found + again)
+        if max(image.shape[:2]) > DETECTION_SIDES[1] and (not found or 0 < smallest < SMALL_FACE):
+            found = distinct(found + self._in_tiles(image))
         found = [f for f in found if f[1] >= SURE or self._confirmed(image, f[0])]
-        return found or self._network(image, CNN_SIDE)
+        return found or [(box, NETWORK_TRUST * score) for box, score in self._network(image, CNN_SIDE)]
+
+    def _in_tiles(self, image: Image) -> list[Found]:
+        """What HOG finds in a large picture at its full size, part by part."""
+        found: list[Found] = []
+        for tile in geometry.tiles((image.shape[0], image.shape[1]), TILE, TILE_OVERLAP):
+            with DLIB:
+                seen, _ = look(self._hog, geometry.cut(image, tile), round(TILE_SCALE * max(tile.size)))
+            x, y = tile.left, tile.top
+            found += [((b[0] + x, b[1] + y, b[2] + x, b[3] + y), s) for b, s in seen]
+        return found
 
     def _confirmed(self, image: Image, box: Box) -> bool:
         """Whether the network, too, sees a face about the box: folds of clothes now and then look like one to HOG."""
