@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -165,14 +166,16 @@ class EasyPhoto:
     def _check_photos(self, photos: Sequence[Source]) -> PhotoReport:
         from easyphoto.training.photos import PhotoVerdict, Verdict, report
 
-        images: list[tuple[str, Image]] = []
         unreadable: list[PhotoVerdict] = []
-        for name, source in zip(photo_names(photos), photos, strict=True):
-            try:
-                images.append((name, pictures.load(source)))
-            except InvalidRequest as error:
-                unreadable.append(PhotoVerdict(name, "", Verdict.UNREADABLE, str(error)))
-        made = report(images, self.vision)
+
+        def readable() -> Iterator[tuple[str, Image]]:
+            for name, source in zip(photo_names(photos), photos, strict=True):
+                try:
+                    yield name, pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
+                except InvalidRequest as error:
+                    unreadable.append(PhotoVerdict(name, "", Verdict.UNREADABLE, error.message))
+
+        made = report(readable(), self.vision)
         return replace(made, photos=(*made.photos, *unreadable))
 
     def train_config(self, chosen: Mapping[str, Any]) -> TrainConfig:
@@ -217,11 +220,12 @@ class EasyPhoto:
         home = self.people.at(name)
         config, checkpoint = self._order(home, request)
         with Scratch(home.job.path, STAGED) as stage:
-            photos = self._photos(job, home, JobFolder(stage.path), request)
+            names, photos = self._photos(job, home, JobFolder(stage.path), request)
             resumes = request.resume and (home.job.state.is_file() or not request.photos)
             spec = TrainingSpec(
                 user_id=name,
                 photos=photos,
+                names=names,
                 config=config,
                 checkpoint=checkpoint.path,
                 family=checkpoint.family,
@@ -303,33 +307,33 @@ class EasyPhoto:
 
     def _photos(
         self, job: Job[Person], home: PersonFolder, stage: JobFolder, request: TrainRequest
-    ) -> tuple[Path, ...]:
-        """The photos to train on. New ones are kept upright in the staging folder until the training has the person
-        for itself; one that can't be read is left out with a notice."""
-        kept = tuple(home.photos())
+    ) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """What the user calls the photos to train on, and where they lie. New ones are kept upright in the staging
+        folder until the training has the person for itself; one that can't be read is left out with a notice."""
+        kept, earlier_names = tuple(home.photos()), _names_of(home.job)
         if request.resume and not request.photos:
             if not kept:
                 raise InvalidRequest(f"There is no earlier training of {home.name!r} to go on with.")
-            return kept
-        images: list[Image] = []
-        for source in request.photos:
+            return earlier_names, kept
+        paths: dict[str, Path] = {}
+        for name, source in zip(photo_names(request.photos), request.photos, strict=True):
             try:
-                images.append(pictures.load(source))
+                image = pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
             except InvalidRequest as error:
                 job.emit(Notice(message=f"A photo was left out: {error}"))
-        if not images:
+                continue
+            paths[name] = stage.photos / f"{len(paths)}.jpg"
+            pictures.save_jpg(paths[name], image)
+        if not paths:
             raise InvalidRequest("None of the photos can be read.")
-        paths = tuple(stage.photos / f"{i}.jpg" for i in range(len(images)))
-        for path, image in zip(paths, images, strict=True):
-            pictures.save_jpg(path, image)
         if request.resume and home.job.state.is_file():
-            if sorted(p.read_bytes() for p in paths) != sorted(p.read_bytes() for p in kept):
+            if sorted(p.read_bytes() for p in paths.values()) != sorted(p.read_bytes() for p in kept):
                 raise InvalidRequest(
                     "These are other photos than those of the earlier training: resume without photos, or train again "
                     "without resume."
                 )
-            return kept
-        return paths
+            return earlier_names, kept
+        return tuple(paths), tuple(paths.values())
 
     def _validation_templates(self, home: PersonFolder, stage: JobFolder, request: TrainRequest) -> tuple[Path, ...]:
         if not request.validation_templates:
@@ -539,6 +543,15 @@ def _all_but_the_end(job: Job[Person]) -> Listener:
             job.emit(event)
 
     return listen
+
+
+def _names_of(job: JobFolder) -> tuple[str, ...]:
+    """What the user called the photos of the training whose job folder this is; nothing where that isn't known."""
+    try:
+        names = json.loads(job.request.read_text(encoding="utf-8"))["names"]
+        return tuple(str(name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def photo_names(photos: Sequence[Source]) -> list[str]:

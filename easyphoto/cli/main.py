@@ -15,6 +15,7 @@ from easyphoto.cli import arguments, endings, flags, models, people, show, strea
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
+from easyphoto.imaging import folder
 from easyphoto.likeness import words
 
 if TYPE_CHECKING:
@@ -120,12 +121,19 @@ def _service(args: argparse.Namespace) -> EasyPhoto:
 
 
 def _pictures(given: list[Path]) -> tuple[Path, ...]:
-    """The files, with folders opened, in the order of their names."""
+    """The files, with folders opened, in the order of their names. What a folder has that can't be read is told."""
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            kinds = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in kinds)
+            try:
+                listing = folder.listing(path)
+            except OSError as error:
+                raise InvalidRequest(f"The folder {path} can't be read: {error.strerror or error}.") from error
+            if listing.notice:
+                sys.stderr.write(f"{listing.notice}\n")
+            if not listing.pictures:
+                raise InvalidRequest(f"There are no pictures in the folder {path}. {listing.notice}".rstrip())
+            found += listing.pictures
         else:
             found.append(path)
     return tuple(found)

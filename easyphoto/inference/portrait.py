@@ -15,7 +15,7 @@ import numpy as np
 
 from easyphoto.config import PortraitConfig
 from easyphoto.errors import EasyPhotoError, HostFailed, InvalidRequest, NoFace, VisionFailed
-from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
+from easyphoto.events import Event, Listener, Notice, Portrayed, TemplateFailed
 from easyphoto.inference import finish, plan, recipe, score, stages, text
 from easyphoto.inference.painter import Meter, Painter, Words
 from easyphoto.inference.plan import Feed, MaskKind, Pass, PassRow
@@ -96,6 +96,8 @@ def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator
         studio.meter.check()
         try:
             template = read(picture, index)
+            if template.transparent:
+                listener(Notice(message=f"{template.name} is transparent in places: its portraits are on white there."))
             studio.faces(template)
         except TEMPLATE_ERRORS as error:
             studio.meter.expect(-studio.cost * len(seeds))

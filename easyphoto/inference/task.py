@@ -69,11 +69,13 @@ class PortraitTask:
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file."""
+    """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file. ``transparent``:
+    something shone through the file's picture, and white was laid under it."""
 
     image: Image
     name: str
     sha256: str
+    transparent: bool = False
 
 
 def check(task: PortraitTask) -> None:
@@ -101,10 +103,11 @@ def read(picture: Picture, index: int) -> Template:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or min(picture.shape[:2]) < 8:
             raise InvalidRequest(f"Template {index + 1} is not an RGB picture of 8 bits.")
         return Template(picture, f"template {index + 1}", hash_image(picture))
-    image = pictures.load(picture)
+    name = picture.name if isinstance(picture, Path) else f"Template {index + 1}"
+    made = pictures.read(picture, name=name)
     if isinstance(picture, Path):
-        return Template(image, picture.name, hashlib.sha256(picture.read_bytes()).hexdigest())
-    return Template(image, f"template {index + 1}", hashlib.sha256(picture).hexdigest())
+        return Template(made.image, name, hashlib.sha256(picture.read_bytes()).hexdigest(), made.transparent)
+    return Template(made.image, f"template {index + 1}", hashlib.sha256(picture).hexdigest(), made.transparent)
 
 
 def hash_image(image: Image) -> str:

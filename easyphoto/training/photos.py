@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,9 +45,6 @@ LYING = 45.0
 """Degrees from which on a face lies on its side, as its points tell."""
 SURER = 0.1
 """By how much, in cosine to the person or in the detector's score, a turned photo must show a face better."""
-
-Photo: TypeAlias = "Image | Callable[[], Image]"
-"""A photo, or what reads it when it is looked at: so that one at a time is held in memory."""
 
 
 class Verdict(str, Enum):
@@ -158,9 +155,9 @@ class PhotoReport:
         pictures.write_bytes(path, json.dumps(self.to_mapping(**more), ensure_ascii=False, indent=1).encode())
 
 
-def report(images: Sequence[tuple[str, Photo]], vision: Vision) -> PhotoReport:
-    """Look at named photos of one person, one after the other. Never raises for a bad photo: that is what the report is
-    for."""
+def report(images: Iterable[tuple[str, Image]], vision: Vision) -> PhotoReport:
+    """Look at named photos of one person, one after the other and holding none. Never raises for a bad photo: that is
+    what the report is for."""
     photos = sorted((_look(name, image, vision) for name, image in images), key=lambda p: (p.digest, p.name))
     _, chosen = _person(photos, vision.embedder.calibration)
     verdicts = [_measure(photo, chosen.get(i)) for i, photo in enumerate(photos)]
@@ -211,8 +208,7 @@ class _Photo:
     thumbnail: NDArray[np.float32]
 
 
-def _look(name: str, photo: Photo, vision: Vision) -> _Photo:
-    image = photo() if callable(photo) else photo
+def _look(name: str, image: Image, vision: Vision) -> _Photo:
     seen = _faces(image, 0, vision)
     if not any(_sure(s.face) for s in seen):
         # Nothing, or nothing sure: perhaps the photo lies on its side and doesn't say so.

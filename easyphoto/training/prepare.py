@@ -30,10 +30,10 @@ class Material:
 def look(spec: TrainingSpec, vision: Vision, emit: Listener, stop: Stop) -> tuple[Material, dict[str, Image]]:
     """Read the photos, report on them into the person's folder, and choose. Raises ``NoFace`` when none is good."""
     images: dict[str, Image] = {}
-    for index, path in enumerate(spec.photos):
+    for index, (name, path) in enumerate(spec.named_photos):
         _leave_if(stop)
         try:
-            images[path.name] = pictures.load(path)
+            images[name] = pictures.load(path, max_area=pictures.PHOTO_AREA, name=name)
         except InvalidRequest as error:
             emit(Notice(message=f"A photo was left out: {error}"))
         emit(Progress(stage="photos", step=index + 1, total=len(spec.photos)))
@@ -42,6 +42,8 @@ def look(spec: TrainingSpec, vision: Vision, emit: Listener, stop: Stop) -> tupl
     if spec.config.is_scene:
         return Material(tuple(sorted(photos.digest(i) for i in images.values())), None), images
     report = photos.report(list(images.items()), vision)
+    for photo in report.photos:
+        images[photo.name] = photos.upright(images[photo.name], photo)
     _show(spec.person_folder, report, images, emit, None)
     selection = crops.select(report)
     _show(spec.person_folder, report, images, emit, selection)

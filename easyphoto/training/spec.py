@@ -22,7 +22,8 @@ class TrainingSpec:
     ``lora_path`` is where the finished LoRA goes, ``person_folder`` where everything else of the person lies.
     ``models`` is the folder of downloaded weights. ``python`` is the interpreter that has torch and diffusers, None for
     the one that runs now. ``resume`` goes on from the last checkpoint in the job folder. ``device`` is a torch device,
-    None for the best there is. ``commercial_only`` leaves out vision that may not be used commercially.
+    None for the best there is. ``commercial_only`` leaves out vision that may not be used commercially. ``names``
+    are what the user called the photos, in their order and each once.
     """
 
     user_id: str
@@ -39,6 +40,14 @@ class TrainingSpec:
     vae: Path | None = None
     device: str | None = None
     commercial_only: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def named_photos(self) -> list[tuple[str, Path]]:
+        """Each photo with what the user called it; with its file's name where that isn't known."""
+        if len(self.names) != len(self.photos):
+            return [(path.name, path) for path in self.photos]
+        return list(zip(self.names, self.photos, strict=True))
 
     def to_json(self) -> str:
         """The specification with absolute paths: the child has another working directory."""
@@ -64,6 +73,7 @@ class TrainingSpec:
                 vae=_path(data["vae"]),
                 device=data["device"],
                 commercial_only=bool(data.get("commercial_only", False)),
+                names=tuple(str(name) for name in data.get("names", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequest(f"The job file of the training can't be read ({error}).") from error

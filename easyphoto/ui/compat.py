@@ -32,11 +32,13 @@ def _fitting(function: Any, **wanted: Any) -> dict[str, Any]:
 
 
 def picture_input(label: str, **more: Any) -> Any:
-    """One picture to upload; its value is the path of the file."""
+    """One picture to upload; its value is the path of the file as it was uploaded: gradio is not to convert it, for it
+    would drop transparency, and open kinds of file that start programs."""
     source: dict[str, Any] = {"source": "upload"} if _accepts(gr.Image.__init__, "source") else {}
     if not source:
         source = {"sources": ["upload", "clipboard"]}
-    return gr.Image(label=label, type="filepath", **source, **more)
+    as_it_is = {"image_mode": None} if not _accepts(gr.Image.__init__, "source") else {}
+    return gr.Image(label=label, type="filepath", **source, **as_it_is, **more)
 
 
 def html(value: str, **more: Any) -> Any:

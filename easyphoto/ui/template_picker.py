@@ -10,6 +10,7 @@ import gradio as gr
 
 from easyphoto import pictures
 from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.imaging import folder
 from easyphoto.pictures import Source
 from easyphoto.service import EasyPhoto
 from easyphoto.templates import Template
@@ -19,7 +20,6 @@ from easyphoto.ui.texts import say
 
 PREFIX = "easyphoto_generate"
 PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
-KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 Updates = dict[Any, Any]
 
@@ -191,10 +191,12 @@ class TemplatePicker:
 
     def many_uploaded(self, uploaded: Any, have: list[str], request: gr.Request) -> Updates:
         """Add the pictures among the uploaded files."""
-        paths = [Path(p) for p in have or []]
-        paths += [p for p in compat.files(uploaded) if p.suffix.lower() in KINDS and p not in paths]
-        words = say("templates_uploaded", self._language(request), n=len(paths))
-        return {self.many: [str(p) for p in paths], self.many_shown: panel.pictures_shown(paths, words)}
+        language, paths = self._language(request), [Path(p) for p in have or []]
+        listing = folder.listed(compat.files(uploaded))
+        paths += [p for p in listing.pictures if p not in paths]
+        words = say("templates_uploaded", language, n=len(paths))
+        passed = panel.error(told(listing.notice, language)) if listing.notice else ""
+        return {self.many: [str(p) for p in paths], self.many_shown: passed + panel.pictures_shown(paths, words)}
 
     def _many_cleared(self) -> Updates:
         return {self.many: [], self.many_shown: ""}

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from easyphoto import pictures
 from easyphoto.ports import Image, Vision
 from easyphoto.training import crops, photos, sheet
 from easyphoto.training.photos import PhotoReport, Verdict
@@ -162,3 +163,52 @@ def test_no_photo_and_no_face_are_reports_too() -> None:
     assert report.warnings == ("None of the photos can be used.",)
     with pytest.raises(Exception, match="a: no face"):
         crops.select(report)
+
+
+def test_photos_that_lie_on_their_side_are_turned_upright(astronaut: Image, vision: Vision) -> None:
+    """No EXIF says so: the face does, among upright photos of the person and alone."""
+    good = portraits(astronaut, 3, 320)
+    for quarters in (1, 2, 3):
+        lying = np.ascontiguousarray(np.rot90(portraits(astronaut, 5, 320)[4], quarters))
+        found = photos.report([*((f"{i}.jpg", g) for i, g in enumerate(good)), ("lying.jpg", lying)], vision)
+        photo = verdict(found, "lying.jpg")
+        assert photo.taken and photo.turned == 4 - quarters, photo.reason
+        assert "turned upright" in photo.reason and photo.to_mapping()["turned"] == 90 * photo.turned
+        (face,) = vision.detector.detect(photos.upright(lying, photo))
+        assert photo.face is not None and np.abs(np.array(face.box) - photo.face.box).max() < 2
+        assert all(p.turned == 0 for p in found.photos if p.name != "lying.jpg")
+
+
+def test_a_photo_alone_that_lies_on_its_side_is_turned(grace_hopper: Image, vision: Vision) -> None:
+    lying = np.ascontiguousarray(np.rot90(grace_hopper))
+    assert photos.report([("lying.jpg", lying)], vision).photos[0].turned == 3
+    assert photos.report([("upright.jpg", grace_hopper)], vision).photos[0].turned == 0
+
+
+def test_a_dark_photo_is_dark_and_not_blurred(astronaut: Image, vision: Vision) -> None:
+    first, second = portraits(astronaut, 2, 400)
+    dim, dark = ((first * share).astype(np.uint8) for share in (0.35, 0.12))
+    soft = cv2.GaussianBlur(second, (0, 0), 7)
+    found = photos.report(
+        [("dim", dim), ("dark", dark), ("soft", soft), ("soft dim", (soft * 0.35).astype(np.uint8))], vision
+    )
+    assert verdict(found, "dark").verdict is Verdict.TOO_DARK, verdict(found, "dark").reason
+    assert verdict(found, "dim").taken, verdict(found, "dim").reason
+    assert verdict(found, "soft").verdict is Verdict.BLURRED
+    assert verdict(found, "soft dim").verdict in (Verdict.BLURRED, Verdict.TOO_DARK)
+
+
+@pytest.mark.parametrize("size", [(1500, 12_000), (3000, 12_000)])
+def test_a_small_face_in_a_panorama_is_found(
+    astronaut: Image, vision: Vision, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """A face of about 110 pixels, whatever the picture is brought to."""
+    scene = np.repeat(np.linspace(90, 160, size[1])[None, :, None], size[0], 0).astype(np.uint8).repeat(3, 2)
+    head = cv2.resize(astronaut[0:360, 50:410], (380, 380), interpolation=cv2.INTER_AREA)
+    scene[700:1080, 8300:8680] = head
+    pictures.save_jpg(tmp_path / "wide.jpg", scene)
+    for area in (pictures.PHOTO_AREA, pictures.MAX_AREA):
+        image = pictures.load(tmp_path / "wide.jpg", max_area=area)
+        faces = vision.detector.detect(image)
+        assert len(faces) == 1
+        assert abs(faces[0].center[0] * size[1] / image.shape[1] - 8490) < 60

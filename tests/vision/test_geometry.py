@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -149,3 +150,40 @@ def test_a_similar_paste_lands_on_the_points() -> None:
     for x, y in points:
         assert pasted[round(float(y)), round(float(x))].min() > 190
     assert not pasted[:10].any() and not pasted[60:].any()
+
+
+@pytest.mark.parametrize("angle", [0.0, 20.0])
+@pytest.mark.parametrize("shrink", [2.0, 3.7, 12.0])
+def test_warping_a_large_picture_small_averages_instead_of_taking_single_pixels(shrink: float, angle: float) -> None:
+    """Stripes finer than the new pixels become grey, and a slope stays where it was to a tenth of a pixel."""
+    side = 100
+    matrix = cv2.getRotationMatrix2D((600, 600), angle, 1 / shrink)
+    matrix[:, 2] += side / 2 - 600
+    stripes = np.zeros((1200, 1200, 3), np.uint8)
+    stripes[:, ::2] = 255
+    plain = cv2.warpAffine(stripes, matrix, (side, side), flags=cv2.INTER_AREA)
+    assert np.abs(plain[20:80, 20:80] - 127.5).mean() > 30, "what OpenCV alone gives"
+    assert np.abs(geometry.warp(stripes, matrix, (side, side))[20:80, 20:80] - 127.5).mean() < 10
+    slope = np.repeat(np.tile(np.arange(1200) * (255 / 1200), (1200, 1))[..., None], 3, 2).astype(np.float32)
+    seen = geometry.warp(slope, matrix, (side, side))[..., 0].astype(float)  # type: ignore[arg-type]
+    ys, xs = np.mgrid[30:70, 30:70]
+    there = geometry.transform(geometry.invert(matrix), np.stack([xs, ys], -1).reshape(-1, 2).astype(np.float32))
+    off = seen[30:70, 30:70].ravel() - there[:, 0] * (255 / 1200)
+    assert np.abs(off).max() < 0.15 * shrink * 255 / 1200 + 0.05
+
+
+def test_warping_at_ordinary_scales_is_opencvs_own() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
+    for scale in (0.71, 1.0, 1.9):
+        matrix = cv2.getRotationMatrix2D((45, 40), 10, scale)
+        plain = cv2.warpAffine(image, matrix, (60, 50), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        assert np.array_equal(geometry.warp(image, matrix, (50, 60)), plain)
+
+
+def test_tiles_cover_a_picture_with_their_overlap() -> None:
+    for size in ((100, 5000), (2048, 8190), (900, 900), (1025, 3000)):
+        tiles = geometry.tiles(size, 1024, 320)
+        for y in range(0, max(1, size[0] - 320), 97):
+            for x in range(0, max(1, size[1] - 320), 97):
+                bottom, right = min(size[0], y + 320), min(size[1], x + 320)
+                assert any(t.left <= x and t.top <= y and t.right >= right and t.bottom >= bottom for t in tiles)
