@@ -206,11 +206,14 @@ def _deep_tiff(data: bytes, name: str, limit: _Limit) -> Picture | None:
     if header is None:
         return None
     _check_size(name, header.width, header.height)
-    picture = depth.decode_tiff(data, header)
-    if picture is None:
+    try:
+        picture = depth.decode_tiff(data, header)
+        if picture is None:
+            return None
+        turn = _TURNS.get(header.orientation)
+        return _finished(picture if turn is None else picture.transpose(turn), header.profile, limit)
+    except Exception:  # noqa: BLE001 - a hostile file; what Pillow said of it is told
         return None
-    turn = _TURNS.get(header.orientation)
-    return _finished(picture if turn is None else picture.transpose(turn), header.profile, limit)
 
 
 def _stream(source: Source) -> IO[bytes]:

@@ -74,8 +74,8 @@ def _scaled(values: NDArray[Any], top: float) -> NDArray[np.uint8]:
     """0 to ``top`` as 0 to 255, rounded, in strips, so that large pictures need little memory beside their own."""
     result = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), 256):
-        strip = values[start : start + 256].astype(np.float32) * np.float32(255 / max(top, 1e-9))
-        result[start : start + 256] = np.rint(np.clip(strip, 0, 255))
+        strip = np.clip(values[start : start + 256].astype(np.float32), 0, top)
+        result[start : start + 256] = np.rint(strip * np.float32(255 / max(top, 1e-9)))
     return result
 
 

@@ -186,9 +186,9 @@ def test_a_photo_alone_that_lies_on_its_side_is_turned(grace_hopper: Image, visi
 
 
 def test_a_dark_photo_is_dark_and_not_blurred(astronaut: Image, vision: Vision) -> None:
-    first, second = portraits(astronaut, 2, 400)
+    first, second = portraits(astronaut, 2)
     dim, dark = ((first * share).astype(np.uint8) for share in (0.35, 0.12))
-    soft = cv2.GaussianBlur(second, (0, 0), 7)
+    soft = cv2.GaussianBlur(second, (0, 0), 4)
     found = photos.report(
         [("dim", dim), ("dark", dark), ("soft", soft), ("soft dim", (soft * 0.35).astype(np.uint8))], vision
     )
