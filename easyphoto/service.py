@@ -474,7 +474,7 @@ class EasyPhoto:
             return self.checkpoint(wanted)
         trained_on = str((people[0].marks or {}).get("base_model", ""))
         of_family = [c for c in self.host.checkpoints() if c.family is people[0].family]
-        found = naming.find(trained_on, map(_named, of_family), "base model") if trained_on else None
+        found = naming.find(trained_on, map(_listed, of_family), "base model") if trained_on else None
         return found or (of_family[0] if of_family else self.checkpoint(""))
 
     # --- base models -------------------------------------------------------------------------------------------------
@@ -498,7 +498,7 @@ class EasyPhoto:
             return known[0]
         broken = self.broken_checkpoints()
         named: list[naming.Named[Checkpoint | BrokenModel]] = [
-            *map(_named, known),
+            *map(_listed, known),
             *(naming.Named(b.name, b) for b in broken),
         ]
         found = naming.find(name, named, "base model") if name else None
@@ -516,7 +516,7 @@ class NoSuchModel(InvalidRequest):
     """The host has no base model of that name."""
 
 
-def _named(checkpoint: Checkpoint) -> naming.Named[Any]:
+def _listed(checkpoint: Checkpoint) -> naming.Named[Any]:
     return naming.Named(checkpoint.name, checkpoint, (*checkpoint.aliases, str(checkpoint.path)))
 
 
