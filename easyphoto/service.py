@@ -444,7 +444,7 @@ class EasyPhoto:
         scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
         task = PortraitTask(
             templates=request.templates,
-            people=tuple(None if person is None else _named(person, subject, self.vision) for person in people),
+            people=tuple(None if person is None else _pictured(person, subject, self.vision) for person in people),
             config=config,
             checkpoint=checkpoint,
             lora_folder=self.paths.loras,
@@ -527,7 +527,7 @@ def _no_base_model(broken: Sequence[BrokenModel]) -> str:
     return f"The host has no base model that can be used: {' '.join(b.reason for b in broken[:4])}"
 
 
-def _named(person: Person, subject: Callable[[Person, Vision], Subject], vision: Vision) -> Subject:
+def _pictured(person: Person, subject: Callable[[Person, Vision], Subject], vision: Vision) -> Subject:
     """The person's pictures; an error says whose they are."""
     try:
         return subject(person, vision)

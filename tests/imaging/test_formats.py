@@ -15,8 +15,10 @@ from PIL import EpsImagePlugin
 from PIL import Image as Pillow
 
 from easyphoto import pictures
+from easyphoto.cli import main
 from easyphoto.errors import InvalidRequest
 from easyphoto.imaging import folder, formats
+from easyphoto.inference import task
 from tests.imaging.made import chunk, encoded, jpeg_with, png_with, segment
 
 PICTURE = Pillow.new("RGB", (24, 16), (200, 60, 40))
@@ -195,6 +197,7 @@ import resource, struct, sys, zlib
 from PIL import Image as Pillow
 from tests.imaging.made import PNG, chunk, encoded
 from easyphoto import pictures
+from easyphoto.cli import main
 from easyphoto.errors import InvalidRequest
 pictures.load(PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))
     + chunk(b"IDAT", zlib.compress(bytes(20))) + chunk(b"IEND", b""))
@@ -244,3 +247,21 @@ def test_text_of_a_png_is_bounded_too(tmp_path: Path) -> None:
     path.write_bytes(EPS)
     with pytest.raises(InvalidRequest):
         pictures.read_text(path)
+
+
+def test_a_transparent_template_is_told_of() -> None:
+    glass = Pillow.new("RGBA", (24, 16), (200, 60, 40, 255))
+    assert not task.read(encoded(glass), 0).transparent
+    glass.putpixel((3, 3), (0, 0, 0, 90))
+    assert task.read(encoded(glass), 0).transparent
+    assert not task.read(encoded(PICTURE), 0).transparent
+
+
+def test_the_command_line_tells_what_a_folder_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jfif").write_bytes(b"")
+    (tmp_path / "b.cr2").write_bytes(b"")
+    assert [p.name for p in main._pictures([tmp_path])] == ["a.jfif"]
+    assert "Passed over: b.cr2; " in capsys.readouterr().err
+    (tmp_path / "a.jfif").unlink()
+    with pytest.raises(InvalidRequest, match=r"no pictures in the folder .* Passed over: b\.cr2"):
+        main._pictures([tmp_path])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 
 from easyphoto import pictures
+from easyphoto.events import Event, Notice
 from easyphoto.ports import Image, Vision
-from easyphoto.training import crops, photos, sheet
+from easyphoto.training import crops, photos, prepare, sheet
 from easyphoto.training.photos import PhotoReport, Verdict
+from easyphoto.training.spec import TrainingSpec
 from tests.fakes import FakeVision, blank, draw_face
-from tests.training.conftest import portraits
+from tests.training.conftest import SpecMaker, portraits
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ def test_a_photo_alone_that_lies_on_its_side_is_turned(grace_hopper: Image, visi
 
 
 def test_a_dark_photo_is_dark_and_not_blurred(astronaut: Image, vision: Vision) -> None:
-    first, second = portraits(astronaut, 2)
+    first, second = portraits(astronaut, 1)[0], portraits(astronaut, 7)[6]
     dim, dark = ((first * share).astype(np.uint8) for share in (0.35, 0.12))
     soft = cv2.GaussianBlur(second, (0, 0), 4)
     found = photos.report(
@@ -212,3 +215,20 @@ def test_a_small_face_in_a_panorama_is_found(
         faces = vision.detector.detect(image)
         assert len(faces) == 1
         assert abs(faces[0].center[0] * size[1] / image.shape[1] - 8490) < 60
+
+
+def test_a_training_calls_photos_what_the_user_called_them(tmp_path: Path, make_spec: SpecMaker) -> None:
+    """The files in the person's folder have numbers; what is told has names, also where a photo can't be read."""
+    paths = tuple(tmp_path / f"{i}.jpg" for i in range(3))
+    for i, path in enumerate(paths[:2]):
+        pictures.save_jpg(path, person(20, i))
+    paths[2].write_bytes(b"no picture")
+    names = ("landscape rocket.jpg", "照片.png", "broken one.webp")
+    spec = TrainingSpec.from_json(replace(make_spec(), photos=paths, names=names).to_json())
+    told: list[Event] = []
+    _, images = prepare.look(spec, FakeVision(), told.append, lambda: False)
+    assert set(images) == set(names[:2])
+    assert any("broken one.webp is not a picture" in e.message for e in told if isinstance(e, Notice))
+    report = json.loads((spec.person_folder / prepare.REPORT).read_text(encoding="utf-8"))
+    assert {p["name"] for p in report["photos"]} == set(names[:2])
+    assert [name for name, _ in replace(spec, names=()).named_photos] == ["0.jpg", "1.jpg", "2.jpg"]
