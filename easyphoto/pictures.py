@@ -12,7 +12,7 @@ from typing import IO, TypeAlias
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageChops, ImageOps, PngImagePlugin
+from PIL import ImageChops, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from easyphoto.errors import InvalidRequest
 from easyphoto.imaging import colour, depth, formats, repair, tiff
@@ -161,7 +161,7 @@ def _read(source: Source, name: str, limit: _Limit) -> Picture:
     if advice is not None:
         raise InvalidRequest(advice)
     cause = first.__cause__ if first else None
-    if cause is None or isinstance(cause, Pillow.UnidentifiedImageError):
+    if cause is None or isinstance(cause, UnidentifiedImageError):
         raise InvalidRequest(f"{name} is not a picture that can be read; save it as {formats.READABLE}.")
     why = " ".join(str(cause).split())[:200] or type(cause).__name__
     raise InvalidRequest(f"{name} is damaged or cut off and can't be read ({why}).") from cause
@@ -259,7 +259,7 @@ def _finished(picture: Pillow.Image, profile: bytes | None, limit: _Limit) -> Pi
     layer.putalpha(alpha)
     white = Pillow.new("RGBA", layer.size, (255, 255, 255, 255))
     image = np.array(Pillow.alpha_composite(white, layer).convert("RGB"), dtype=np.uint8)
-    return Picture(image, transparent=alpha.getextrema()[0] < 255)
+    return Picture(image, transparent=bool(np.asarray(alpha).min() < 255))
 
 
 def _plain(picture: Pillow.Image) -> Pillow.Image:
