@@ -1,4 +1,4 @@
-"""Who may call the routes: HTTP basic authentication, and nothing from other web sites."""
+"""Who may call the routes: HTTP basic authentication. What other web sites may not do is in ``guard``."""
 
 # No annotations of the future here: old FastAPI can't look up those of an object that is called.
 import base64
@@ -42,9 +42,3 @@ def basic(credentials: Mapping[str, str]) -> Callable[..., Any] | None:
             raise _unknown()
 
     return check
-
-
-def same_site(request: Request) -> None:
-    """A dependency that turns away what other web sites have a visitor's browser send to this machine."""
-    if request.headers.get("sec-fetch-site") == "cross-site" and request.method not in ("GET", "HEAD"):
-        raise HTTPException(403, "Requests from other web sites are not answered.")

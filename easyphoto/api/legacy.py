@@ -1,24 +1,27 @@
 """The routes of the original extension, with its names, defaults and answers, so that clients written for it go on.
 
-One JSON object in, whatever its ``Content-Type``; 200 and a ``message`` out, also for errors, as clients expect. Fields
-are accepted in any number. One that asks for what isn't there yet is left out, and ``message`` says so.
+One JSON object in; 200 and a ``message`` out when the job has ended, also for errors, as clients expect. They wait
+without holding a thread. Fields are accepted in any number. One that asks for what isn't there yet is left out, and
+``message`` says so.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
-from easyphoto.api import schema, wire
+from easyphoto.api import guard, schema, waiting, wire
 from easyphoto.config import Declared, Family, PortraitConfig, TrainConfig, declared, from_mapping
-from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
+from easyphoto.jobs import Job
 from easyphoto.likeness import cosine_words
+from easyphoto.people import Person
 from easyphoto.pictures import Source
 from easyphoto.service import (
     MAX_PHOTOS,
@@ -41,6 +44,10 @@ TRAINED = "The training has been completed."
 TABS = ("selected_template_images", "init_image", "uploaded_template_images", "text")
 WITH_LORA = ("Infer with User Lora", "Infer with Pretrained Lora")
 _TRAIN_DEFAULTS: Mapping[str, Any] = {"sd_model_checkpoint": CHECKPOINT, "skin_retouching_bool": False}
+
+
+class NoFields(InvalidRequest):
+    """The body is no JSON object: the one error of a request that is answered by a status."""
 
 
 @dataclass
@@ -72,50 +79,75 @@ class _Reading:
             values["sd_model_checkpoint"] = ""
             self.remarks.append(f"{CHECKPOINT} is not installed; the default base model was taken instead.")
 
-    def message(self, first: str) -> str:
-        return "\n".join([first, *self.remarks])
-
 
 def add(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
     """Add the three routes."""
 
     @router.post("/easyphoto_train_forward", summary="Train and wait", **_documented(TrainConfig, _TRAIN_MORE))
     async def train(request: Request) -> schema.LegacyTrained:
-        fields = await _fields(request)
-        return await run_in_threadpool(_train, fields, service, scrubber)
+        try:
+            job, remarks = await _queued(request, _queue_training, service)
+            await waiting.until_ended(job, request)
+            message = _trained(job.wait(0), remarks)
+        except (NoFields, TooBusy):
+            raise
+        except EasyPhotoError as error:
+            message = f"Train error, error info:{error}"
+        return schema.LegacyTrained(message=scrubber.text(message))
 
     @router.post(
         "/easyphoto_infer_forward", summary="Make portraits and wait", **_documented(PortraitConfig, _INFER_MORE)
     )
     async def infer(request: Request) -> schema.LegacyPortraits:
-        fields = await _fields(request)
-        return await run_in_threadpool(_infer, fields, service, scrubber)
+        try:
+            asked = await _queued(request, _queue_portraits, service)
+            await waiting.until_ended(asked.job, request)
+            return await run_in_threadpool(_portraits, asked, service, scrubber)
+        except (NoFields, TooBusy):
+            raise
+        except EasyPhotoError as error:
+            return schema.LegacyPortraits(message=scrubber.text(f"Infer error, error info:{error}"))
 
     @router.post("/easyphoto_video_infer_forward", summary="Not supported: answers so", **_documented(None, {}))
     async def video(request: Request) -> schema.LegacyVideo:
-        await _fields(request)
+        _fields(await _body(request))
         return schema.LegacyVideo(message="Video isn't supported by this version of EasyPhoto; portraits are.")
+
+
+Queued = TypeVar("Queued")
+
+
+async def _queued(
+    request: Request, queue: Callable[[Mapping[str, Any], EasyPhoto], Queued], service: EasyPhoto
+) -> Queued:
+    """What ``queue`` makes of the request's fields. They are let go of before the wait that follows."""
+    data = await _body(request)
+    queued = await run_in_threadpool(lambda: queue(_fields(data), service))
+    del data
+    guard.release(request.scope)
+    return queued
 
 
 # --- train -----------------------------------------------------------------------------------------------------------
 
 
-def _train(fields: Mapping[str, Any], service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyTrained:
+def _queue_training(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Person], list[str]]:
+    """The job, and what has to be said about the request."""
     reading = _Reading(fields)
-    try:
-        photos = wire.decode_all(_texts(fields, "instance_images"), "instance_images", MAX_PHOTOS)
-        values = reading.config_values(TrainConfig, _TRAIN_DEFAULTS)
-        reading.checkpoint(service, values)
-        if reading.wants("enable_rl"):
-            reading.remarks.append("enable_rl was left out: training by reward isn't there yet.")
-        user_id = _text(fields, "user_id", "tmp")
-        config = service.train_config(_unlike_sd1(values, service))
-        person = service.train(TrainRequest(user_id, photos, config)).wait()
-        if not person.works:
-            reading.remarks.append("The likeness did not rise: look at the photo report before you use this person.")
-    except EasyPhotoError as error:
-        return schema.LegacyTrained(message=scrubber.text(f"Train error, error info:{error}"))
-    return schema.LegacyTrained(message=scrubber.text(reading.message(TRAINED)))
+    photos = wire.decode_all(_texts(fields, "instance_images"), "instance_images", MAX_PHOTOS)
+    values = reading.config_values(TrainConfig, _TRAIN_DEFAULTS)
+    reading.checkpoint(service, values)
+    if reading.wants("enable_rl"):
+        reading.remarks.append(f"enable_rl was left out: {schema.NOT_YET['enable_rl']}.")
+    user_id = _text(fields, "user_id", "tmp")
+    config = service.train_config(_unlike_sd1(values, service))
+    return service.train(TrainRequest(user_id, photos, config)), reading.remarks
+
+
+def _trained(person: Person, remarks: list[str]) -> str:
+    if not person.works:
+        remarks = [*remarks, "The likeness did not rise: look at the photo report before you use this person."]
+    return "\n".join([TRAINED, *remarks])
 
 
 def _unlike_sd1(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
@@ -133,17 +165,29 @@ def _unlike_sd1(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
 # --- infer -----------------------------------------------------------------------------------------------------------
 
 
-def _infer(fields: Mapping[str, Any], service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyPortraits:
+@dataclass(frozen=True)
+class _Asked:
+    """Portraits that were queued: whose, whether the likeness is wanted, and what has to be said about the request."""
+
+    job: Job[PortraitResult]
+    user_ids: tuple[str, ...]
+    display_score: bool
+    remarks: list[str]
+
+
+def _queue_portraits(fields: Mapping[str, Any], service: EasyPhoto) -> _Asked:
     reading = _Reading(fields)
-    try:
-        request = _portrait_request(reading, service)
-        result = service.generate(request).wait()
-        outputs = [wire.encode(p.path) for p in result.portraits if p.path is not None]
-        scores = _scores(result, request.user_ids, service) if request.config.display_score else []
-    except EasyPhotoError as error:
-        return schema.LegacyPortraits(message=scrubber.text(f"Infer error, error info:{error}"))
-    message = scrubber.text(reading.message(_report(result)))
-    return schema.LegacyPortraits(message=message, outputs=outputs, face_id_outputs=scores)
+    request = _portrait_request(reading, service)
+    job = service.generate(request)
+    return _Asked(job, request.user_ids, request.config.display_score, reading.remarks)
+
+
+def _portraits(asked: _Asked, service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyPortraits:
+    result = asked.job.wait(0)
+    outputs = [wire.encode(p.path) for p in result.portraits if p.path is not None]
+    scores = _scores(result, asked.user_ids, service) if asked.display_score else []
+    message = "\n".join([_report(result), *asked.remarks])
+    return schema.LegacyPortraits(message=scrubber.text(message), outputs=outputs, face_id_outputs=scores)
 
 
 def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
@@ -191,7 +235,7 @@ def _remark_on_identity(reading: _Reading) -> None:
     """Say what was asked for by the client and isn't there; ``id_control`` is on by default in the original."""
     for name in ("id_control", "ipa_control"):
         if reading.wants(name):
-            reading.remarks.append(f"{name} was left out: identity from a picture isn't there yet.")
+            reading.remarks.append(f"{name} was left out: {schema.NOT_YET[name]}.")
     mode = _text(reading.fields, "ref_mode_choose", WITH_LORA[0])
     if mode not in WITH_LORA:
         raise InvalidRequest(f"ref_mode_choose {mode!r} isn't there yet: portraits need a trained user id.")
@@ -220,14 +264,22 @@ def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhot
 # --- reading fields --------------------------------------------------------------------------------------------------
 
 
-async def _fields(request: Request) -> Mapping[str, Any]:
+async def _body(request: Request) -> bytes:
+    """Read without the request keeping it."""
+    return b"".join([part async for part in request.stream()])
+
+
+def _fields(data: bytes) -> Mapping[str, Any]:
+    """The fields of a body; :class:`NoFields` when it is no JSON object."""
     try:
-        data = json.loads(await request.body())
+        fields = json.loads(data)
+    except json.JSONDecodeError as error:
+        raise NoFields(f"The body is broken JSON: {error.msg} at character {error.pos}.") from None
     except (ValueError, RecursionError):
-        raise InvalidRequest("The body must be one JSON object.") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be one JSON object.")
-    return data
+        raise NoFields("The body is broken JSON.") from None
+    if not isinstance(fields, dict):
+        raise NoFields("The body must be one JSON object.")
+    return fields
 
 
 def _text(fields: Mapping[str, Any], name: str, default: str) -> str:
@@ -278,6 +330,15 @@ _INFER_MORE: Mapping[str, Any] = {
     "uploaded_template_images": _LIST,
     "t2i_pose_template": {"type": "string", "nullable": True},
 }
+_STATUSES: Mapping[int | str, str] = {
+    400: "The request does not say for which host it is.",
+    403: "The request comes from another site, or calls this server by a name that it doesn't answer to.",
+    413: "The request is too large.",
+    415: "The body isn't JSON by its content type.",
+    422: "No JSON object.",
+    429: "Too much waits already: try again later.",
+    500: "An error of ours.",
+}
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -286,10 +347,7 @@ def _documented(config: type | None, more: Mapping[str, Any]) -> dict[str, Any]:
     properties = {} if config is None else {d.name: _property(d) for d in declared(config)}
     body = {"type": "object", "properties": {**properties, **more}, "additionalProperties": True}
     return {
-        "responses": {
-            s: {"model": schema.Error, "description": text}
-            for s, text in ((413, "The request is too large."), (422, "No JSON object."), (500, "An error of ours."))
-        },
+        "responses": {s: {"model": schema.Error, "description": text} for s, text in _STATUSES.items()},
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
     }
 

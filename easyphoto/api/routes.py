@@ -1,9 +1,10 @@
 """The HTTP API: typed routes under ``/easyphoto/v1``, and those of the original extension beside them.
 
-    routes.mount(app, service)                       # open, for localhost
+    routes.mount(app, service)                       # for who calls it by an address or as localhost
     routes.mount(app, service, authenticate=check)   # ``check`` is a FastAPI dependency that raises HTTPException
+    routes.mount(app, service, door=Door.named("photos.example.org"))   # called by this name too
 
-No path of the server is taken from a client or given to one. Errors are ``{"code", "message"}``.
+Each route stands behind a guard of its own, whatever the app around it does. No path of the server is taken from a client or given to one. Errors are ``{"code", "message"}``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
-from easyphoto.api import legacy, schema, wire
+from easyphoto.api import legacy, schema, waiting, wire
+from easyphoto.api.guard import REFUSED, Budget, Door, Guard, Receive, Scope, Send
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.jobs import Job
@@ -28,31 +30,41 @@ from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES, EasyPhoto, PortraitRequ
 PREFIX = "/easyphoto/v1"
 MAX_BODY = 512 * 2**20
 """Bytes of one request."""
+MAX_READ = 2 * MAX_BODY
+"""Bytes of all requests that are read at the same time."""
 POLL = 0.25
 """Seconds between two looks at a job that is followed."""
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a followed job sends a comment, so that proxies keep the line open."""
+BROKEN = "The body is broken JSON."
 
 _REASONS = {
+    400: "The request does not say for which host it is.",
+    403: "The request comes from another site, or calls this server by a name that it doesn't answer to.",
     404: "There is no such thing.",
     409: "Something that this needs is missing.",
     413: "The request is too large.",
+    415: "The body isn't JSON by its content type.",
     422: "The request can't be done as asked.",
+    429: "Too much waits already: try again later.",
     500: "Something went wrong on the server.",
     507: "A file could not be written.",
 }
 
 
-def mount(app: FastAPI, service: EasyPhoto, authenticate: Callable[..., Any] | None = None) -> None:
-    """Add all routes to ``app``. ``authenticate``, if given, is a dependency of every one of them."""
+def mount(
+    app: FastAPI, service: EasyPhoto, authenticate: Callable[..., Any] | None = None, door: Door | None = None
+) -> None:
+    """Add all routes to ``app``, which may run already. ``authenticate``, if given, is a dependency of every one of
+    them; ``door`` says by which names they may be called."""
     scrubber = wire.Scrubber(service.paths)
     guards = [] if authenticate is None else [Depends(authenticate)]
-    route_class = _route_class(scrubber)
+    route_class = _route_class(scrubber, door or Door())
     router = APIRouter(prefix=PREFIX, route_class=route_class, dependencies=guards, tags=["EasyPhoto"])
     _add_jobs(router, service, scrubber)
     _add_events(router, service, scrubber)
     _add_people(router, service)
-    _add_models(router, service)
+    _add_models(router, service, scrubber)
     _add_status(router, service, scrubber)
     app.include_router(router)
     old = APIRouter(prefix="/easyphoto", route_class=route_class, dependencies=guards, tags=["EasyPhoto, as before"])
@@ -60,50 +72,48 @@ def mount(app: FastAPI, service: EasyPhoto, authenticate: Callable[..., Any] | N
     app.include_router(old)
 
 
+def close(app: FastAPI, sentence: str) -> None:
+    """In place of all routes: an answer that says in one sentence why they aren't there."""
+
+    async def closed() -> JSONResponse:
+        return _answer(403, REFUSED, sentence)
+
+    for path in ("/easyphoto", "/easyphoto/{rest:path}"):
+        app.add_api_route(path, closed, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+
+
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {s: {"model": schema.Error, "description": _REASONS[s]} for s in (*statuses, 422, 500)}
+    return {s: {"model": schema.Error, "description": _REASONS[s]} for s in (400, 403, *statuses, 422, 500)}
 
 
-_TAKES_BODY = _errors(404, 409, 413, 507)
+_TAKES_BODY = _errors(404, 409, 413, 415, 429, 507)
 
 
 # --- errors and limits -----------------------------------------------------------------------------------------------
 
 
-class _Limited(Request):
-    """A request whose body ends in a 413 once it is longer than ``MAX_BODY``."""
-
-    async def body(self) -> bytes:
-        if not hasattr(self, "_body"):
-            parts, size = [], 0
-            async for part in self.stream():
-                size += len(part)
-                if size > MAX_BODY:
-                    raise HTTPException(413, f"The request is larger than {MAX_BODY // 2**20} MB.")
-                parts.append(part)
-            self._body = b"".join(parts)
-        return self._body
-
-
-def _route_class(scrubber: wire.Scrubber) -> type[APIRoute]:
-    """Routes that answer their errors as ``{"code", "message"}``, whatever the app around them does with errors."""
+def _route_class(scrubber: wire.Scrubber, door: Door) -> type[APIRoute]:
+    """Routes behind a guard that answer their errors as ``{"code", "message"}``, whatever the app around them does."""
+    budget = Budget(MAX_READ)
 
     class Route(APIRoute):
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await Guard(super().handle, door, lambda path: MAX_BODY, budget=budget)(scope, receive, send)
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
                 try:
-                    return await handle(_Limited(request.scope, request.receive))
+                    return await handle(request)
                 except RequestValidationError as error:
                     return _answer(422, InvalidRequest.code, _first(error))
                 except EasyPhotoError as error:
                     return _answer(error.http_status, error.code, scrubber.text(str(error)))
                 except StarletteHTTPException as error:
-                    if error.status_code not in (400, 413):
+                    if error.status_code != 400:
                         raise
-                    status = 413 if error.status_code == 413 else 422
-                    return _answer(status, InvalidRequest.code, str(error.detail))
+                    return _answer(422, InvalidRequest.code, BROKEN)  # FastAPI's, of a body that json can't read
 
             return guarded
 
@@ -117,8 +127,16 @@ def _answer(status: int, code: str, message: str) -> JSONResponse:
 def _first(error: RequestValidationError) -> str:
     """The first complaint of the validator as a sentence."""
     first = error.errors()[0]
-    where = ".".join(str(p) for p in first["loc"] if p not in ("body", "query", "path", "header"))
-    return f"{where or 'The request'}: {first['msg']}."
+    kind, told = str(first["type"]), str(first["msg"])
+    place = [str(p) for p in first["loc"] if p not in ("body", "query", "path", "header")]
+    if "json" in kind:
+        reason = (first.get("ctx") or {}).get("error") or (first.get("ctx") or {}).get("msg")
+        return f"{BROKEN[:-1]}: {reason} at character {place[-1]}." if reason and place else BROKEN
+    if kind in ("extra_forbidden", "value_error.extra"):
+        return schema.unknown_option(place[-1])
+    if not place:
+        return "The body must be one JSON object."
+    return f"{'.'.join(place)}: {told[:1].lower()}{told[1:]}."
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -209,7 +227,8 @@ def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) 
 
 
 async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Scrubber) -> AsyncIterator[str]:
-    """Polls instead of waiting, so that a listener that went away never holds a thread."""
+    """Polls instead of waiting, so that a listener that went away never holds a thread, nor the server's end."""
+    stops = waiting.closing()
     before = [e for n, e in job.events(follow=False) if n <= start]
     number, seen, quiet = start, sum(len(wire.pictures_of(e)) for e in before), 0.0
     while True:
@@ -219,7 +238,7 @@ async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Sc
             seen, quiet = seen_now, 0.0
             yield text
         number = fresh[-1][0] if fresh else number
-        if ended or await request.is_disconnected():
+        if ended or stops() or await request.is_disconnected():
             return
         await asyncio.sleep(POLL)
         quiet += POLL
@@ -253,7 +272,7 @@ def _add_people(router: APIRouter, service: EasyPhoto) -> None:
         ]
 
 
-def _add_models(router: APIRouter, service: EasyPhoto) -> None:
+def _add_models(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
     @router.get("/models", responses=_errors(), summary="List the features that weights can be downloaded for")
     def models() -> list[schema.FeatureOut]:
         return [schema.FeatureOut(**wire.feature_out(needs)) for needs in service.weights.features()]
@@ -263,7 +282,7 @@ def _add_models(router: APIRouter, service: EasyPhoto) -> None:
         found = service.weights.needs(name)
         return schema.FeatureDetail(
             **wire.feature_out(found),
-            weights=[wire.weight_out(entry) for entry in found.entries],
+            weights=[wire.weight_out(entry, scrubber) for entry in found.entries],
             offline=service.weights.offline,
             commercial_only=service.weights.commercial_only,
         )
@@ -287,7 +306,11 @@ def _add_status(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) 
             running=running,
             findings=[
                 schema.FindingOut(
-                    area=f.area, what=f.what, status=f.status, found=scrubber.text(f.found), advice=f.advice
+                    area=f.area,
+                    what=f.what,
+                    status=f.status,
+                    found=scrubber.text(f.found),
+                    advice=scrubber.text(f.advice),
                 )
                 for f in findings
             ],

@@ -5,6 +5,7 @@ Only what pydantic 1.10 and 2.x have in common is used: a WebUI brings its own.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,6 +72,25 @@ def chosen(model: BaseModel | None) -> dict[str, Any]:
         model.dict(exclude_unset=True) if pydantic.VERSION.startswith("1.") else model.model_dump(exclude_unset=True)
     )
     return dict(values)
+
+
+NOT_YET: Mapping[str, str] = {
+    "enable_rl": "training by reward isn't there yet",
+    "id_control": "identity from a picture isn't there yet",
+    "ipa_control": "identity from a picture isn't there yet",
+    "ref_mode_choose": "portraits need a trained user id: identity from a picture isn't there yet",
+}
+"""Options of the original extension whose feature is still to come."""
+
+
+def unknown_option(name: str) -> str:
+    """The sentence for an option that isn't declared, with the one that may have been meant."""
+    if name in NOT_YET:
+        return f"The option {name!r} can't be taken: {NOT_YET[name]}."
+    known = [d.name for config in (TrainConfig, PortraitConfig) for d in declared(config)]
+    near = difflib.get_close_matches(name[:100], known, 1)
+    meant = f"did you mean {near[0]!r}?" if near else "docs/parameters.md lists those that there are."
+    return f"There is no option {name[:100]!r} here: {meant}"
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

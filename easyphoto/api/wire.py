@@ -199,7 +199,7 @@ def feature_out(needs: Needs) -> dict[str, Any]:
     }
 
 
-def weight_out(entry: Entry) -> schema.WeightOut:
+def weight_out(entry: Entry, scrubber: Scrubber) -> schema.WeightOut:
     """One file of a feature; the name of what was found, never where."""
     asset = entry.asset
     return schema.WeightOut(
@@ -213,5 +213,5 @@ def weight_out(entry: Entry) -> schema.WeightOut:
         commercial=asset.commercial,
         optional=asset.optional,
         found_by=entry.found_by,
-        note=entry.note,
+        note=scrubber.text(entry.note),
     )
