@@ -121,11 +121,13 @@ async def _queued(
     request: Request, queue: Callable[[Mapping[str, Any], EasyPhoto], Queued], service: EasyPhoto
 ) -> Queued:
     """What ``queue`` makes of the request's fields. They are let go of before the wait that follows."""
-    data = await _body(request)
-    queued = await run_in_threadpool(lambda: queue(_fields(data), service))
-    del data
+    queued = await run_in_threadpool(_from_body, await _body(request), queue, service)
     guard.release(request.scope)
     return queued
+
+
+def _from_body(data: bytes, queue: Callable[[Mapping[str, Any], EasyPhoto], Queued], service: EasyPhoto) -> Queued:
+    return queue(_fields(data), service)
 
 
 # --- train -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@
     routes.mount(app, service, authenticate=check)   # ``check`` is a FastAPI dependency that raises HTTPException
     routes.mount(app, service, door=Door.named("photos.example.org"))   # called by this name too
 
-Each route stands behind a guard of its own, whatever the app around it does. No path of the server is taken from a client or given to one. Errors are ``{"code", "message"}``.
+Each route stands behind a guard of its own, whatever the app around it does. No path of the server is taken from a
+client or given to one. Errors are ``{"code", "message"}``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import tempfile
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,15 @@ from easyphoto.weights import Entry, Needs
 MAX_PICTURE = 40 * 2**20
 """Bytes of one picture file that is sent to us."""
 
+PROGRAM = Path(__file__).resolve().parents[2]
+
+_SEPARATOR = r"(?:\\\\|[/\\])"
+_QUOTED = re.compile(r"""(?P<quote>['"])(?:/|\\\\|[A-Za-z]:[\\/])(?:[^'"\n]*[\\/])?(?P<last>[^'"\n\\/]*)(?P=quote)""")
+"""An absolute path in quotes, of any system, with its last name."""
+_OTHERS = re.compile(
+    r"""(?<![\w.:/\\<-])(?!/easyphoto/)(?:/|\\\\|[A-Za-z]:[\\/])(?:[^\s/\\'"<>|,;:()]+[\\/]+)+(?P<last>[^\s/\\'"<>|,;:()]*)"""
+)
+"""An absolute path without quotes and spaces that is more than one name long."""
 _PATHS = ("path", "checkpoint", "lora", "report", "picture", "pictures")
 """Fields of events that name files."""
 
@@ -60,24 +69,42 @@ def encode(path: Path) -> str:
 
 
 class Scrubber:
-    """Takes the server's folders out of what is said."""
+    """Takes the server's folders out of what is said.
+
+    What lies in the folders of the data stays readable from there on (``models/Stable-diffusion/x.safetensors``), so
+    that an advice can be followed; of any other path only the last name is left.
+    """
 
     def __init__(self, paths: Paths) -> None:
-        known = {paths.outputs, paths.models, paths.loras, paths.templates, paths.bench, Path(__file__).parents[2]}
-        known |= {p.parent for p in (paths.outputs, paths.models)} | {Path.home(), Path(tempfile.gettempdir())}
-        roots = {str(r) for p in known for r in (p, p.resolve())} - {str(Path(Path.cwd().anchor))}
-        self._roots = sorted(roots, key=len, reverse=True)
+        known: dict[Path, str] = {
+            paths.outputs.parent: "",
+            paths.models.parent: "",
+            PROGRAM: "",
+            paths.outputs: "outputs",
+            paths.models: "models",
+            paths.loras: "models/Lora",
+            paths.templates: "templates",
+            paths.bench: "models/bench",
+        }
+        found: dict[str, str] = {}
+        for path, name in known.items():
+            for folder in (path, path.resolve()):
+                if folder != Path(folder.anchor):
+                    found.update(dict.fromkeys(_spellings(folder), name))
+        self._names = found
+        folders = "|".join(map(re.escape, sorted(found, key=len, reverse=True)))
+        self._ours = re.compile(rf"({folders})(?:(?P<into>{_SEPARATOR}(?=[^\s'\"]))|{_SEPARATOR}?(?![\w.-]))")
 
     def text(self, text: str) -> str:
-        """The text with paths below known folders cut to what is below; a bare path becomes a file name."""
+        """The text with what is said of the server's folders cut as above."""
         text = text.encode("utf-8", "replace").decode()  # half a surrogate pair from a client can't be sent back
-        if any(text.startswith(root) for root in self._roots) and "\n" not in text and Path(text).exists():
-            return Path(text).name
-        for root in self._roots:
-            for separator in ("/", "\\"):
-                text = text.replace(root + separator, "")
-            text = text.replace(root, "the data folder")
-        return text
+        return _OTHERS.sub(_last_name, _QUOTED.sub(_last_name, self._ours.sub(self._relative, text)))
+
+    def _relative(self, found: re.Match[str]) -> str:
+        name = self._names[found[1]]
+        if found["into"] is None:
+            return name or "the data folder"
+        return f"{name}/" if name else ""
 
     def value(self, value: Any) -> Any:
         """The same for plain data of any depth."""
@@ -88,6 +115,18 @@ class Scrubber:
         if isinstance(value, list | tuple):
             return [self.value(v) for v in value]
         return value
+
+
+def _spellings(folder: Path) -> Iterator[str]:
+    """The ways in which a folder is written: as it is, with slashes, and as inside a quoted text."""
+    yield str(folder)
+    yield folder.as_posix()
+    yield str(folder).replace("\\", "\\\\")
+
+
+def _last_name(found: re.Match[str]) -> str:
+    quote = found.groupdict().get("quote", "")
+    return f"{quote}{found['last'] or 'a folder'}{quote}"
 
 
 def pictures_of(event: Event) -> list[Path]:
