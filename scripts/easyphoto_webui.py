@@ -40,9 +40,16 @@ def add_tab():
 
 def add_routes(_, app):
     from easyphoto.api import auth, routes
+    from easyphoto.api.guard import Door
     from easyphoto.hosts.webui import extension
 
-    routes.mount(app, extension.service(), authenticate=auth.basic(extension.settings().credentials()))
+    chosen = extension.settings()
+    # The tabs don't need the routes, so that they are there for those alone who asked for an API.
+    if not chosen.api():
+        routes.close(app, "EasyPhoto's HTTP API is off: start the WebUI with --api.")
+        return
+    door = Door.of(chosen.names(), chosen.origins(), chosen.origin_pattern())
+    routes.mount(app, extension.service(), auth.basic(chosen.credentials()), door)
 
 
 script_callbacks.on_ui_settings(add_settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -26,6 +27,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
 
 MB = 2**20
 REFUSED = "refused"
@@ -98,8 +101,24 @@ class Door:
 
     @classmethod
     def named(cls, *names: str) -> Door:
-        """Open under these names too; empty ones and addresses need no mention and do no harm."""
-        return cls(frozenset(host_name(name) for name in names if name))
+        """Open under these names too, as :func:`host_name` takes them."""
+        return cls(frozenset(map(host_name, names)))
+
+    @classmethod
+    def of(cls, names: Iterable[str], origins: Iterable[str] = (), origin_pattern: str = "") -> Door:
+        """The same from settings, where what is wrong must not keep the rest away: it is logged and left out."""
+        known = set()
+        for name in names:
+            try:
+                known.add(host_name(name))
+            except InvalidRequest as error:
+                _log.warning("%s", error)
+        try:
+            re.compile(origin_pattern)
+        except re.error as error:
+            _log.warning("%r is no pattern of origins: %s", origin_pattern, error)
+            origin_pattern = ""
+        return cls(frozenset(known), frozenset(origins), origin_pattern)
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Why a request or a websocket may not come in; None when it may."""
@@ -385,7 +404,7 @@ async def _drain(receive: Receive) -> None:
         return
 
 
-def mounted_limit(usual: int, upload: int, uploads: Iterable[str]) -> Callable[[str], int]:
-    """Bytes by path: ``upload`` for those that end like ``uploads``, else ``usual``."""
+def limits(usual: int, upload: int, uploads: Iterable[str]) -> Callable[[str], int]:
+    """Bytes by path for :class:`Guard`: ``upload`` for those that end like ``uploads``, else ``usual``."""
     ends = tuple(uploads)
     return lambda path: upload if path.endswith(ends) else usual

@@ -83,6 +83,14 @@ def _parser() -> Parser:
     )
     serve.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and password")
     serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this host name too, as behind a proxy (repeat); localhost, this machine's name and addresses "
+        "need no mention",
+    )
+    serve.add_argument(
         "--commercial-only",
         action="store_true",
         help="no weights whose licence forbids commercial use (or EASYPHOTO_COMMERCIAL_ONLY=1)",
@@ -215,5 +223,5 @@ def _serve(args: argparse.Namespace) -> int:
             sys.stderr.flush()
 
     auth = (name, password) if args.auth else None
-    serve(service, host=args.host, port=args.port, auth=auth, listening=listening)
+    serve(service, host=args.host, port=args.port, auth=auth, listening=listening, names=args.allow_host)
     return 0

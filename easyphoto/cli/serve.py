@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from easyphoto import __version__
@@ -16,25 +16,39 @@ if TYPE_CHECKING:
 
 Auth = tuple[str, str]
 
+MAX_UPLOAD = 2 * 2**30
+"""Bytes that the page may send at once: a hundred photos as cameras make them."""
+GRACE = 5
+"""Seconds that open requests have to end when the server stops."""
 
-def app(service: EasyPhoto, auth: Auth | None = None) -> FastAPI:
-    """Tabs at ``/``, API below ``/easyphoto``, its description at ``/docs``.
+
+def app(service: EasyPhoto, auth: Auth | None = None, names: Sequence[str] = ()) -> FastAPI:
+    """Tabs at ``/``, API below ``/easyphoto``, its description at ``/docs``, all behind one guard.
 
     With ``auth``, the page asks for that name and password, and the API for the same as HTTP basic credentials.
+    ``names``: host names by which the server is called beside localhost, this machine's own and any address.
     """
     try:
         import gradio
-        from fastapi import Depends, FastAPI
+        from fastapi import FastAPI
     except ImportError as error:
         raise AssetMissing(
             f"The app needs the package {error.name}: pip install -r requirements-standalone.txt."
         ) from error
     from easyphoto.api import auth as authentication
-    from easyphoto.api import routes
+    from easyphoto.api import guard, routes
     from easyphoto.ui.app import TITLE, build_tabs, head, style
 
-    server = FastAPI(title=TITLE, version=__version__, dependencies=[Depends(authentication.same_site)])
-    routes.mount(server, service, authentication.basic(dict([auth] if auth else [])))
+    door = guard.Door.named(*names)
+    server = FastAPI(title=TITLE, version=__version__)
+    server.add_middleware(
+        guard.Guard,
+        door=door,
+        limit=guard.limits(routes.MAX_BODY, MAX_UPLOAD, uploads=("/upload",)),
+        takes_json=lambda path: path.startswith("/easyphoto/"),
+        framed=False,
+    )
+    routes.mount(server, service, authentication.basic(dict([auth] if auth else [])), door)
     mounted: FastAPI = gradio.mount_gradio_app(
         server, build_tabs(service), "/", auth=auth, css=style(), head=head(), show_error=True, footer_links=[]
     )
@@ -47,21 +61,27 @@ def serve(
     port: int = 7861,
     auth: Auth | None = None,
     listening: Callable[[str], None] = lambda url: None,
+    names: Sequence[str] = (),
 ) -> None:
     """Run :func:`app` until it is interrupted. Anybody who reaches ``host`` can use it unless there is ``auth``.
 
-    ``listening`` is told the address once browsers can connect to it. Raises InvalidRequest with one sentence when
+    ``names`` are those of :func:`app`; ``host`` itself needs no mention. ``listening`` is told the address once browsers can connect to it. Raises InvalidRequest with one sentence when
     ``host`` and ``port`` (0: any free one) can't be had.
     """
     with bind(host, port) as door:
-        made = app(service, auth)
+        made = app(service, auth, [*names, *bound_name(host)])
         import uvicorn
 
-        server = uvicorn.Server(uvicorn.Config(made, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(made, log_level="warning", timeout_graceful_shutdown=GRACE))
         listening(address(door, host))
         server.run(sockets=[door])
         if not server.started:
             raise EasyPhotoError("The app did not start: the lines above say why.")
+
+
+def bound_name(host: str) -> list[str]:
+    """What ``host`` adds to the names of the server: itself, unless it is an address, which needs no mention."""
+    return [] if ":" in host or not host else [host]
 
 
 def bind(host: str, port: int) -> socket.socket:

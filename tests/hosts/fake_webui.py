@@ -289,7 +289,7 @@ class FakeWebUI:
                 "state": self.state,
                 "sd_model": models.sd_model,
                 "total_tqdm": SimpleNamespace(clear=lambda: None),
-                "cmd_opts": SimpleNamespace(lora_dir=str(self.root / "models" / "Lora"), api_auth=None),
+                "cmd_opts": SimpleNamespace(lora_dir=str(self.root / "models" / "Lora"), api=True, api_auth=None),
             },
             "modules.processing": {
                 "StableDiffusionProcessingTxt2Img": Txt2ImgProcessing,

@@ -60,7 +60,9 @@ def ask(
     app: FastAPI, path: str, auth: tuple[str, str] | None = None, method: str = "GET", **more: Any
 ) -> httpx.Response:
     async def asked() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://webui", auth=auth) as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost", auth=auth
+        ) as client:
             return await client.request(method, path, **more)
 
     return asyncio.run(asked())

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 FACES, LANGUAGE, OUTPUTS = "easyphoto_faces", "easyphoto_language", "easyphoto_outputs"
 KEEP_VISION, COMMERCIAL, BACKENDS = "easyphoto_keep_vision", "easyphoto_commercial_only", "easyphoto_backends"
-PRECISION = "easyphoto_precision"
+PRECISION, ALLOWED = "easyphoto_precision", "easyphoto_allow_hosts"
 
 DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
     FACES: (1, "Number of user ids on the Inference tab at first", "one for each face of a template"),
@@ -26,6 +26,11 @@ DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
     KEEP_VISION: (10, "Minutes that the vision models stay loaded after their last use", "0: until the WebUI ends"),
     COMMERCIAL: (False, "Only use weights that allow commercial use", "needs a restart"),
     PRECISION: ("auto", "Precision of trainings left at auto", ", ".join(PRECISIONS)),
+    ALLOWED: (
+        "",
+        "Host names that EasyPhoto's HTTP API answers to",
+        "name, ...; localhost, this machine's name and addresses need no mention; needs a reload of the UI",
+    ),
     BACKENDS: ("", "Vision backends", f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart"),
 }
 """Key -> (default, label, explanation)."""
@@ -38,6 +43,8 @@ MOVED: Mapping[str, str] = {
 }
 """Kind of weights -> the argument of the WebUI's that keeps them elsewhere."""
 ALSO_ARGUMENTS = ("controlnet_annotator_models_path", "controlnet_preprocessor_models_dir")
+SHARED = {"share": (".gradio.live",), "ngrok": (".ngrok.io", ".ngrok.app", ".ngrok.dev", ".ngrok-free.app")}
+"""Argument of the WebUI's that gives it a public name -> how such names end."""
 ALSO_OPTIONS = ("control_net_models_path",)
 CONTROLNET = ("models", "annotator/downloads")
 """Where sd-webui-controlnet keeps models and annotators in its own folder."""
@@ -123,6 +130,27 @@ class WebUISettings:
             pairs += Path(file).read_text(encoding="utf-8").splitlines()
         entries = (entry.strip().strip('"') for line in pairs for entry in line.split(","))
         return dict(entry.split(":", 1) for entry in entries if ":" in entry)
+
+    def api(self) -> bool:
+        """Whether the WebUI was told to have an HTTP API."""
+        options = self.webui.shared.cmd_opts
+        return any(bool(getattr(options, name, False)) for name in ("api", "nowebui"))
+
+    def names(self) -> tuple[str, ...]:
+        """Host names by which this WebUI is called beside localhost and the machine's own."""
+        options = self.webui.shared.cmd_opts
+        bound = str(getattr(options, "server_name", None) or "")
+        public = [end for name, ends in SHARED.items() if getattr(options, name, None) for end in ends]
+        return (*public, *(name.strip() for name in (bound, *str(self._value(ALLOWED)).split(",")) if name.strip()))
+
+    def origins(self) -> frozenset[str]:
+        """Other sites whose pages may call the API, by ``--cors-allow-origins``. A star names nobody."""
+        given = str(getattr(self.webui.shared.cmd_opts, "cors_allow_origins", None) or "")
+        return frozenset(site.strip().rstrip("/") for site in given.split(",")) - {"", "*"}
+
+    def origin_pattern(self) -> str:
+        """The same by ``--cors-allow-origins-regex``."""
+        return str(getattr(self.webui.shared.cmd_opts, "cors_allow_origins_regex", None) or "")
 
     def _value(self, key: str) -> Any:
         return self.webui.option(key, DEFAULTS[key][0])
