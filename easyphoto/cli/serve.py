@@ -65,8 +65,9 @@ def serve(
 ) -> None:
     """Run :func:`app` until it is interrupted. Anybody who reaches ``host`` can use it unless there is ``auth``.
 
-    ``names`` are those of :func:`app`; ``host`` itself needs no mention. ``listening`` is told the address once browsers can connect to it. Raises InvalidRequest with one sentence when
-    ``host`` and ``port`` (0: any free one) can't be had.
+    ``names`` are those of :func:`app`; ``host`` itself needs no mention. ``listening`` is told the address once
+    browsers can connect to it. Raises InvalidRequest with one sentence when ``host`` and ``port`` (0: any free one)
+    can't be had.
     """
     with bind(host, port) as door:
         made = app(service, auth, [*names, *bound_name(host)])
