@@ -70,11 +70,9 @@ def webui(
     root = folder / "web ui 数据"
     write_checkpoint(root / "models" / "one.safetensors")
     (root / "models" / "Lora").mkdir(parents=True)
-    kept = (extension.webui, extension.service)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(ALSO_LOOK, "")
-        for made in kept:
-            made.cache_clear()
+        extension.webui.cache_clear()
         fake = FakeWebUI(dialect, root).install(patch)
         vars(fake.modules["modules.shared"].cmd_opts).update(cmd_opts or {})
         service = acting_service(extension.settings().paths(), patch, pause)
@@ -89,8 +87,7 @@ def webui(
             runpy.run_path(str(SCRIPT))
             fake.callbacks["app_started"](None, app)
             yield Place(dialect, address, root, service)
-    for made in kept:
-        made.cache_clear()
+    extension.webui.cache_clear()
 
 
 @pytest.fixture(scope="module", params=[SERVE, A1111, FORGE])
