@@ -9,8 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -185,7 +185,7 @@ def test_json_without_a_content_type_is_taken(place: Place, path: str) -> None:
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("path", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"null", b'{"user_id"', b"\xff\xfe{", b"[" * 100000, b'{"a":' + b"9" * 9000]
+    "body", [b"", b"[1]", b"null", b'{"user_id"', b"\xff\xfe{", b"[" * 100000, b'{"a":' + b"9" * 9000]
 )
 def test_broken_json_is_said_to_be_broken(place: Place, path: str, body: bytes) -> None:
     answer = ask(place.address, "POST", path, {"Content-Type": "application/json"}, body)
@@ -222,7 +222,7 @@ def test_a_body_without_a_length_that_never_ends(place: Place, path: str) -> Non
 @pytest.fixture
 def slow(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A WebUI whose trainings take long."""
-    with webui(request.param, tmp_path, pause=0.5) as place:
+    with webui(request.param, tmp_path, pause=3) as place:
         yield place
         assert place.service is not None
         for job in place.service.jobs.list():
@@ -244,13 +244,25 @@ def _waits(condition: object, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+@contextmanager
+def _clients(place: Place, photos: list[str], count: int) -> Iterator[list[Future[Answer]]]:
+    """So many clients of the original that wait for a training each; in the end all jobs are cancelled."""
+    assert place.service is not None
+    queue = place.service.jobs
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            waiting = [pool.submit(_train, place, photos, f"p{i}") for i in range(count)]
+            _waits(lambda: len(queue.list()) == count)
+            yield waiting
+        finally:
+            for job in reversed(queue.list()):
+                job.cancel()
+
+
 @both
 def test_forty_waiting_clients_leave_the_rest_answered(slow: Place, tmp_path: Path) -> None:
-    assert slow.service is not None
     photos = [b64(p) for p in photos_in(tmp_path / "photos")]
-    with ThreadPoolExecutor(60) as clients:
-        waiting = [clients.submit(_train, slow, photos, f"p{i}") for i in range(40)]
-        _waits(lambda: len(slow.service.jobs.list()) == 40)  # type: ignore[union-attr]
+    with _clients(slow, photos, 40) as waiting:
         for path in ("/of-the-host", f"{V1}/people", f"{V1}/jobs"):
             begun = time.monotonic()
             assert ask(slow.address, "GET", path).status == 200
@@ -259,9 +271,7 @@ def test_forty_waiting_clients_leave_the_rest_answered(slow: Place, tmp_path: Pa
         assert [a.status for a in more] == [202] * 11 + [429]
         assert "try again" in more[-1].sentence
         assert _train(slow, photos, "late").status == 429
-        for job in reversed(slow.service.jobs.list()):
-            job.cancel()
-        assert {f.result(60).status for f in waiting} == {200}
+    assert {f.result(60).status for f in waiting} == {200}
 
 
 def _train_typed(place: Place, photos: list[str], name: str) -> Answer:
