@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image as Pillow
 
 from easyphoto import pictures
 from easyphoto.config import Family, Paths, TrainConfig
 from easyphoto.people import PeopleStore, Person
 from easyphoto.ports import Image
-from easyphoto.storage.folders import BEST, PROCESSED, REFERENCE, STATE, WEIGHTS, JobFolder, PersonFolder
+from easyphoto.storage.folders import PROCESSED, REFERENCE, STATE, WEIGHTS, JobFolder, PersonFolder
 from easyphoto.training.spec import TrainingSpec
 from tests.acting import lora_file
 
@@ -21,6 +22,10 @@ OLD, NEW = 60, 180
 
 def grey(value: int) -> Image:
     return np.full((32, 32, 3), value, np.uint8)
+
+
+def picture(value: int) -> Pillow.Image:
+    return Pillow.fromarray(grey(value))
 
 
 def lora(value: int) -> bytes:
@@ -104,6 +109,3 @@ def snapshot(*folders: Path) -> dict[str, bytes]:
             elif path.is_file():
                 found[str(path)] = path.read_bytes()
     return found
-
-
-__all__ = ["BEST", "NEW", "OLD", "finished_job", "grey", "interrupted_job", "lora", "snapshot", "spec", "trained"]
