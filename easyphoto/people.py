@@ -265,7 +265,7 @@ class PeopleStore:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _stored(self) -> list[str]:
+    def _stored(self) -> Sequence[str]:
         """The names that are stored, as they are spelt on the disk."""
         people = self.paths.people
         try:
@@ -285,7 +285,7 @@ class PeopleStore:
         scratch.sweep(self.paths.people, _IMPORTING)
 
     @staticmethod
-    def _nobody(name: str, stored: list[str]) -> NotFound:
+    def _nobody(name: str, stored: Sequence[str]) -> NotFound:
         """The error for a name that nobody has. :class:`InvalidRequest` when nobody could have it."""
         user_id(name)
         other = names.alike(name, stored)

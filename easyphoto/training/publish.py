@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import StorageFailed
-from easyphoto.storage import files
+from easyphoto.storage import earlier, files
 from easyphoto.storage.folders import (
     BACKUP,
     BEST,
@@ -74,7 +74,8 @@ def half_trained(spec: TrainingSpec) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove what only a resumed training needs."""
+    """Remove what only a resumed training needs, this one's and an earlier one's."""
+    earlier.forget(JobFolder(folder))
     for name in (STATE, LATENTS, WEIGHTS, PROCESSED, PHOTOS, TEMPLATES):
         files.remove(folder / name)
 

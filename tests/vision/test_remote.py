@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -167,6 +168,53 @@ def test_release_ends_the_process_and_leaves_no_files() -> None:
     vision.release()
     assert process.poll() is not None
     assert not folder.exists()
+
+
+HOST = """
+import sys
+from pathlib import Path
+from tests.vision.test_remote import picture, remote
+vision = remote()
+vision.detector.detect(picture())
+print(vision.pid, vision._worker._folder, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("both", [False, True])
+def test_a_host_that_is_killed_leaves_no_memory_behind(both: bool) -> None:
+    """Its worker cleans up, or, where that is killed too, the next worker of any host."""
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOST], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as host:
+        assert host.stdout is not None
+        pid, folder = host.stdout.readline().decode().strip().split(" ", 1)
+        assert Path(folder).is_dir()
+        if both:
+            os.kill(int(pid), signal.SIGKILL)
+        host.kill()
+    if both:
+        vision = remote()
+        vision.backends()
+        vision.release()
+    deadline = time.monotonic() + 20
+    while Path(folder).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(folder).exists()
+    assert not Path(folder + ".lock").exists()
+
+
+def test_the_worker_imports_nothing_from_where_the_host_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("json", "logging", "numpy", "sitecustomize", "struct"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    vision = remote()
+    vision.backends()
+    vision.release()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_unused_worker_ends_and_comes_back() -> None:
