@@ -4,6 +4,10 @@ A WebUI's Python is not ours: nothing is installed there. The trainer and the vi
 beside the extension, which falls back on the host's site-packages for torch, numpy and whatever else fits, and holds
 what the host lacks or has too old. Only the standard library is used here, so that ``install.py`` works in any host.
 
+Every making has a place of its own, ``.environment`` or ``.environment.<8 hex digits>`` beside it, and becomes the
+environment in one instant, when its stamp is put there. Until then the one before serves; what a process is running in
+is never moved or changed. Makers wait for one another. What was broken off or replaced is swept away later.
+
     python install.py            make or update it, with the Python of the host
     status()                     is it there, whole, and for this host?
     ensure(listener, cancelled)  its interpreter; made first if need be, from a running host
@@ -16,23 +20,30 @@ import importlib.metadata
 import json
 import os
 import queue
+import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from easyphoto.errors import AssetMissing, Cancelled
+from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Progress
+from easyphoto.exclusive import exclusive
 
 FOLDER = Path(__file__).resolve().parent.parent / ".environment"
 STAMP = "environment.json"
 FALLBACK = "easyphoto-host.pth"
 HOW = "the first training or portrait makes it, in some minutes, and so does `python install.py` with the host's Python"
+WAITING = "Another process is making EasyPhoto's own environment: waiting for it"
+KEPT_FOR = 24 * 3600.0
+"""Seconds for which a replaced environment is kept: something that runs in it may still want a module of it."""
 
 Version = tuple[int, ...]
 
@@ -126,9 +137,16 @@ class _Stamp:
 
     packages: str
     requirements: tuple[str, ...]
-    python: tuple[int, int]
+    python: tuple[int, ...]
     torch: str
     host: str
+    made: int = 0
+    """Counts the makings: of two whole environments the later one counts."""
+
+    def fits(self, python: tuple[int, ...], torch: str | None) -> bool:
+        """Whether it is for a host of that Python and torch (None: any) and of this version of EasyPhoto."""
+        same = tuple(self.python) == tuple(python) and torch in (None, self.torch)
+        return same and self.requirements == requirements_of(self.packages)
 
 
 def parse_version(text: str) -> Version:
@@ -167,30 +185,38 @@ def inspect(python: str = sys.executable) -> HostPython:
 
 def interpreter(folder: Path = FOLDER) -> Path:
     """Where the environment's Python lies, whether it is there or not."""
-    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return _python_in(_current(folder) or folder)
 
 
 def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
     """Whether the environment is there, whole, and fits. ``torch`` is the version that the host has now, if known.
 
-    Costs a look at two files; runs nothing.
+    Costs a look at a few files; runs nothing.
     """
-    stamp = _read_stamp(folder)
-    python = interpreter(folder)
-    if stamp is None or not python.exists():
+    return _status(folder, sys.version_info[:2], torch)
+
+
+def _status(folder: Path, python: tuple[int, ...], torch: str | None) -> Status:
+    """The same for a host of another Python."""
+    place = _current(folder, python, torch)
+    stamp = None if place is None else _read_stamp(place)
+    if place is None or stamp is None:
         return Status(False, f"EasyPhoto's own environment isn't made yet: {HOW}.")
-    if stamp.python != sys.version_info[:2] or (torch is not None and stamp.torch != torch):
+    if stamp.fits(python, torch):
+        return Status(
+            True, f"EasyPhoto's own environment is ready ({stamp.packages}).", _python_in(place), stamp.packages
+        )
+    if stamp.python != tuple(python) or (torch is not None and stamp.torch != torch):
         had = f"Python {stamp.python[0]}.{stamp.python[1]} and torch {stamp.torch}"
         return Status(False, f"EasyPhoto's own environment was made for {had}, and the host has changed: {HOW}.")
-    if stamp.requirements != requirements_of(stamp.packages):
-        return Status(False, f"EasyPhoto's own environment is of an older version: {HOW}.")
-    return Status(True, f"EasyPhoto's own environment is ready ({stamp.packages}).", python, stamp.packages)
+    return Status(False, f"EasyPhoto's own environment is of an older version: {HOW}.")
 
 
 def installed(package: str, folder: Path = FOLDER) -> str | None:
     """The version of a package where trainings run: in our environment, else in this Python; None when it is in
     neither."""
-    own = [str(p) for p in (*folder.glob("lib/python*/site-packages"), *folder.glob("Lib/site-packages"))]
+    place = _current(folder, sys.version_info[:2]) or folder
+    own = [str(p) for p in (*place.glob("lib/python*/site-packages"), *place.glob("Lib/site-packages"))]
     if own and status(folder).ready:
         for found in importlib.metadata.distributions(name=package, path=own):
             return found.version
@@ -212,7 +238,10 @@ def ensure(
     known = status(folder, torch)
     if known.python is None:
         known = create(listener, cancelled, folder=folder)
-    assert known.python is not None
+    else:
+        _sweep_when_idle(folder)
+    if known.python is None:
+        raise AssetMissing(known.sentence)
     return known.python
 
 
@@ -223,10 +252,12 @@ def create(
     folder: Path = FOLDER,
     host: str = sys.executable,
 ) -> Status:
-    """Make the environment new, or bring it up to date. Changes nothing outside ``folder``.
+    """Make the environment new, or bring it up to date. Changes nothing outside ``folder`` and its like beside it.
 
-    ``listener`` gets Progress of stage "environment"; ``cancelled`` is polled a few times a second. Raises AssetMissing
-    with one sentence when a step fails, Cancelled when asked to stop; what was begun is then taken away.
+    One that is there stays as it is, and in use, until the new one is whole. Where somebody else is making one, waits
+    for that and takes it. ``listener`` gets Progress of stage "environment"; ``cancelled`` is polled a few times a
+    second. Raises AssetMissing with one sentence when a step fails, StorageFailed when the folder can't be written,
+    Cancelled when asked to stop; what was begun is then taken away.
     """
     tell = _Teller(listener)
     tell("Looking at the host's Python")
@@ -242,21 +273,100 @@ def create(
         )
     torch = facts.versions["torch"] or ""
     packages = choose(torch)
-    try:
-        _make(facts, packages, folder, tell, cancelled)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    stamp = _Stamp(packages.name, packages.packages + COMMON, facts.python, torch, facts.executable)
-    (folder / STAMP).write_text(json.dumps(asdict(stamp), indent=1), encoding="utf-8")
+    with _alone(folder, tell, cancelled) as waited:
+        current = _current(folder, facts.python, torch)
+        stamp = None if current is None else _read_stamp(current)
+        if not (waited and stamp is not None and stamp.fits(facts.python, torch)):
+            _sweep(folder, keep=current)
+            made = 1 + max((s.made for s in map(_read_stamp, _places(folder)) if s is not None), default=0)
+            place = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}") if os.path.lexists(folder) else folder
+            stamp = _Stamp(packages.name, packages.packages + COMMON, facts.python, torch, facts.executable, made)
+            try:
+                _make(facts, packages, place, tell, cancelled)
+                _write_stamp(place, stamp)
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
     tell("Ready")
-    return status(folder)
+    return _status(folder, facts.python, torch)
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def _places(folder: Path) -> list[Path]:
+    """Where an environment was made, or begun."""
+    named = re.compile(re.escape(folder.name) + r"\.[0-9a-f]{8}")
+    try:
+        beside = sorted(p for p in folder.parent.iterdir() if named.fullmatch(p.name))
+    except OSError:
+        beside = []
+    return [*([folder] if os.path.lexists(folder) else []), *beside]
+
+
+def _current(folder: Path, python: tuple[int, ...] | None = None, torch: str | None = None) -> Path | None:
+    """The place of the environment that counts: the last that is whole, and of those that fit the host if any does."""
+    whole = [(stamp, p) for p in _places(folder) if (stamp := _read_stamp(p)) and _python_in(p).exists()]
+    fitting = [(stamp, p) for stamp, p in whole if python is not None and stamp.fits(python, torch)]
+    return max(fitting or whole, key=lambda one: one[0].made, default=(None, None))[1]
+
+
+def _python_in(place: Path) -> Path:
+    return place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, tell: _Teller, cancelled: Callable[[], bool]) -> Iterator[bool]:
+    """While entered, nobody else makes or sweeps. Gives whether somebody else did before."""
+
+    def waiting() -> None:
+        if cancelled():
+            raise Cancelled("Making EasyPhoto's own environment was cancelled.")
+        tell.once(WAITING)
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = exclusive(_lock(folder), waiting)
+        waited = lock.__enter__()
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageFailed(
+            f"EasyPhoto's own environment can't be made: {folder.parent} can't be written ({reason})."
+        ) from error
+    with contextlib.ExitStack() as stack:
+        stack.push(lock)
+        yield waited
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _sweep(folder: Path, keep: Path | None, old: bool = True) -> None:
+    """Remove what was broken off and, with ``old``, what was replaced. Only for whoever is :func:`_alone`."""
+    for place in _places(folder):
+        if place != keep and (old or _read_stamp(place) is None):
+            # without a stamp first: what can't be removed whole must not count as whole
+            with contextlib.suppress(OSError):
+                (place / STAMP).unlink(missing_ok=True)
+                shutil.rmtree(place)
+
+
+def _sweep_when_idle(folder: Path) -> None:
+    """Sweep if there is anything to and nobody is making one: never worth waiting for, nor a failure."""
+    current = _current(folder, sys.version_info[:2])
+    if current is None or len(_places(folder)) < 2:
+        return
+    with contextlib.suppress(OSError), exclusive(_lock(folder), lambda: None, limit=0.0):
+        _sweep(folder, current, old=time.time() - (current / STAMP).stat().st_mtime > KEPT_FOR)
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
 
 
 def _make(facts: HostPython, packages: PackageSet, folder: Path, tell: _Teller, cancelled: Callable[[], bool]) -> None:
-    python = str(interpreter(folder))
+    python = str(_python_in(folder))
     tell("Making the environment")
-    shutil.rmtree(folder, ignore_errors=True)
     _run([facts.executable, "-m", "venv", str(folder)], tell, cancelled)
     site = _site_packages(python)
     (site / FALLBACK).write_text(_fallback_line(facts.folders), encoding="ascii")
@@ -268,7 +378,8 @@ def _make(facts: HostPython, packages: PackageSet, folder: Path, tell: _Teller, 
         wanted.append("opencv-python-headless")
     tell("Installing packages")
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--prefer-binary"]
-    _run([*pip, "-c", str(constraints), *wanted], tell, cancelled)
+    # The host's packages aren't ours to judge: pip would print what they lack as an error of this installation.
+    _run([*pip, "--no-warn-conflicts", "-c", str(constraints), *wanted], tell, cancelled)
     tell("Checking")
     _run([python, "-c", "import " + ", ".join(NEEDED)], tell, cancelled)
 
@@ -283,17 +394,31 @@ def _fallback_line(folders: Sequence[str]) -> str:
 
 
 def _site_packages(python: str) -> Path:
-    ask = "import sysconfig; print(ascii(sysconfig.get_paths()['purelib']))"
+    ask = "import json, sysconfig; print(json.dumps(sysconfig.get_paths()['purelib']))"
     answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, env=_plain(), check=True)
-    return Path(json.loads(answer.stdout.strip().replace("'", '"')))
+    return Path(json.loads(answer.stdout))
 
 
 def _read_stamp(folder: Path) -> _Stamp | None:
     try:
         data: dict[str, Any] = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        return _Stamp(data["packages"], tuple(data["requirements"]), tuple(data["python"]), data["torch"], data["host"])
+        return _Stamp(
+            data["packages"],
+            tuple(data["requirements"]),
+            tuple(data["python"]),
+            data["torch"],
+            data["host"],
+            int(data.get("made", 0)),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _write_stamp(place: Path, stamp: _Stamp) -> None:
+    """Make what lies in ``place`` the environment, in one instant."""
+    draft = place / f"{STAMP}.new"
+    draft.write_text(json.dumps(asdict(stamp), indent=1), encoding="utf-8")
+    draft.replace(place / STAMP)
 
 
 def _plain() -> dict[str, str]:
@@ -309,9 +434,16 @@ class _Teller:
     def __init__(self, listener: Listener | None) -> None:
         self._listener = listener
         self._step = 0
+        self._told = ""
         self.last_lines: list[str] = []
 
+    def once(self, message: str) -> None:
+        """Say it unless it was the last thing said."""
+        if message != self._told:
+            self(message)
+
     def __call__(self, message: str) -> None:
+        self._told = message
         self._step = self.STAGES.index(message) if message in self.STAGES else self._step
         if self._listener is not None:
             total = len(self.STAGES) - 1

@@ -101,7 +101,8 @@ def a_folder(text: str) -> Path:
     if there is None:
         raise argparse.ArgumentTypeError(f"wants a folder, and the drive of {shortened(text)} isn't there")
     if not there.is_dir():
-        raise argparse.ArgumentTypeError(f"wants a folder, and {shortened(str(there))} is a file")
+        file = path if path.exists() else there
+        raise argparse.ArgumentTypeError(f"wants a folder, and {shortened(str(file))} is a file")
     return path
 
 
