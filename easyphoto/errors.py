@@ -8,6 +8,7 @@ status (CLI); nothing else in the program needs to know how an error is shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -113,3 +114,15 @@ def _kinds(kind: type[EasyPhotoError]) -> Iterator[type[EasyPhotoError]]:
     yield kind
     for below in kind.__subclasses__():
         yield from _kinds(below)
+
+
+_FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])+")
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, as the end of a sentence: one line, no full stop, no folder of this machine."""
+    if isinstance(error, EasyPhotoError):
+        return str(error).rstrip(". ")
+    said = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    return _FOLDERS.sub("", line).rstrip(". ") or type(error).__name__

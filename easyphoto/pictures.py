@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 from PIL import ImageChops, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from easyphoto.errors import InvalidRequest
+from easyphoto.filenames import shown
 from easyphoto.imaging import colour, depth, formats, repair, tiff
-from easyphoto.ports import Image
+from easyphoto.ports import Alpha, Image
 from easyphoto.storage.files import write_bytes as write_bytes  # noqa: PLC0414 - it is called by this name
 
 Source: TypeAlias = Path | bytes
@@ -49,10 +50,12 @@ _TURNS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture that was read. ``transparent``: the file lets something shine through, and that was laid on white."""
+    """A picture that was read. ``transparent``: the file lets something shine through, and that was laid on white;
+    ``alpha`` is then how opaque each pixel is, (height, width), ``uint8``."""
 
     image: Image
     transparent: bool = False
+    alpha: Alpha | None = None
 
 
 def load(source: Source, *, max_side: int | None = None, max_area: int = MAX_AREA, name: str | None = None) -> Image:
@@ -80,16 +83,19 @@ def read(source: Source, *, max_side: int | None = None, max_area: int = MAX_ARE
 
 def label(source: Source) -> str:
     """What to call a picture in a sentence: its file name, or that it was uploaded."""
-    return source.name if isinstance(source, Path) else "The uploaded picture"
+    return shown(source.name) if isinstance(source, Path) else "The uploaded picture"
 
 
-def save_png(path: Path, image: Image, text: Mapping[str, str] | None = None) -> None:
-    """Write a PNG with text chunks, whole or not at all. Raises :class:`StorageFailed`."""
+def save_png(path: Path, image: Image, text: Mapping[str, str] | None = None, *, alpha: Alpha | None = None) -> None:
+    """Write a PNG with text chunks, whole or not at all; what of a text is half a surrogate pair is written as its
+    escape. With ``alpha`` (of the picture's height and width) the white that a picture with transparency was laid on
+    is taken out again. Raises :class:`StorageFailed`."""
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
-        info.add_itxt(key, value) if not value.isascii() else info.add_text(key, value)
+        written = value.encode("utf-8", "backslashreplace").decode()
+        info.add_itxt(key, written) if not written.isascii() else info.add_text(key, written)
     buffer = io.BytesIO()
-    Pillow.fromarray(image).save(buffer, "PNG", pnginfo=info)
+    Pillow.fromarray(image if alpha is None else _off_white(image, alpha)).save(buffer, "PNG", pnginfo=info)
     write_bytes(path, buffer.getvalue())
 
 
@@ -238,6 +244,15 @@ def _check_scans(source: Source, picture: Pillow.Image, name: str) -> None:
         raise InvalidRequest(f"{name} is made of more than {MAX_SCANS} scans, which no camera or program writes.")
 
 
+def _off_white(image: Image, alpha: Alpha) -> Image:
+    """RGBA that gives ``image`` again when it is laid on white."""
+    share = alpha[..., None].astype(np.float32) / 255
+    colours = 255 - (255 - image.astype(np.float32)) / np.maximum(share, 1 / 255)
+    layers = [np.rint(colours.clip(0, 255)).astype(np.uint8), alpha[..., None]]
+    result: Image = np.ascontiguousarray(np.concatenate(layers, axis=2))
+    return result
+
+
 def _upright(picture: Pillow.Image) -> Pillow.Image:
     try:
         return ImageOps.exif_transpose(picture)
@@ -259,7 +274,10 @@ def _finished(picture: Pillow.Image, profile: bytes | None, limit: _Limit) -> Pi
     layer.putalpha(alpha)
     white = Pillow.new("RGBA", layer.size, (255, 255, 255, 255))
     image = np.array(Pillow.alpha_composite(white, layer).convert("RGB"), dtype=np.uint8)
-    return Picture(image, transparent=bool(np.asarray(alpha).min() < 255))
+    values = np.array(alpha, dtype=np.uint8)
+    if values.min() == 255:
+        return Picture(image)
+    return Picture(image, transparent=True, alpha=values)
 
 
 def _plain(picture: Pillow.Image) -> Pillow.Image:

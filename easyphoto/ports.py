@@ -21,6 +21,7 @@ from easyphoto.config import Family
 
 Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.float32]
+Alpha: TypeAlias = NDArray[np.uint8]
 Points: TypeAlias = NDArray[np.float32]
 Embedding: TypeAlias = NDArray[np.float32]
 
@@ -349,7 +350,8 @@ class Host(Diffuser, Protocol):
 @dataclass(frozen=True, eq=False)
 class Portrait:
     """One finished portrait. ``likeness`` has one entry for each face that was asked for, None where it was skipped or
-    no face was found; ``stages`` are pictures along the way by name (fusion, first, second)."""
+    no face was found; ``stages`` are pictures along the way by name (fusion, first, second). ``alpha`` is how opaque
+    each pixel is (height, width, ``uint8``) where the template was transparent; ``image`` then lies on white."""
 
     image: Image
     seed: int
@@ -358,3 +360,4 @@ class Portrait:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Image] = field(default_factory=dict)
     path: Path | None = None
+    alpha: Alpha | None = None

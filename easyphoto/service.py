@@ -13,7 +13,8 @@ from easyphoto import naming, pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_same_family
 from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig, declared
-from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
+from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed, TooBusy
+from easyphoto.errors import of as kind_of
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
@@ -28,7 +29,6 @@ from easyphoto.templates import TemplateStore
 from easyphoto.weights import Weights
 
 if TYPE_CHECKING:
-    from easyphoto.inference.task import Subject
     from easyphoto.training.photos import PhotoReport
     from easyphoto.training.spec import TrainingSpec
 
@@ -92,7 +92,7 @@ class _SavedPortrait(Portrait):
         if portrait.path is None:
             return portrait
         saved = object.__new__(cls)
-        saved.__dict__.update({k: v for k, v in vars(portrait).items() if k != "image"})
+        saved.__dict__.update({k: v for k, v in vars(portrait).items() if k != "image"}, alpha=None)
         return saved
 
     def __getattr__(self, name: str) -> Image:
@@ -433,7 +433,7 @@ class EasyPhoto:
         checkpoint: Checkpoint,
     ) -> PortraitResult:
         from easyphoto.inference.portrait import portray
-        from easyphoto.inference.task import PortraitTask, subject, with_seed
+        from easyphoto.inference.task import PortraitTask, seat, with_seed
 
         if self._python is not None:  # the vision worker runs there
             self._python(job.emit, job.cancelled)
@@ -441,10 +441,14 @@ class EasyPhoto:
             self._new_weights.clear()
             self.vision.release()
         config = with_seed(request.config)
+
+        def notice(message: str) -> None:
+            job.emit(Notice(message=message))
+
         scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
         task = PortraitTask(
             templates=request.templates,
-            people=tuple(None if person is None else _pictured(person, subject, self.vision) for person in people),
+            people=tuple(None if person is None else seat(person, self.vision, notice) for person in people),
             config=config,
             checkpoint=checkpoint,
             lora_folder=self.paths.loras,
@@ -464,6 +468,8 @@ class EasyPhoto:
             _SavedPortrait.of(portrait if request.keep_stages else replace(portrait, stages={}))
             for portrait in portray(task, self.host, self.vision, listen, job.cancelled)
         )
+        if not portraits and failures:
+            raise _nothing_made(failures)
         names = [portrait.path.name for portrait in portraits if portrait.path is not None]
         job.emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
         return PortraitResult(portraits, tuple(failures), config.seed)
@@ -527,12 +533,13 @@ def _no_base_model(broken: Sequence[BrokenModel]) -> str:
     return f"The host has no base model that can be used: {' '.join(b.reason for b in broken[:4])}"
 
 
-def _pictured(person: Person, subject: Callable[[Person, Vision], Subject], vision: Vision) -> Subject:
-    """The person's pictures; an error says whose they are."""
-    try:
-        return subject(person, vision)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"The pictures of {person.user_id} can't be used: {error}") from error
+def _nothing_made(failures: Sequence[TemplateFailed]) -> EasyPhotoError:
+    """The error of a job none of whose portraits came about: the reason of the first, and of how many."""
+    first = failures[0]
+    kind = kind_of(first.code)
+    if len(failures) == 1:
+        return kind(first.message)
+    return kind(f"None of the {len(failures)} portraits could be made; the first: {first.message}")
 
 
 def _all_but_the_end(job: Job[Person]) -> Listener:

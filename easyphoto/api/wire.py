@@ -14,7 +14,7 @@ from typing import Any
 from easyphoto.api import schema
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
-from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, Validated
+from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, TemplateFailed, Validated
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import clipped, rounded
 from easyphoto.people import Person
@@ -184,6 +184,8 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
         out["error"] = schema.Error(code=failed.code, message=scrubber.text(failed.message))
     if job.state == "finished" and job.what == "generate":
         out.update(_result_out(job.wait(0), all_pictures(job), scrubber))
+    elif job.ended and job.what == "generate":
+        out["failures"] = _failures_out([e for e in events if isinstance(e, TemplateFailed)], scrubber)
     return schema.JobOut(**out)
 
 
@@ -196,10 +198,11 @@ def _result_out(result: PortraitResult, files: list[Path], scrubber: Scrubber) -
         for p in result.portraits
         if p.path in numbers
     ]
-    failures = [
-        schema.FailureOut(template=f.template, code=f.code, message=scrubber.text(f.message)) for f in result.failures
-    ]
-    return {"portraits": portraits, "failures": failures, "seed": result.seed}
+    return {"portraits": portraits, "failures": _failures_out(result.failures, scrubber), "seed": result.seed}
+
+
+def _failures_out(failures: Sequence[TemplateFailed], scrubber: Scrubber) -> list[schema.FailureOut]:
+    return [schema.FailureOut(template=f.template, code=f.code, message=scrubber.text(f.message)) for f in failures]
 
 
 def likeness_out(likeness: Likeness | None) -> schema.LikenessOut | None:

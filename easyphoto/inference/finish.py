@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from easyphoto.config import PortraitConfig
 from easyphoto.inference import stages
 from easyphoto.pictures import MAX_SIDE
-from easyphoto.ports import Face, Image, Vision
+from easyphoto.ports import Alpha, Face, Image, Vision
 from easyphoto.vision import geometry
 
 SKIN_RATIO, FACE_RATIO = 3.0, 2.0
@@ -23,8 +24,22 @@ def polish(
 
     ``gpen`` sharpens the faces of ``made`` and changes nothing else; ``realesrgan`` enlarges the whole picture.
     """
-    if config.skin_retouching_bool:
-        picture = _on_faces(picture, made, others, SKIN_RATIO, vision.retoucher.retouch)
+    return enhance(retouch(picture, made, others, config, vision), made, others, config, vision)
+
+
+def retouch(
+    picture: Image, made: Sequence[Face], others: Sequence[Face], config: PortraitConfig, vision: Vision
+) -> Image:
+    """``picture`` with the skin of the faces of ``made`` smoothed, if ``config`` says so."""
+    if not config.skin_retouching_bool:
+        return picture
+    return _on_faces(picture, made, others, SKIN_RATIO, vision.retoucher.retouch)
+
+
+def enhance(
+    picture: Image, made: Sequence[Face], others: Sequence[Face], config: PortraitConfig, vision: Vision
+) -> tuple[Image, float]:
+    """``picture`` sharpened as ``config`` says, and how many times larger it became."""
     if not config.super_resolution or config.super_resolution_ratio == 0:
         return picture, 1.0
     share = config.super_resolution_ratio
@@ -38,6 +53,14 @@ def polish(
     larger = vision.enhancer.enhance(picture, scale)
     plain = geometry.resize(picture, (larger.shape[0], larger.shape[1]))
     return _mix(plain, larger, share), larger.shape[0] / picture.shape[0]
+
+
+def alpha_of(alpha: Alpha | None, picture: Image) -> Alpha | None:
+    """The template's transparency at the size of the finished ``picture``."""
+    if alpha is None or alpha.shape == picture.shape[:2]:
+        return alpha
+    larger: Alpha = cv2.resize(alpha, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_CUBIC)
+    return larger
 
 
 def _on_faces(

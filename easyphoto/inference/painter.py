@@ -85,8 +85,8 @@ class Painter:
     ) -> Image:
         """One pass over ``image``. ``feeds`` holds the pictures of the controls."""
         job = Img2Img(
-            prompt=words.prompt,
-            negative_prompt=words.negative,
+            prompt=_text(words.prompt),
+            negative_prompt=_text(words.negative),
             width=image.shape[1],
             height=image.shape[0],
             steps=row.steps,
@@ -108,7 +108,13 @@ class Painter:
         """A picture from text. Controls that the host lacks are left out."""
         possible = self._possible([ControlRow(c.role, c.weight) for c in job.controls])
         kept = [c for c in job.controls if c.role in {row.role for row in possible}]
-        job = replace(job, controls=kept, checkpoint=self._checkpoint.name)
+        job = replace(
+            job,
+            prompt=_text(job.prompt),
+            negative_prompt=_text(job.negative_prompt),
+            controls=kept,
+            checkpoint=self._checkpoint.name,
+        )
         return self._run("text", job, job.steps).image
 
     def _run(self, stage: str, job: Txt2Img, expected: float) -> Rendered:
@@ -144,3 +150,8 @@ class Painter:
             )
             return there[: self._limit]
         return there
+
+
+def _text(prompt: str) -> str:
+    """The prompt as every tokenizer can read it: half a surrogate pair is no text."""
+    return prompt.encode("utf-8", "replace").decode()

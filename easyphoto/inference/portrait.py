@@ -9,18 +9,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from easyphoto.config import PortraitConfig
-from easyphoto.errors import EasyPhotoError, HostFailed, InvalidRequest, NoFace, VisionFailed
-from easyphoto.events import Event, Listener, Notice, Portrayed, TemplateFailed
+from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, NoFace, StorageFailed, reason
+from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
 from easyphoto.inference import finish, plan, recipe, score, stages, text
 from easyphoto.inference.painter import Meter, Painter, Words
 from easyphoto.inference.plan import Feed, MaskKind, Pass, PassRow
-from easyphoto.inference.task import SEEDS, PortraitTask, Subject, Template, check, hash_image, read, with_seed
-from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Mask, Portrait, Vision
+from easyphoto.inference.shelf import Shelf
+from easyphoto.inference.task import (
+    SEEDS,
+    PortraitTask,
+    Subject,
+    Template,
+    Unusable,
+    check,
+    hash_image,
+    read,
+    with_seed,
+)
+from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, Likeness, LoraRef, Mask, Portrait, Vision
 from easyphoto.vision import geometry, makeup, masks
 
 log = logging.getLogger(__name__)
@@ -29,9 +40,11 @@ STAGES = ("template", "fusion", "first", "second", "final")
 """The pictures that every portrait keeps of its way."""
 
 
-TEMPLATE_ERRORS = (InvalidRequest, HostFailed, VisionFailed, cv2.error, ValueError, ArithmeticError, IndexError)
-"""What one template may fail with while the others go on: our own sentences, and what mathematics and image libraries
-raise on a picture that they don't expect."""
+ENDING = (Cancelled, AssetMissing)
+"""What ends the whole job. Everything else that one template fails with is that template's alone: our own sentences,
+and whatever mathematics and image libraries raise on a picture that they don't expect."""
+
+T = TypeVar("T")
 
 
 def _silent(event: Event) -> None:
@@ -52,9 +65,10 @@ def portray(
     """The portraits of ``task``, each as soon as it is done: for every template ``batch_size`` of them, with the seeds
     seed, seed + 1 and so on.
 
-    A template that can't be done gives a :class:`TemplateFailed` event and no portrait; the others go on. Raises
-    :class:`InvalidRequest` when nothing of the task can be done, :class:`AssetMissing` and :class:`StorageFailed` for
-    what concerns every template, :class:`Cancelled` within a step after ``cancelled`` says so.
+    A template that can't be done, and a portrait that can't be saved, give a :class:`TemplateFailed` event and no
+    portrait; the others go on. While the folder can't be written to nothing is rendered. Raises
+    :class:`InvalidRequest` when nothing of the task can be done, :class:`AssetMissing` for what concerns every
+    template, :class:`Cancelled` within a step after ``cancelled`` says so.
     """
     check(task)
     meter = Meter(listener, cancelled)
@@ -62,15 +76,22 @@ def portray(
     if task.config.seed < 0:
         meter.notice(f"The seed drawn is {config.seed}.")
     studio = _Studio(replace(task, config=config), host, vision, meter)
+    shelf = Shelf(task.folder)
     for index, template, seed in _orders(studio.task, studio, listener):
         try:
+            shelf.check()
             portrait = studio.portrait(index, template, seed)
-        except TEMPLATE_ERRORS as error:
+        except ENDING:
+            raise
+        except Exception as error:  # noqa: BLE001 - what one template meets, a bug even, is not worth the others' hours
             meter.expect(-studio.cost)
             listener(_failed(index, error))
             continue
-        if task.folder is not None:
-            portrait = replace(portrait, path=recipe.save(portrait, task.folder))
+        try:
+            portrait = shelf.put(portrait)
+        except StorageFailed as error:
+            listener(_failed(index, error))
+            continue
         found = [one for one in portrait.likeness if one is not None]
         path = "" if portrait.path is None else str(portrait.path)
         likeness, embedder = tuple(one.score for one in found), found[0].embedder if found else ""
@@ -81,9 +102,10 @@ def portray(
 def _failed(index: int, error: Exception) -> TemplateFailed:
     if isinstance(error, EasyPhotoError):
         log.info("template %d failed: %s", index, error)
-        return TemplateFailed(template=index, code=error.code, message=str(error))
+        return TemplateFailed(template=index, code=error.code, message=error.message)
     log.error("template %d failed", index, exc_info=error)
-    return TemplateFailed(template=index, code=EasyPhotoError.code, message=f"The picture could not be done: {error}.")
+    sentence = f"The picture could not be done: {reason(error)}."
+    return TemplateFailed(template=index, code=EasyPhotoError.code, message=sentence)
 
 
 def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator[tuple[int, Template | None, int]]:
@@ -96,10 +118,10 @@ def _orders(task: PortraitTask, studio: _Studio, listener: Listener) -> Iterator
         studio.meter.check()
         try:
             template = read(picture, index)
-            if template.transparent:
-                listener(Notice(message=f"{template.name} is transparent in places: its portraits are on white there."))
             studio.faces(template)
-        except TEMPLATE_ERRORS as error:
+        except ENDING:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in portray: one template's alone
             studio.meter.expect(-studio.cost * len(seeds))
             listener(_failed(index, error))
             continue
@@ -160,19 +182,28 @@ class _Studio:
         if not task.templates and len(task.subjects) > 1:
             meter.notice("A picture made from text shows one person: the first that was chosen.")
         people = task.people if task.templates else tuple(task.subjects[:1])
-        self.sitters = [None if person is None else self._sitter(person) for person in people]
+        self.sitters = [None if person is None else self._seated(person) for person in people]
+        unseated = [one.error for one in self.sitters if isinstance(one, Unusable)]
+        if unseated and not any(isinstance(one, Sitter) for one in self.sitters):
+            raise unseated[0]
         self._found: tuple[Template, list[Face]] | None = None
 
     @property
     def cost(self) -> float:
         """About how many steps one portrait takes."""
-        count = sum(sitter is not None for sitter in self.sitters)
+        count = sum(isinstance(sitter, Sitter) for sitter in self.sitters)
         faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
         background = self.rows[Pass.BACKGROUND].cost if self._has_background(count) else 0
         return faces + background + (0 if self.task.templates else text.cost(self.task))
 
     def _has_background(self, faces: int) -> bool:
         return not self.config.fusion_only and (self.config.background_restore or faces > 1)
+
+    def _seated(self, person: Subject | Unusable) -> Sitter | Unusable:
+        try:
+            return self._sitter(person) if isinstance(person, Subject) else person
+        except NoFace as error:
+            return Unusable(person.user_id, error)
 
     def _sitter(self, subject: Subject) -> Sitter:
         if not subject.works:
@@ -200,6 +231,9 @@ class _Studio:
             raise NoFace(f"No face was found in {template.name}.")
         if all(sitter is None for sitter in self.sitters[: len(faces)]):
             raise NoFace(f"Nobody was chosen for the {len(faces)} face(s) of {template.name}.")
+        for sitter in self.sitters[: len(faces)]:
+            if isinstance(sitter, Unusable):
+                raise sitter.error
         if len(self.sitters) > len(faces):
             self.meter.notice(
                 f"{len(self.sitters)} people were chosen and {template.name} has {len(faces)} faces: "
@@ -212,7 +246,7 @@ class _Studio:
         if template is None:
             template = self._drawn(seed)
         faces = self.faces(template)
-        pairs = [(f, s) for f, s in zip(faces, self.sitters, strict=False) if s is not None]
+        pairs = [(f, s) for f, s in zip(faces, self.sitters, strict=False) if isinstance(s, Sitter)]
         album = dict.fromkeys(STAGES, template.image)
         for face, sitter in pairs:
             others = [other for other in faces if other is not face]
@@ -221,16 +255,46 @@ class _Studio:
         picture = album["final"]
         if self._has_background(len(made)):
             self.meter.stage("background")
-            picture = self._background(picture, made, others, seed)
+            picture = self.spared("The background pass", picture, lambda: self._background(picture, made, others, seed))
         self.meter.stage("finish")
-        picture, scale = finish.polish(picture, made, others, self.config, self.vision)
+        picture, scale = self._finished(picture, made, others)
         likeness = tuple(
-            None if sitter is None else score.likeness(picture, stages.scaled(face, scale), sitter.mean, self.vision)
+            self._likeness(picture, stages.scaled(face, scale), sitter)
             for face, sitter in zip(faces, self.sitters, strict=False)
         ) + (None,) * (len(self.sitters) - len(faces))
         album["final"] = picture
-        about = recipe.build(self.task, template, index, seed, likeness, self.host, self.vision)
-        return Portrait(picture, seed, index, likeness, about, album)
+        about = self.spared(
+            "The recipe",
+            recipe.outline(self.task, template, index, seed, likeness),
+            lambda: recipe.build(self.task, template, index, seed, likeness, self.host, self.vision),
+        )
+        return Portrait(picture, seed, index, likeness, about, album, alpha=finish.alpha_of(template.alpha, picture))
+
+    def _finished(self, picture: Image, made: list[Face], others: list[Face]) -> tuple[Image, float]:
+        """Skin and sharpness, each left out with a notice where it fails; how many times larger the picture became."""
+        config, vision = self.config, self.vision
+        smooth = self.spared(
+            "The skin retouching", picture, lambda: finish.retouch(picture, made, others, config, vision)
+        )
+        return self.spared(
+            "The enhancement", (smooth, 1.0), lambda: finish.enhance(smooth, made, others, config, vision)
+        )
+
+    def _likeness(self, picture: Image, face: Face, sitter: Sitter | Unusable | None) -> Likeness | None:
+        if not isinstance(sitter, Sitter):
+            return None
+        return self.spared("The likeness", None, lambda: score.likeness(picture, face, sitter.mean, self.vision))
+
+    def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
+        """What ``work`` gives, or ``otherwise`` and a notice: what comes after a picture is made must not lose it."""
+        try:
+            return work()
+        except Cancelled:
+            raise
+        except Exception as error:
+            log.warning("%s failed", what, exc_info=True)
+            self.meter.notice(f"{what} failed and was left out: {reason(error)}.")
+            return otherwise
 
     def words(self, sitter: Sitter, seed: int) -> Words:
         """Prompts and LoRAs of a face pass."""
@@ -296,9 +360,7 @@ class _Sitting:
         pictures["second"] = self.run(rows[Pass.SECOND], pictures["first"], pictures)
         result = pictures["second"]
         if studio.config.makeup_transfer:
-            own = studio.look(result, self._look.face).parts
-            ratio = studio.config.makeup_transfer_ratio
-            result = makeup.transfer(result, own, start, self._look.parts, ratio)
+            result = studio.spared("The make-up transfer", result, lambda: self._made_up(pictures["second"]))
         size = self._album["final"].shape[0], self._album["final"].shape[1]
         laid = stages.paste_mask(self._changed, self._width, self._frame.crop, size)
         for name, patch in {**pictures, "final": result}.items():
@@ -325,11 +387,20 @@ class _Sitting:
                 painted = geometry.blend(image, painted, kept)
             image = painted
         if row.colour_shift:
-            now = studio.look(image, before.face)
-            image = stages.shift_colours(
-                image, now.parts, self._frame.image, self._look.parts, width, lips=row.shift_lips
-            )
+            plain = image
+            image = studio.spared("The colour shift", plain, lambda: self._in_colours(plain, before.face, row))
         return image
+
+    def _in_colours(self, image: Image, near: Face, row: PassRow) -> Image:
+        """``image`` with its face in the template's colours."""
+        now, then = self._studio.look(image, near), self._frame.image
+        return stages.shift_colours(image, now.parts, then, self._look.parts, self._width, lips=row.shift_lips)
+
+    def _made_up(self, image: Image) -> Image:
+        """``image`` with the template's make-up."""
+        own = self._studio.look(image, self._look.face).parts
+        ratio = self._studio.config.makeup_transfer_ratio
+        return makeup.transfer(image, own, self._frame.image, self._look.parts, ratio)
 
     def _fuse(self, image: Image, ratio: float) -> Image:
         studio, subject = self._studio, self._sitter.subject

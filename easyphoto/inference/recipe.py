@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,9 +22,9 @@ import cv2
 import numpy as np
 
 import easyphoto
-from easyphoto import pictures
+from easyphoto import filenames, pictures
 from easyphoto.config import Family, PortraitConfig, declared, from_mapping
-from easyphoto.errors import InvalidRequest
+from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.inference import plan
 from easyphoto.inference.plan import Pass
 from easyphoto.inference.task import PortraitTask, Template, hash_image, names
@@ -31,6 +33,12 @@ from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Visio
 
 CHUNK = "easyphoto"
 FORMAT = 1
+NOBODY = "none"
+WHO_BYTES = 96
+"""At most so many bytes of a portrait's file name are people's names: with date, seed and number the name is then short
+enough for every file system."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +98,24 @@ def build(
 ) -> dict[str, Any]:
     """The recipe as plain JSON data. ``config`` is such that it makes this one portrait again: its own seed, one
     portrait; pictures and files are named and given by SHA-256, never by path."""
+    return {
+        **outline(task, template, index, seed, likeness),
+        "checkpoint": _checkpoint(task.checkpoint),
+        "loras": [_lora(ref) for ref in _loras(task)],
+        "people": [
+            {"user_id": p.user_id, "reference": hash_image(p.reference), "face_id": hash_image(p.face_id)}
+            for p in task.subjects
+        ],
+        "pose": None if task.pose_template is None else hash_image(task.pose_template),
+        "host": _plain(host.describe()),
+        "vision": dict(vision.backends()),
+    }
+
+
+def outline(
+    task: PortraitTask, template: Template, index: int, seed: int, likeness: Sequence[Likeness | None]
+) -> dict[str, Any]:
+    """What a recipe says without asking host or vision and without reading a file."""
     config = replace(task.config, seed=seed, batch_size=1, sd_model_checkpoint=task.checkpoint.name)
     drawn = not task.templates
     return {
@@ -99,17 +125,14 @@ def build(
         "seed": seed,
         "config": {d.name: getattr(config, d.name) for d in declared(PortraitConfig)},
         "user_ids": names(task.people),
-        "checkpoint": _checkpoint(task.checkpoint),
-        "loras": [_lora(ref) for ref in _loras(task)],
-        "people": [
-            {"user_id": p.user_id, "reference": hash_image(p.reference), "face_id": hash_image(p.face_id)}
-            for p in task.subjects
-        ],
+        "checkpoint": {"name": task.checkpoint.name, "family": task.checkpoint.family.value, "sha256": ""},
+        "loras": [],
+        "people": [],
         "template": None if drawn else {"index": index, "name": template.name, "sha256": template.sha256},
-        "pose": None if task.pose_template is None else hash_image(task.pose_template),
+        "pose": None,
         "size": [int(template.image.shape[1]), int(template.image.shape[0])],
-        "host": _plain(host.describe()),
-        "vision": dict(vision.backends()),
+        "host": {},
+        "vision": {},
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
         "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
     }
@@ -148,21 +171,44 @@ def _likeness(one: Mapping[str, Any]) -> str:
 
 
 def save(portrait: Portrait, folder: Path) -> Path:
-    """Write the portrait with its recipe into ``folder`` under a name of its own. :class:`StorageFailed` on a full
-    disk."""
-    ids = [name for name in portrait.recipe["user_ids"] if name != "none"]
-    who = "+".join(ids) if len(ids) <= 2 else f"{ids[0]}+{len(ids) - 1}"
-    stem = datetime.now().strftime("%Y%m%d-%H%M%S")
-    number, path = 0, folder / f"{stem}-{who}-{portrait.seed}.png"
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{who}-{portrait.seed}-{number}.png"
-    text = {
-        "parameters": infotext(portrait.recipe),
-        CHUNK: json.dumps(portrait.recipe, ensure_ascii=False, sort_keys=True),
-    }
-    pictures.save_png(path, portrait.image, text)
+    """Write the portrait with its recipe into ``folder`` under a name of its own; where the people's names can't stand
+    in a file's name here, under a plain one. Raises :class:`StorageFailed` when neither can be written."""
+    stem, text = datetime.now().strftime("%Y%m%d-%H%M%S"), _chunks(portrait.recipe)
+    try:
+        path = _free(folder, f"{stem}-{_who(portrait.recipe)}-{portrait.seed}")
+        pictures.save_png(path, portrait.image, text, alpha=portrait.alpha)
+    except (StorageFailed, OSError, ValueError):
+        path = _free(folder, f"{stem}-portrait-{portrait.seed}")
+        pictures.save_png(path, portrait.image, text, alpha=portrait.alpha)
     return path
+
+
+def _who(recipe: Mapping[str, Any]) -> str:
+    """The people of a portrait as a part of its file's name: both of two, the first and how many more of others."""
+    ids = [name for name in recipe.get("user_ids", ()) if name != NOBODY]
+    if len(ids) == 2:
+        return "+".join(filenames.safe(name, WHO_BYTES // 2, "portrait") for name in ids)
+    more = f"+{len(ids) - 1}" if len(ids) > 2 else ""
+    return filenames.safe(ids[0] if ids else "", WHO_BYTES - len(more), "portrait") + more
+
+
+def _free(folder: Path, stem: str) -> Path:
+    """A path in ``folder`` that nothing has yet."""
+    number, path = 0, folder / f"{stem}.png"
+    while os.path.lexists(path):
+        number += 1
+        path = folder / f"{stem}-{number}.png"
+    return path
+
+
+def _chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """The recipe as text of a PNG. A recipe that no infotext can be made of is written without: the picture counts."""
+    text = {CHUNK: json.dumps(recipe, ensure_ascii=False, sort_keys=True, default=str)}
+    try:
+        return {"parameters": infotext(recipe), **text}
+    except (KeyError, TypeError, ValueError, InvalidRequest):
+        log.warning("no infotext can be made of a recipe", exc_info=True)
+        return text
 
 
 def read(path: Path) -> Recipe:
@@ -188,7 +234,15 @@ def read(path: Path) -> Recipe:
 
 
 def hash_path(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's weights by name and content; empty when there is nothing."""
+    """SHA-256 of a file, or of a folder's weights by name and content; empty when there is nothing that can be read."""
+    try:
+        return _hash_path(path)
+    except OSError:
+        log.warning("%s can't be read", path, exc_info=True)
+        return ""
+
+
+def _hash_path(path: Path) -> str:
     if path.is_dir():
         digest = hashlib.sha256()
         for file in sorted(path.rglob("*.safetensors")):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from easyphoto import pictures
-from easyphoto.errors import StorageFailed
+from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.filenames import shown
 from easyphoto.inference import stages
 from easyphoto.ports import Embedding, Face, Image, Likeness, Vision
 from easyphoto.vision import geometry
@@ -37,10 +38,15 @@ def mean_embedding(photos: Sequence[Image], vision: Vision) -> Embedding | None:
     return unit
 
 
-def remembered_mean(photos: Sequence[Path], memory: Path, vision: Vision) -> Embedding | None:
-    """:func:`mean_embedding` of photo files, kept in the file ``memory`` for as long as photos and embedder stay."""
+def remembered_mean(
+    photos: Sequence[Path], memory: Path, vision: Vision, unread: Callable[[str], None] | None = None
+) -> Embedding | None:
+    """:func:`mean_embedding` of photo files, kept in the file ``memory`` for as long as photos and embedder stay.
+
+    Photos that can't be read don't count; ``unread`` is told their names.
+    """
     embedder = vision.backends().get("embedder", "")
-    stats = [(path.name, path.stat()) for path in photos]
+    stats = [(path.name, path.stat()) for path in photos if path.is_file()]
     key = [embedder, *[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
     try:
         kept = json.loads(memory.read_text(encoding="utf-8"))
@@ -48,8 +54,18 @@ def remembered_mean(photos: Sequence[Path], memory: Path, vision: Vision) -> Emb
             return np.array(kept["mean"], np.float32)
     except (OSError, ValueError, KeyError, TypeError):
         log.debug("no mean embedding is kept in %s", memory)
-    mean = mean_embedding([pictures.load(path) for path in photos], vision)
-    if mean is not None:
+    images, damaged = [], []
+    for path in photos:
+        try:
+            images.append(pictures.load(path))
+        except InvalidRequest:
+            damaged.append(shown(path.name))
+            log.warning("a photo can't be read", exc_info=True)
+    mean = mean_embedding(images, vision)
+    for name in damaged:
+        if unread is not None:
+            unread(name)
+    if mean is not None and not damaged:
         data = json.dumps({"of": key, "mean": [float(value) for value in mean]})
         try:
             pictures.write_bytes(memory, data.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -13,15 +13,23 @@ import numpy as np
 
 from easyphoto import pictures
 from easyphoto.config import SCENE_CONTROLS, PortraitConfig
-from easyphoto.errors import InvalidRequest
+from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.filenames import shown
 from easyphoto.inference import score
 from easyphoto.people import Person
-from easyphoto.ports import Checkpoint, Embedding, Image, Vision
+from easyphoto.ports import Alpha, Checkpoint, Embedding, Image, Vision
 
 Picture: TypeAlias = np.ndarray | Path | bytes  # type: ignore[type-arg]
 """A template: pixels, a file, or the bytes of one."""
 
+Notice: TypeAlias = Callable[[str], None]
+"""Tells the user something that stops nothing."""
+
 SEEDS = 2**32
+
+
+def _silent(message: str) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,6 +50,14 @@ class Subject:
     works: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Unusable:
+    """Somebody who was chosen and can't be portrayed, and why: the templates that need them fail with ``error``."""
+
+    user_id: str
+    error: EasyPhotoError
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PortraitTask:
     """One job: portraits of ``people`` on every template.
@@ -53,7 +69,7 @@ class PortraitTask:
     """
 
     templates: tuple[Picture, ...]
-    people: tuple[Subject | None, ...]
+    people: tuple[Subject | Unusable | None, ...]
     config: PortraitConfig
     checkpoint: Checkpoint
     lora_folder: Path | None = None
@@ -64,23 +80,26 @@ class PortraitTask:
 
     @property
     def subjects(self) -> list[Subject]:
-        return [person for person in self.people if person is not None]
+        return [person for person in self.people if isinstance(person, Subject)]
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file. ``transparent``:
-    something shone through the file's picture, and white was laid under it."""
+    """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file; ``alpha`` as in
+    :class:`easyphoto.ports.Portrait`."""
 
     image: Image
     name: str
     sha256: str
-    transparent: bool = False
+    alpha: Alpha | None = None
 
 
 def check(task: PortraitTask) -> None:
     """Raise :class:`InvalidRequest` with one sentence for what can't work on any template."""
     if not task.subjects:
+        for person in task.people:
+            if isinstance(person, Unusable):
+                raise person.error
         raise InvalidRequest("Choose at least one person: every face is set to none.")
     if task.templates:
         return
@@ -103,11 +122,11 @@ def read(picture: Picture, index: int) -> Template:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or min(picture.shape[:2]) < 8:
             raise InvalidRequest(f"Template {index + 1} is not an RGB picture of 8 bits.")
         return Template(picture, f"template {index + 1}", hash_image(picture))
-    name = picture.name if isinstance(picture, Path) else f"Template {index + 1}"
+    name = shown(picture.name) if isinstance(picture, Path) else f"Template {index + 1}"
     made = pictures.read(picture, name=name)
     if isinstance(picture, Path):
-        return Template(made.image, name, hashlib.sha256(picture.read_bytes()).hexdigest(), made.transparent)
-    return Template(made.image, f"template {index + 1}", hashlib.sha256(picture).hexdigest(), made.transparent)
+        return Template(made.image, name, hashlib.sha256(picture.read_bytes()).hexdigest(), made.alpha)
+    return Template(made.image, f"template {index + 1}", hashlib.sha256(picture).hexdigest(), made.alpha)
 
 
 def hash_image(image: Image) -> str:
@@ -117,21 +136,47 @@ def hash_image(image: Image) -> str:
     return digest.hexdigest()
 
 
-def subject(person: Person, vision: Vision) -> Subject:
-    """The pictures of a trained person, read. :class:`InvalidRequest` when the reference has no face."""
-    reference = pictures.load(person.reference)
-    face_id = pictures.load(person.face_id) if person.face_id else reference
-    photos = [*person.photos(), person.reference]
+def seat(person: Person, vision: Vision, notice: Notice) -> Subject | Unusable:
+    """:func:`subject`, or why there is none: one person's damaged files are no fault of the others'."""
+    try:
+        return subject(person, vision, notice)
+    except EasyPhotoError as error:
+        return Unusable(person.user_id, error)
+
+
+def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject:
+    """The pictures of a trained person, read. What can be done without (the best picture, a photo of many) is left out
+    with a ``notice`` when it is damaged. :class:`InvalidRequest` that says whose reference picture can't be read."""
+    try:
+        reference = pictures.load(person.reference)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"The pictures of {person.user_id} can't be used: {error}") from error
+    unread: list[str] = []
+    mean = score.remembered_mean(
+        [*person.photos(), person.reference], person.folder / "embedding.json", vision, unread.append
+    )
+    if unread:
+        notice(f"Of the photos of {person.user_id} these can't be read and don't count: {', '.join(unread)}.")
     return Subject(
         user_id=person.user_id,
         lora=person.lora,
         reference=reference,
-        face_id=face_id,
-        mean=score.remembered_mean(photos, person.folder / "embedding.json", vision),
+        face_id=_face_id(person, reference, notice),
+        mean=mean,
         works=person.works,
     )
 
 
-def names(people: Sequence[Subject | None]) -> list[str]:
+def _face_id(person: Person, reference: Image, notice: Notice) -> Image:
+    if person.face_id is None:
+        return reference
+    try:
+        return pictures.load(person.face_id)
+    except InvalidRequest as error:
+        notice(f"The best picture of {person.user_id} can't be used, the reference picture serves: {error}")
+        return reference
+
+
+def names(people: Sequence[Subject | Unusable | None]) -> list[str]:
     """The user ids, ``none`` for a face that is left alone."""
     return ["none" if person is None else person.user_id for person in people]

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import StorageFailed
+from easyphoto.filenames import shown
 
 PART = ".part"
 
 
 def staging_name(path: Path) -> Path:
-    """A path beside ``path`` that nobody else uses, hidden, and at most 210 bytes long whatever ``path`` is called."""
-    return path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}{PART}")
+    """A path beside ``path`` that nobody else uses, hidden, and 38 bytes long whatever ``path`` is called."""
+    return path.with_name(f".{uuid.uuid4().hex}{PART}")
 
 
 @contextmanager
@@ -44,6 +45,8 @@ def staged(path: Path) -> Iterator[Path]:
                 beside.unlink(missing_ok=True)
             raise
         flush_folder(path.parent)
+    except UnicodeEncodeError as error:
+        raise StorageFailed(f"{shown(path.name)} is no name that a file can have here.") from error
     except OSError as error:
         raise not_written(path, error) from error
 
@@ -128,4 +131,5 @@ def flush_folder(folder: Path) -> None:
 
 def not_written(path: Path, error: OSError) -> StorageFailed:
     """The sentence for a file that could not be written. It names the file and its folder, never the whole path."""
-    return StorageFailed(f"{path.name} could not be written to {path.parent.name}: {error.strerror or error}.")
+    name, folder = shown(path.name), shown(path.parent.name)
+    return StorageFailed(f"{name} could not be written to {folder}: {error.strerror or error}.")

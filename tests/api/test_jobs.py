@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 
 from easyphoto.api import routes, wire
 from easyphoto.config import PortraitConfig, TrainConfig, declared
+from easyphoto.errors import InvalidRequest
 from easyphoto.ports import Txt2Img
 from easyphoto.service import EasyPhoto
 from tests.acting import STEPS, trained
@@ -182,8 +183,12 @@ def test_a_picture_that_would_fill_the_memory_is_refused_in_words(client: httpx.
     buffer = io.BytesIO()
     Pillow.fromarray(np.zeros((12000, 12000), np.uint8)).save(buffer, "PNG")
     body = {"user_ids": ["ada"], "templates": [wire.base64.b64encode(buffer.getvalue()).decode()]}
-    job_id = finish(service, client.post(f"{V1}/jobs/portrait", json=body))
-    assert "144 million pixels" in client.get(f"{V1}/jobs/{job_id}").json()["failures"][0]["message"]
+    job_id = client.post(f"{V1}/jobs/portrait", json=body).json()["id"]
+    with pytest.raises(InvalidRequest, match="144 million pixels"):
+        service.jobs.get(job_id).wait(30)
+    job = client.get(f"{V1}/jobs/{job_id}").json()
+    assert job["state"] == "failed" and job["error"]["code"] == "invalid_request"
+    assert "144 million pixels" in job["failures"][0]["message"] and "144 million pixels" in job["error"]["message"]
 
 
 def test_delete_a_person(client: httpx.Client, service: EasyPhoto) -> None:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from easyphoto import doctor, pictures
 from easyphoto.config import Family, Paths, PortraitConfig, TrainConfig
-from easyphoto.errors import InvalidRequest, NotFound, TooBusy
+from easyphoto.errors import InvalidRequest, NoFace, NotFound, TooBusy
 from easyphoto.events import Portrayed, TemplateFailed
 from easyphoto.ports import BrokenModel, Checkpoint, Image
 from easyphoto.service import MAX_CHECKS, EasyPhoto, PortraitRequest, TrainRequest
@@ -70,6 +70,20 @@ def test_a_bad_template_fails_alone(service: EasyPhoto, templates: tuple[Path, .
     path = result.portraits[0].path
     assert path is not None and path.parent == service.paths.portraits
     assert np.array_equal(pictures.load(path), result.portraits[0].image)
+
+
+def test_a_job_without_a_portrait_failed_and_says_why(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
+    _, empty, cut = templates
+    job = service.generate(PortraitRequest(("ann",), (empty,), QUICK))
+    with pytest.raises(NoFace, match=r"^No face was found in empty\.png\.$"):
+        job.wait(60)
+    assert job.state == "failed"
+    several = service.generate(PortraitRequest(("ann",), (empty, cut), QUICK))
+    with pytest.raises(
+        InvalidRequest, match=r"None of the 2 portraits could be made; the first: No face .* empty\.png"
+    ):
+        several.wait(60)
+    assert sum(isinstance(e, TemplateFailed) for _, e in several.events()) == 2
 
 
 def test_a_portrait_can_be_made_again_from_its_file(service: EasyPhoto, templates: tuple[Path, ...]) -> None:

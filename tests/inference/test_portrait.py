@@ -231,17 +231,17 @@ def test_a_host_that_fails_on_one_template_loses_only_that(tmp_path: Path) -> No
     assert [e.message for e in events if isinstance(e, TemplateFailed)] == ["The device is out of memory."]
 
 
-def test_a_full_disk_ends_the_job_and_keeps_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = task((template(10), template(20)), person(tmp_path), folder=tmp_path / "out")
-    made = portray(job, FakeHost(), FakeVision())
+def test_a_full_disk_keeps_what_is_saved_and_fails_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, events = task((template(10), template(20)), person(tmp_path), folder=tmp_path / "out"), list[Event]()
+    made = portray(job, FakeHost(), FakeVision(), events.append)
     first = next(made)
 
     def full(*args: object, **more: object) -> None:
         raise StorageFailed("No space left.")
 
     monkeypatch.setattr(pictures, "save_png", full)
-    with pytest.raises(StorageFailed):
-        next(made)
+    assert list(made) == []
+    assert [e.code for e in events if isinstance(e, TemplateFailed)] == ["storage_failed"]
     assert first.path is not None
     assert first.path.is_file()
 
