@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from easyphoto.config import Declared, TrainConfig, declared
 from easyphoto.errors import InvalidRequest
@@ -56,5 +57,5 @@ def other_options(differences: list[tuple[str, object, object]]) -> InvalidReque
     return InvalidRequest(f"The earlier training can't go on with other options ({named}): leave them as they were.")
 
 
-def _value(d: Declared, config: TrainConfig) -> object:
+def _value(d: Declared, config: TrainConfig) -> Any:
     return getattr(config, d.name)
