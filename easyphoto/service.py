@@ -273,6 +273,18 @@ class EasyPhoto:
                 raise resume.other_options([("sd_model_checkpoint", checkpoint.name, wanted.name)])
         return resume.options(before.config, self._with_precision(request.config), chosen), checkpoint
 
+    def stopped_training(self, user_id: str) -> TrainConfig | None:
+        """The options of the last training of this person that a training which is resumed goes on with, the base
+        model by its name; None where there is nothing to go on with."""
+        from easyphoto.training import resume
+
+        try:
+            job = self.people.at(user_id).job
+            before = resume.earlier(job) if job.state.is_file() else None
+            return before and replace(before.config, sd_model_checkpoint=self._trained_on(before).name)
+        except InvalidRequest:
+            return None
+
     def _with_precision(self, config: TrainConfig) -> TrainConfig:
         if config.mixed_precision != PRECISIONS[0]:
             return config

@@ -81,11 +81,17 @@ def play(service: EasyPhoto, pause: float) -> Callable[..., TrainingResult]:
     """A ``training.job.run`` that says what a training says and leaves the files that a training leaves."""
 
     def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callable[[], bool]) -> TrainingResult:
+        state = folder / "state.pt"
+        begun = int(state.read_text()) if spec.resume and state.is_file() else 0
+        pictures.write_bytes(folder / "job.json", spec.to_json().encode())
+        for i, photo in enumerate(spec.photos):
+            pictures.write_bytes(spec.person_folder / "original_backup" / f"{i}.jpg", photo.read_bytes())
         for i in range(len(spec.photos)):
             listener(Progress(stage="photos", step=i + 1, total=len(spec.photos)))
         likeness = 0.0
-        for step in range(1, STEPS + 1):
+        for step in range(begun + 1, STEPS + 1):
             if cancelled():
+                state.write_text(str(step - 1))
                 raise Cancelled("Stopped.")
             time.sleep(pause)
             loss = 0.14 * math.exp(-step / 12) + 0.02 * math.sin(step * 2.3) + 0.05

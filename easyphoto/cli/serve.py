@@ -69,7 +69,9 @@ def serve(
     browsers can connect to it. Raises InvalidRequest with one sentence when ``host`` and ``port`` (0: any free one)
     can't be had.
     """
-    with bind(host, port) as door:
+    from easyphoto.ui.temporary import own_folder
+
+    with bind(host, port) as door, own_folder(service):
         made = app(service, auth, [*names, *bound_name(host)])
         import uvicorn
 

@@ -12,6 +12,8 @@ from easyphoto.storage.scratch import Scratch, sweep
 
 _SESSION = "session-"
 _NOBODYS = "unnamed"
+_NOTE = ".of"
+"""Ends the name of a file beside a folder of uploads that says whose they are."""
 
 
 class Uploads:
@@ -38,6 +40,15 @@ class Uploads:
         files.copy(file, target)
         return target
 
+    def belong(self, key: str, person: str) -> None:
+        """What was kept under ``key`` is of ``person`` too: it goes with them."""
+        with self._lock:
+            if self._session is not None:
+                note = self._session.path / f"{_place(key)}{_NOTE}"
+                known = note.read_text(encoding="ascii").split() if note.is_file() else []
+                if _place(person) not in known:
+                    files.write_bytes(note, "\n".join([*known, _place(person)]).encode("ascii"))
+
     def of(self, person: str | None) -> list[Path]:
         """The uploads of a person, of every run of the program."""
         found = (session / _place(person) for session in self._sessions())
@@ -48,6 +59,13 @@ class Uploads:
         gone = self.of(person)
         for session in self._sessions():
             files.remove(session / _place(person))
+            files.remove(session / f"{_place(person)}{_NOTE}")
+            for note in session.glob(f"*{_NOTE}"):
+                if _place(person) in note.read_text(encoding="ascii").split():
+                    kept = note.with_suffix("")
+                    gone += sorted(kept.iterdir()) if kept.is_dir() else []
+                    files.remove(kept)
+                    files.remove(note)
         return gone
 
     def empty_all(self) -> None:

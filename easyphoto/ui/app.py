@@ -12,6 +12,7 @@ import gradio as gr
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat
 from easyphoto.ui.generate_tab import GenerateTab
+from easyphoto.ui.kept import ASK, Kept
 from easyphoto.ui.settings import Settings
 from easyphoto.ui.texts import dictionary
 from easyphoto.ui.train_tab import TrainTab
@@ -35,26 +36,30 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks, gr.Column(elem_id="easyphoto"):
         words = compat.html(_words(settings.language() or "en"), elem_classes=["easyphoto-hidden"])
+        page = gr.State("")
+        kept = gr.Textbox(visible=False, label="kept", elem_classes=["easyphoto-hidden"])
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
         weights = WeightsTab(service, settings, language)
         with gr.Tabs(elem_id="easyphoto_tabs"):
             with compat.tab("Train", "easyphoto_tab_train"):
-                train.build()
+                train.build(page)
             with compat.tab("Inference", "easyphoto_tab_generate"):
                 generate.build()
             weights_opened = compat.tab("Weights", "easyphoto_tab_weights")
             with weights_opened:
                 weights.build()
         train.bind(generate.people_lists, generate.trained, generate.users[0])
-        generate.bind()
+        generate.bind(page, train.report, train.photos_shown)
         weights.bind(weights_opened)
 
-        def load(request: gr.Request) -> dict[Any, Any]:
-            spoken = language(request)
-            parts = train.loaded(spoken) | generate.loaded(spoken) | weights.loaded(spoken)
-            return {words: _words(spoken), **parts}
+        def load(told: str, request: gr.Request) -> dict[Any, Any]:
+            spoken, before = language(request), Kept.read(told)
+            parts = [tab.loaded(spoken, before) for tab in (train, generate, weights)]
+            return {words: _words(spoken), page: before.page, **parts[0], **parts[1], **parts[2]}
 
-        compat.listen(blocks.load, load, None, [words, *train.loads, *generate.loads, *weights.loads], quiet=True)
+        compat.listen(blocks.load, generate.faces_loaded, None, [generate.faces, *generate.users], quiet=True)
+        outputs = [words, page, *train.loads, *generate.loads, *weights.loads]
+        train.check_again(compat.listen(blocks.load, load, [kept], outputs, quiet=True, script=ASK))
     return blocks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -62,15 +63,19 @@ def listen(
     outputs: Sequence[Any] | None = None,
     *,
     quiet: bool = False,
+    script: str = "",
 ) -> Any:
     """Bind ``function`` to an event, without a named endpoint of the page's own API.
 
-    ``quiet``: no progress overlay and no place in gradio's queue, for what a page asks once a second.
+    ``quiet``: no progress overlay and no place in gradio's queue, for what a page asks once a second. ``script``: a
+    function of the browser whose answer takes the place of the one input.
     """
     hidden = _fitting(event, api_name=False, show_api=False, api_visibility="private")
     if "api_visibility" in hidden:
         hidden.pop("api_name", None)
     extra: dict[str, Any] = {"queue": False, "show_progress": "hidden"} if quiet else {}
+    if script:
+        extra |= {"js": script} if _accepts(event, "js") else {"_js": script}
     return event(function, inputs=inputs, outputs=outputs, **hidden, **_fitting(event, **extra))
 
 
@@ -79,12 +84,25 @@ def update(**changes: Any) -> Any:
     return gr.update(**changes)
 
 
+def shown(visible: bool) -> Any:
+    """The ``visible`` of a component that comes and goes. Version 6 makes one anew each time that it becomes visible,
+    and loses changes meanwhile, but it can also hide one that is made."""
+    hides = "hidden" in str(inspect.signature(gr.Dropdown.__init__).parameters["visible"].annotation)
+    return visible or ("hidden" if hides else False)
+
+
 def files(value: Any) -> list[Path]:
     """The paths of what was uploaded: 3.x gives open temporary files, later versions give paths."""
     if value is None:
         return []
     found: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
     return [Path(getattr(item, "name", item)) for item in found]
+
+
+def upload_folders(component: Any) -> list[Path]:
+    """Where the files that are uploaded to a component lie until somebody takes them: hosts choose the folder too."""
+    named = (getattr(component, name, None) for name in ("GRADIO_CACHE", "DEFAULT_TEMP_DIR"))
+    return [Path(folder) for folder in (*named, os.environ.get("GRADIO_TEMP_DIR")) if folder]
 
 
 def selected(event: Any) -> int:

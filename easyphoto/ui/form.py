@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -14,17 +15,27 @@ SLIDER_STEPS = 2100
 """A range with more steps than this gets a number field: a slider could not hit its values."""
 LONG_TEXTS = ("additional_prompt", "additional_neg_prompt", "text_to_image_input_prompt", "training_prefix_prompt")
 
-Choices = Callable[[], list[str]]
+Choices = Callable[[str], Sequence[str | tuple[str, str]]]
+"""What can be picked, for a language: values, or what each is called and its value."""
 
 
 class Form:
-    """The components of one configuration. ``choices`` gives lists for text fields that are picked, not typed."""
+    """The components of one configuration. ``choices`` gives lists for text fields that are picked, not typed;
+    ``left_out`` are declared choices that can't be had here."""
 
-    def __init__(self, config: type, prefix: str, values: Mapping[str, Any], choices: Mapping[str, Choices]) -> None:
+    def __init__(
+        self,
+        config: type,
+        prefix: str,
+        values: Mapping[str, Any],
+        choices: Mapping[str, Choices],
+        left_out: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self._fields = {d.name: d for d in declared(config)}
         self._prefix = prefix
         self._values = values
         self._choices = choices
+        self._left_out = left_out
         self.components: dict[str, Any] = {}
 
     def names(self, group: str) -> list[str]:
@@ -65,14 +76,19 @@ class Form:
             found[name] = d.type(value)
         return found
 
+    @property
+    def picked(self) -> list[Any]:
+        """The components with lists."""
+        return [self.components[name] for name in self._choices if name in self.components]
+
     def updates(self, values: Mapping[str, Any]) -> dict[Any, Any]:
         """Gradio's ``{component: update}`` that shows these values."""
         return {c: compat.update(value=values[n]) for n, c in self.components.items() if n in values}
 
-    def fresh_choices(self) -> dict[Any, Any]:
-        """Gradio's ``{component: update}`` for the lists that may have changed."""
+    def fresh_choices(self, language: str) -> dict[Any, Any]:
+        """Gradio's ``{component: update}`` for the lists that may have changed, in :attr:`picked`."""
         return {
-            self.components[name]: compat.update(choices=choices())
+            self.components[name]: compat.update(choices=list(choices(language)))
             for name, choices in self._choices.items()
             if name in self.components
         }
@@ -86,12 +102,13 @@ class Form:
             "elem_id": f"{self._prefix}_{d.name}",
         }
         if d.name in self._choices:
-            return gr.Dropdown(choices=self._choices[d.name](), allow_custom_value=True, **common)
+            return gr.Dropdown(choices=list(self._choices[d.name]("en")), allow_custom_value=True, **common)
         if d.type is bool:
             return gr.Checkbox(**common)
         if p.choices:
-            kind = gr.Radio if len(p.choices) <= 2 else gr.Dropdown
-            return kind(choices=list(p.choices), **common)
+            offered = [choice for choice in p.choices if choice not in self._left_out.get(d.name, ())]
+            kind = gr.Radio if len(offered) <= 2 else gr.Dropdown
+            return kind(choices=offered, **common)
         if d.type is str:
             return gr.Textbox(lines=2 if d.name in LONG_TEXTS else 1, **common)
         return self._number(d, common)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab, Updates
+from easyphoto.ui.kept import Kept
+from easyphoto.ui.people_desk import PeopleDesk, called
 from easyphoto.ui.settings import MAX_FACES, Settings
 from easyphoto.ui.template_picker import PREFIX, TEXT, TemplatePicker
 
@@ -51,6 +53,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """The advanced options by accordion; the last takes what no other names."""
 
 
+_, INNER_POSE, UPLOADED_POSE = SCENE_CONTROLS
+"""There are no inner poses to take, so the first isn't offered."""
+
+
 class GenerateTab(JobTab):
     """Components and what they do."""
 
@@ -60,8 +66,9 @@ class GenerateTab(JobTab):
         super().__init__(service, language)
         self._settings = settings
         self.picker = TemplatePicker(service, language)
+        self.desk = PeopleDesk(service, language)
         choices = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
-        self._form = Form(PortraitConfig, PREFIX, {}, choices)
+        self._form = Form(PortraitConfig, PREFIX, {}, choices, {"t2i_control_way": (INNER_POSE,)})
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
@@ -76,7 +83,8 @@ class GenerateTab(JobTab):
                 self._build_portraits()
 
     def _build_people(self) -> None:
-        count, people = self._faces(), self._people()
+        count, people = self._faces(), self._people("en")
+        self.nobody = compat.html(panel.nobody(people, "en"), elem_id=f"{PREFIX}_nobody")
         with gr.Row():
             self.faces = gr.Slider(
                 1,
@@ -94,7 +102,7 @@ class GenerateTab(JobTab):
             self.users = [
                 gr.Dropdown(
                     choices=people,
-                    value=people[1] if i == 0 and len(people) > 1 else NOBODY,
+                    value=_first(people) if i == 0 else NOBODY,
                     label=f"User id, face {i + 1}",
                     visible=i < count,
                     elem_id=f"{PREFIX}_user_{i + 1}",
@@ -103,12 +111,18 @@ class GenerateTab(JobTab):
                 for i in range(MAX_FACES)
             ]
 
+        self.desk.build()
+
     def _build_text(self) -> None:
         self._form.add(*self._form.names("text"))
-        self.pose = compat.picture_input("Picture with the pose", height=240, elem_id=f"{PREFIX}_pose")
+        self.pose = compat.picture_input(
+            "Picture with the pose", height=240, visible=compat.shown(False), elem_id=f"{PREFIX}_pose"
+        )
 
     def _build_options(self) -> None:
-        self._form.add(*self._form.names("basic"))
+        self._form.add("sd_model_checkpoint")
+        self.broken = compat.html("", elem_id=f"{PREFIX}_broken")
+        self._form.add(*(name for name in self._form.names("basic") if name != "sd_model_checkpoint"))
         with compat.accordion("Advanced options"):
             named = {name for group in GROUPS.values() for name in group}
             for title, group in GROUPS.items():
@@ -141,11 +155,17 @@ class GenerateTab(JobTab):
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def bind(self) -> None:
-        """Connect the events."""
+    def bind(self, page: Any, photos: Any, photos_now: Callable[[str, str], Any]) -> None:
+        """Connect the events. ``photos`` shows the photos of a ``page``, by ``photos_now(page, language)``."""
+        self._photos, self._photos_now = photos, photos_now
+        self.desk.bind(page, [photos, *self.people_lists], self._deleted)
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
-        compat.listen(self.refresh.click, self.fresh, None, self._lists)
+        compat.listen(self.refresh.click, self._refreshed, None, self._lists)
         self.picker.bind()
+        control = self._form.components["t2i_control_way"]
+        compat.listen(control.change, self._control_changed, [control], [self.pose], quiet=True)
+        for changed in self.picker.changes:
+            compat.listen(changed, self._changed, [self.job], self._following, quiet=True)
         inputs = {self.faces, *self.users, self.pose, *self.picker.inputs, *self._form.components.values()}
         compat.listen(self.start.click, self._start, inputs, [*self._following, *self._made])
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
@@ -155,45 +175,58 @@ class GenerateTab(JobTab):
             self.portraits.select, self._portrait_selected, [self.job], [self.recipe, self.selected], quiet=True
         )
 
-    def fresh(self) -> Updates:
-        """Everything that can be picked, as it is now."""
-        people = self._people()
+    def people_now(self, language: str) -> Updates:
+        """Everybody who can be picked, as it is now."""
+        people = self._people(language)
         updates: Updates = {user: compat.update(choices=people) for user in self.users}
-        updates |= self._form.fresh_choices()
-        return updates | self.picker.fresh()
+        updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
+        return {
+            **updates,
+            self.nobody: panel.nobody(people, language),
+            **self._form.fresh_choices(language),
+            **self.desk.fresh(language),
+        }
+
+    def _refreshed(self, request: gr.Request) -> Updates:
+        return {**self.people_now(self._language(request)), **self.picker.fresh()}
 
     @property
     def _lists(self) -> list[Any]:
-        return [*self.users, *self._form.fresh_choices(), *self.picker.lists]
+        return [*self.people_lists, *self.picker.lists]
 
     @property
     def people_lists(self) -> list[Any]:
-        """The components that :meth:`trained` may change."""
-        return [*self.users, *self._form.fresh_choices()]
+        """The components that :meth:`people_now` and :meth:`trained` may change."""
+        return [self.nobody, self.broken, *self.users, *self._form.picked, *self.desk.lists]
 
-    def trained(self, user_id: str, first_user: str) -> Updates:
+    def trained(self, user_id: str, first_user: str, language: str) -> Updates:
         """Somebody was trained: they can be picked, and are, where nobody was."""
-        people = self._people()
-        updates: Updates = {user: compat.update(choices=people) for user in self.users}
-        updates |= self._form.fresh_choices()
-        if first_user in (None, "", NOBODY) and user_id in people:
+        updates, people = self.people_now(language), self._people(language)
+        if first_user in (None, "", NOBODY) and user_id in (name for _, name in people):
             updates[self.users[0]] = compat.update(choices=people, value=user_id)
         return updates
 
-    def loaded(self, language: str) -> Updates:
-        """What a page that is opened shows: fresh lists, and the portraits that run or ended last."""
-        updates, count, people = self.fresh(), self._faces(), self._people()
-        updates[self.faces] = count
-        for i, user in enumerate(self.users):
-            updates[user] = compat.update(choices=people, visible=i < count)
+    def _deleted(self, user_id: str, page: str, language: str) -> Updates:
+        return {**self.people_now(language), self._photos: self._photos_now(page, language)}
+
+    def loaded(self, language: str, kept: Kept) -> Updates:
+        """What a page that is opened shows: fresh lists, and its portraits that run or were made last."""
+        updates, people = self.people_now(language), self._people(language)
         if len(people) > 1:
-            updates[self.users[0]] = compat.update(choices=people, value=people[1])
-        return updates | self._last_shown(language)
+            updates[self.users[0]] = compat.update(choices=people, value=_first(people))
+        return {**updates, **self.picker.fresh(), **self._last_shown(language, kept)}
+
+    def faces_loaded(self) -> Updates:
+        """How many faces a page that is opened shows. An answer of its own, so quick that nobody can have changed the
+        number before it."""
+        count = self._faces()
+        shown = {user: compat.update(visible=compat.shown(i < count)) for i, user in enumerate(self.users)}
+        return {self.faces: count, **shown}
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [self.faces, *self._lists, *self._following, *self._made]
+        return [*self._lists, *self._following, *self._made]
 
     @property
     def _made(self) -> list[Any]:
@@ -204,17 +237,28 @@ class GenerateTab(JobTab):
     def _faces(self) -> int:
         return min(max(1, self._settings.faces()), MAX_FACES)
 
-    def _people(self) -> list[str]:
-        return [NOBODY, *(p.user_id for p in self._service.people.list() if not p.scene)]
+    def _people(self, language: str) -> list[tuple[str, str]]:
+        """What each is called on the page, and the user id."""
+        return self._trained_here(language, scenes=False)
 
-    def _scenes(self) -> list[str]:
-        return [NOBODY, *(p.user_id for p in self._service.people.list() if p.scene)]
+    def _trained_here(self, language: str, *, scenes: bool) -> list[tuple[str, str]]:
+        known = [p for p in self._service.people.list() if p.scene is scenes]
+        return [(NOBODY, NOBODY), *((called(person, language), person.user_id) for person in known)]
 
-    def _checkpoints(self) -> list[str]:
+    def _scenes(self, language: str) -> list[tuple[str, str]]:
+        return self._trained_here(language, scenes=True)
+
+    def _checkpoints(self, language: str) -> list[str]:
         return ["", *(c.name for c in self._service.host.checkpoints())]
 
+    def _control_changed(self, control: str) -> Any:
+        return compat.update(visible=compat.shown(control == UPLOADED_POSE))
+
+    def _changed(self, job_id: str, request: gr.Request) -> Updates:
+        return self._inputs_changed(job_id, self._language(request))
+
     def _faces_changed(self, count: float) -> list[Any]:
-        return [compat.update(visible=i < int(count or 1)) for i in range(MAX_FACES)]
+        return [compat.update(visible=compat.shown(i < int(count or 1))) for i in range(MAX_FACES)]
 
     # --- portraits ---------------------------------------------------------------------------------------------------
 
@@ -223,8 +267,8 @@ class GenerateTab(JobTab):
         try:
             values = self._form.values(data)
             pose = next(iter(compat.files(data[self.pose])), None)
-            if data[self.picker.mode] != TEXT or values["t2i_control_way"] != SCENE_CONTROLS[2]:
-                pose = None
+            if data[self.picker.mode] != TEXT or values["t2i_control_way"] != UPLOADED_POSE:
+                pose = None  # it isn't in sight
             users = tuple(str(data[u] or NOBODY) for u in self.users[: int(data[self.faces] or 1)])
             config = from_mapping(PortraitConfig, values)
             job = self._service.generate(PortraitRequest(users, self.picker.templates(data), config, pose))
@@ -255,6 +299,12 @@ class GenerateTab(JobTab):
         if index >= len(made):
             return compat.update(), compat.update()
         return panel.recipe(Path(made[index].path)), made[index].path
+
+
+def _first(people: Sequence[tuple[str, str]]) -> str:
+    """The first whom nothing is said against, else the first who is somebody at all."""
+    somebody = [pair for pair in people if pair[1] != NOBODY]
+    return next((name for called, name in somebody if called == name), somebody[0][1] if somebody else NOBODY)
 
 
 def _caption(event: Portrayed, language: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image as Pillow
 
 from easyphoto import pictures
-from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.events import (
     Event,
     Failed,
@@ -33,7 +33,7 @@ from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import words as likeness_words
 from easyphoto.ports import BrokenModel
 from easyphoto.service import photo_names
-from easyphoto.ui import chart, compat
+from easyphoto.ui import chart
 from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say, stage, time_left
 
@@ -92,16 +92,6 @@ class View:
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
-def cancel(job_id: str, queue: JobQueue, language: str, poll: str) -> Any:
-    """Ask a job to stop and show its panel; what is shown stays when there is no such job."""
-    try:
-        job = queue.get(job_id)
-    except NotFound:
-        return compat.update()
-    job.cancel()
-    return job_panel(job, queue, language, poll)
-
-
 def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
     """The state of a job. While it runs, the panel asks the page to click the element ``poll`` once a second."""
     view = View.of(job)
@@ -115,16 +105,56 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
         steps = ", ".join(str(s) for s in view.fused.steps)
         parts.append(_note(say("fused", language, steps=steps)))
     parts += [
-        _note(say("template_failed", language, n=f.template + 1, message=told(f.message, language)))
+        _note(say("template_failed", language, n=f.template + 1, message=told(f.message, language)), "failed")
         for f in view.failures
     ]
     parts += [_note(told(text, language)) for text in view.notices[-6:]]
     alive = "" if job.ended else f' data-poll="{escape(poll)}"'
-    return f'<div class="easyphoto-panel" data-state="{job.state}"{alive}>{"".join(parts)}</div>'
+    named = f'data-state="{job.state}" data-outcome="{_outcome(job, view)}" data-job="{escape(job.id)}"'
+    return f'<div class="easyphoto-panel" {named}{alive}>{"".join(parts)}</div>'
+
+
+def others(jobs: Sequence[Job[Any]], language: str, poll: str) -> str:
+    """A line about the jobs that run or wait beside the one that is shown."""
+    if not jobs:
+        return ""
+    parts = (
+        say(f"other {'running' if job.state == 'running' else 'queued'}", language, subject=job.subject) for job in jobs
+    )
+    words = say("others", language, jobs=("、" if language == "zh" else ", ").join(parts))
+    return f'<p class="easyphoto-others" data-poll="{escape(poll)}">{escape(words)}</p>'
+
+
+def mark(what: str, job_id: str, prefix: str, *, own: bool) -> str:
+    """For the page's script, unseen: which job the panel of ``prefix`` is to show, and whether to remember it."""
+    kept = f' data-keep="{escape(what)}"' if own else ""
+    return f'<div class="easyphoto-mark" data-job="{escape(job_id)}" data-prefix="{escape(prefix)}"{kept}></div>'
+
+
+def went_wrong(job: Job[Any]) -> bool:
+    """Whether a job ended without what it was started for."""
+    return job.ended and (job.state != "finished" or _outcome(job, View.of(job)) in ("failed", "doubtful"))
 
 
 def empty_panel(text: str) -> str:
     return f'<div class="easyphoto-panel" data-state="none"><p class="easyphoto-empty">{escape(text)}</p></div>'
+
+
+def broken_models(models: Sequence[BrokenModel], language: str) -> str:
+    """The files among the base models that can't be picked, each with the reason."""
+    if not models:
+        return ""
+    rows = "".join(f"<li>{escape(told(model.reason, language))}</li>" for model in models)
+    head = escape(say("broken_models", language))
+    return f'<div class="easyphoto-doubtful easyphoto-models">{head}<ul>{rows}</ul></div>'
+
+
+def nobody(people: Sequence[tuple[str, str]], language: str) -> str:
+    """What is to be done first while there is nobody among ``people`` but the one who is nobody."""
+    if len(people) > 1:
+        return ""
+    way = f'<button type="button" data-open-tab="0">{escape(say("to training", language))}</button>'
+    return f'<div class="easyphoto-first">{escape(say("nobody", language))} {way}</div>'
 
 
 def error(message: str) -> str:
@@ -132,12 +162,12 @@ def error(message: str) -> str:
     return f'<div class="easyphoto-error" role="alert">{escape(message)}</div>' if message else ""
 
 
-def broken_models(models: Sequence[BrokenModel], language: str) -> str:
-    """What lies among the base models and can't be used, with the reasons; nothing when there is nothing."""
-    if not models:
-        return ""
-    rows = "".join(f"<li>{escape(told(model.reason, language))}</li>" for model in models)
-    return f'<div class="easyphoto-hint">{escape(say("broken_models", language))}<ul>{rows}</ul></div>'
+def hint(message: str) -> str:
+    return f'<p class="easyphoto-others">{escape(message)}</p>'
+
+
+def doubtful(message: str) -> str:
+    return f'<div class="easyphoto-doubtful">{escape(message)}</div>'
 
 
 def good(message: str) -> str:
@@ -146,7 +176,16 @@ def good(message: str) -> str:
 
 def _headline(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     text = escape(_state(job, queue, view, language))
-    return f'<p class="easyphoto-state {"doubtful" if _in_vain(view) else job.state}">{text}</p>'
+    return f'<p class="easyphoto-state {_outcome(job, view)}">{text}</p>'
+
+
+def _outcome(job: Job[Any], view: View) -> str:
+    """The state of a job as it is to be seen: one that finished may have failed, or be doubtful."""
+    if job.state != "finished":
+        return job.state
+    if job.what == "generate" and not view.portrayed:
+        return "failed"
+    return "doubtful" if view.failures or _in_vain(view) else job.state
 
 
 def _in_vain(view: View) -> bool:
@@ -177,7 +216,8 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if job.what == "generate":
         if not view.portrayed:
             return say("nothing", language)
-        return say("generated", language, n=len(view.portrayed), seed=result.get("seed", "?"))
+        made = say("generated", language, n=len(view.portrayed), seed=result.get("seed", "?"))
+        return f"{made} {say('some_failed', language, n=len(view.failures))}" if view.failures else made
     if _in_vain(view):
         return say("untrained", language, subject=job.subject)
     likeness = result.get("likeness")
@@ -207,8 +247,8 @@ def _count(value: int) -> str:
     return f"{value / 2**20:.0f} MB" if value >= 2**21 else str(value)
 
 
-def _note(text: str) -> str:
-    return f'<p class="easyphoto-note">{escape(text)}</p>'
+def _note(text: str, kind: str = "") -> str:
+    return f'<p class="easyphoto-note {kind}">{escape(text)}</p>'
 
 
 def validation(job: Job[Any], language: str) -> str:
@@ -243,14 +283,14 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
     for name, path in zip(photo_names(paths), paths, strict=True):
         verdict = verdicts.get(name)
         if verdict is None:
-            cards.append(_figure(path, "", ""))
+            cards.append(_figure(path, "", "", name))
             continue
         taken += verdict.taken
         kind = "taken" if verdict.taken else "refused"
         words = say(verdict.verdict.value, language)
         if verdict.likeness is not None:
             words += f" · {likeness_words(verdict.likeness)}"
-        cards.append(_figure(path, words, kind, told(verdict.reason, language)))
+        cards.append(_figure(path, words, kind, _titled(name, told(verdict.reason, language))))
     if report is None:
         head = say("photos_uploaded", language, n=len(paths))
     else:
@@ -260,6 +300,10 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
         f'<div class="easyphoto-photos"><p class="easyphoto-step">{escape(head)}</p>{warnings}'
         f'<div class="easyphoto-grid">{"".join(cards)}</div></div>'
     )
+
+
+def _titled(name: str, reason: str) -> str:
+    return reason if name in reason else f"{name}: {reason}" if reason else name
 
 
 def pictures_shown(paths: Sequence[Path], words: str) -> str:

@@ -108,6 +108,13 @@ class TemplatePicker:
         return {self.mode, self.chosen, self.single, self.many}
 
     @property
+    def changes(self) -> list[Any]:
+        """The events by which somebody chooses other templates."""
+        uploads = (self.upload_many, self.upload_folder)
+        clicked = (self.chosen.input, self.presets.select, self.clear_many.click)
+        return [*clicked, self.single.upload, *(button.upload for button in uploads)]
+
+    @property
     def lists(self) -> list[Any]:
         """The components that :meth:`fresh` may change."""
         return [self.presets, self.chosen]

@@ -78,6 +78,12 @@ STATIC: Mapping[str, str] = MappingProxyType(
         "Download": "下载",
         "Look again": "重新检查",
         "Nothing is being downloaded.": "当前没有下载任务。",
+        "Delete a person": "删除人物",
+        "Person or scene": "人物或场景",
+        "Their portraits too": "同时删除其写真",
+        "Every portrait that shows them, alone or with others": "所有包含该人物的写真，包括与他人合影的",
+        "Delete": "删除",
+        "Yes, delete": "确定删除",
     }
 )
 
@@ -99,6 +105,34 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "{subject} 的训练已结束，但相似度没有上升：请检查照片后重新训练。",
         ),
         "generated": ("Portraits made: {n}. Seed {seed}.", "生成了 {n} 张写真，随机种子 {seed}。"),
+        "some_failed": ("Templates that could not be done: {n}.", "{n} 个模板未能完成。"),
+        "others": ("Others asked for this meanwhile: {jobs}", "其他任务：{jobs}"),
+        "other running": ("{subject} (running)", "{subject}（进行中）"),
+        "other queued": ("{subject} (waiting)", "{subject}（排队中）"),
+        "stopped half-way": ("{name} (stopped half-way)", "{name}（训练中途停止）"),
+        "likeness did not rise": ("{name} (the likeness did not rise)", "{name}（相似度没有上升）"),
+        "damaged": ("{name} (damaged)", "{name}（文件损坏）"),
+        "delete nobody": ("Choose whom to delete.", "请选择要删除的人物。"),
+        "delete sure": (
+            "Delete {name}? Photos, LoRA, uploads and everything of their trainings go, and nothing brings them back.",
+            "确定删除 {name} 吗？照片、LoRA、上传文件和所有训练数据都会被删除，且无法恢复。",
+        ),
+        "delete portraits": ("The portraits that show them go too: {n}.", "包含该人物的 {n} 张写真也会被删除。"),
+        "keep portraits": (
+            "The portraits that show them stay unless you tick the box: {n}.",
+            "包含该人物的 {n} 张写真会保留，如需一并删除请勾选。",
+        ),
+        "person deleted": ("{name} was deleted: {n} files, {size}.", "已删除 {name}：{n} 个文件，{size}。"),
+        "portraits left": ("Portraits that show them and were kept: {n}.", "包含该人物的 {n} 张写真仍保留。"),
+        "can go on": (
+            "{name} can go on where the training stopped, with its options: press Resume.",
+            "{name} 的训练可按原有选项从中断处继续：点击“继续训练”。",
+        ),
+        "nobody": (
+            "Nobody is trained yet. Portraits need a person: train one first.",
+            "还没有训练过任何人物。生成写真前请先训练一个人物。",
+        ),
+        "to training": ("Go to Train", "前往训练"),
         "nothing": ("No portrait was made.", "没有生成写真。"),
         "template_failed": ("Template {n}: {message}", "模板 {n}：{message}"),
         "step": ("{stage}: {step} of {total}", "{stage}：{step} / {total}"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,10 +14,13 @@ from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab, Updates
+from easyphoto.ui.kept import Kept
 from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
+from easyphoto.ui.uploaded import Uploaded
 
 PREFIX = "easyphoto_train"
+STOPPED = ("cancelled", "failed")
 NO_PHOTOS = "Upload photos to see here what each of them is worth for the training."
 
 
@@ -29,12 +31,14 @@ class TrainTab(JobTab):
 
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         super().__init__(service, language)
+        self._uploaded = Uploaded(service.uploads, "photos")
         self._form = Form(TrainConfig, PREFIX, self._defaults({}), {"sd_model_checkpoint": self._checkpoints})
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
-    def build(self) -> None:
-        """Make the components, inside the current tab."""
+    def build(self, page: Any) -> None:
+        """Make the components, inside the current tab; ``page`` holds the name of the browser's page."""
+        self.page = page
         with gr.Row():
             with gr.Column(scale=5):
                 self._build_photos()
@@ -42,7 +46,6 @@ class TrainTab(JobTab):
                 self._build_parameters()
 
     def _build_photos(self) -> None:
-        self.photos = gr.State([])
         with gr.Row():
             self.upload = gr.UploadButton(
                 "Upload photos",
@@ -83,60 +86,87 @@ class TrainTab(JobTab):
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def bind(self, others: Sequence[Any], trained: Callable[[str, str], Updates], first_user: Any) -> None:
-        """Connect the events. When a training ends, ``trained(user id, what first_user holds)`` updates ``others``."""
+    def bind(self, others: Sequence[Any], trained: Callable[[str, str, str], Updates], first_user: Any) -> None:
+        """Connect the events. When a training ends, ``trained(user id, what first_user holds, language)`` updates
+        ``others``."""
         self._first_user, self._trained = first_user, trained
-        listing = [self.photos, self.report]
-        uploaded = compat.listen(self.upload.upload, self._uploaded, {self.upload, self.photos}, [*listing, self.error])
-        compat.listen(uploaded.then, self._check, [self.photos], [self.report])
-        compat.listen(self.clear.click, self._clear, None, [*listing, self.error])
-        inputs = {self.photos, self.user_id, *self._form.components.values()}
-        shown = [*self._following, self.validation]
+        listing, have = [self.report, *self._following], {self.upload, self.page, self.job}
+        uploaded = compat.listen(self.upload.upload, self._upload, have, listing)
+        compat.listen(uploaded.then, self._check, [self.page], [self.report])
+        compat.listen(self.clear.click, self._clear, {self.page, self.job}, listing)
+        inputs = {self.page, self.user_id, *self._form.components.values()}
+        shown = [*self._following, self.validation, *self._resumed]
         compat.listen(self.start.click, self._start, inputs, shown)
         compat.listen(self.resume.click, self._resume, inputs, shown)
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
         inputs = {self.job, self.seen, first_user}
-        live = [self.progress, self.validation, self.seen, *others]
+        live = [self.progress, self.validation, self.seen, *self._resumed, *others]
         compat.listen(self.tick.click, self._tick, inputs, live, quiet=True)
         fields = self._form.components
         choice = {fields["sd_model_checkpoint"], fields["train_mode_choose"]}
         rest = [c for name, c in fields.items() if name not in ("sd_model_checkpoint", "train_mode_choose")]
-        for component in choice:
-            compat.listen(component.change, self._family_changed, choice, rest, quiet=True)
+        for component in choice:  # what the program fills in comes with values of its own
+            compat.listen(component.input, self._family_changed, choice, rest, quiet=True)
 
-    def loaded(self, language: str) -> Updates:
-        """What a page that is opened shows: fresh lists, and the training that runs or ended last."""
-        broken = panel.broken_models(self._service.broken_checkpoints(), language)
-        return {**self._form.fresh_choices(), **self._last_shown(language), self.broken: broken}
+    def loaded(self, language: str, kept: Kept) -> Updates:
+        """What a page that is opened shows: fresh lists, and what it had before: user id, photos, its training."""
+        photos = self._uploaded.of(kept.page)
+        updates: Updates = {**self._form.fresh_choices(language)}
+        updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
+        if photos:
+            updates[self.report] = panel.photos(photos, None, language)
+        updates |= self._last_shown(language, kept)
+        done = {person.user_id for person in self._service.people.list() if not person.cancelled}
+        if not updates.get(self.job) and kept.user_id and kept.user_id not in done:
+            updates |= self._to_go_on(kept.user_id)  # the program was started again since
+        return updates
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [*self._form.fresh_choices(), *self._following, self.validation, self.broken]
+        return [self.report, self.broken, *self._following, self.validation, *self._resumed]
+
+    @property
+    def _resumed(self) -> list[Any]:
+        """The components that tell of a training that can go on."""
+        return [self.user_id, *self._form.components.values()]
+
+    def check_again(self, loaded: Any) -> None:
+        """Look at the photos of a page that was ``loaded`` again."""
+        compat.listen(loaded.then, self._check, [self.page], [self.report])
 
     # --- photos ------------------------------------------------------------------------------------------------------
 
-    def _uploaded(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        have = [Path(p) for p in data[self.photos] or []]
-        have += [path for path in compat.files(data[self.upload]) if path not in have]
-        return {
-            self.photos: [str(p) for p in have],
-            self.report: panel.photos(have, None, self._language(request)),
-            self.error: "",
-        }
-
-    def _check(self, photos: list[str], request: gr.Request) -> str:
-        language, paths = self._language(request), [Path(p) for p in photos or []]
-        if not paths:
-            return panel.empty_panel(NO_PHOTOS)
+    def _upload(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language, page = self._language(request), data[self.page]
+        updates = self._inputs_changed(data[self.job], language)
         try:
-            return panel.photos(paths, self._service.check_photos(paths), language)
+            self._uploaded.add(page, compat.files(data[self.upload]), compat.upload_folders(self.upload))
+        except EasyPhotoError as error:
+            updates |= self._refused(error, language)
+        return {**updates, self.report: self.photos_shown(page, language)}
+
+    def photos_shown(self, page: str, language: str) -> str:
+        """The photos of a page, not looked at yet."""
+        have = self._uploaded.of(page)
+        return panel.photos(have, None, language) if have else panel.empty_panel(NO_PHOTOS)
+
+    def _check(self, page: str, request: gr.Request) -> Any:
+        """The report on the photos, unless they are others by the time that it is made."""
+        language, photos = self._language(request), self._uploaded.of(page)
+        if not photos:
+            return self.photos_shown(page, language)
+        try:
+            shown = panel.photos(photos, self._service.check_photos(photos), language)
         except EasyPhotoError as error:
             message = say("photos_unchecked", language, message=told(str(error), language))
-            return panel.error(message) + panel.photos(paths, None, language)
+            shown = panel.error(message) + panel.photos(photos, None, language)
+        return shown if photos == self._uploaded.of(page) else compat.update()
 
-    def _clear(self) -> Updates:
-        return {self.photos: [], self.report: panel.empty_panel(NO_PHOTOS), self.error: ""}
+    def _clear(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        self._uploaded.clear(data[self.page])
+        updates = self._inputs_changed(data[self.job], self._language(request))
+        return {**updates, self.report: panel.empty_panel(NO_PHOTOS)}
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -147,28 +177,50 @@ class TrainTab(JobTab):
         return self._submit(data, self._language(request), resume=True)
 
     def _submit(self, data: Mapping[Any, Any], language: str, *, resume: bool) -> Updates:
-        photos = () if resume else tuple(Path(p) for p in data[self.photos] or [])
+        photos = () if resume else tuple(self._uploaded.of(data[self.page]))
         try:
-            config = from_mapping(TrainConfig, self._form.values(data))
+            # What was begun goes on as it was begun.
+            config = None if resume else from_mapping(TrainConfig, self._form.values(data))
             request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume)
             job = self._service.train(request)
+            if photos:
+                self._uploaded.belong_to(data[self.page], job.subject)
         except EasyPhotoError as error:
             return self._refused(error, language)
         return self._shown(job, language)
 
     def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
-        return len(panel.View.of(job).validations), {self.validation: panel.validation(job, language)}
+        mark = f"{len(panel.View.of(job).validations)}:{job.state}"
+        updates: Updates = {self.validation: panel.validation(job, language)}
+        if job.state in STOPPED:
+            updates |= self._to_go_on(job.subject)
+        return mark, updates
+
+    def _to_go_on(self, user_id: str) -> Updates:
+        """Whom and with what to resume, where that training was stopped and can go on."""
+        config = self._service.stopped_training(user_id)
+        if config is None:
+            return {}
+        values = {d.name: getattr(config, d.name) for d in declared(TrainConfig)}
+        return {self.user_id: user_id, **self._form.updates(values)}
+
+    def _panel(self, job: Job[Any] | None, language: str) -> str:
+        note = ""
+        if job is not None and job.state in STOPPED and self._service.stopped_training(job.subject) is not None:
+            note = panel.hint(say("can go on", language, name=job.subject))
+        return super()._panel(job, language) + note
 
     def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
         if updates[self.seen] == data[self.seen]:
-            updates.pop(self.validation)
+            for unchanged in (self.validation, *self._resumed):
+                updates.pop(unchanged, None)
         if job.state == "finished":
-            updates |= self._trained(job.subject, data[self._first_user])
+            updates |= self._trained(job.subject, data[self._first_user], language)
         return updates
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
-    def _checkpoints(self) -> list[str]:
+    def _checkpoints(self, language: str = "en") -> list[str]:
         return [c.name for c in self._service.host.checkpoints()]
 
     def _defaults(self, chosen: Mapping[str, Any]) -> dict[str, Any]:

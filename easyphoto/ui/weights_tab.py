@@ -12,6 +12,7 @@ from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, weights_panel
 from easyphoto.ui.job_tab import JobTab, Updates
+from easyphoto.ui.kept import Kept
 from easyphoto.ui.settings import Settings
 
 PREFIX = "easyphoto_weights"
@@ -59,9 +60,9 @@ class WeightsTab(JobTab):
         live = [self.progress, self.seen, self.needs, self.decided]
         compat.listen(self.tick.click, self._tick, {self.job, self.seen, self.feature}, live, quiet=True)
 
-    def loaded(self, language: str) -> Updates:
-        """What a page that is opened shows: the download that runs or ended last."""
-        return self._last_shown(language)
+    def loaded(self, language: str, kept: Kept) -> Updates:
+        """What a page that is opened shows: its download that runs or ended last."""
+        return self._last_shown(language, kept)
 
     @property
     def loads(self) -> list[Any]:

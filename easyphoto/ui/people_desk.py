@@ -1,0 +1,110 @@
+"""Where a person is deleted: who, what goes with them, and a second question before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from easyphoto.errors import EasyPhotoError
+from easyphoto.people import Person
+from easyphoto.service import EasyPhoto
+from easyphoto.ui import compat, panel
+from easyphoto.ui.sentences import told
+from easyphoto.ui.texts import say
+
+PREFIX = "easyphoto_people"
+
+Updates = dict[Any, Any]
+
+
+def called(person: Person, language: str) -> str:
+    """The user id, with what the user should know of that person before they pick them."""
+    if person.fault:
+        return say("damaged", language, name=person.user_id)
+    if person.cancelled:
+        return say("stopped half-way", language, name=person.user_id)
+    if not person.works:
+        return say("likeness did not rise", language, name=person.user_id)
+    return person.user_id
+
+
+class PeopleDesk:
+    """Components and what they do. ``language`` tells the language of a request."""
+
+    def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
+        self._service = service
+        self._language = language
+
+    def build(self) -> None:
+        """Make the components, here."""
+        with compat.accordion("Delete a person"):
+            with gr.Row():
+                self.who = gr.Dropdown(
+                    choices=self._everybody("en"), value=None, label="Person or scene", elem_id=f"{PREFIX}_who"
+                )
+                self.portraits = gr.Checkbox(
+                    value=False,
+                    label="Their portraits too",
+                    info="Every portrait that shows them, alone or with others",
+                    elem_id=f"{PREFIX}_portraits",
+                )
+            with gr.Row():
+                self.ask = gr.Button("Delete", size="sm", elem_id=f"{PREFIX}_delete")
+                self.sure = gr.Button(
+                    "Yes, delete", size="sm", variant="stop", visible=compat.shown(False), elem_id=f"{PREFIX}_sure"
+                )
+            self.note = compat.html("", elem_id=f"{PREFIX}_note")
+
+    def bind(self, page: Any, others: Sequence[Any], gone: Callable[[str, str, str], Updates]) -> None:
+        """Connect the events. After a deletion ``gone(user id, page, language)`` updates ``others``."""
+        self._page, self._gone = page, gone
+        asked = {self.who, self.portraits}
+        for event in (self.who.input, self.portraits.input):
+            compat.listen(event, self._put_away, None, [self.sure, self.note], quiet=True)
+        compat.listen(self.ask.click, self._asked, asked, [self.sure, self.note])
+        compat.listen(self.sure.click, self._deleted, {*asked, page}, [self.who, self.sure, self.note, *others])
+
+    @property
+    def lists(self) -> list[Any]:
+        """The components that :meth:`fresh` may change."""
+        return [self.who]
+
+    def fresh(self, language: str) -> Updates:
+        """Everybody who can be deleted, as it is now."""
+        return {self.who: compat.update(choices=self._everybody(language))}
+
+    def _everybody(self, language: str) -> list[tuple[str, str]]:
+        return [(called(person, language), person.user_id) for person in self._service.people.list()]
+
+    def _put_away(self) -> Updates:
+        """Another choice takes back the question."""
+        return {self.sure: compat.update(visible=compat.shown(False)), self.note: ""}
+
+    def _asked(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language, name = self._language(request), data[self.who]
+        if not name:
+            return {self.note: panel.error(say("delete nobody", language))}
+        shown = len(self._service.portraits_of(name))
+        fate = "delete portraits" if data[self.portraits] else "keep portraits"
+        words = [say("delete sure", language, name=name)]
+        words += [say(fate, language, n=shown)] if shown else []
+        return {self.note: panel.doubtful(" ".join(words)), self.sure: compat.update(visible=True)}
+
+    def _deleted(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language, name = self._language(request), data[self.who]
+        away = self._put_away()
+        if not name:
+            return away
+        try:
+            removed = self._service.delete_person(name, portraits=bool(data[self.portraits]))
+        except EasyPhotoError as error:
+            return {**away, self.note: panel.error(told(str(error), language))}
+        size = f"{removed.bytes / 2**20:.1f} MB"
+        words = [say("person deleted", language, name=name, n=removed.files + removed.uploads, size=size)]
+        if removed.portraits_left:
+            words.append(say("portraits left", language, n=len(removed.portraits_left)))
+        updates = {**away, **self.fresh(language), self.note: panel.good(" ".join(words))}
+        updates[self.who] = compat.update(choices=self._everybody(language), value=None)
+        return {**updates, **self._gone(name, data[self._page], language)}

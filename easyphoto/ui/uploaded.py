@@ -1,0 +1,61 @@
+"""The pictures that a page was given: kept among the program's own uploads, not in gradio's temporary folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from easyphoto.storage.uploads import Uploads
+
+
+class Uploaded:
+    """The pictures of one ``kind`` that each page has. A page is known by its secret name."""
+
+    def __init__(self, uploads: Uploads, kind: str) -> None:
+        self._uploads = uploads
+        self._kind = kind
+
+    def add(self, page: str, files: Sequence[Path], temporary: Sequence[Path] = ()) -> None:
+        """Keep copies of files, but for those that the page has; what lies in a ``temporary`` folder is removed.
+
+        Raises ``StorageFailed``.
+        """
+        known = {_digest(path) for path in self.of(page)}
+        for file in files:
+            digest = _digest(file)
+            if digest not in known:
+                known.add(digest)
+                self._uploads.keep(self._key(page), file)
+            _remove(file, temporary)
+
+    def of(self, page: str) -> list[Path]:
+        """What the page has now."""
+        return self._uploads.of(self._key(page))
+
+    def clear(self, page: str) -> None:
+        """Remove what the page has."""
+        self._uploads.empty(self._key(page))
+
+    def belong_to(self, page: str, user_id: str) -> None:
+        """What the page has are pictures of this person: they go when the person is deleted."""
+        self._uploads.belong(self._key(page), user_id)
+
+    def _key(self, page: str) -> str:
+        return f"page/{page}/{self._kind}"
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").digest()
+
+
+def _remove(file: Path, places: Sequence[Path]) -> None:
+    """Remove a file that lies below one of ``places``, and its folder there if it is empty then; any other stays."""
+    inside = [place.resolve() for place in places if file.resolve().is_relative_to(place.resolve())]
+    if not inside:
+        return
+    file.unlink(missing_ok=True)
+    folder = file.resolve().parent
+    if folder not in inside and not any(folder.iterdir()):
+        folder.rmdir()
