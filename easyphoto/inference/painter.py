@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from easyphoto.errors import Cancelled
 from easyphoto.events import Listener, Notice, Progress
 from easyphoto.inference.plan import ControlRow, Feed, PassRow
+from easyphoto.pace import Pace
 from easyphoto.ports import Checkpoint, Control, Host, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
 from easyphoto.vision import geometry
 
@@ -16,10 +18,16 @@ from easyphoto.vision import geometry
 class Meter:
     """Counts diffusion steps against those that are still to come, and tells the time that is left."""
 
-    def __init__(self, listener: Listener, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, listener: Listener, cancelled: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._listener = listener
         self._cancelled = cancelled
-        self._started = time.monotonic()
+        self._clock = clock
+        # when which step of a pass was last told; no pass is as long as this, so that the first is a new one
+        self._last = (clock(), sys.maxsize)
+        self._pace = Pace(warm_up=0)
+        self._between = Pace(enough=1)
         self._done = 0.0
         self._expected = 0.0
         self._told: set[str] = set()
@@ -47,6 +55,7 @@ class Meter:
     def step(self, stage: str, step: int, total: int, expected: float) -> None:
         """``step`` of ``total`` of a pass that was expected to take ``expected`` steps is done."""
         self.check()
+        self._measure(step, expected, max(total, 1))
         left = self._left(self._done + expected * step / max(total, 1))
         self._listener(Progress(stage=stage, step=step, total=total, seconds_left=left))
 
@@ -54,10 +63,24 @@ class Meter:
         """A pass that was expected to take so many steps is over."""
         self._done += expected
 
+    def _measure(self, step: int, expected: float, total: int) -> None:
+        """Learn from the time since the last step. What comes before the first step of a pass (loading, fusing,
+        decoding) is spread over its steps; before the first pass of all it is left out."""
+        now, (last, before) = self._clock(), self._last
+        if step == before or expected <= 0:
+            return
+        self._last = now, step
+        if step > before:
+            self._pace.took((now - last) * total / expected / (step - before))
+        else:
+            self._between.took((now - last) / expected)
+
     def _left(self, done: float) -> float | None:
-        if done <= 0 or self._expected <= done:
-            return None if done <= 0 else 0.0
-        return (time.monotonic() - self._started) / done * (self._expected - done)
+        """Seconds that the steps after ``done`` take; None while too little is known."""
+        if 0 < done >= self._expected:
+            return 0.0
+        seconds = self._pace.seconds
+        return None if seconds is None else (seconds + (self._between.seconds or 0.0)) * (self._expected - done)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from easyphoto.pace import Pace
 from easyphoto.training import resume
 from easyphoto.training.lora import unet_layers
 from easyphoto.training.spec import TrainingSpec
@@ -56,21 +57,24 @@ class Clock:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._step: float | None = None
-        self._validation: float | None = None
+        self._step = Pace()
+        # few are made, so that each counts: whoever measures one leaves its warm-up out
+        self._validation = Pace(warm_up=0, enough=1)
         self._validations = 0
 
     def stepped(self, seconds: float) -> None:
-        # The first step warms caches up; the mean forgets it soon.
-        self._step = seconds if self._step is None else 0.8 * self._step + 0.2 * seconds
+        """A step of the optimiser took so long."""
+        self._step.took(seconds)
 
     def validated(self, seconds: float) -> None:
+        """A validation takes so long, once everything is loaded."""
         self._validations += 1
-        self._validation = seconds if self._validation is None else (self._validation + seconds) / 2
+        self._validation.took(seconds)
 
     def left(self, step: int) -> float | None:
-        """Seconds from the end of ``step`` on; None while nothing is known."""
-        if self._step is None:
+        """Seconds from the end of ``step`` on; None while too little is known."""
+        seconds = self._step.seconds
+        if seconds is None:
             return None
-        renders = max(self._plan.validations - self._validations, 0) * (self._validation or 0.0)
-        return (self._plan.steps - step) * self._step + renders
+        renders = max(self._plan.validations - self._validations, 0) * (self._validation.seconds or 0.0)
+        return (self._plan.steps - step) * seconds + renders

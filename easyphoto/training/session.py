@@ -145,7 +145,13 @@ class Session:
         """Score what the model holds now, telling of every step of the sampler and stopping at one when asked."""
         assert self._validator is not None
 
+        begin = time.monotonic()
+        first: list[float] = []
+
         def told(done: int, total: int) -> None:
+            if done == 1 and total > 1 and not first:
+                # the models are loaded and warm from here on: the other steps tell what a validation takes
+                first.extend((time.monotonic(), total / (total - 1)))
             if self._stop():
                 raise Cancelled("The training was stopped.")
             left = self._clock.left(self._step)
