@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def exclusive(file: Path, waiting: Callable[[], None], limit: float | None = Non
 def _take(number: int) -> bool:
     """Try once to lock an open file; False when somebody else has it."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             os.lseek(number, 0, os.SEEK_SET)

@@ -84,7 +84,7 @@ def statuses() -> dict[int, str]:
     """Every exit status and what it means, in the words of the errors."""
     found = {0: "Done."}
     for kind in _kinds():
-        words = " ".join((kind.__doc__ or "").split())
+        words = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         found[kind.exit_status] = " ".join(filter(None, (found.get(kind.exit_status), words)))
     found[streams.READER_GONE] = "Whoever read the output stopped reading."
     found[128 + signal.SIGTERM] = "The system asked the program to end."
