@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from easyphoto import naming, pictures
 from easyphoto.catalog import Catalog, Folders
-from easyphoto.checkpoint import require_same_family
+from easyphoto.checkpoint import require_checkpoint, require_same_family
 from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig, declared
 from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed, TooBusy
 from easyphoto.errors import of as kind_of
@@ -199,6 +199,7 @@ class EasyPhoto:
             _, checkpoint = self._order(person, request)
         else:
             checkpoint = self.checkpoint(request.config.sd_model_checkpoint if request.config else "")
+        self._require_parts(checkpoint)
         free = free_bytes(self.paths.outputs)
         if free is None:
             raise StorageFailed(f"The drive of {self.paths.outputs} isn't there: nothing can be written.")
@@ -392,6 +393,14 @@ class EasyPhoto:
             uploads=len(uploads),
             portraits=tuple(shown),
         )
+
+    def _require_parts(self, checkpoint: Checkpoint) -> None:
+        """What the trainer can't do without in a base model, known before anybody waits or a photo is looked at."""
+        from easyphoto.sd import tokenizers
+
+        if checkpoint.path.exists():
+            require_checkpoint(checkpoint.path)
+            tokenizers.require(checkpoint.path, tokenizers.folders(self.paths.models, checkpoint.path))
 
     # --- portraits ---------------------------------------------------------------------------------------------------
 

@@ -97,13 +97,14 @@ class Weights:
         return fetching.offline()
 
     def features(self) -> list[Needs]:
-        """Every bundle; one look through the folders for all."""
-        bundles = list(self.catalog.bundles.values())
+        """Every bundle that something uses; one look through the folders for all."""
+        bundles = list(self.catalog.offered.values())
         plan = self._plan([b.name for b in bundles])
         return [self._needs(bundle, plan) for bundle in bundles]
 
     def needs(self, name: str) -> Needs:
         """What the bundle ``name`` needs. Never touches the network; NotFound for an unknown name."""
+        self.catalog.require_offered([name])
         plan = self._plan([name])
         return self._needs(self.catalog.bundles.get(name) or Bundle(name, name, (name,)), plan, plan.begun)
 
@@ -112,6 +113,7 @@ class Weights:
         are refused now. It waits for other downloads, not for trainings and portraits."""
         if not names:
             raise InvalidRequest("Nothing was chosen: choose a feature to download.")
+        self.catalog.require_offered(names)
         plan = self._plan(names)
         wanted = tuple(dict.fromkeys(names))
         subject = ", ".join(self.catalog.bundles[n].what if n in self.catalog.bundles else n for n in wanted)

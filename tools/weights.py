@@ -113,7 +113,7 @@ def document() -> str:
 
 def _features(catalog: Catalog) -> list[str]:
     rows = ["| `models fetch` | for | download | commercial | files |", "| --- | --- | ---: | --- | --- |"]
-    for bundle in catalog.bundles.values():
+    for bundle in catalog.offered.values():
         assets = [catalog.assets[n] for n in bundle.assets]
         about = "about " if any(a.about for a in assets) else ""
         free = sum(a.commercial or a.instead is not None for a in assets)
@@ -126,7 +126,9 @@ def _features(catalog: Catalog) -> list[str]:
 
 def _files(catalog: Catalog) -> list[str]:
     rows = ["| file | in | bytes | licence | commercial | sha256 known from | first source |", "|" + " --- |" * 7]
-    return [*rows, *(_file(asset, catalog) for asset in catalog.assets.values()), ""]
+    used = {name for bundle in catalog.offered.values() for name in bundle.assets}
+    used |= {catalog.assets[name].instead or name for name in used}
+    return [*rows, *(_file(asset, catalog) for asset in catalog.assets.values() if asset.name in used), ""]
 
 
 def _file(asset: Asset, catalog: Catalog) -> str:

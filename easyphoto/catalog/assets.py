@@ -63,11 +63,14 @@ class Asset:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What one feature needs: names of assets."""
+    """What one feature needs: names of assets. ``used_by``: the modules that look these files up. ``planned``: none
+    does yet, so it is kept for the day, and neither listed nor fetched."""
 
     name: str
     what: str
     assets: tuple[str, ...]
+    used_by: tuple[str, ...] = ()
+    planned: bool = False
 
 
 def read(path: Path = DATA) -> tuple[dict[str, Asset], dict[str, Bundle]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from easyphoto.catalog.assets import DATA, Asset, Bundle, read
 from easyphoto.catalog.folders import Folders
-from easyphoto.catalog.locate import Index, against, destination, find
+from easyphoto.catalog.locate import Index, against, destination, find, shown
 from easyphoto.catalog.plan import Plan, Present, Verdict
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, NotFound, StorageFailed
@@ -39,6 +39,18 @@ class Catalog:
     def load(cls, path: Path = DATA) -> Catalog:
         """The catalog of a data file, by default the one of the package."""
         return cls(*read(path))
+
+    @property
+    def offered(self) -> dict[str, Bundle]:
+        """The bundles that something in the program uses."""
+        return {name: bundle for name, bundle in self.bundles.items() if not bundle.planned}
+
+    def require_offered(self, names: Iterable[str]) -> None:
+        """NotFound for a bundle that nothing uses yet, and for an asset that only such bundles have."""
+        for name in names:
+            holders = [b for b in self.bundles.values() if name in (b.name, *b.assets)]
+            if holders and all(bundle.planned for bundle in holders):
+                raise NotFound(f"Nothing uses the weights of {name} yet; there are {', '.join(self.offered)}.")
 
     def select(self, names: Iterable[str], *, commercial_only: bool = False) -> tuple[list[Asset], list[Asset]]:
         """The assets of bundles and assets by name, each once; and those left out because only commercial use is
@@ -100,6 +112,8 @@ class Catalog:
         """
         from easyphoto.catalog import fetching
 
+        names = (names,) if isinstance(names, str) else tuple(names)
+        self.require_offered(names)
         again = partial(self.plan, names, folders, commercial_only=commercial_only)
         plan = again()
         if not plan.missing:
@@ -148,7 +162,7 @@ class Catalog:
             return [self.assets[a] for a in self.bundles[name].assets]
         if name in self.assets:
             return [self.assets[name]]
-        raise NotFound(f"There is no bundle {name}; there are {', '.join(self.bundles)}.")
+        raise NotFound(f"There is no bundle {name}; there are {', '.join(self.offered)}.")
 
 
 class Look:
@@ -179,7 +193,7 @@ class Look:
 
 def missing_sentence(plan: Plan, folders: Folders) -> str:
     """What is missing and where it would have to lie, for someone who may not use the network."""
-    places = ", ".join(f"{a.file} in {destination(a, folders).parent}" for a in plan.missing)
+    places = ", ".join(f"{a.file} in {shown(destination(a, folders).parent, folders)}" for a in plan.missing)
     return f"Offline, and {len(plan.missing)} files are missing: {places}."
 
 

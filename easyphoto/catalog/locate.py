@@ -66,6 +66,13 @@ def destination(asset: Asset, folders: Folders) -> Path:
     return folders.destinations[asset.folder] / asset.under / asset.file
 
 
+def shown(folder: Path, folders: Folders) -> str:
+    """A folder as it is told to a user, who may sit at another machine: by its name below the models folder."""
+    if folder.is_relative_to(folders.root):
+        return (Path(folders.root.name) / folder.relative_to(folders.root)).as_posix()
+    return folder.name
+
+
 def find(
     asset: Asset, folders: Folders, index: Index, records: Records, *, hashing: bool = True
 ) -> tuple[Present | None, list[Verdict]]:

@@ -66,7 +66,7 @@ def _run_with(paths: Callable[[argparse.Namespace], Paths], args: argparse.Names
 
 
 def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
-    plans = {name: catalog.plan(name, folders, hashing=False) for name in catalog.bundles}
+    plans = {name: catalog.plan(name, folders, hashing=False) for name in catalog.offered}
     if args.json:
         write_json({name: as_data(plan, folders) for name, plan in plans.items()})
         return 0
@@ -79,6 +79,7 @@ def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
 
 
 def _plan(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
+    catalog.require_offered(args.names)
     plan = catalog.plan(args.names, folders, commercial_only=args.commercial_only)
     if args.json:
         write_json(as_data(plan, folders))
@@ -98,6 +99,7 @@ def _fetch(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
         else:
             terminal.show(event)
 
+    catalog.require_offered(args.names)
     if not args.json:
         print("\n".join(describe(catalog.plan(args.names, folders, commercial_only=args.commercial_only), folders)))
     try:

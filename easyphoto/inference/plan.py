@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
+from easyphoto import naming
 from easyphoto.config import FUSION_METHODS, Family, PortraitConfig
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import ControlRole, LoraRef
@@ -308,10 +309,9 @@ def lcm_loras(family: Family, config: PortraitConfig, folder: Path | None) -> tu
 
 
 def find_lora(name: str, folder: Path | None) -> Path | None:
-    """The file of a LoRA in ``folder`` or below, None when it isn't there."""
-    if folder is None or not folder.is_dir():
-        return None
-    return next(iter(sorted(folder.rglob(f"{name}.safetensors"))), None)
+    """The file of a LoRA in ``folder`` or below, None when it isn't there; :class:`InvalidRequest` when it is there
+    twice, with the names of both."""
+    return None if folder is None else naming.find_file(f"{name}.safetensors", folder, "LoRA")
 
 
 def _mask(which: Pass, config: PortraitConfig) -> MaskKind:

@@ -5,18 +5,42 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import AssetMissing
+from easyphoto.headers import read_header
 
 _LENGTH = 77
 _END = "<|endoftext|>"
 _PACKAGES = ("open_clip", "clip")
 """Packages that carry CLIP's merges; found on disk, never imported."""
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
+_EXTENSION = Path(__file__).resolve().parents[2]
+_OF_FORGE = Path("backend", "huggingface", "runwayml", "stable-diffusion-v1-5", "tokenizer")
+_OF_HUGGING_FACE = "models--openai--clip-vit-large-patch14"
+_MISSING = (
+    "A single-file checkpoint needs CLIP's tokenizer: put vocab.json and merges.txt of any Stable Diffusion 1.5 into "
+    "models/tokenizer, or install the package open-clip-torch."
+)
+
+
+def folders(models: Path, checkpoint: Path | None = None) -> tuple[Path, ...]:
+    """Where CLIP's tokenizer may lie: in ``models``, beside ``checkpoint``, in the WebUI around them (Forge and Forge
+    Neo have it), in the cache of Hugging Face."""
+    beside = () if checkpoint is None else (checkpoint.parent,)
+    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")  # noqa: PTH111 - there may be no home
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    return (
+        models / "tokenizer",
+        *beside,
+        models / "Stable-diffusion",
+        *(root / _OF_FORGE for root in (models.parent, _EXTENSION.parent.parent)),
+        cache / _OF_HUGGING_FACE / "snapshots",
+    )
 
 
 def find(folders: Sequence[Path], tokens: int, *, pads_with_zero: bool = False) -> Any:
@@ -25,20 +49,42 @@ def find(folders: Sequence[Path], tokens: int, *, pads_with_zero: bool = False) 
     Looked for in ``folders`` and below them (``vocab.json`` with ``merges.txt``), then in installed packages.
     :class:`AssetMissing` when there is none.
     """
+    for vocabulary, merges in _pairs(folders, tokens):
+        return _tokenizer(vocabulary, merges, pads_with_zero)
+    for packed in _packed():
+        return _unpacked(packed, tokens, pads_with_zero)
+    raise AssetMissing(_MISSING)
+
+
+def require(checkpoint: Path, folders: Sequence[Path]) -> None:
+    """:class:`AssetMissing` when ``checkpoint`` is a single file and its tokenizer is nowhere; reads headers alone."""
+    if checkpoint.is_dir():
+        return
+    shapes = read_header(checkpoint).shapes
+    sizes = {shape[0] for name, shape in shapes.items() if name.endswith("token_embedding.weight") and shape}
+    for tokens in sizes:
+        if next(_pairs(folders, tokens), None) is None and next(_packed(), None) is None:
+            raise AssetMissing(_MISSING)
+
+
+def _pairs(folders: Sequence[Path], tokens: int) -> Iterator[tuple[Path, Path]]:
+    """Vocabularies of ``tokens`` tokens with their merges."""
     for vocabulary in _vocabularies(folders):
         merges = vocabulary.with_name("merges.txt")
-        if merges.is_file() and len(json.loads(vocabulary.read_text(encoding="utf-8"))) == tokens:
-            return _tokenizer(vocabulary, merges, pads_with_zero)
+        try:
+            fits = merges.is_file() and len(json.loads(vocabulary.read_text(encoding="utf-8"))) == tokens
+        except (OSError, ValueError, TypeError):
+            continue
+        if fits:
+            yield vocabulary, merges
+
+
+def _packed() -> Iterator[Path]:
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (Path(folder) / _MERGES).is_file():
-                return _unpacked(Path(folder) / _MERGES, tokens, pads_with_zero)
-    where = folders[0] if folders else "models/tokenizer"
-    raise AssetMissing(
-        f"A single-file checkpoint needs CLIP's tokenizer: put vocab.json and merges.txt of any Stable Diffusion 1.5 "
-        f"into {where}, or install the package open-clip-torch."
-    )
+                yield Path(folder) / _MERGES
 
 
 def _vocabularies(folders: Sequence[Path]) -> Iterator[Path]:

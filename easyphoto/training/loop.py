@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss
 
 from easyphoto.config import TrainConfig
 from easyphoto.errors import AssetMissing, TrainingFailed
+from easyphoto.sd import finite
 from easyphoto.sd.parts import Parts
 from easyphoto.sd.precision import fast_bf16
 from easyphoto.training import conditioning, draws
@@ -77,6 +78,10 @@ class Trainer:
             total += float(loss.detach())
         mean = total / config.gradient_accumulation_steps
         if not math.isfinite(mean):
+            if any(finite.broken(part) for part in (self._parts.unet, *self._parts.text_encoders)):
+                raise TrainingFailed(
+                    f"The base model {self._parts.path.name} is broken: it holds numbers that are none (NaN)."
+                )
             raise TrainingFailed(
                 f"The loss became {mean} at step {number}: lower the learning rate or change precision."
             )

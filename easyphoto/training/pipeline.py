@@ -147,15 +147,15 @@ def _accelerator(config: TrainConfig, device: torch.device) -> Any:
 
 def _load(spec: TrainingSpec, device: torch.device, mixed: str, *, by_role: bool) -> Parts:
     from easyphoto import sd
+    from easyphoto.sd import tokenizers
     from easyphoto.sd.placement import Placement
 
-    folders = (spec.models / "tokenizer", spec.checkpoint.parent, spec.models / "Stable-diffusion")
     parts = sd.load(
         spec.checkpoint,
         device="cpu" if by_role else device,
         dtype=loop.weight_type(mixed),
         vae=spec.vae,
-        tokenizers=folders,
+        tokenizers=tokenizers.folders(spec.models, spec.checkpoint),
     )
     if by_role:
         parts.placement = Placement(device, by_role=True)

@@ -370,6 +370,42 @@ def test_what_the_engine_raises_becomes_one_sentence(
     assert np.array_equal(host.txt2img(text_job()).image, before)
 
 
+def with_nan(path: Path) -> None:
+    """Makes the first matrix of a safetensors file NaN."""
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(path)
+    name = max(state, key=lambda key: state[key].numel())
+    state[name] = torch.full_like(state[name], float("nan"))
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def test_a_picture_of_nan_names_the_file_that_holds_them(
+    host: EmbeddedHost, paths: Paths, bench_parts: sd.Parts, tmp_path: Path, face: Image
+) -> None:
+    root = paths.models / "Stable-diffusion"
+    for name in ("bad unet", "bad vae"):
+        tiny.folder(root / name, seed=4)
+        with_nan(next((root / name / name.split()[1]).glob("*.safetensors")))
+    with pytest.raises(HostFailed, match="The checkpoint bad unet is broken"):
+        host.txt2img(text_job(checkpoint="bad unet"))
+    with pytest.raises(HostFailed, match="The VAE inside bad vae is broken"):
+        host.txt2img(text_job(checkpoint="bad vae"))
+    tiny.folder(tmp_path / "other", seed=8)
+    (tmp_path / "other" / "vae").rename(paths.models / "VAE" / "worse")
+    with_nan(next((paths.models / "VAE" / "worse").glob("*.safetensors")))
+    with pytest.raises(HostFailed, match="The VAE worse is broken"):
+        host.txt2img(text_job(checkpoint="bench", vae="worse"))
+    path = a_lora(paths, bench_parts, "nan")
+    with_nan(path)
+    with pytest.raises(InvalidRequest, match=r"The LoRA nan\.safetensors is broken.*NaN"):
+        host.txt2img(text_job(checkpoint="bench", loras=[LoraRef(path, 1)]))
+    huge = a_lora(paths, bench_parts, "huge", scale=100)
+    with pytest.raises(HostFailed, match=r"The LoRA huge\.safetensors changes the model beyond"):
+        host.txt2img(text_job(checkpoint="bench", loras=[LoraRef(huge, 1e38)]))
+    assert host.txt2img(text_job(checkpoint="bench")).image.any()
+
+
 def test_a_seed_of_minus_one_is_drawn_and_reported(host: EmbeddedHost) -> None:
     first = host.txt2img(text_job(seed=-1))
     assert first.seed >= 0

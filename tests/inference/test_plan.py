@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyphoto.config import Family, PortraitConfig
-from easyphoto.errors import AssetMissing
+from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.inference import plan, stages
 from easyphoto.inference.plan import Pass
 
@@ -86,3 +86,16 @@ def test_pictures_from_text_get_the_sampler_that_adds_noise() -> None:
 def test_the_bench_model_draws_text_at_its_own_size() -> None:
     assert plan.text_size(Family.BENCH, PortraitConfig()) == (256, 352)
     assert plan.text_size(Family.SD1, PortraitConfig(text_to_image_width=632)) == (632, 832)
+
+
+def test_a_style_lora_that_is_there_twice_is_not_taken_at_random(tmp_path: Path) -> None:
+    first = tmp_path / "a" / "FilmVelvia3.safetensors"
+    first.parent.mkdir()
+    first.write_bytes(b"")
+    (tmp_path / "FilmVelvia3.v2.safetensors").write_bytes(b"")
+    assert plan.find_lora("FilmVelvia3", tmp_path) == first
+    assert plan.find_lora("FilmVelvia", tmp_path) is None
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "FilmVelvia3.safetensors").write_bytes(b"")
+    with pytest.raises(InvalidRequest, match=r"a/FilmVelvia3\.safetensors and b/FilmVelvia3\.safetensors"):
+        plan.style_loras(Family.SD1, PortraitConfig(), tmp_path)

@@ -256,3 +256,41 @@ def test_the_published_designs_are_read_from_their_shapes() -> None:
             k: v.shape for k, v in again.state_dict().items()
         }
         assert model.config.attention_head_dim == again.config.attention_head_dim
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "models/tokenizer",
+        "models/Stable-diffusion/some model/tokenizer",
+        "backend/huggingface/runwayml/stable-diffusion-v1-5/tokenizer",
+        "cache/hub/models--openai--clip-vit-large-patch14/snapshots/0123abc",
+    ],
+)
+def test_a_tokenizer_is_found_wherever_a_host_may_have_it(
+    place: str, written: tuple[Family, Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr(tokenizers, "_PACKAGES", ())
+    folders = tokenizers.folders(tmp_path / "models", tmp_path / "elsewhere" / "model.safetensors")
+    with pytest.raises(AssetMissing, match=r"models/tokenizer") as caught:
+        tokenizers.require(written[1], folders)
+    assert str(tmp_path) not in str(caught.value)
+    (tmp_path / "models" / "tokenizer").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "models" / "tokenizer" / "vocab.json").write_text("broken")
+    (tmp_path / "models" / "tokenizer" / "merges.txt").write_text("")
+    tiny.tokenizer(tmp_path / place)
+    tokenizers.require(written[1], folders)
+    assert sd.load(written[1], device="cpu", dtype=torch.float32, tokenizers=folders).tokenizers
+
+
+def test_a_checkpoint_without_vae_says_so(written: tuple[Family, Path, Any], tmp_path: Path, vocabulary: Path) -> None:
+    bare = {k: v for k, v in load_file(written[1]).items() if not k.startswith("first_stage_model.")}
+    save_file(bare, tmp_path / "bare.safetensors")
+    with pytest.raises(InvalidRequest, match=r"bare\.safetensors has no VAE inside"):
+        sd.load(tmp_path / "bare.safetensors", device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
+    own = {k.removeprefix("first_stage_model."): v for k, v in load_file(written[1]).items() if "first_stage" in k}
+    save_file(own, tmp_path / "vae.safetensors")
+    path, vae = tmp_path / "bare.safetensors", tmp_path / "vae.safetensors"
+    assert sd.load(path, device="cpu", dtype=torch.float32, vae=vae, tokenizers=[vocabulary]).vae is not None

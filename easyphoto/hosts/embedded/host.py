@@ -89,10 +89,15 @@ class EmbeddedHost:
             controlnets = {role: models.controlnet(role, path) for role, path in nets.items()}
             models.place(parts, controlnets.values(), plan)
             models.wear(parts, loras)
-            if isinstance(job, Img2Img):
-                rendered = render.img2img(parts, job, controlnets, on_step)
-            else:
-                rendered = render.txt2img(parts, job, controlnets, on_step)
+            try:
+                if isinstance(job, Img2Img):
+                    rendered = render.img2img(parts, job, controlnets, on_step)
+                else:
+                    rendered = render.txt2img(parts, job, controlnets, on_step)
+            except FloatingPointError as error:
+                used = {path: controlnets[role] for role, path in nets.items()}
+                fault = models.fault(parts, vae, [path for path, _ in loras], used)
+                raise HostFailed(fault or _NO_PICTURE) from error
             return replace(rendered, infotext=_infotext(asked, job.seed, chosen), notice=plan.notice())
 
     def _plan(self, family: Family, size: tuple[int, int], controls: int, idle: int = 0) -> memory.RenderPlan:
@@ -207,8 +212,6 @@ def _one_sentence() -> Iterator[None]:
         yield
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
         raise HostFailed(_OUT_OF_MEMORY) from error
-    except FloatingPointError as error:
-        raise HostFailed(f"The picture failed: {error}; try another VAE or checkpoint.") from error
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise HostFailed(_OUT_OF_MEMORY) from error
@@ -216,6 +219,10 @@ def _one_sentence() -> Iterator[None]:
         raise HostFailed(f"The engine failed: {first}") from error
 
 
+_NO_PICTURE = (
+    "The model made numbers that are no picture, though no file holds broken ones: lower the weights of LoRAs and "
+    "controls, or try another checkpoint."
+)
 _OUT_OF_MEMORY = "The picture needs more memory than there is; choose a smaller size or close other programs."
 
 

@@ -17,7 +17,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.embedded import library
 from easyphoto.memory import RenderPlan
 from easyphoto.ports import Checkpoint, ControlRole
-from easyphoto.sd import lora
+from easyphoto.sd import finite, lora, tokenizers
 from easyphoto.sd.placement import Placement
 from easyphoto.sd.vae import set_tiles
 
@@ -79,7 +79,7 @@ class Models:
             self._bare()
             self._free()
             log.info("loading the checkpoint %s", checkpoint.name)
-            folders = (self._paths.models / "tokenizer", self._paths.models / "Stable-diffusion")
+            folders = tokenizers.folders(self._paths.models, checkpoint.path)
             made = sd.load(checkpoint.path, device="cpu", dtype=self.dtype, vae=vae, tokenizers=folders)
             made.placement = self.placement
             return made
@@ -123,6 +123,27 @@ class Models:
             names = ", ".join(path.name for path, _ in loras)
             raise InvalidRequest(f"{names}: {error}") from error
         self._merged_key = key
+
+    def fault(self, parts: sd.Parts, vae: Path | None, loras: Sequence[Path], controlnets: Mapping[Path, Any]) -> str:
+        """Which file is to blame for a picture of NaN, in one sentence; "" where all hold sound numbers.
+
+        Takes the LoRAs off: a model that is sound without them is spoilt by them.
+        """
+        for path, net in controlnets.items():
+            if finite.broken(net):
+                return f"The ControlNet {path.name} is broken: it holds numbers that are none (NaN)."
+        if finite.broken(parts.vae):
+            if vae is None:
+                return f"The VAE inside {parts.path.name} is broken: it holds numbers that are none (NaN)."
+            return f"The VAE {vae.name} is broken: it holds numbers that are none (NaN)."
+        spoilt = any(finite.broken(part) for part in (parts.unet, *parts.text_encoders))
+        self._bare()
+        if any(finite.broken(part) for part in (parts.unet, *parts.text_encoders)):
+            return f"The checkpoint {parts.path.name} is broken: it holds numbers that are none (NaN)."
+        if spoilt:
+            names = ", ".join(path.name for path in loras)
+            return f"The LoRA {names} changes the model beyond what its numbers hold: lower its weight."
+        return ""
 
     def release(self) -> None:
         """Let everything go. The next picture loads it again."""

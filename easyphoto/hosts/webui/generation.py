@@ -70,7 +70,7 @@ def _process(
         shared.state.begin(job=JOB)
         try:
             with _steps_told(shared.state, on_step):
-                processed = _guarded(webui, p)
+                processed = _guarded(webui, p, job)
             watched.check()
             if shared.state.interrupted or shared.state.skipped or getattr(shared.state, "stopping_generation", False):
                 raise Cancelled("Interrupted in the WebUI.")
@@ -81,13 +81,15 @@ def _process(
             shared.total_tqdm.clear()
 
 
-def _guarded(webui: WebUI, p: Any) -> Any:
+def _guarded(webui: WebUI, p: Any, job: Txt2Img) -> Any:
     try:
         return webui.processing.process_images(p)
     except EasyPhotoError:
         raise
     except Exception as error:
         log.exception("the WebUI failed")
+        if type(error).__name__ == "NansException":
+            loras.check_numbers(job.loras)
         text = str(error).strip().splitlines() or [""]
         raise HostFailed(f"The WebUI could not make the picture: {type(error).__name__}: {text[0][:300]}") from error
 

@@ -64,6 +64,18 @@ def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]
                 raise HostFailed(f"The LoRA {name} does not fit the base model: {comment}")
 
 
+def check_numbers(loras: Iterable[LoraRef]) -> None:
+    """After the host made NaN: :class:`HostFailed` when a LoRA holds them, for the host blames VAE and settings."""
+    from easyphoto.sd import lora as files
+
+    for lora in loras:
+        try:
+            files.read(lora.path)
+        except InvalidRequest as error:
+            if "NaN" in str(error):
+                raise HostFailed(str(error)) from error
+
+
 def refresh(webui: WebUI) -> None:
     """Have the host look at its LoRA folder again, and forget what it read of a file that may be another now."""
     networks = _networks()

@@ -22,7 +22,7 @@ def find(models: Path, name: str) -> Path:
     catalog = Catalog.load()
     path = catalog.path(name, Folders.under(models), hashing=True)
     if path is None:
-        bundle = next((b.name for b in catalog.bundles.values() if name in b.assets), name)
+        bundle = next((b.name for b in catalog.offered.values() if name in b.assets), name)
         file = catalog.assets[name].file
         raise AssetMissing(f"The weights {file} are missing; `python -m easyphoto models fetch {bundle}` gets them.")
     return path

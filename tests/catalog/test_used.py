@@ -1,0 +1,103 @@
+"""Nothing is offered for download that no code of the program looks up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from easyphoto.catalog import Asset, Catalog, Folders
+from easyphoto.cli.main import main
+from easyphoto.config import Paths
+from easyphoto.errors import NotFound
+from easyphoto.hosts.embedded import library
+from easyphoto.hosts.webui import controlnet
+from easyphoto.inference import plan
+from easyphoto.jobs import JobQueue
+from easyphoto.vision.registry import BACKENDS
+from easyphoto.weights import Weights
+from tests.fakes import FakeVision
+
+PLANNED = ("instantid", "ip-adapter-sd1", "ip-adapter-sdxl")
+LISTED = {"checkpoint", "vae"}
+"""Kinds of folders whose every file a user chooses from a list."""
+
+
+def by_the_library(asset: Asset) -> bool:
+    """Chosen from a list, or found by its published name."""
+    published = [name for roles in library.CONTROLNETS.values() for names in roles.values() for name in names]
+    return asset.folder in LISTED or any(library._called(Path(asset.file), name) for name in published)
+
+
+def by_controlnet(asset: Asset) -> bool:
+    """A model that a role of control takes in a WebUI, or what the WebUI's own openpose preprocessor loads."""
+    offered = {role: found for (_, role), found in controlnet._RECIPES.items()}
+    patterns = [p for recipes in offered.values() for recipe in recipes for p in recipe.models]
+    name = re.sub(r"[- ]", "_", Path(asset.file).stem.lower())
+    return asset.folder == "openpose" or any(re.match(pattern, name) for pattern in patterns)
+
+
+def by_the_plan(asset: Asset) -> bool:
+    names = {plan.FILM_LOOK[0], *(name for name, _ in plan.LCM_LORAS.values())}
+    return Path(asset.file).stem in names
+
+
+def by_the_registry(asset: Asset) -> bool:
+    return any(asset.name in backend.assets for backend in BACKENDS)
+
+
+LOOKS: Mapping[str, Callable[[Asset], bool]] = {
+    "easyphoto.hosts.embedded.library": by_the_library,
+    "easyphoto.hosts.webui.controlnet": by_controlnet,
+    "easyphoto.inference.plan": by_the_plan,
+    "easyphoto.vision.registry": by_the_registry,
+}
+
+
+@pytest.mark.parametrize("name", Catalog.load().offered)
+def test_every_file_of_a_feature_is_looked_up_by_the_code_that_it_names(name: str) -> None:
+    catalog = Catalog.load()
+    bundle = catalog.offered[name]
+    assert bundle.used_by, "a feature knows its code"
+    unused = [a for a in bundle.assets if not any(LOOKS[module](catalog.assets[a]) for module in bundle.used_by)]
+    assert unused == []
+    idle = [m for m in bundle.used_by if not any(LOOKS[m](catalog.assets[a]) for a in bundle.assets)]
+    assert idle == []
+
+
+def test_every_asset_of_a_backend_is_offered() -> None:
+    offered = {asset for bundle in Catalog.load().offered.values() for asset in bundle.assets}
+    assert {asset for backend in BACKENDS for asset in backend.assets} <= offered
+
+
+@pytest.mark.parametrize("name", [*PLANNED, "instantid-adapter", "ip-adapter-full-face-sd15", "clip-vit-h"])
+def test_what_has_no_code_is_neither_listed_nor_fetched(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog, folders = Catalog.load(), Folders.under(tmp_path / "models")
+    with pytest.raises(NotFound, match=f"Nothing uses the weights of {name} yet"):
+        catalog.fetch(name, folders, offline=True)
+    weights = Weights(catalog, lambda: folders, JobQueue(), lambda: False, lambda: None)
+    assert name not in [needs.bundle.name for needs in weights.features()]
+    for ask in (weights.needs, lambda wanted: weights.fetch([wanted])):
+        with pytest.raises(NotFound):
+            ask(name)
+    for command in ("plan", "fetch"):
+        assert main(["models", command, name, "--data", str(tmp_path)]) == NotFound.exit_status
+    capsys.readouterr()
+    assert main(["models", "list", "--json", "--data", str(tmp_path)]) == 0
+    assert name not in json.loads(capsys.readouterr().out)
+    assert weights.serving(FakeVision()), "the rest goes on"
+    assert Paths.standalone(tmp_path).models == tmp_path / "models"
+
+
+def test_advice_names_folders_as_everybody_sees_them(tmp_path: Path) -> None:
+    from easyphoto.errors import AssetMissing
+
+    folders = Folders.under(tmp_path / "models")
+    with pytest.raises(AssetMissing, match=r"u2net\.onnx in models") as caught:
+        Catalog.load().fetch("saliency", folders, offline=True)
+    assert str(tmp_path) not in str(caught.value)
