@@ -34,8 +34,7 @@ def by_the_library(asset: Asset) -> bool:
 
 def by_controlnet(asset: Asset) -> bool:
     """A model that a role of control takes in a WebUI, or what the WebUI's own openpose preprocessor loads."""
-    offered = {role: found for (_, role), found in controlnet._RECIPES.items()}
-    patterns = [p for recipes in offered.values() for recipe in recipes for p in recipe.models]
+    patterns = [p for recipes in controlnet._RECIPES.values() for recipe in recipes for p in recipe.models]
     name = re.sub(r"[- ]", "_", Path(asset.file).stem.lower())
     return asset.folder == "openpose" or any(re.match(pattern, name) for pattern in patterns)
 
