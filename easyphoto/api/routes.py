@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -108,7 +108,7 @@ def _route_class(scrubber: wire.Scrubber, door: Door) -> type[APIRoute]:
                 try:
                     return await handle(request)
                 except RequestValidationError as error:
-                    return _answer(422, InvalidRequest.code, _first(error))
+                    return _answer(422, InvalidRequest.code, scrubber.text(_first(error)))
                 except EasyPhotoError as error:
                     return _answer(error.http_status, error.code, scrubber.text(str(error)))
                 except StarletteHTTPException as error:
@@ -218,8 +218,9 @@ def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) 
     async def events(
         request: Request,
         job_id: str,
-        after: Annotated[int, Query(ge=0, description="Number of the last event that is known already.")] = 0,
-        last_event_id: Annotated[int | None, Header(ge=0, description="The same, as browsers send it.")] = None,
+        # Not annotated: the FastAPI of AUTOMATIC1111 would take the header for a query.
+        after: int = Query(0, ge=0, description="Number of the last event that is known already."),
+        last_event_id: int | None = Header(None, ge=0, description="The same, as browsers send it."),
     ) -> StreamingResponse:
         job = service.jobs.get(job_id)
         start = after if last_event_id is None else last_event_id
