@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from easyphoto import naming, pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_checkpoint, require_same_family
-from easyphoto.config import PRECISIONS, TRAIN_MODES, Family, Paths, PortraitConfig, TrainConfig, declared
-from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed, TooBusy
+from easyphoto.config import (
+    PRECISIONS,
+    SCENE_CONTROLS,
+    TRAIN_MODES,
+    Family,
+    Paths,
+    PortraitConfig,
+    TrainConfig,
+    declared,
+)
+from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound, StorageFailed, TooBusy
 from easyphoto.errors import of as kind_of
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.people import PeopleStore, Person, Removed
 from easyphoto.pictures import Source
-from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Portrait, TellsBroken, Vision
+from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Host, Image, Portrait, TellsBroken, Vision
 from easyphoto.storage import earlier, locks, portraits
 from easyphoto.storage.folders import STAGED, JobFolder, PersonFolder
 from easyphoto.storage.scratch import Scratch
@@ -59,6 +68,9 @@ class TrainRequest:
     validation_templates: tuple[Source, ...] = ()
     resume: bool = False
     chosen: frozenset[str] | None = None
+    captions: tuple[str, ...] = ()
+    """What each photo of a scene shows, in the order of the photos; where it is empty, the ``.txt`` file beside a photo
+    says it, else the scene's own prompt does. A person's photos all have the same caption."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +199,8 @@ class EasyPhoto:
     def train(self, request: TrainRequest) -> Job[Person]:
         """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
         name = self.people.to_train(request.user_id)
+        if request.captions and len(request.captions) != len(request.photos):
+            raise InvalidRequest(f"There are {len(request.captions)} captions for {len(request.photos)} photos.")
         if not request.photos and not request.resume:
             raise InvalidRequest("There are no photos: upload 5 to 20 photos of one person.")
         if len(request.photos) > MAX_PHOTOS:
@@ -227,6 +241,7 @@ class EasyPhoto:
                 user_id=name,
                 photos=photos,
                 names=names,
+                captions=self._captions(home, request, names) if config.is_scene else (),
                 config=config,
                 checkpoint=checkpoint.path,
                 family=checkpoint.family,
@@ -348,6 +363,18 @@ class EasyPhoto:
             return earlier_names, kept
         return tuple(paths), tuple(paths.values())
 
+    def _captions(self, home: PersonFolder, request: TrainRequest, names: Sequence[str]) -> tuple[str, ...]:
+        """What was written of the photos that are called ``names``; of the earlier ones, where a training goes on."""
+        from easyphoto.training import captions
+
+        if request.resume and (not request.photos or home.job.state.is_file()):
+            return _strings_of(home.job, "captions")
+        given = request.captions or ("",) * len(request.photos)
+        found = {}
+        for name, source, text in zip(photo_names(request.photos), request.photos, given, strict=True):
+            found[name] = text or (captions.beside(source) if isinstance(source, Path) else "")
+        return tuple(found.get(name, "") for name in names)
+
     def _validation_templates(self, home: PersonFolder, stage: JobFolder, request: TrainRequest) -> tuple[Path, ...]:
         if not request.validation_templates:
             kept = tuple(sorted(home.job.templates.glob("*.png"))) if request.resume else ()
@@ -411,21 +438,61 @@ class EasyPhoto:
         people = [None if name == NOBODY else self.people.get(name) for name in request.user_ids]
         chosen = [person for person in people if person is not None]
         for person in chosen:
+            if person.scene:
+                raise InvalidRequest(f"{person.user_id} is a scene and nobody's face: choose it as the scene.")
             person.require_whole()
         if not chosen:
             raise InvalidRequest("Nobody was chosen: pick a user id for at least one face.")
-        if not request.templates and not request.config.text_to_image_input_prompt.strip():
+        scene = self._scene(request.config.scene_id)
+        if not request.templates and not request.config.text_to_image_input_prompt.strip() and scene is None:
             raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
         checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
         for person in chosen:
             require_same_family(person.lora, checkpoint)
+        self._check_files(request, checkpoint, scene)
         subject = ", ".join(person.user_id for person in chosen)
         return self.jobs.submit(
             "generate",
             subject,
-            lambda job: self._generate(job, request, people, checkpoint),
+            lambda job: self._generate(job, request, people, checkpoint, scene),
             holds=_bytes(*request.templates, request.pose_template),
         )
+
+    def _scene(self, name: str) -> Person | None:
+        """The scene of that name, None for none. Raises :class:`NotFound` and :class:`InvalidRequest`."""
+        if name in ("", NOBODY):
+            return None
+        try:
+            found = self.people.get(name)
+        except NotFound:
+            raise NotFound(f"There is no scene {name!r}: train one, or choose none.") from None
+        if not found.scene:
+            raise InvalidRequest(f"{found.user_id} is a person and no scene: choose a scene, or none.")
+        return found
+
+    def _check_files(self, request: PortraitRequest, checkpoint: Checkpoint, scene: Person | None) -> None:
+        """Refuse what a file is missing for, or the wrong one there, before anybody waits for it."""
+        from easyphoto.inference import plan
+
+        plan.lcm_loras(checkpoint.family, request.config, self.paths.loras)
+        if request.templates:
+            return
+        if scene is not None:
+            try:
+                require_same_family(scene.lora, checkpoint)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"The scene {scene.user_id} can't be used here: {error}") from error
+        way = request.config.t2i_control_way
+        if way == SCENE_CONTROLS[0]:
+            return
+        if way == SCENE_CONTROLS[2] and request.pose_template is None:
+            raise InvalidRequest(f"{way!r} needs a picture to take the pose from.")
+        family = checkpoint.family
+        if ControlRole.OPENPOSE not in self.host.controls(family) or self.host.control_limit() == 0:
+            raise AssetMissing(
+                f"A pose needs an openpose ControlNet for {family.value} models, which the host doesn't have: "
+                f"get one, or choose {SCENE_CONTROLS[0]!r}."
+            )
 
     def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
@@ -452,6 +519,7 @@ class EasyPhoto:
         request: PortraitRequest,
         people: Sequence[Person | None],
         checkpoint: Checkpoint,
+        scene: Person | None,
     ) -> PortraitResult:
         from easyphoto.inference.portrait import portray
         from easyphoto.inference.task import PortraitTask, seat, with_seed
@@ -466,14 +534,15 @@ class EasyPhoto:
         def notice(message: str) -> None:
             job.emit(Notice(message=message))
 
-        scene = None if config.scene_id in ("", NOBODY) else self.people.get(config.scene_id).lora
+        if scene is not None and not request.templates and not config.text_to_image_input_prompt.strip():
+            config = replace(config, text_to_image_input_prompt=str((scene.marks or {}).get("prompt") or ""))
         task = PortraitTask(
             templates=request.templates,
             people=tuple(None if person is None else seat(person, self.vision, notice) for person in people),
             config=config,
             checkpoint=checkpoint,
             lora_folder=self.paths.loras,
-            scene=scene,
+            scene=None if scene is None else scene.lora,
             pose_template=None if request.pose_template is None else pictures.load(request.pose_template),
             folder=self.paths.portraits,
             commercial_only=self.preferences().commercial_only,
@@ -575,9 +644,13 @@ def _all_but_the_end(job: Job[Person]) -> Listener:
 
 def _names_of(job: JobFolder) -> tuple[str, ...]:
     """What the user called the photos of the training whose job folder this is; nothing where that isn't known."""
+    return _strings_of(job, "names")
+
+
+def _strings_of(job: JobFolder, field: str) -> tuple[str, ...]:
+    """A list of texts in the request of a job folder; nothing where it isn't there."""
     try:
-        names = json.loads(job.request.read_text(encoding="utf-8"))["names"]
-        return tuple(str(name) for name in names)
+        return tuple(str(value) for value in json.loads(job.request.read_text(encoding="utf-8"))[field])
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 

@@ -153,7 +153,8 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
         templates = wire.decode_all(payload.validation_templates, "validation_templates", MAX_TEMPLATES)
         chosen = schema.chosen(payload.options)
         config = service.train_config(chosen)
-        request = TrainRequest(payload.user_id, photos, config, templates, payload.resume, frozenset(chosen))
+        said = tuple(payload.captions)
+        request = TrainRequest(payload.user_id, photos, config, templates, payload.resume, frozenset(chosen), said)
         return queued(service.train(request))
 
     @router.post("/jobs/portrait", responses=_TAKES_BODY, status_code=202, summary="Make portraits")

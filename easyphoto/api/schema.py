@@ -106,6 +106,7 @@ class TrainPayload(BaseModel):
     options: TrainOptions | None = None
     validation_templates: list[StrictStr] = Field([], description="Pictures in base64; empty takes the presets.")
     resume: StrictBool = Field(False, description="Go on with a training that was cancelled or killed.")
+    captions: list[StrictStr] = Field([], description="Of a scene: what each photo shows, in the order of the photos.")
 
 
 class PortraitPayload(BaseModel):

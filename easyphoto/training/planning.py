@@ -46,7 +46,9 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
     every = config.val_and_checkpointing_steps
     saves = tuple(sorted({*range(every, steps + 1, every), steps}))
     settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in resume.FREE}
-    base = [spec.family.value, spec.checkpoint.name, unet_layers(spec.family)]
+    base: list[Any] = [spec.family.value, spec.checkpoint.name, unet_layers(spec.family)]
+    if any(spec.captions):
+        base.append(list(spec.captions))
     named = json.dumps([settings, list(photos), *base], sort_keys=True)
     fingerprint = hashlib.sha256(named.encode()).hexdigest()[:16]
     return Plan(tuple(photos), steps, saves, validated, config.fusion, fingerprint)

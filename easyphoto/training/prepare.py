@@ -12,7 +12,7 @@ from easyphoto.events import Listener, Notice, PhotosChecked, Progress
 from easyphoto.ports import Image, Vision
 from easyphoto.storage.folders import PROCESSED, REFERENCE, REPORT, SHEET
 from easyphoto.training import crops, photos, samples, sheet
-from easyphoto.training.spec import TRIGGER, TrainingSpec
+from easyphoto.training.spec import SCENE_TRIGGER, TRIGGER, TrainingSpec
 
 Stop = Callable[[], bool]
 """Whether the training shall end."""
@@ -67,15 +67,24 @@ def crop(
         ratio = crops.FACE_RATIOS[spec.family]
         made = crops.person_crops(material.selection, images, vision, spec.config, ratio, told)
         reference = crops.reference_picture(material.selection, images)
-    samples.save(folder / PROCESSED, made, caption(spec))
+    said = [TRIGGER] * len(made) if material.selection is not None else _captions(spec, images)
+    samples.save(folder / PROCESSED, made, said)
     pictures.save_jpg(folder / REFERENCE, reference)
 
 
-def caption(spec: TrainingSpec) -> str:
-    """The text of every picture: the trigger for a person, for a scene what the user says of it."""
+def caption(spec: TrainingSpec, own: str = "") -> str:
+    """The text of a picture: the trigger for a person; for a scene what was written of this picture (``own``), else of
+    the scene, and the words that wake its LoRA."""
     if not spec.config.is_scene:
         return TRIGGER
-    return spec.config.training_prefix_prompt.strip() or f"{spec.user_id}, scene"
+    said = (own.strip() or spec.config.training_prefix_prompt.strip()).strip(" ,")
+    return said if SCENE_TRIGGER in said else ", ".join(part for part in (said, SCENE_TRIGGER) if part)
+
+
+def _captions(spec: TrainingSpec, images: dict[str, Image]) -> list[str]:
+    """The caption of each picture, in the order in which a scene's pictures are made."""
+    own = dict(zip((name for name, _ in spec.named_photos), spec.captions, strict=False))
+    return [caption(spec, own.get(name, "")) for name in sorted(images, key=lambda name: photos.digest(images[name]))]
 
 
 def _show(

@@ -24,13 +24,15 @@ class Sample:
     known: Box = WHOLE
 
 
-def save(folder: Path, samples: Sequence[Sample], caption: str = TRIGGER) -> list[Path]:
-    """Write the pictures and ``metadata.jsonl``, which names them and their caption, as ``datasets`` reads it."""
+def save(folder: Path, samples: Sequence[Sample], caption: str | Sequence[str] = TRIGGER) -> list[Path]:
+    """Write the pictures and ``metadata.jsonl``, which names them and their captions, as ``datasets`` reads it.
+    ``caption``: one for all, or one for each."""
+    captions = [caption] * len(samples) if isinstance(caption, str) else list(caption)
     paths = [folder / "train" / f"{i}.jpg" for i in range(len(samples))]
     lines = []
-    for path, sample in zip(paths, samples, strict=True):
+    for path, sample, said in zip(paths, samples, captions, strict=True):
         pictures.save_jpg(path, sample.image, quality=97)
-        row: dict[str, object] = {"file_name": f"train/{path.name}", "text": caption}
+        row: dict[str, object] = {"file_name": f"train/{path.name}", "text": said}
         if sample.known != WHOLE:
             row["known"] = list(sample.known)
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")

@@ -257,6 +257,8 @@ class Session:
             "modelspec.architecture": f"{_ARCHITECTURE.get(self._spec.family.value, self._spec.family.value)}/lora",
             "modelspec.trigger_phrase": prepare.caption(self._spec),
         }
+        if config.is_scene:
+            extra |= {"ep_lora_version": "scene", "ep_prompt": config.training_prefix_prompt}
         lora_files.write(path, layers, lora_files.metadata(self._spec.family, layers, extra))
 
     def _marks(self, score: Score | None, ok: bool) -> dict[str, Any]:
@@ -275,4 +277,5 @@ class Session:
             "rank": config.rank,
             "alpha": config.network_alpha,
             "scene": config.is_scene,
+            "prompt": config.training_prefix_prompt if config.is_scene else "",
         }

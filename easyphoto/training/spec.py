@@ -11,6 +11,8 @@ from typing import Any
 from easyphoto.config import Family, TrainConfig, from_mapping
 from easyphoto.errors import InvalidRequest
 
+SCENE_TRIGGER = "special_scene, scene"
+"""What every caption of a scene ends with, and what wakes its LoRA."""
 TRIGGER = "easyphoto_face, easyphoto, 1person"
 """The caption of every photo of a person; LoRAs of the original answer to the same words."""
 
@@ -23,7 +25,8 @@ class TrainingSpec:
     ``models`` is the folder of downloaded weights. ``python`` is the interpreter that has torch and diffusers, None for
     the one that runs now. ``resume`` goes on from the last checkpoint in the job folder. ``device`` is a torch device,
     None for the best there is. ``commercial_only`` leaves out vision that may not be used commercially. ``names``
-    are what the user called the photos, in their order and each once.
+    are what the user called the photos, in their order and each once. ``captions`` are what a scene's photos show, in
+    their order, empty for those that nothing was written of.
     """
 
     user_id: str
@@ -41,6 +44,7 @@ class TrainingSpec:
     device: str | None = None
     commercial_only: bool = False
     names: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
 
     @property
     def named_photos(self) -> list[tuple[str, Path]]:
@@ -74,6 +78,7 @@ class TrainingSpec:
                 device=data["device"],
                 commercial_only=bool(data.get("commercial_only", False)),
                 names=tuple(str(name) for name in data.get("names", ())),
+                captions=tuple(str(text) for text in data.get("captions", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequest(f"The job file of the training can't be read ({error}).") from error

@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from easyphoto import doctor, pictures
-from easyphoto.config import Family, Paths, PortraitConfig, TrainConfig
-from easyphoto.errors import InvalidRequest, NoFace, NotFound, TooBusy
+from easyphoto.config import SCENE_CONTROLS, Family, Paths, PortraitConfig, TrainConfig
+from easyphoto.errors import AssetMissing, InvalidRequest, NoFace, NotFound, TooBusy
 from easyphoto.events import Portrayed, TemplateFailed
 from easyphoto.ports import BrokenModel, Checkpoint, Image
 from easyphoto.service import MAX_CHECKS, EasyPhoto, PortraitRequest, TrainRequest
@@ -119,6 +119,41 @@ def test_requests_that_cannot_work_are_refused_before_they_wait(
         with pytest.raises(InvalidRequest):
             service.train(training)
     assert service.jobs.list() == []
+
+
+def test_scenes_and_people_are_told_apart_and_fail_early(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
+    add_person(service.paths, "beach", who=30, scene=True, prompt="palms")
+    add_person(service.paths, "xl beach", who=30, base="sdxl_base_v1-0", scene=True)
+    text = replace(QUICK, text_to_image_input_prompt="a man", text_to_image_width=256, text_to_image_height=320)
+    for request, kind, words in [
+        (PortraitRequest(("beach",), templates[:1], QUICK), InvalidRequest, "beach is a scene"),
+        (PortraitRequest(("ann",), (), replace(text, scene_id="ann")), InvalidRequest, "ann is a person"),
+        (PortraitRequest(("ann",), (), replace(text, scene_id="moon")), NotFound, "no scene 'moon'"),
+        (PortraitRequest(("ann",), (), replace(text, scene_id="xl beach")), InvalidRequest, "The scene xl beach"),
+        (PortraitRequest(("ann",), (), replace(text, lcm_accelerate=True)), AssetMissing, "lcm_lora_sd15"),
+        (PortraitRequest(("ann",), templates[:1], replace(QUICK, lcm_accelerate=True)), AssetMissing, "lcm_lora"),
+        (PortraitRequest(("ann",), (), replace(text, t2i_control_way=SCENE_CONTROLS[2])), InvalidRequest, "a picture"),
+    ]:
+        with pytest.raises(kind, match=words):
+            service.generate(request)
+    assert isinstance(service.host, FakeHost) and service.host.jobs == [] and service.jobs.list() == []
+    service.host.roles = frozenset()
+    with pytest.raises(AssetMissing, match="openpose ControlNet for sd1"):
+        service.generate(PortraitRequest(("ann",), (), replace(text, t2i_control_way=SCENE_CONTROLS[1])))
+
+
+def test_a_scene_needs_no_prompt(service: EasyPhoto) -> None:
+    assert isinstance(service.host, FakeHost)
+    for name, prompt, begins in [
+        ("beach", "palm trees", "palm trees, special_scene, scene"),
+        ("s", "", "special_scene"),
+    ]:
+        add_person(service.paths, name, who=30, scene=True, prompt=prompt)
+        small = replace(QUICK, scene_id=name, text_to_image_width=256, text_to_image_height=320)
+        service.host.jobs.clear()
+        assert service.generate(PortraitRequest(("ann",), (), small)).wait(60).portraits
+        assert service.host.jobs[0].prompt.startswith(begins)
+        assert [ref.name for ref in service.host.jobs[0].loras] == [name, "ann"]
 
 
 def test_a_lora_of_another_family_never_renders(service: EasyPhoto, templates: tuple[Path, ...]) -> None:
