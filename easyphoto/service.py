@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -234,7 +235,9 @@ class EasyPhoto:
         python = None if self._python is None else self._python(job.emit, job.cancelled)
         home = self.people.at(name)
         config, checkpoint = self._order(home, request)
-        with Scratch(home.job.path, STAGED) as stage:
+        with ExitStack() as held:
+            held.callback(home.drop_if_empty)
+            stage = held.enter_context(Scratch(home.job.path, STAGED))
             names, photos = self._photos(job, home, JobFolder(stage.path), request)
             resumes = request.resume and (home.job.state.is_file() or not request.photos)
             spec = TrainingSpec(

@@ -5,6 +5,7 @@ The layout is that of the original extension where it had the same thing, so tha
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +121,10 @@ class PersonFolder:
             if found:
                 return found
         return []
+
+    def drop_if_empty(self) -> None:
+        """Remove the folder where nothing was ever put into it: a name without files is nobody's."""
+        with contextlib.suppress(OSError):
+            self.job.path.rmdir()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()

@@ -106,6 +106,12 @@ def test_photos_that_cannot_be_read_change_nothing(service: Made, paths: Paths, 
     assert somebody.snapshot(paths.people, paths.loras) == before
 
 
+def test_somebody_new_whose_photos_cannot_be_read_leaves_no_folder(service: Made, paths: Paths) -> None:
+    with pytest.raises(InvalidRequest, match="None of the photos"):
+        service(FAILS).train(TrainRequest("bob", (b"no picture",))).wait(60)
+    assert [p.name for p in paths.people.iterdir() if p.is_dir()] == ["ann"]
+
+
 def test_a_training_that_saved_something_can_be_resumed_itself(service: Made, paths: Paths, photo: Path) -> None:
     somebody.interrupted_job(paths)
     with pytest.raises(TrainingFailed):
