@@ -99,6 +99,15 @@ def files(value: Any) -> list[Path]:
     return [Path(getattr(item, "name", item)) for item in found]
 
 
+def choices(pairs: Iterable[str | tuple[str, str]]) -> list[Any]:
+    """What a dropdown offers: values, or what each is called and its value. Version 3 knows no names beside the values:
+    there the names are the values, and who reads them must know both."""
+    annotation = str(inspect.signature(gr.Dropdown.__init__).parameters["choices"].annotation)
+    if "tuple" in annotation.lower():
+        return list(pairs)
+    return [pair if isinstance(pair, str) else pair[0] for pair in pairs]
+
+
 def upload_folders(component: Any) -> list[Path]:
     """Where the files that are uploaded to a component lie until somebody takes them: hosts choose the folder too."""
     named = (getattr(component, name, None) for name in ("GRADIO_CACHE", "DEFAULT_TEMP_DIR"))

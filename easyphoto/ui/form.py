@@ -88,7 +88,7 @@ class Form:
     def fresh_choices(self, language: str) -> dict[Any, Any]:
         """Gradio's ``{component: update}`` for the lists that may have changed, in :attr:`picked`."""
         return {
-            self.components[name]: compat.update(choices=list(choices(language)))
+            self.components[name]: compat.update(choices=compat.choices(choices(language)))
             for name, choices in self._choices.items()
             if name in self.components
         }
@@ -102,7 +102,7 @@ class Form:
             "elem_id": f"{self._prefix}_{d.name}",
         }
         if d.name in self._choices:
-            return gr.Dropdown(choices=list(self._choices[d.name]("en")), allow_custom_value=True, **common)
+            return gr.Dropdown(choices=compat.choices(self._choices[d.name]("en")), allow_custom_value=True, **common)
         if d.type is bool:
             return gr.Checkbox(**common)
         if p.choices:

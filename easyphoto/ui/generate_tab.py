@@ -17,7 +17,7 @@ from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab, Updates
 from easyphoto.ui.kept import Kept
-from easyphoto.ui.people_desk import PeopleDesk, called
+from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
 from easyphoto.ui.settings import MAX_FACES, Settings
 from easyphoto.ui.template_picker import PREFIX, TEXT, TemplatePicker
 
@@ -101,7 +101,7 @@ class GenerateTab(JobTab):
         with gr.Row():
             self.users = [
                 gr.Dropdown(
-                    choices=people,
+                    choices=compat.choices(people),
                     value=_first(people) if i == 0 else NOBODY,
                     label=f"User id, face {i + 1}",
                     visible=i < count,
@@ -178,7 +178,7 @@ class GenerateTab(JobTab):
     def people_now(self, language: str) -> Updates:
         """Everybody who can be picked, as it is now."""
         people = self._people(language)
-        updates: Updates = {user: compat.update(choices=people) for user in self.users}
+        updates: Updates = {user: compat.update(choices=compat.choices(people)) for user in self.users}
         updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
         return {
             **updates,
@@ -203,7 +203,7 @@ class GenerateTab(JobTab):
         """Somebody was trained: they can be picked, and are, where nobody was."""
         updates, people = self.people_now(language), self._people(language)
         if first_user in (None, "", NOBODY) and user_id in (name for _, name in people):
-            updates[self.users[0]] = compat.update(choices=people, value=user_id)
+            updates[self.users[0]] = compat.update(choices=compat.choices(people), value=user_id)
         return updates
 
     def _deleted(self, user_id: str, page: str, language: str) -> Updates:
@@ -213,7 +213,7 @@ class GenerateTab(JobTab):
         """What a page that is opened shows: fresh lists, and its portraits that run or were made last."""
         updates, people = self.people_now(language), self._people(language)
         if len(people) > 1:
-            updates[self.users[0]] = compat.update(choices=people, value=_first(people))
+            updates[self.users[0]] = compat.update(choices=compat.choices(people), value=_first(people))
         return {**updates, **self.picker.fresh(), **self._last_shown(language, kept)}
 
     def faces_loaded(self) -> Updates:
@@ -269,7 +269,9 @@ class GenerateTab(JobTab):
             pose = next(iter(compat.files(data[self.pose])), None)
             if data[self.picker.mode] != TEXT or values["t2i_control_way"] != UPLOADED_POSE:
                 pose = None  # it isn't in sight
-            users = tuple(str(data[u] or NOBODY) for u in self.users[: int(data[self.faces] or 1)])
+            people = self._service.people.list()
+            users = tuple(user_id_of(data[u], people) or NOBODY for u in self.users[: int(data[self.faces] or 1)])
+            values["scene_id"] = user_id_of(values["scene_id"], people)
             config = from_mapping(PortraitConfig, values)
             job = self._service.generate(PortraitRequest(users, self.picker.templates(data), config, pose))
         except EasyPhotoError as error:

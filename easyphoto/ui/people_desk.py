@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -30,6 +30,15 @@ def called(person: Person, language: str) -> str:
     return person.user_id
 
 
+def user_id_of(value: str | None, people: Iterable[Person]) -> str:
+    """The user id that a dropdown's ``value`` means: itself, or what somebody is called on the page."""
+    everybody = list(people)
+    if not value or any(person.user_id == value for person in everybody):
+        return value or ""
+    found = (p.user_id for p in everybody if value in (called(p, "en"), called(p, "zh")))
+    return next(found, value)
+
+
 class PeopleDesk:
     """Components and what they do. ``language`` tells the language of a request."""
 
@@ -42,7 +51,10 @@ class PeopleDesk:
         with compat.accordion("Delete a person"):
             with gr.Row():
                 self.who = gr.Dropdown(
-                    choices=self._everybody("en"), value=None, label="Person or scene", elem_id=f"{PREFIX}_who"
+                    choices=compat.choices(self._everybody("en")),
+                    value=None,
+                    label="Person or scene",
+                    elem_id=f"{PREFIX}_who",
                 )
                 self.portraits = gr.Checkbox(
                     value=False,
@@ -73,7 +85,7 @@ class PeopleDesk:
 
     def fresh(self, language: str) -> Updates:
         """Everybody who can be deleted, as it is now."""
-        return {self.who: compat.update(choices=self._everybody(language))}
+        return {self.who: compat.update(choices=compat.choices(self._everybody(language)))}
 
     def _everybody(self, language: str) -> list[tuple[str, str]]:
         return [(called(person, language), person.user_id) for person in self._service.people.list()]
@@ -83,7 +95,7 @@ class PeopleDesk:
         return {self.sure: compat.update(visible=compat.shown(False)), self.note: ""}
 
     def _asked(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        language, name = self._language(request), data[self.who]
+        language, name = self._language(request), user_id_of(data[self.who], self._service.people.list())
         if not name:
             return {self.note: panel.error(say("delete nobody", language))}
         shown = len(self._service.portraits_of(name))
@@ -93,7 +105,7 @@ class PeopleDesk:
         return {self.note: panel.doubtful(" ".join(words)), self.sure: compat.update(visible=True)}
 
     def _deleted(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        language, name = self._language(request), data[self.who]
+        language, name = self._language(request), user_id_of(data[self.who], self._service.people.list())
         away = self._put_away()
         if not name:
             return away
@@ -106,5 +118,5 @@ class PeopleDesk:
         if removed.portraits_left:
             words.append(say("portraits left", language, n=len(removed.portraits_left)))
         updates = {**away, **self.fresh(language), self.note: panel.good(" ".join(words))}
-        updates[self.who] = compat.update(choices=self._everybody(language), value=None)
+        updates[self.who] = compat.update(choices=compat.choices(self._everybody(language)), value=None)
         return {**updates, **self._gone(name, data[self._page], language)}

@@ -160,6 +160,7 @@ class Page:
         inside = f"#{name} input[type=file], input[type=file]#{name}"
         before = f"//*[@id='{name}']/preceding-sibling::input[@type='file'][1]"
         found = self.wait(lambda: self.all(inside) or self.driver.find_elements("xpath", before))
+        self.script("arguments[0].value = ''", found[0])  # the driver would add to what was chosen before
         found[0].send_keys("\n".join(str(f.resolve()) for f in files))
 
     def pick_preset(self, number: int) -> None:

@@ -1,0 +1,114 @@
+"""What a page keeps and drops: its own job beside others', its photos over a reload, no answer that came too late."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easyphoto.service import EasyPhoto, PortraitRequest, TrainRequest
+from tests.acting import photos_in, templates_in, trained
+from tests.ui.browser import Page
+
+# gradio warns of itself in the server's thread
+pytestmark = [pytest.mark.usefixtures("needs_browser"), pytest.mark.filterwarnings("ignore")]
+
+PROGRESS, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress"
+REPORT = "#easyphoto_train_report"
+INFERENCE, TEXT = 1, 3
+
+
+@pytest.mark.parametrize("service", [0.4], indirect=True)
+def test_a_page_keeps_its_photos_its_name_and_its_job(address: str, service: EasyPhoto, tmp_path: Path) -> None:
+    with Page(address) as page:
+        page.upload("easyphoto_train_upload", photos_in(tmp_path / "photos"))
+        page.wait_for(f"{REPORT} figure.taken", 4)
+        assert "photo-0.jpg" in page.one(f"{REPORT} figure").get_attribute("title")
+        page.type("#easyphoto_train_user_id", "ada")
+        page.unfold()
+        page.number("#easyphoto_train_rank", 24)
+        page.click("#easyphoto_train_start")
+        page.wait_for(f"{PROGRESS} [data-state=running] polyline.loss")
+        page.click("#easyphoto_train_cancel")
+        page.wait_for(f"{PROGRESS} [data-state=cancelled]")
+        page.wait(lambda: "press Resume" in page.text(PROGRESS))
+
+        other = service.train(TrainRequest("bea", tuple(photos_in(tmp_path / "bea", who=60))))
+        page.open()
+        page.wait_for(f"{PROGRESS} [data-state=cancelled]")
+        page.wait(lambda: "bea (running)" in page.text(f"{PROGRESS} .easyphoto-others"))
+        page.wait_for(f"{REPORT} figure.taken", 4)
+        name = page.one("#easyphoto_train_user_id textarea, #easyphoto_train_user_id input")
+        page.wait(lambda: name.get_attribute("value") == "ada")
+        page.unfold()
+        page.wait(lambda: page.one("#easyphoto_train_rank input[type=number]").get_attribute("value") == "24")
+        other.wait(60)
+        page.click("#easyphoto_train_resume")
+        page.wait_for(f"{PROGRESS} [data-state=finished]")
+        assert "ada is trained" in page.text(PROGRESS)
+        assert page.complaints() == []
+
+
+def test_a_late_report_does_not_bring_cleared_photos_back(
+    address: str, service: EasyPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on, check = threading.Event(), threading.Event(), service.check_photos
+
+    def slow(photos: Any) -> Any:
+        looking.set()
+        go_on.wait(60)
+        return check(photos)
+
+    monkeypatch.setattr(service, "check_photos", slow)
+    with Page(address) as page:
+        page.upload("easyphoto_train_upload", photos_in(tmp_path / "photos"))
+        assert looking.wait(60)
+        page.click("#easyphoto_train_clear")
+        page.wait(lambda: not page.all(f"{REPORT} figure"))
+        go_on.set()
+        page.upload("easyphoto_train_upload", photos_in(tmp_path / "two", 2, who=60))
+        page.wait(lambda: "of 2 photos" in page.text(REPORT))
+        assert len(page.all(f"{REPORT} figure")) == 2
+
+
+def test_a_failure_is_red_and_goes_with_its_inputs(address: str, service: EasyPhoto, tmp_path: Path) -> None:
+    with Page(address) as page:
+        page.tab(INFERENCE)
+        page.click("#easyphoto_generate_nobody button")
+        page.wait(lambda: page.one("#easyphoto_train_start").is_displayed())
+        trained(service, "ada")
+        page.open()
+        page.tab(INFERENCE)
+        page.wait(lambda: page.one("#easyphoto_generate_user_1 input").get_attribute("value") == "ada")
+        page.click("#easyphoto_generate_start")  # no disc in the photograph that is chosen first
+        failed = page.wait_for(f"{PORTRAITS} .easyphoto-state.failed")[0]
+        assert failed.value_of_css_property("color") == "rgba(185, 28, 28, 1)"
+        assert "No face was found" in page.text(PORTRAITS)
+        service.generate(PortraitRequest(("ada",), tuple(templates_in(tmp_path, 1)))).wait(60)
+        page.open()
+        page.tab(INFERENCE)
+        page.wait_for(f"{PORTRAITS} .easyphoto-state.failed")
+        page.pick_preset(0)
+        page.wait(lambda: "No portraits yet" in page.text(PORTRAITS))
+
+
+def test_faces_and_pose_follow_what_was_chosen(address: str, service: EasyPhoto) -> None:
+    trained(service, "ada")
+
+    def users() -> int:
+        return sum(e.is_displayed() for e in page.all("[id^=easyphoto_generate_user_]"))
+
+    with Page(address) as page:
+        page.tab(INFERENCE)
+        page.wait(lambda: page.one("#easyphoto_generate_user_1 input").get_attribute("value") == "ada")
+        for count in (3, 2, 5, 1, 4):
+            page.number("#easyphoto_generate_faces", count)
+            page.wait(lambda wanted=count: users() == wanted, 15)
+        page.tab(TEXT, "#easyphoto_generate_templates")
+        ways = page.wait_for("#easyphoto_generate_t2i_control_way label", 2)
+        assert [way.text for way in ways] == ["Without Control", "Control with uploaded template"]
+        assert not any(e.is_displayed() for e in page.all("#easyphoto_generate_pose"))
+        ways[1].click()
+        page.wait(lambda: page.one("#easyphoto_generate_pose").is_displayed())
