@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from easyphoto.catalog.assets import Asset
 from easyphoto.catalog.download import Download, Limits, Wanted
 from easyphoto.catalog.folders import Folders
-from easyphoto.catalog.locate import destination
+from easyphoto.catalog.locate import destination, shown
 from easyphoto.catalog.plan import size
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
@@ -79,8 +79,9 @@ def check_room(assets: Sequence[Asset], folders: Folders) -> None:
     for count, place in needed.values():
         free = shutil.disk_usage(place).free
         if count + SPARE > free:
+            where = shown(place, folders)
             raise StorageFailed(
-                f"The weights need {size(count)} and {size(SPARE)} to spare, but only {size(free)} are free at {place}."
+                f"The weights need {size(count)} and {size(SPARE)} to spare, but only {size(free)} are free at {where}."
             )
 
 
