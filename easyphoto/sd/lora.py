@@ -60,8 +60,9 @@ class LoraLayer:
         by_column = self.magnitude.dim() > 1 and self.magnitude.shape[0] == 1
         others = [d for d in range(weight.dim()) if d != int(by_column)]
         shape = [-1 if d == int(by_column) else 1 for d in range(weight.dim())]
-        length = changed.norm(dim=others, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-        return changed * (self.magnitude.float().reshape(shape) / length) - weight
+        length = torch.linalg.vector_norm(changed, dim=others, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        scaled: torch.Tensor = changed * (self.magnitude.float().reshape(shape) / length)
+        return scaled - weight
 
     def to(self, device: torch.device) -> LoraLayer:
         magnitude = None if self.magnitude is None else self.magnitude.to(device)
