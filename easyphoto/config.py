@@ -574,8 +574,8 @@ class PortraitConfig:
         "Face shape match",
         "脸型匹配",
         group="advanced",
-        help="Repaint the whole crop in the first pass and keep the face: its outline may change too.",
-        help_zh="第一次扩散不用遮罩,只保留人脸,脸型也会贴近本人。",
+        help="Bend the face's outline to the person's, repaint the whole crop in the first pass and keep the face.",
+        help_zh="先将脸部轮廓变形为本人的脸型,第一次扩散不用遮罩,只保留人脸。",
     )
     makeup_transfer: bool = param(
         False, "Makeup transfer", "妆容迁移", group="advanced", help="Bring the template's make-up back.",

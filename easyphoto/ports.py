@@ -154,7 +154,11 @@ class Retoucher(Protocol):
 
 
 class FaceFuser(Protocol):
+    """``bends``: whether the source's own pixels are bent onto the target, so that both heads must look the same way;
+    a fuser that lacks it is taken for one that does."""
+
     name: str
+    bends: bool
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
         """``target`` with the identity of ``source_face`` in place of ``target_face``: same shape as ``target``."""

@@ -281,6 +281,7 @@ class FakeFuser:
     """Gives the target's face the source's green: its identity, and nothing else."""
 
     name: str = "fake-fuser"
+    bends: bool = True
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
         result = np.array(target, copy=True)

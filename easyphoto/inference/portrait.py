@@ -16,10 +16,12 @@ import numpy as np
 from easyphoto.config import PortraitConfig
 from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, NoFace, StorageFailed, reason
 from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
-from easyphoto.inference import finish, plan, recipe, score, stages, text
+from easyphoto.inference import finish, gallery, plan, recipe, score, stages, text
+from easyphoto.inference.gallery import Gallery
 from easyphoto.inference.painter import Meter, Painter, Words
 from easyphoto.inference.plan import Feed, MaskKind, Pass, PassRow
 from easyphoto.inference.shelf import Shelf
+from easyphoto.inference.sources import Source, Sources, agree, apart
 from easyphoto.inference.task import (
     SEEDS,
     PortraitTask,
@@ -32,7 +34,8 @@ from easyphoto.inference.task import (
     with_seed,
 )
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, Likeness, LoraRef, Mask, Portrait, Vision
-from easyphoto.vision import geometry, makeup, masks
+from easyphoto.vision import embedder_named, geometry, landmarks, makeup, masks, outline
+from easyphoto.vision.pose import pose_in
 
 log = logging.getLogger(__name__)
 
@@ -151,9 +154,8 @@ class Sitter:
     """A subject with what was found in its pictures."""
 
     subject: Subject
-    reference_face: Face
-    face_id: Image
-    face_id_face: Face
+    sources: Sources
+    face_id: Source
     mean: Embedding
     loras: tuple[LoraRef, ...]
 
@@ -211,15 +213,24 @@ class _Studio:
         reference_face = score.main_face(subject.reference, self.vision)
         if reference_face is None:
             raise NoFace(f"The reference picture of {subject.user_id} has no face that can be found.")
-        face_id, face_id_face = subject.face_id, score.main_face(subject.face_id, self.vision)
-        if face_id_face is None:
-            face_id, face_id_face = subject.reference, reference_face
-        mean = subject.mean
+        shown = self._gallery(subject)
+        sources = Sources(subject.reference, reference_face, shown, self.vision)
+        face_id, face_id_face = sources.reference, score.main_face(subject.face_id, self.vision)
+        if face_id_face is not None:
+            face_id = Source(subject.face_id, face_id_face, pose_in(self.vision, subject.face_id, face_id_face))
+        mean = subject.mean if shown is subject.gallery or shown is None else shown.mean
         if mean is None:
             mean = self.vision.embedder.embed(subject.reference, reference_face)
         weight = self.config.lora_weights
         own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 else ()
-        return Sitter(subject, reference_face, face_id, face_id_face, mean, (*own, *self._style))
+        return Sitter(subject, sources, face_id, mean, (*own, *self._style))
+
+    def _gallery(self, subject: Subject) -> Gallery | None:
+        """The person's photos as the embedder that serves now sees them."""
+        found = subject.gallery
+        if found is None or found.embedder == self.vision.embedder.name:
+            return found
+        return gallery.measure([shot.path for shot in found.shots], self.vision)
 
     def faces(self, template: Template) -> list[Face]:
         """The faces of a template; :class:`NoFace` when there is none, or none that somebody was chosen for."""
@@ -248,18 +259,23 @@ class _Studio:
         faces = self.faces(template)
         pairs = [(f, s) for f, s in zip(faces, self.sitters, strict=False) if isinstance(s, Sitter)]
         album = dict.fromkeys(STAGES, template.image)
+        sittings: dict[int, _Sitting] = {}
         for face, sitter in pairs:
             others = [other for other in faces if other is not face]
-            _Sitting(self, sitter, face, others, album, seed).sit()
+            sittings[id(face)] = sitting = _Sitting(self, sitter, face, others, album, seed)
+            sitting.sit()
         made, others = [face for face, _ in pairs], [f for f in faces if all(f is not face for face, _ in pairs)]
         picture = album["final"]
         if self._has_background(len(made)):
             self.meter.stage("background")
-            picture = self.spared("The background pass", picture, lambda: self._background(picture, made, others, seed))
+            laid = masks.union(*(sitting.laid for sitting in sittings.values()))
+            picture = self.spared(
+                "The background pass", picture, lambda: self._background(picture, laid, (made, others), seed)
+            )
         self.meter.stage("finish")
         picture, scale = self._finished(picture, made, others)
         likeness = tuple(
-            self._likeness(picture, stages.scaled(face, scale), sitter)
+            self._likeness(picture, stages.scaled(face, scale), sittings.get(id(face)))
             for face, sitter in zip(faces, self.sitters, strict=False)
         ) + (None,) * (len(self.sitters) - len(faces))
         album["final"] = picture
@@ -280,10 +296,13 @@ class _Studio:
             "The enhancement", (smooth, 1.0), lambda: finish.enhance(smooth, made, others, config, vision)
         )
 
-    def _likeness(self, picture: Image, face: Face, sitter: Sitter | Unusable | None) -> Likeness | None:
-        if not isinstance(sitter, Sitter):
-            return None
-        return self.spared("The likeness", None, lambda: score.likeness(picture, face, sitter.mean, self.vision))
+    def _likeness(self, picture: Image, where: Face, sitting: _Sitting | None) -> Likeness | None:
+        """Of the face that was made at ``where``, if one was; where it can't be measured the picture stays."""
+        return (
+            None
+            if sitting is None
+            else self.spared("The likeness", None, lambda: self._judged(picture, where, sitting))
+        )
 
     def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
         """What ``work`` gives, or ``otherwise`` and a notice: what comes after a picture is made must not lose it."""
@@ -295,6 +314,20 @@ class _Studio:
             log.warning("%s failed", what, exc_info=True)
             self.meter.notice(f"{what} failed and was left out: {reason(error)}.")
             return otherwise
+
+    def _judged(self, picture: Image, where: Face, sitting: _Sitting) -> Likeness | None:
+        sitter, seen = sitting.sitter, score.find(picture, where, self.vision)
+        if seen is None:
+            return None
+        turned = pose_in(self.vision, *seen)
+        if not agree(turned, sitting.head):
+            self.meter.notice(
+                f"The face of {sitter.subject.user_id} looks {apart(turned, sitting.head):.0f}° away from where the "
+                "template's head does: the likeness says nothing of that."
+            )
+        vectors, embedder = sitter.sources.compared_with(sitting.fused, sitter.mean)
+        judge = self.vision.embedder if embedder is None else embedder_named(self.vision, embedder)
+        return score.compare(*seen, vectors, judge)
 
     def words(self, sitter: Sitter, seed: int) -> Words:
         """Prompts and LoRAs of a face pass."""
@@ -313,7 +346,9 @@ class _Studio:
         image = text.draw_template(self.task, subject, self.painter, seed)
         return Template(image, "the picture made from the text", hash_image(image))
 
-    def _background(self, picture: Image, made: list[Face], others: list[Face], seed: int) -> Image:
+    def _background(self, picture: Image, pasted: Mask, faces: tuple[list[Face], list[Face]], seed: int) -> Image:
+        """``pasted``: where the faces that were made were laid into the picture; ``faces``: those, and the others."""
+        made, others = faces
         row, size = self.rows[Pass.BACKGROUND], (picture.shape[0], picture.shape[1])
         outside = row.mask is MaskKind.OUTSIDE
         crop = geometry.Crop(0, 0, size[1], size[0]) if outside else stages.around(made, size)
@@ -330,6 +365,12 @@ class _Studio:
         painted = self.painter.repaint(row, image, mask, {Feed.INPUT: image}, words)
         width = min(geometry.in_crop(face, crop, work).width for face in made)
         laid = stages.paste_mask(mask, width, crop, size)
+        if not outside:
+            seams = stages.seams_only(pasted, min(face.width for face in made))
+            laid = masks.intersection(
+                laid, geometry.resize_mask(seams[crop.top : crop.bottom, crop.left : crop.right], work)
+            )
+            painted = stages.in_tone(painted, image, mask, stages.TONE * width)
         return stages.paste_back(picture, painted, crop, laid, stages.allowed(crop, made, others))
 
 
@@ -340,7 +381,7 @@ class _Sitting:
         self, studio: _Studio, sitter: Sitter, face: Face, others: list[Face], album: dict[str, Image], seed: int
     ) -> None:
         self._studio = studio
-        self._sitter = sitter
+        self.sitter = sitter
         self._album = album
         self._words = studio.words(sitter, seed)
         picture = album["final"]
@@ -349,7 +390,13 @@ class _Sitting:
         self._width = self._frame.face.width
         self._permitted = stages.allowed(self._frame.crop, [face], others)
         self._changed: Mask = masks.empty(self._frame.size)
-        self._replaced = stages.replace_face(self._frame.image, self._look.face, sitter.face_id, sitter.face_id_face)
+        self.head = pose_in(studio.vision, picture, face)
+        """Where the template's head looks."""
+        self.laid: Mask = masks.empty((picture.shape[0], picture.shape[1]))
+        """Where, in the whole picture, the result lies over it; known once it does."""
+        self.fused: Source | None = None
+        """The picture whose own pixels were bent into the face, if any were."""
+        self._replaced = self._with_face_id()
 
     def sit(self) -> None:
         """Make the face and lay every stage of it into the album."""
@@ -363,12 +410,16 @@ class _Sitting:
             result = studio.spared("The make-up transfer", result, lambda: self._made_up(pictures["second"]))
         size = self._album["final"].shape[0], self._album["final"].shape[1]
         laid = stages.paste_mask(self._changed, self._width, self._frame.crop, size)
+        permitted = stages.whole_mask(self._permitted, self._frame.crop, size)
+        self.laid = masks.intersection(stages.whole_mask(laid, self._frame.crop, size), permitted)
         for name, patch in {**pictures, "final": result}.items():
             self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
 
     def run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Image:
         """One pass of the chain over the working picture: fuse, repaint, keep the face, shift the colours."""
         studio, width = self._studio, self._width
+        if row.mask is MaskKind.WHOLE:
+            image = self._shape(image)
         if row.fusion is not None:
             studio.meter.stage("fusion")
             image = self._fuse(image, row.fusion)
@@ -402,10 +453,42 @@ class _Sitting:
         ratio = self._studio.config.makeup_transfer_ratio
         return makeup.transfer(image, own, self._frame.image, self._look.parts, ratio)
 
+    def _with_face_id(self) -> Image:
+        """The template with the person's best picture over its face. A face that looks elsewhere would turn the pose:
+        the template's own then stays."""
+        image, face = self._frame.image, self.sitter.face_id
+        if not agree(face.pose, self.head):
+            return image
+        return stages.replace_face(image, self._look.face, face.image, face.face)
+
+    def _shape(self, image: Image) -> Image:
+        """The face in the outline of the person's: no host would redraw a jaw that its controls hold fast."""
+        studio, source = self._studio, self.sitter.sources.nearest(self.head)
+        if not agree(source.pose, self.head):
+            studio.meter.notice(
+                f"The outline of {self.sitter.subject.user_id}'s face was not matched: the template's head looks "
+                f"{apart(source.pose, self.head):.0f}° away from the nearest photo."
+            )
+            return image
+        given = landmarks.of(studio.vision, source.image, source.face)
+        face = studio.look(image, self._look.face).face
+        shaped, where = outline.match(image, landmarks.of(studio.vision, image, face), given)
+        self._mark(where)
+        return shaped
+
     def _fuse(self, image: Image, ratio: float) -> Image:
-        studio, subject = self._studio, self._sitter.subject
+        studio, sources = self._studio, self.sitter.sources
+        bends = getattr(studio.vision.fuser, "bends", True)
+        source = sources.nearest(self.head) if bends else sources.reference
+        if bends and not agree(source.pose, self.head):
+            studio.meter.notice(
+                f"The face of {self.sitter.subject.user_id} was not fused in: the template's head looks "
+                f"{apart(source.pose, self.head):.0f}° away from the nearest photo, and a face bent so far would show."
+            )
+            return image
+        self.fused = source if bends else None
         before = studio.look(image, self._look.face)
-        fused = studio.vision.fuser.fuse(image, before.face, subject.reference, self._sitter.reference_face)
+        fused = studio.vision.fuser.fuse(image, before.face, source.image, source.face)
         after = studio.look(fused, before.face)
         mask = stages.blend_mask(before.parts, after.parts, ratio, self._width)
         self._mark((mask > 0.02).astype(np.float32))

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from easyphoto import pictures
-from easyphoto.errors import InvalidRequest, StorageFailed
-from easyphoto.filenames import shown
-from easyphoto.inference import stages
-from easyphoto.ports import Embedding, Face, Image, Likeness, Vision
+from easyphoto.inference import gallery, stages
+from easyphoto.inference.gallery import main_face, unit_mean
+from easyphoto.ports import Embedding, Face, FaceEmbedder, Image, Likeness, Vision
 from easyphoto.vision import geometry
-
-log = logging.getLogger(__name__)
 
 LOOK_RATIO = 3.0
 """The face is looked for in a square of so many times the size of the face that stood there."""
-
-
-def main_face(image: Image, vision: Vision) -> Face | None:
-    """The largest face of a picture, None when there is none."""
-    return max(vision.detector.detect(image), key=lambda face: face.width * face.height, default=None)
 
 
 def mean_embedding(photos: Sequence[Image], vision: Vision) -> Embedding | None:
     """The direction of the mean of the photos' embeddings, of length 1; None when no photo has a face."""
     found = ((photo, main_face(photo, vision)) for photo in photos)
     vectors = [vision.embedder.embed(photo, face) for photo, face in found if face is not None]
-    if not vectors:
-        return None
-    mean = np.mean(np.stack(vectors), axis=0)
-    unit: Embedding = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-    return unit
+    return unit_mean(vectors)
 
 
 def remembered_mean(
@@ -45,42 +30,25 @@ def remembered_mean(
 
     Photos that can't be read don't count; ``unread`` is told their names.
     """
-    embedder = vision.backends().get("embedder", "")
-    stats = [(path.name, path.stat()) for path in photos if path.is_file()]
-    key = [embedder, *[[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
-    try:
-        kept = json.loads(memory.read_text(encoding="utf-8"))
-        if kept["of"] == key:
-            return np.array(kept["mean"], np.float32)
-    except (OSError, ValueError, KeyError, TypeError):
-        log.debug("no mean embedding is kept in %s", memory)
-    images, damaged = [], []
-    for path in photos:
-        try:
-            images.append(pictures.load(path))
-        except InvalidRequest:
-            damaged.append(shown(path.name))
-            log.warning("a photo can't be read", exc_info=True)
-    mean = mean_embedding(images, vision)
-    for name in damaged:
-        if unread is not None:
-            unread(name)
-    if mean is not None and not damaged:
-        data = json.dumps({"of": key, "mean": [float(value) for value in mean]})
-        try:
-            pictures.write_bytes(memory, data.encode())
-        except StorageFailed:
-            log.warning("the mean embedding could not be kept in %s", memory, exc_info=True)
-    return mean
+    return gallery.remembered(photos, memory, vision, unread).mean
 
 
 def likeness(image: Image, where: Face, person: Embedding, vision: Vision) -> Likeness | None:
     """The likeness to ``person`` of the face that stands at ``where``; None when no face is found there."""
+    seen = find(image, where, vision)
+    return None if seen is None else compare(*seen, [person], vision.embedder)
+
+
+def find(image: Image, where: Face, vision: Vision) -> tuple[Image, Face] | None:
+    """The part of the picture around ``where`` and the face that stands there, in the part; None when there is none."""
     crop = geometry.face_crop(where, LOOK_RATIO, (image.shape[0], image.shape[1]))
     part = geometry.cut(image, crop)
     face = stages.nearest(vision.detector.detect(part), geometry.in_crop(where, crop))
-    if face is None:
-        return None
-    embedder = vision.embedder
-    cosine = float(np.dot(embedder.embed(part, face), person))
-    return Likeness(cosine, embedder.calibration.score(cosine), embedder.name)
+    return None if face is None else (part, face)
+
+
+def compare(image: Image, face: Face, person: Sequence[Embedding], judge: FaceEmbedder) -> Likeness:
+    """The mean likeness of a face to vectors that ``judge`` made of photos of a person."""
+    vector = judge.embed(image, face)
+    cosine = float(np.mean([float(np.dot(vector, photo)) for photo in person]))
+    return Likeness(cosine, judge.calibration.score(cosine), judge.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,8 @@ RING_OUTER, RING_INNER = 16 / 170, 8 / 170
 SEAM_OUTER, SEAM_INNER = 32 / 170, 16 / 170
 EYE_GROWTH, SKIN_SHRINK, BLEND_FEATHER = 8 / 170, 4 / 170, 2.3 / 170
 SHIFT_FEATHER = 9 / 170
+TONE = 12 / 170
+"""How far around a pixel its light and colour are kept by the pass over the seams."""
 PASTE_GROWTH, PASTE_FEATHER = 12 / 170, 5 / 170
 OTHERS_MARGIN = 1.1
 """How much larger than its box the guarded region of another face is."""
@@ -202,6 +205,29 @@ def seams_mask(size: Size, faces: Sequence[Face]) -> Mask:
     """A band around each of the faces' boxes."""
     bands = [_inner_box(face, size, -SEAM_OUTER) - _inner_box(face, size, SEAM_INNER) for face in faces]
     return masks.union(masks.empty(size), *bands)
+
+
+def whole_mask(mask: Mask, crop: Crop, size: Size) -> Mask:
+    """A crop's ``mask``, of any size, in the whole picture of ``size``; 0 outside the crop."""
+    whole = masks.empty(size)
+    whole[crop.top : crop.bottom, crop.left : crop.right] = geometry.resize_mask(mask, crop.size)
+    return whole
+
+
+def seams_only(laid: Mask, face_width: float) -> Mask:
+    """1 along the edge of what was ``laid`` into a picture, falling off softly to both sides. Where nothing was laid
+    there is no seam, and whatever a pass repaints there can only leave a patch."""
+    edge = masks.ring((laid > 0.02).astype(np.float32), SEAM_INNER * face_width, SEAM_INNER * face_width)
+    return masks.feather(edge, SEAM_INNER / 2 * face_width)
+
+
+def in_tone(painted: Image, under: Image, mask: Mask, sigma: float) -> Image:
+    """``painted`` with the light and colour that ``under`` has within ``sigma`` pixels, where ``mask`` is set. A
+    network gives back a little lighter or darker even what it was to keep, and that shows as a patch."""
+    weight = cv2.GaussianBlur(mask, (0, 0), sigma)[..., None] + np.float32(1e-4)
+    difference = (under.astype(np.float32) - painted) * mask[..., None]
+    slow = cv2.GaussianBlur(difference, (0, 0), sigma) / weight
+    return np.asarray(np.rint(np.clip(painted + slow, 0, 255)), np.uint8)
 
 
 def around(faces: Sequence[Face], size: Size) -> Crop:

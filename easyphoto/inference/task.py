@@ -15,7 +15,7 @@ from easyphoto import pictures
 from easyphoto.config import SCENE_CONTROLS, PortraitConfig
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.filenames import shown
-from easyphoto.inference import score
+from easyphoto.inference.gallery import Gallery, remembered
 from easyphoto.people import Person
 from easyphoto.ports import Alpha, Checkpoint, Embedding, Image, Vision
 
@@ -38,8 +38,10 @@ class Subject:
 
     ``reference`` is the picture that face fusion takes the face from, ``face_id`` the best picture of the training,
     which the pose is made with. ``mean`` is the mean embedding of the photos, for the likeness; None takes the
-    reference's. Without ``lora`` the identity comes from the pictures alone. ``works`` is False for a person whose
-    training was marked as failed.
+    reference's. ``gallery`` are the photos from which fusion takes the face where a template's head looks another way
+    than the reference, and which likeness is measured against, one by one; without it ``reference`` and ``mean`` serve.
+    Without ``lora`` the identity comes from the pictures alone. ``works`` is False for a person whose training was
+    marked as failed.
     """
 
     user_id: str
@@ -48,6 +50,7 @@ class Subject:
     face_id: Image
     mean: Embedding | None = None
     works: bool = True
+    gallery: Gallery | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +155,8 @@ def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject
     except InvalidRequest as error:
         raise InvalidRequest(f"The pictures of {person.user_id} can't be used: {error}") from error
     unread: list[str] = []
-    mean = score.remembered_mean(
-        [*person.photos(), person.reference], person.folder / "embedding.json", vision, unread.append
-    )
+    photos = [*person.photos(), person.reference]
+    gallery = remembered(photos, person.folder / "embedding.json", vision, unread.append)
     if unread:
         notice(f"Of the photos of {person.user_id} these can't be read and don't count: {', '.join(unread)}.")
     return Subject(
@@ -162,7 +164,8 @@ def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject
         lora=person.lora,
         reference=reference,
         face_id=_face_id(person, reference, notice),
-        mean=mean,
+        mean=gallery.mean,
+        gallery=gallery,
         works=person.works,
     )
 

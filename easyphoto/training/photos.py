@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto import pictures
+from easyphoto.errors import VisionFailed
 from easyphoto.likeness import rounded, words
 from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
 from easyphoto.vision import pose, sharpness
@@ -157,8 +158,11 @@ class PhotoReport:
 
 def report(images: Iterable[tuple[str, Image]], vision: Vision) -> PhotoReport:
     """Look at named photos of one person, one after the other and holding none. Never raises for a bad photo: that is
-    what the report is for."""
+    what the report is for. :class:`VisionFailed` when another embedder serves before the last was seen."""
+    embedder = vision.embedder.name
     photos = sorted((_look(name, image, vision) for name, image in images), key=lambda p: (p.digest, p.name))
+    if vision.embedder.name != embedder:
+        raise VisionFailed(f"Likeness was measured with {embedder} and {vision.embedder.name} serves now: start again.")
     _, chosen = _person(photos, vision.embedder.calibration)
     verdicts = [_measure(photo, chosen.get(i)) for i, photo in enumerate(photos)]
     verdicts = _mark_strangers(verdicts, vision.embedder.calibration)

@@ -51,8 +51,16 @@ class Session:
         self._lora.restore(earlier.weights)
         self._trainer.restore(earlier.optimizer, earlier.scaler)
         self._step = earlier.step
-        self._scores = state.load_scores(self._folder)
+        self._scores = self._own(state.load_scores(self._folder))
         self._emit(Notice(message=f"The training goes on after step {earlier.step}."))
+
+    def _own(self, scores: dict[int, Score]) -> dict[int, Score]:
+        """Those of the embedder that scores now: a checkpoint is never ranked by another's numbers."""
+        embedder = "" if self._validator is None else self._validator.embedder
+        own = {step: score for step, score in scores.items() if embedder in ("", score.embedder) or not score.embedder}
+        if len(own) < len(scores):
+            self._emit(Notice(message=f"Earlier scores are left out: likeness is now measured with {embedder}."))
+        return own
 
     def train(self) -> None:
         """The steps that are left. Raises :class:`Cancelled`, with everything saved."""

@@ -59,6 +59,8 @@ class Score:
     pictures: tuple[str, ...] = ()
     each: tuple[float, ...] = ()
     """Raw cosine of each picture."""
+    embedder: str = ""
+    """Whose numbers these are; empty in scores of before it was written down."""
 
 
 def save_state(folder: Path, state: TrainState) -> None:

@@ -118,7 +118,7 @@ class Validator:
                 paths.append(folder / f"{name}-{index}.jpg")
                 pictures.save_jpg(paths[-1], image)
         mean = float(np.mean(cosines))
-        return Score(step, calibration.score(mean), mean, tuple(str(p) for p in paths), tuple(cosines))
+        return Score(step, calibration.score(mean), mean, tuple(str(p) for p in paths), tuple(cosines), self.embedder)
 
     def cosine(self, image: Image) -> float:
         """The mean cosine of the largest face to the photos; a stranger's when there is no face."""

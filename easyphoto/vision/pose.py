@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from easyphoto.ports import Face, Points
+from easyphoto.ports import Face, Image, Points, Vision
+from easyphoto.vision import geometry, landmarks
 
 # Nose tip, chin, outer eye corners, mouth corners of an average adult head in millimetres, x to the viewer's right,
 # y down, z away from the viewer, from the nose tip.
@@ -24,6 +25,13 @@ _HEAD_FIVE = np.array(
 )
 
 
+PROFILE = 90.0
+STEADY = 0.06
+"""The most :func:`unsteadiness` of points that can be trusted. Of 52 portraits the nine heads in profile and two that
+look steeply up and down had 0.062 to 0.45, all others at most 0.055; it hardly grows in faces down to 50 pixels."""
+_PART = 2.5
+
+
 @dataclass(frozen=True)
 class Pose:
     """Degrees. ``yaw``: positive when the face turns to the viewer's right; ``pitch``: positive when it looks up;
@@ -32,6 +40,43 @@ class Pose:
     yaw: float
     pitch: float
     roll: float
+
+
+def pose_in(vision: Vision, image: Image, face: Face) -> Pose:
+    """The pose of a face of ``image``, by its 68 points, whatever found it; of a detector that gives five, those count
+    too where they say that the head is turned further.
+
+    The points of a head in profile are guessed as if it looked half ahead. Such guesses are unsteady, and the head is
+    then said to be turned by ``PROFILE`` degrees.
+    """
+    seen = pose(replace(face, landmarks=landmarks.of(vision, image, face)))
+    if face.landmarks is None:
+        seen = replace(seen, yaw=max(seen.yaw, pose(face).yaw, key=abs))
+    if unsteadiness(vision, image, face) <= STEADY:
+        return seen
+    return replace(seen, yaw=math.copysign(PROFILE, seen.yaw))
+
+
+def unsteadiness(vision: Vision, image: Image, face: Face) -> float:
+    """How far the points of a face move when they are looked for again, in widths of the face (root mean square): the
+    jaw's in the mirror image, and the detector's own, if any, from its five points. 0 where nothing can look again."""
+    locator = getattr(vision, "landmarks", None)
+    if locator is None:
+        return 0.0
+    part, own = geometry.cut_padded(image, face, _PART)
+    flip = np.array([[-1.0, 0.0, part.shape[1] - 1.0], [0.0, 1.0, 0.0]])
+    bare = replace(own, landmarks=None)
+    mirrored = geometry.move_face(bare, flip)
+    mirrored = replace(mirrored, points=mirrored.points[[1, 0, 2, 4, 3]])
+    there = locator.locate(np.ascontiguousarray(part[:, ::-1]), mirrored)[landmarks.JAW][::-1]
+    here = locator.locate(part, bare)
+    width = max(face.width, 1.0)
+    moved = _distance(geometry.transform(flip, there), here[landmarks.JAW]) / width
+    return moved if own.landmarks is None else moved + _distance(own.landmarks, here) / width
+
+
+def _distance(a: Points, b: Points) -> float:
+    return float(np.sqrt(((a - b) ** 2).sum(1).mean()))
 
 
 def pose(face: Face) -> Pose:

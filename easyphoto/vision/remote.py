@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 FACTORY = "easyphoto.vision.worker:local_vision"
 TIMEOUT = 300.0
 """Seconds that one call may take; the first of a role loads models."""
+ATTRIBUTES = ("name", "calibration", "bends")
+"""What of a role is no method."""
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 _PREFIX = "easyphoto-vision-"
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from easyphoto.vision.worker import main; main()"
@@ -55,6 +57,10 @@ class _Roles(ABC):
     @abstractmethod
     def call(self, role: str, what: str, *arguments: Any) -> Any:
         """One call of a role's method, or the value of its attribute."""
+
+    @abstractmethod
+    def attribute(self, role: str, what: str) -> Any:
+        """The value of a role's attribute. It is asked once of each worker: the next may serve with other weights."""
 
     def backends(self) -> Mapping[str, str]:
         """Role -> name of the backend that serves it; the worker loads no model for this."""
@@ -106,18 +112,32 @@ class RemoteVision(_Roles):
         died; :class:`AssetMissing` when there is no environment to run it in.
         """
         with self._lock:
-            if self._worker is None or not self._worker.alive:
+            return self._ask(role, what, arguments, preferring or {})
+
+    def attribute(self, role: str, what: str, *, preferring: Mapping[str, str] | None = None) -> Any:
+        """As :meth:`call`, for a value that stays the same for as long as the worker lives."""
+        key = (role, what, *sorted((preferring or {}).items()))
+        with self._lock:
+            if self._worker is None or not self._worker.alive or key not in self._worker.known:
+                value = self._ask(role, what, (), preferring or {})
+                assert self._worker is not None
+                self._worker.known[key] = value
+            return self._worker.known[key]
+
+    def _ask(self, role: str, what: str, arguments: tuple[Any, ...], preferring: Mapping[str, str]) -> Any:
+        """The caller holds the lock."""
+        if self._worker is None or not self._worker.alive:
+            self._stop()
+            self._worker = _Worker.start(self._python(), self._factory, self._settings)
+        try:
+            return self._worker.ask(role, what, arguments, self._timeout, preferring)
+        except VisionFailed:
+            if not self._worker.alive:
                 self._stop()
-                self._worker = _Worker.start(self._python(), self._factory, self._settings)
-            try:
-                return self._worker.ask(role, what, arguments, self._timeout, preferring or {})
-            except VisionFailed:
-                if not self._worker.alive:
-                    self._stop()
-                raise
-            finally:
-                self._used = time.monotonic()
-                self._watch_idle()
+            raise
+        finally:
+            self._used = time.monotonic()
+            self._watch_idle()
 
     @property
     def pid(self) -> int | None:
@@ -153,7 +173,7 @@ class RemoteVision(_Roles):
 
 
 class _Role:
-    """What all roles have in common. ``name`` and the like are asked of the worker when first read."""
+    """What all roles have in common. ``name`` and the like are what the worker says that serves now."""
 
     role = ""
     name: str
@@ -162,11 +182,9 @@ class _Role:
         self.vision = vision
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute not in ("name", "calibration"):
+        if attribute not in ATTRIBUTES:
             raise AttributeError(attribute)
-        value = self.vision.call(self.role, attribute)
-        setattr(self, attribute, value)
-        return value
+        return self.vision.attribute(self.role, attribute)
 
 
 class RemoteDetector(_Role):
@@ -220,6 +238,7 @@ class RemoteRetoucher(_Role):
 
 class RemoteFuser(_Role):
     role = "fuser"
+    bends: bool
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
         result: Image = self.vision.call(self.role, "fuse", target, target_face, source, source_face)
@@ -251,6 +270,9 @@ class _Preference(_Roles):
     def release(self) -> None:
         self._vision.release()
 
+    def attribute(self, role: str, what: str) -> Any:
+        return self._vision.attribute(role, what, preferring=self._wanted)
+
 
 class _Worker:
     """One worker process, its pipes and its memory."""
@@ -261,6 +283,7 @@ class _Worker:
         self.process = process
         self.last_call = (0.0, 0.0)
         self._folder = folder = scratch.path
+        self.known: dict[tuple[Any, ...], Any] = {}
         self._requests = process.stdin
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._writer = wire.Writer(folder, "request")

@@ -107,7 +107,7 @@ def _do(vision: Vision, role: str, what: str, arguments: list[Any]) -> Any:
     if role not in ROLES:
         raise ValueError(f"no role {role!r}")
     backend = getattr(vision, role)
-    value = getattr(backend, what)
+    value = getattr(backend, what, True) if what == "bends" else getattr(backend, what)
     return value(*arguments) if callable(value) else value
 
 

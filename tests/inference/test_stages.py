@@ -186,3 +186,25 @@ def test_a_frame_is_three_faces_wide_or_the_whole_picture() -> None:
     assert whole.size == (512, 608)
     back = geometry.resize(whole.image, whole.crop.size)
     assert np.abs(back.astype(int) - picture).mean() < 2
+
+
+def test_a_seam_is_where_something_was_laid_and_nowhere_else() -> None:
+    laid = np.zeros((200, 300), np.float32)
+    laid[60:140, 100:200] = 1
+    seams = stages.seams_only(laid, 85)
+    assert seams[100, 100] > 0.9 and seams[60, 150] > 0.9
+    assert seams[100, 150] == 0, "the middle of what was laid"
+    assert seams[20, 20] == 0 and seams[100, 280] == 0
+    assert not stages.seams_only(np.zeros((50, 50), np.float32), 85).any()
+
+
+def test_what_was_repainted_keeps_the_tone_that_was_there_and_its_own_detail() -> None:
+    under = blank(240, 200)
+    detail = np.where(np.indices((200, 240)).sum(0) % 8 < 4, 9, -9)[..., None]
+    painted = np.clip(under.astype(int) + 14 + detail, 0, 255).astype(np.uint8)
+    mask = np.zeros((200, 240), np.float32)
+    mask[40:160, 60:180] = 1
+    kept = stages.in_tone(painted, under, mask, 8)
+    inside = (slice(60, 140), slice(80, 160))
+    assert abs(float(kept[inside].mean()) - float(under[inside].mean())) < 1
+    assert float((kept[inside].astype(float) - under[inside]).std()) > 6

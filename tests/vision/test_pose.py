@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, cast
+
 import cv2
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyphoto.ports import Face
+from easyphoto.ports import Face, Image, Points, Vision
 from easyphoto.vision import pose
+from tests.fakes import face_in
 
 
 def seen(yaw: float, pitch: float, roll: float) -> Face:
@@ -37,3 +41,33 @@ def test_a_turned_head(yaw: float, pitch: float, roll: float) -> None:
 def test_a_heap_of_points_has_some_pose() -> None:
     spot = Face(box=(0, 0, 1, 1), points=np.full((5, 2), 3, np.float32))
     assert all(np.isfinite(v) for v in vars(pose.pose(spot)).values())
+
+
+class Guessing:
+    """Vision whose points always lean to the same side, as those of a head in profile do."""
+
+    def __init__(self, lean: float) -> None:
+        self.landmarks = self
+        self._lean = lean
+
+    def locate(self, image: Image, face: Face) -> Points:
+        found = face_in(face.box).landmarks
+        assert found is not None
+        return found + np.array([self._lean * face.width, 0], np.float32)
+
+
+def test_points_that_do_not_hold_in_the_mirror_are_of_a_head_in_profile() -> None:
+    face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
+    steady = pose.pose_in(cast(Any, Guessing(0)), image, face)
+    assert abs(steady.yaw) < 20
+    assert abs(pose.pose_in(cast(Any, Guessing(0.08)), image, face).yaw) == pose.PROFILE
+    assert pose.unsteadiness(cast(Any, Guessing(0)), image, face) < 0.02
+
+
+def test_photographs_of_heads_that_look_ahead_are_steady(
+    vision: Vision, astronaut: Image, collins: Face, grace_hopper: Image, hopper: Face
+) -> None:
+    for image, face in ((astronaut, collins), (grace_hopper, hopper)):
+        assert pose.unsteadiness(vision, image, face) < pose.STEADY
+        bare = dataclasses.replace(face, landmarks=None)
+        assert abs(pose.pose_in(vision, image, bare).yaw - pose.pose(face).yaw) < 6

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from easyphoto.errors import AssetMissing, NoFace, VisionFailed
-from easyphoto.ports import Face, Image
+from easyphoto.ports import Calibration, Face, Image
 from easyphoto.vision import wire
 from easyphoto.vision.remote import RemoteVision
-from tests.fakes import FakeDetector, FakeVision, blank, draw_face
+from tests.fakes import FakeDetector, FakeEmbedder, FakeVision, blank, draw_face
 
 FACTORY = "tests.vision.test_remote:troublesome"
 
@@ -47,6 +47,14 @@ class TroublesomeDetector(FakeDetector):
 def troublesome(note: str) -> FakeVision:
     vision = FakeVision()
     vision.detector = TroublesomeDetector(name=note)
+    return vision
+
+
+def fetched(folder: str) -> FakeVision:
+    """Another embedder serves once its weights lie in the folder."""
+    vision = FakeVision()
+    if (Path(folder) / "new.onnx").exists():
+        vision.embedder = FakeEmbedder("new", Calibration(0.6, 0.1, 0.1, 0.1, "the new one's"))
     return vision
 
 
@@ -90,6 +98,21 @@ def test_every_role_gives_what_it_gives_in_process(vision: RemoteVision) -> None
     np.testing.assert_array_equal(vision.enhancer.enhance(image, 2.5), local.enhancer.enhance(image, 2.5))
     assert vision.detector.name == "trouble"
     assert vision.backends()["parser"] == "fake-parser"
+
+
+def test_an_embedder_that_changed_with_its_weights_changes_whole(tmp_path: Path) -> None:
+    vision = RemoteVision(
+        lambda: Path(sys.executable), {"folder": str(tmp_path)}, factory="tests.vision.test_remote:fetched"
+    )
+    embedder, preferred = vision.embedder, vision.preferring({"enhancer": "any"}).embedder
+    assert (embedder.name, embedder.calibration.same_mean, preferred.name) == ("fake-embedder", 1.0, "fake-embedder")
+    (tmp_path / "new.onnx").write_bytes(b"weights")
+    assert embedder.calibration.same_mean == 1.0, "the worker that lives still serves with the old ones"
+    vision.release()
+    assert (embedder.name, embedder.calibration.same_mean, preferred.name) == ("new", 0.6, "new")
+    assert preferred.calibration.source == "the new one's"
+    assert vision.fuser.bends is True
+    vision.release()
 
 
 def test_pictures_grow_and_shrink(vision: RemoteVision) -> None:

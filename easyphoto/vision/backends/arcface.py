@@ -122,6 +122,7 @@ class InswapperFuser:
     """The identity of one face in another's place, in 128 x 128 (the "roop" mode); laid back with a soft edge."""
 
     name = "inswapper"
+    bends = False
     SIDE = 128
 
     def __init__(self, path: Path, embedder: ArcFaceEmbedder) -> None:

@@ -30,6 +30,7 @@ class WarpFuser:
     """Landmark warp, colour match and Poisson blending."""
 
     name = "warp"
+    bends = True
 
     def __init__(self, context: Context) -> None:
         self._landmarks = context.landmarks

@@ -1,0 +1,147 @@
+"""A person's photos as portraits need them: who each shows, in numbers, and where the head looks.
+
+Looking at photos takes seconds, so that what was seen is kept in a file of the person's folder, under the name of the
+embedder that saw it: vectors of two embedders are never compared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from easyphoto import pictures
+from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.filenames import shown
+from easyphoto.ports import Embedding, Face, Image, Vision
+from easyphoto.vision.pose import Pose, pose_in
+
+log = logging.getLogger(__name__)
+
+Unread: TypeAlias = Callable[[str], None]
+
+FORMAT = 2
+SAME_SHOT = 0.95
+"""Two photos whose embeddings have at least this cosine are the same shot, cut or tinted in two ways."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One photo with a face: its embedding and where the head looks."""
+
+    path: Path
+    embedding: Embedding
+    pose: Pose
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The photos of one person that have a face, seen with ``embedder``."""
+
+    embedder: str
+    shots: tuple[Shot, ...]
+
+    @property
+    def mean(self) -> Embedding | None:
+        """The direction of the mean of the embeddings, of length 1; None without shots."""
+        return unit_mean([shot.embedding for shot in self.shots])
+
+    def others(self, source: Embedding | None) -> list[Embedding]:
+        """The embeddings of all shots but those that are the shot of ``source``; all where no other is there."""
+        every = [shot.embedding for shot in self.shots]
+        if source is None:
+            return every
+        return [vector for vector in every if float(np.dot(vector, source)) < SAME_SHOT] or every
+
+
+def main_face(image: Image, vision: Vision) -> Face | None:
+    """The largest face of a picture, None when there is none."""
+    return max(vision.detector.detect(image), key=lambda face: face.width * face.height, default=None)
+
+
+def unit_mean(vectors: Sequence[Embedding]) -> Embedding | None:
+    """The direction of the mean of ``vectors``, of length 1; None when there are none."""
+    if not vectors:
+        return None
+    mean = np.mean(np.stack(vectors), axis=0)
+    unit: Embedding = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return unit
+
+
+def measure(photos: Sequence[Path], vision: Vision, unread: Unread | None = None) -> Gallery:
+    """Look at photo files. One that has no face is left out, and so is one that can't be read: ``unread`` is told its
+    name."""
+    embedder, shots, damaged = vision.embedder, [], list[str]()
+    name = embedder.name
+    for path in photos:
+        try:
+            image = pictures.load(path)
+        except InvalidRequest:
+            log.warning("a photo can't be read", exc_info=True)
+            damaged.append(shown(path.name))
+            continue
+        face = main_face(image, vision)
+        if face is not None:
+            shots.append(Shot(path, embedder.embed(image, face), pose_in(vision, image, face)))
+    if unread is not None:
+        for one in damaged:
+            unread(one)
+    return Gallery(name, tuple(shots))
+
+
+def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unread | None = None) -> Gallery:
+    """:func:`measure`, kept in the file ``memory`` for as long as photos and embedder stay the same; not where a photo
+    can't be read, so that it is told of each time."""
+    # What serves now, not what would: after a download the old model goes on until it is let go.
+    key = [vision.embedder.name, *[[path.name, *_stamp(path)] for path in photos]]
+    try:
+        kept = json.loads(memory.read_text(encoding="utf-8"))
+        if kept["format"] == FORMAT and kept["of"] == key:
+            return _read(kept, photos)
+    except (OSError, ValueError, KeyError, TypeError):
+        log.debug("nothing of the photos is kept in %s", memory)
+    damaged: list[str] = []
+    found = measure(photos, vision, damaged.append)
+    if unread is not None:
+        for one in damaged:
+            unread(one)
+    if found.shots and not damaged and found.embedder == key[0]:
+        try:
+            pictures.write_bytes(memory, json.dumps(_written(found, key)).encode())
+        except StorageFailed:
+            log.warning("what the photos show could not be kept in %s", memory, exc_info=True)
+    return found
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:  # one that is gone is left out, and looked for again the next time
+        return [-1, -1]
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _written(found: Gallery, key: list[Any]) -> dict[str, Any]:
+    shots = [
+        {
+            "name": shot.path.name,
+            "embedding": [float(value) for value in shot.embedding],
+            "pose": [shot.pose.yaw, shot.pose.pitch, shot.pose.roll],
+        }
+        for shot in found.shots
+    ]
+    return {"format": FORMAT, "of": key, "photos": shots}
+
+
+def _read(kept: dict[str, Any], photos: Sequence[Path]) -> Gallery:
+    paths = {path.name: path for path in photos}
+    shots = [
+        Shot(paths[one["name"]], np.array(one["embedding"], np.float32), Pose(*(float(v) for v in one["pose"])))
+        for one in kept["photos"]
+    ]
+    return Gallery(str(kept["of"][0]), tuple(shots))
