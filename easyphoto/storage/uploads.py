@@ -36,8 +36,9 @@ class Uploads:
             if self._session is None:
                 self._session = Scratch(self._folder, _SESSION)
             folder = self._session.path / _place(person)
-        target = folder / _free(folder, _file_name(file.name))
-        files.copy(file, target)
+            # Still under the lock: two files of one name that come at once must not take one place.
+            target = folder / _free(folder, _file_name(file.name))
+            files.copy(file, target)
         return target
 
     def belong(self, key: str, person: str) -> None:
