@@ -69,6 +69,11 @@ FUSIONS = ("greedy", "average", "best", "last")
 OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
 SUPER_RESOLUTION_METHODS = ("gpen", "realesrgan")
 FUSION_METHODS = ("auto", "inswapper", "warp")
+POSES = (
+    "by seed", "front", "slightly-left", "slightly-right", "left", "right", "up", "down", "tilted-left", "tilted-right",
+    "hand-at-chin",
+)  # fmt: skip
+"""The inner poses by name; the first choice takes one that follows from the seed."""
 SCENE_CONTROLS = ("Without Control", "Control with inner template", "Control with uploaded template")
 
 
@@ -620,6 +625,10 @@ class PortraitConfig:
         help="Take the pose of the text portrait from a picture.",
         help_zh="用图片控制文生写真的姿态。",
     )
+    t2i_pose_inner: str = param(
+        POSES[0], "Inner pose", "内置姿态", choices=POSES, group="text",
+        help="Which of the inner poses is taken with the inner template.", help_zh="使用内置模板时采用哪个姿态。",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         validate(self)

@@ -29,6 +29,14 @@ BENCH_SAMPLER = "DPM++ 2M Karras"
 further away; from text they are the better ones."""
 BENCH_TEXT_SIDE = 256
 """The short side of its pictures from text, in pixels: what it was trained at."""
+SQUARE_UP_TO = 1.7
+"""Up to this ratio of its sides a picture of the bench checkpoint is cut out of a square one."""
+TEXT_AREA: Mapping[Family, int] = MappingProxyType(
+    {Family.SD1: 768 * 768, Family.SD2: 768 * 768, Family.SDXL: 1280 * 1024}
+)
+"""At most so many pixels are drawn from text at once."""
+TEXT_TRIES = 4
+"""How often a picture from text that doesn't show one face is drawn again."""
 CFG = 7.0
 MULTIPLE = 32
 """Sides of what a host is given: so that no host rounds them."""
@@ -153,7 +161,7 @@ FRAMES: Mapping[Family, Frame] = MappingProxyType(
 are that large at 384 pixels; at 256 its VAE keeps only half of them recognisable. Much larger ones it never saw: a
 close-up is left at 256."""
 POSE_WEIGHT: Mapping[Family, float] = MappingProxyType(
-    {Family.SD1: 0.5, Family.SD2: 0.5, Family.SDXL: 1.0, Family.BENCH: 0.5}
+    {Family.SD1: 0.5, Family.SD2: 0.5, Family.SDXL: 1.0, Family.BENCH: 1.0}
 )
 
 FILM_LOOK = ("FilmVelvia3", 0.65)
@@ -254,6 +262,17 @@ def text_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
         return width // 8 * 8, height // 8 * 8
     scale = BENCH_TEXT_SIDE / min(width, height)
     return round(width * scale / MULTIPLE) * MULTIPLE, round(height * scale / MULTIPLE) * MULTIPLE
+
+
+def drawn_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
+    """(width, height) at which a picture from text is drawn. Larger or longer than a family learned, it would show two
+    heads: what was asked for is then cut out of it and enlarged."""
+    width, height = text_size(family, config)
+    if family is Family.BENCH:
+        square = max(width, height) <= SQUARE_UP_TO * min(width, height)
+        return (BENCH_TEXT_SIDE, BENCH_TEXT_SIDE) if square else (width, height)
+    scale = min(1.0, (TEXT_AREA[family] / (width * height)) ** 0.5)
+    return max(64, int(width * scale) // 8 * 8), max(64, int(height * scale) // 8 * 8)
 
 
 def prompt(family: Family, config: PortraitConfig) -> str:

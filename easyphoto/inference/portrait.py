@@ -343,7 +343,7 @@ class _Studio:
     def _drawn(self, seed: int) -> Template:
         subject = self.task.subjects[0]
         self.meter.stage("text")
-        image = text.draw_template(self.task, subject, self.painter, seed)
+        image = text.make_template(self.task, subject, self.painter, self.vision, seed, self.meter.notice)
         return Template(image, "the picture made from the text", hash_image(image))
 
     def _background(self, picture: Image, pasted: Mask, faces: tuple[list[Face], list[Face]], seed: int) -> Image:

@@ -108,7 +108,7 @@ def check(task: PortraitTask) -> None:
         return
     if not task.config.text_to_image_input_prompt.strip() and task.scene is None:
         raise InvalidRequest("Choose a template, or write what the picture should show.")
-    if task.config.t2i_control_way != SCENE_CONTROLS[0] and task.pose_template is None:
+    if task.config.t2i_control_way == SCENE_CONTROLS[2] and task.pose_template is None:
         raise InvalidRequest(f"{task.config.t2i_control_way!r} needs a picture to take the pose from.")
 
 

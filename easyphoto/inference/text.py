@@ -2,23 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from easyphoto.config import SCENE_CONTROLS, Family
-from easyphoto.inference import plan
+from easyphoto.errors import NoFace
+from easyphoto.inference import plan, poses
 from easyphoto.inference.painter import Painter, Words
 from easyphoto.inference.plan import Pass
-from easyphoto.inference.task import PortraitTask, Subject
-from easyphoto.ports import Control, ControlRole, Image, LoraRef, Txt2Img
+from easyphoto.inference.task import SEEDS, Notice, PortraitTask, Subject
+from easyphoto.ports import Control, ControlRole, Face, Image, LoraRef, Txt2Img, Vision
 from easyphoto.vision import geometry
 from easyphoto.vision.geometry import Crop, Size
 
+REDRAW = 0x9E3779B1
+"""From the seed of one try to that of the next."""
+FACE_ROOM = 2.1
+"""How many face widths around its face the bench checkpoint's pose is cut."""
 
-def draw_template(task: PortraitTask, person: Subject, painter: Painter, seed: int) -> Image:
+
+def make_template(
+    task: PortraitTask, person: Subject, painter: Painter, vision: Vision, seed: int, told: Notice
+) -> Image:
+    """:func:`draw_template` until one face is in it, at the size that was asked for.
+
+    What shows none or two is drawn again with other seeds that follow from ``seed``; the best of them stays.
+    """
+    best: tuple[int, Image, list[Face]] | None = None
+    for attempt in range(plan.TEXT_TRIES):
+        picture = draw_template(task, person, painter, (seed + attempt * REDRAW) % SEEDS, vision)
+        faces = _large(vision.detector.detect(picture))
+        rank = 0 if len(faces) == 1 else len(faces) or len(faces) + 100
+        if best is None or rank < best[0]:
+            best = rank, picture, faces
+        if rank == 0:
+            break
+    assert best is not None
+    if len(best[2]) > 1:
+        told(f"The picture from text shows {len(best[2])} faces, whatever was tried: change the prompt or the seed.")
+    return _as_asked(task, best[1], best[2], told)
+
+
+def _large(faces: Sequence[Face]) -> list[Face]:
+    """Without those that are small beside the largest: somebody far behind."""
+    widest = max((face.width for face in faces), default=0.0)
+    return [face for face in faces if face.width > widest / 3]
+
+
+def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: Notice) -> Image:
+    """The part of ``picture`` around the face that has the shape that was asked for, at that size."""
+    config, size = task.config, (picture.shape[0], picture.shape[1])
+    asked = config.text_to_image_height, config.text_to_image_width
+    drawn = plan.drawn_size(task.checkpoint.family, config)
+    if (drawn[0], drawn[1]) == plan.text_size(
+        task.checkpoint.family, config
+    ) and task.checkpoint.family is not Family.BENCH:
+        if size != (drawn[1], drawn[0]):
+            told(f"With a scene the picture from text is enlarged to {size[1]} x {size[0]}.")
+        return picture
+    crop = _middle(picture, asked)
+    if faces:
+        x, y = faces[0].center
+        left = min(max(0, round(x - crop.size[1] / 2)), size[1] - crop.size[1])
+        top = min(max(0, round(y - crop.size[0] / 2)), size[0] - crop.size[0])
+        crop = Crop(left, top, left + crop.size[1], top + crop.size[0])
+    told(
+        f"The picture from text was drawn at {size[1]} x {size[0]}, which its model knows, and cut and enlarged to "
+        f"{asked[1]} x {asked[0]}."
+    )
+    return geometry.resize(geometry.cut(picture, crop), asked)
+
+
+def draw_template(
+    task: PortraitTask, person: Subject, painter: Painter, seed: int, vision: Vision | None = None
+) -> Image:
     """A picture of what the configuration describes, with a trace of ``person`` and, where given, scene and pose.
 
     With a scene it is enlarged and repainted once, but for SDXL, which draws large enough.
     """
     family, config = task.checkpoint.family, task.config
-    width, height = plan.text_size(family, config)
+    width, height = plan.drawn_size(family, config)
     row = plan.row(Pass.TEXT, family, config)
     words = _words(task, person, seed, plan.SCENE_WEIGHT)
     picture = painter.draw(
@@ -32,7 +94,7 @@ def draw_template(task: PortraitTask, person: Subject, painter: Painter, seed: i
             cfg_scale=row.cfg_scale,
             seed=seed,
             loras=words.loras,
-            controls=_pose(task, (height, width)),
+            controls=_pose(task, (height, width), seed, vision),
         )
     )
     if task.scene is None or family is Family.SDXL:
@@ -62,11 +124,25 @@ def _words(task: PortraitTask, person: Subject, seed: int, scene_weight: float) 
     )
 
 
-def _pose(task: PortraitTask, size: Size) -> tuple[Control, ...]:
-    if task.config.t2i_control_way == SCENE_CONTROLS[0] or task.pose_template is None:
+def _pose(task: PortraitTask, size: Size, seed: int, vision: Vision | None) -> tuple[Control, ...]:
+    family, way = task.checkpoint.family, task.config.t2i_control_way
+    weight = plan.POSE_WEIGHT[family]
+    if way == SCENE_CONTROLS[1]:
+        pose = poses.chosen(task.config.t2i_pose_inner, seed)
+        return (Control(ControlRole.OPENPOSE, poses.draw(pose, size, family), weight, is_map=True),)
+    picture = task.pose_template
+    if way == SCENE_CONTROLS[0] or picture is None:
         return ()
-    pose = geometry.resize(geometry.cut(task.pose_template, _middle(task.pose_template, size)), size)
-    return (Control(ControlRole.OPENPOSE, pose, plan.POSE_WEIGHT[task.checkpoint.family]),)
+    crop = _middle(picture, size)
+    if family is Family.BENCH and vision is not None:
+        # Its control knows faces alone, as large as its pictures show them.
+        faces = vision.detector.detect(picture)
+        if not faces:
+            raise NoFace("The picture with the pose has no face, and this model takes the pose from the face alone.")
+        largest = max(faces, key=lambda face: face.width)
+        crop = geometry.face_crop(largest, FACE_ROOM, (picture.shape[0], picture.shape[1]))
+        crop = Crop(crop.left, crop.top, crop.left + min(crop.size), crop.top + min(crop.size))
+    return (Control(ControlRole.OPENPOSE, geometry.resize(geometry.cut(picture, crop), size), weight),)
 
 
 def _middle(image: Image, size: Size) -> Crop:

@@ -14,7 +14,7 @@ from easyphoto import pictures
 from easyphoto.config import Family, PortraitConfig
 from easyphoto.errors import AssetMissing, Cancelled, HostFailed, InvalidRequest, NoFace, StorageFailed
 from easyphoto.events import Event, Notice, Portrayed, Progress, TemplateFailed
-from easyphoto.inference import score, stages
+from easyphoto.inference import plan, score, stages, text
 from easyphoto.inference.portrait import STAGES, portray
 from easyphoto.inference.task import PortraitTask, subject, with_seed
 from easyphoto.people import Person
@@ -202,7 +202,8 @@ def test_one_template_without_a_face_fails_alone(tmp_path: Path) -> None:
 
 
 def test_a_text_portrait_without_a_face_fails_alone(tmp_path: Path) -> None:
-    host = FakeHost(paint=lambda job: blank(job.width, job.height) if job.seed == 7 else tint(job))
+    walls = {(7 + attempt * text.REDRAW) % 2**32 for attempt in range(plan.TEXT_TRIES)}
+    host = FakeHost(paint=lambda job: blank(job.width, job.height) if job.seed in walls else tint(job))
     job = task((), person(tmp_path), config=config(text_to_image_input_prompt="a wall", batch_size=2))
     portraits, events = run(job, host)
     assert [p.template for p in portraits] == [1]

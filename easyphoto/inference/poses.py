@@ -1,0 +1,99 @@
+"""The inner poses: figures of this project's own, drawn as the maps that openpose controls were trained on."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from easyphoto.config import POSES, Family
+from easyphoto.ports import Image, Points
+from easyphoto.vision import annotate
+from easyphoto.vision.geometry import Size
+
+DATA = Path(__file__).with_name("poses.json")
+FACE_SHARE = 0.5
+"""How wide a face is that fills the picture: what the bench checkpoint learned."""
+FIGURE_FACE = 0.24
+"""How wide the face of a figure is, of the picture's shorter side."""
+_LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+          (1, 0), (0, 14), (14, 16), (0, 15), (15, 17))  # fmt: skip
+"""Pairs of joints in OpenPose's order; each has the colour of its place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """``face``: 68 points, ``body``: 18 joints or None each, in face widths from the nose tip of a frontal head."""
+
+    name: str
+    title: str
+    title_zh: str
+    face: Points
+    body: tuple[tuple[float, float] | None, ...]
+
+
+@lru_cache(maxsize=1)
+def known() -> tuple[Pose, ...]:
+    """All poses, in the order in which they are offered."""
+    rows = json.loads(DATA.read_text(encoding="utf-8"))
+    return tuple(
+        Pose(
+            row["name"],
+            row["title"],
+            row["title_zh"],
+            np.array(row["face"], np.float32),
+            tuple(None if joint is None else (joint[0], joint[1]) for joint in row["body"]),
+        )
+        for row in rows
+    )
+
+
+def chosen(name: str, seed: int) -> Pose:
+    """The pose of that name; for the first choice, one that follows from the seed."""
+    poses = known()
+    if name == POSES[0]:
+        return poses[seed % len(poses)]
+    return next(pose for pose in poses if pose.name == name)
+
+
+def draw(pose: Pose, size: Size, family: Family) -> Image:
+    """The map at ``size`` (height, width): a figure with its face, or the face alone for the bench checkpoint, whose
+    control knows nothing else."""
+    height, width = size
+    face_alone = family is Family.BENCH
+    unit = min(size) * (FACE_SHARE if face_alone else FIGURE_FACE)
+    origin = np.array([width / 2, height * (0.52 if face_alone else 0.3)], np.float32)
+    face = annotate.openpose_face(size, [pose.face * unit + origin], pupils=not face_alone)
+    if face_alone:
+        return face
+    return np.maximum(_body(pose, size, unit, origin), face)
+
+
+def _body(pose: Pose, size: Size, unit: float, origin: Points) -> Image:
+    canvas = np.zeros((*size, 3), np.uint8)
+    joints = [None if j is None else np.array(j, np.float32) * unit + origin for j in pose.body]
+    thick = max(1, round(min(size) / 128))
+    for index, (a, b) in enumerate(_LIMBS):
+        start, end = joints[a], joints[b]
+        if start is not None and end is not None:
+            cv2.line(canvas, _pixel(start), _pixel(end), _colour(index), 2 * thick, cv2.LINE_AA)
+    canvas = (canvas * 0.6).astype(np.uint8)
+    for index, joint in enumerate(joints):
+        if joint is not None:
+            cv2.circle(canvas, _pixel(joint), thick, _colour(index), -1, cv2.LINE_AA)
+    return canvas
+
+
+def _pixel(point: Points) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """OpenPose's wheel of eighteen colours."""
+    red, green, blue = colorsys.hsv_to_rgb(index / 18, 1.0, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
