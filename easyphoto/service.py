@@ -300,7 +300,9 @@ class EasyPhoto:
         try:
             job = self.people.at(user_id).job
             before = resume.earlier(job) if job.state.is_file() else None
-            return before and replace(before.config, sd_model_checkpoint=self._trained_on(before).name)
+            if before is None:
+                return None
+            return replace(before.config, sd_model_checkpoint=self._trained_on(before).name)
         except InvalidRequest:
             return None
 

@@ -14,7 +14,7 @@ from easyphoto.events import Portrayed
 from easyphoto.jobs import Job
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.ui import compat, panel
-from easyphoto.ui.form import Form
+from easyphoto.ui.form import Choices, Form
 from easyphoto.ui.job_tab import JobTab, Updates
 from easyphoto.ui.kept import Kept
 from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
@@ -67,7 +67,7 @@ class GenerateTab(JobTab):
         self._settings = settings
         self.picker = TemplatePicker(service, language)
         self.desk = PeopleDesk(service, language)
-        choices = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
+        choices: dict[str, Choices] = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
         self._form = Form(PortraitConfig, PREFIX, {}, choices, {"t2i_control_way": (INNER_POSE,)})
 
     # --- layout ------------------------------------------------------------------------------------------------------

@@ -46,8 +46,7 @@ class Uploaded:
 
 
 def _digest(path: Path) -> bytes:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").digest()
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def _remove(file: Path, places: Sequence[Path]) -> None:

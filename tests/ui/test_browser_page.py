@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +98,15 @@ def test_a_failure_is_red_and_goes_with_its_inputs(address: str, service: EasyPh
 def test_faces_and_pose_follow_what_was_chosen(address: str, service: EasyPhoto) -> None:
     trained(service, "ada")
 
-    def users() -> int:
-        return sum(e.is_displayed() for e in page.all("[id^=easyphoto_generate_user_]"))
+    def shows(count: int) -> bool:
+        return sum(e.is_displayed() for e in page.all("[id^=easyphoto_generate_user_]")) == count
 
     with Page(address) as page:
         page.tab(INFERENCE)
         page.wait(lambda: page.one("#easyphoto_generate_user_1 input").get_attribute("value") == "ada")
         for count in (3, 2, 5, 1, 4):
             page.number("#easyphoto_generate_faces", count)
-            page.wait(lambda wanted=count: users() == wanted, 15)
+            page.wait(partial(shows, count), 15)
         page.tab(TEXT, "#easyphoto_generate_templates")
         ways = page.wait_for("#easyphoto_generate_t2i_control_way label", 2)
         assert [way.text for way in ways] == ["Without Control", "Control with uploaded template"]
