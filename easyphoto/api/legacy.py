@@ -19,6 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from easyphoto.api import guard, schema, waiting, wire
 from easyphoto.config import Declared, Family, PortraitConfig, TrainConfig, declared, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
+from easyphoto.events import TemplateFailed
 from easyphoto.jobs import Job
 from easyphoto.likeness import cosine_words
 from easyphoto.people import Person
@@ -185,7 +186,13 @@ def _queue_portraits(fields: Mapping[str, Any], service: EasyPhoto) -> _Asked:
 
 
 def _portraits(asked: _Asked, service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyPortraits:
-    result = asked.job.wait(0)
+    try:
+        result = asked.job.wait(0)
+    except EasyPhotoError:
+        failures = tuple(e for _, e in asked.job.events(follow=False) if isinstance(e, TemplateFailed))
+        if not failures or asked.job.state == "cancelled":
+            raise
+        result = PortraitResult((), failures, 0)  # every template has its line, as the original's clients read them
     outputs = [wire.encode(p.path) for p in result.portraits if p.path is not None]
     scores = _scores(result, asked.user_ids, service) if asked.display_score else []
     message = "\n".join([_report(result), *asked.remarks])

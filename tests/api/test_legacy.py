@@ -94,6 +94,15 @@ def test_one_bad_template_leaves_the_others(client: httpx.Client, service: EasyP
     assert first.startswith("Template 1 error") and second == "Template 2 Success."
 
 
+def test_templates_that_all_fail_have_their_lines(client: httpx.Client, service: EasyPhoto) -> None:
+    trained(service, "ada")
+    bad = base64.b64encode(b"no picture").decode()
+    fields = {"user_ids": ["ada"], "tabs": 2, "uploaded_template_images": [bad, bad], "sd_model_checkpoint": "fake"}
+    answer = post(client, INFER, fields)
+    lines = answer["message"].splitlines()
+    assert [line.split(" error")[0] for line in lines] == ["Template 1", "Template 2"] and answer["outputs"] == []
+
+
 def test_values_that_only_repeat_defaults_leave_the_family_its_own(
     client: httpx.Client, service: EasyPhoto, photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
