@@ -57,7 +57,7 @@ class Session:
     def _own(self, scores: dict[int, Score]) -> dict[int, Score]:
         """Those of the embedder that scores now: a checkpoint is never ranked by another's numbers."""
         embedder = "" if self._validator is None else self._validator.embedder
-        own = {step: score for step, score in scores.items() if embedder in ("", score.embedder) or not score.embedder}
+        own = validation.measured_by(embedder, scores)
         if len(own) < len(scores):
             self._emit(Notice(message=f"Earlier scores are left out: likeness is now measured with {embedder}."))
         return own

@@ -151,6 +151,11 @@ def works(best: Score, base: Score | None) -> bool:
     return best.likeness >= WORKS_FROM or (base is not None and best.likeness - base.likeness >= GAIN)
 
 
+def measured_by(embedder: str, scores: Mapping[int, Score]) -> dict[int, Score]:
+    """The scores whose numbers are ``embedder``'s; those of before it was written down count as its own."""
+    return {step: score for step, score in scores.items() if embedder in ("", score.embedder) or not score.embedder}
+
+
 def ranked(scores: Mapping[int, Score]) -> list[Score]:
     """The checkpoints (not the base model), most alike first; of equals, the later."""
     return sorted((s for s in scores.values() if s.step > 0), key=lambda s: (-s.cosine, -s.step))

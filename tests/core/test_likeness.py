@@ -16,7 +16,7 @@ from easyphoto.config import Paths
 from easyphoto.events import Portrayed, Validated
 from easyphoto.people import PeopleStore
 from easyphoto.ports import Calibration, Likeness
-from easyphoto.training import validation
+from easyphoto.training import state, validation
 from easyphoto.training.state import Score
 from easyphoto.ui import chart, panel
 
@@ -77,3 +77,16 @@ def test_a_person_of_an_older_training_is_on_the_scale(tmp_path: Path) -> None:
     person = PeopleStore(paths).get("anna")
     assert person.likeness == 1.0
     assert wire.person_out(person).likeness == 1.0
+
+
+def test_a_resumed_training_ranks_by_one_embedder_s_numbers(tmp_path: Path) -> None:
+    scores = {
+        0: Score(0, 0.1, 0.1),
+        100: Score(100, 0.9, 0.8, embedder="old"),
+        200: Score(200, 0.4, 0.3, embedder="new"),
+    }
+    state.save_scores(tmp_path, scores)
+    kept = state.load_scores(tmp_path)
+    assert kept == scores
+    assert sorted(validation.measured_by("new", kept)) == [0, 200]
+    assert sorted(validation.measured_by("", kept)) == [0, 100, 200]
