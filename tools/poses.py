@@ -11,6 +11,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 TARGET = Path(__file__).resolve().parents[1] / "easyphoto" / "inference" / "poses.json"
 
@@ -45,7 +48,7 @@ POSES = (
 )
 
 
-def head() -> np.ndarray:
+def head() -> Array:
     """The 68 points in iBUG's order, in millimetres, shape (68, 3)."""
 
     def left(points: tuple[tuple[float, float, float], ...]) -> list[tuple[float, float, float]]:
@@ -59,18 +62,18 @@ def head() -> np.ndarray:
     return np.array(rows, float)
 
 
-def turned(points: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
+def turned(points: Array, yaw: float, pitch: float, roll: float) -> Array:
     """The points after a turn about the middle of the head, in face widths from where the nose tip was."""
     y, p, r = np.radians([-yaw, pitch, roll])
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
     moved = (points - [0, 0, CENTRE]) @ (about_z @ about_x @ about_y).T
-    flat: np.ndarray = moved[:, :2] / FACE_WIDTH
+    flat: Array = moved[:, :2] / FACE_WIDTH
     return flat
 
 
-def figure(face: np.ndarray, arms: tuple[tuple[float, float], ...]) -> list[list[float] | None]:
+def figure(face: Array, arms: tuple[tuple[float, float], ...]) -> list[list[float] | None]:
     """The joints of a body to the hips below a face; knees and feet are out of the picture."""
     neck, right, left = (0.0, 1.05), (-1.0, 1.2), (1.0, 1.2)
     eyes = face[36:42].mean(0), face[42:48].mean(0)

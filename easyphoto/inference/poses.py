@@ -75,7 +75,7 @@ def draw(pose: Pose, size: Size, family: Family) -> Image:
 
 
 def _body(pose: Pose, size: Size, unit: float, origin: Points) -> Image:
-    canvas = np.zeros((*size, 3), np.uint8)
+    canvas: Image = np.zeros((*size, 3), np.uint8)
     joints = [None if j is None else np.array(j, np.float32) * unit + origin for j in pose.body]
     thick = max(1, round(min(size) / 128))
     for index, (a, b) in enumerate(_LIMBS):
