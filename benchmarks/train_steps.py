@@ -13,8 +13,7 @@ import cv2
 import torch
 from accelerate import Accelerator
 
-from easyphoto import checkpoint, pictures, sd
-from easyphoto.config import TrainConfig
+from easyphoto import checkpoint, families, pictures, sd
 from easyphoto.sd import lora as lora_files
 from easyphoto.training import dataset, loop
 from easyphoto.training.lora import Shape, TrainedLora
@@ -33,8 +32,7 @@ def main() -> None:
     parser.add_argument("--no-text", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    config = TrainConfig.for_family(
-        checkpoint.inspect(options.checkpoint).family,
+    config = families.spec(checkpoint.inspect(options.checkpoint).family).train_config(
         resolution=options.resolution,
         train_batch_size=options.batch,
         gradient_accumulation_steps=1,

@@ -12,17 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from easyphoto import lora_header, naming
+from easyphoto import families, lora_header, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.headers import Header, Shape, read_header
-from easyphoto.lora_header import BENCH_BASE_MODEL
 from easyphoto.ports import Checkpoint
 
 __all__ = [
     "A",
-    "BASE_MODEL_VERSIONS",
-    "BENCH_BASE_MODEL",
     "CheckpointInfo",
     "Header",
     "Kind",
@@ -40,14 +37,8 @@ Prediction = Literal["epsilon", "v_prediction"]
 A: Mapping[Kind, str] = {"checkpoint": "a checkpoint", "lora": "a LoRA", "controlnet": "a ControlNet", "vae": "a VAE"}
 """Kinds in a sentence."""
 
-BASE_MODEL_VERSIONS: Mapping[Family, str] = {
-    Family.SD1: "sd_v1",
-    Family.SD2: "sd_v2",
-    Family.SDXL: "sdxl_base_v1-0",
-    Family.BENCH: BENCH_BASE_MODEL,
-}
-"""``ss_base_model_version`` as kohya's sd-scripts write it, and our own for the bench checkpoint."""
-
+VAE_FAMILY = families.known()[0].family
+"""What a VAE is said to be: a file of one doesn't tell for which of the families it is."""
 _UNET = "model.diffusion_model."
 _CONTEXT_KEY = re.compile(
     r"(?:down_blocks|input_blocks|mid_block|middle_block|up_blocks|output_blocks)\b.*attn2\.to_k\.weight$"
@@ -131,15 +122,13 @@ def require_same_family(lora: Path, checkpoint: Checkpoint) -> CheckpointInfo:
         raise InvalidRequest(f"{lora.name} is {A[info.kind]}, not a LoRA.")
     if info.family is not checkpoint.family:
         raise InvalidRequest(
-            f"The LoRA {lora.name} was trained for {_NAMES[info.family]}"
-            f" and doesn't fit {checkpoint.name}, which is {_NAMES[checkpoint.family]}."
+            f"The LoRA {lora.name} was trained for {families.spec(info.family).title}"
+            f" and doesn't fit {checkpoint.name}, which is {families.spec(checkpoint.family).title}."
         )
     return info
 
 
 # --- single files ----------------------------------------------------------------------------------------------------
-
-_NAMES = {Family.SD1: "SD1", Family.SD2: "SD2", Family.SDXL: "SDXL", Family.BENCH: "the bench model"}
 
 
 def _check_numbers(name: str, header: Header) -> None:
@@ -154,7 +143,7 @@ def _inspect_vae(path: Path, header: Header) -> CheckpointInfo:
     shape = next(s for n, s in header.shapes.items() if n.endswith("decoder.conv_in.weight"))
     if len(shape) == 4 and shape[1] != _LATENT_CHANNELS:
         raise InvalidRequest(f"{path.name} is a VAE for another kind of model than Stable Diffusion 1, 2 and XL.")
-    return CheckpointInfo(path, Family.SD1, "vae", metadata=header.metadata)
+    return CheckpointInfo(path, VAE_FAMILY, "vae", metadata=header.metadata)
 
 
 def _kind(header: Header) -> Kind | None:
@@ -190,8 +179,8 @@ def _rank(header: Header) -> tuple[int | None, float | None]:
 
 
 def _prediction(path: Path, header: Header, family: Family) -> Prediction:
-    """Metadata, a ``v_pred`` tensor or a ``.yaml`` beside the file say it; an SD2 that is silent is v-prediction unless
-    its name has the 512 px or "base" of the published epsilon model (its weights can't tell)."""
+    """Metadata, a ``v_pred`` tensor or a ``.yaml`` beside the file say it; where they are silent the family's habit
+    decides, for weights can't tell."""
     declared = header.metadata.get("modelspec.prediction_type", "")
     if declared:
         return "v_prediction" if declared.startswith("v") else "epsilon"
@@ -201,9 +190,7 @@ def _prediction(path: Path, header: Header, family: Family) -> Prediction:
     if beside.is_file():
         text = beside.read_text(encoding="utf-8", errors="replace")
         return "v_prediction" if re.search(r"parameterization:\s*[\"']?v\b", text) else "epsilon"
-    if family is Family.SD2 and not re.search(r"512|base", path.stem, re.IGNORECASE):
-        return "v_prediction"
-    return "epsilon"
+    return "v_prediction" if families.spec(family).header.predicts_v(path.stem) else "epsilon"
 
 
 # --- diffusers folders -----------------------------------------------------------------------------------------------
@@ -229,7 +216,7 @@ def _inspect_folder(folder: Path) -> CheckpointInfo:
     if config.get("_class_name") == "ControlNetModel":
         return CheckpointInfo(folder, _family_of_config(config, folder.name), "controlnet")
     if config.get("_class_name") == "AutoencoderKL":
-        return CheckpointInfo(folder, Family.SD1, "vae")
+        return CheckpointInfo(folder, VAE_FAMILY, "vae")
     raise InvalidRequest(f"The folder {folder.name} holds no Stable Diffusion model in diffusers' layout.")
 
 

@@ -7,24 +7,40 @@ the extension already call.
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from easyphoto.errors import InvalidRequest
 
 
-class Family(str, Enum):
-    """Models whose LoRAs fit one another. ``BENCH`` is the small model that ships with the project."""
+class Family(str):
+    """The name of a kind of model whose LoRAs fit one another. Which there are, and what they are like, is known to
+    :mod:`easyphoto.families`. Equal names are one object."""
 
-    SD1 = "sd1"
-    SD2 = "sd2"
-    SDXL = "sdxl"
-    BENCH = "bench"
+    SD1: ClassVar[Family]
+    SD2: ClassVar[Family]
+    SDXL: ClassVar[Family]
+    BENCH: ClassVar[Family]
+
+    def __new__(cls, name: str) -> Family:
+        return _interned(str(name))
+
+    @property
+    def value(self) -> str:
+        """The name as plain text."""
+        return str(self)
+
+
+@cache
+def _interned(name: str) -> Family:
+    return str.__new__(Family, name)
+
+
+Family.SD1, Family.SD2, Family.SDXL, Family.BENCH = Family("sd1"), Family("sd2"), Family("sdxl"), Family("bench")
 
 
 @dataclass(frozen=True)
@@ -312,37 +328,6 @@ class TrainConfig:
     def steps(self, photos: int) -> int:
         """Steps of the optimiser for so many photos."""
         return min(photos * self.steps_per_photos, self.max_train_steps)
-
-    @classmethod
-    def for_family(cls, family: Family, *, scene: bool = False, **chosen: Any) -> TrainConfig:
-        """The defaults for a family and mode, with what the user ``chosen`` over them."""
-        values = dict(FAMILY_TRAINING[family])
-        if scene and family is not Family.BENCH:
-            values.update(SCENE_TRAINING)
-        if scene:
-            values["train_mode_choose"] = TRAIN_MODES[1]
-        return from_mapping(cls, {**values, **chosen})
-
-
-FAMILY_TRAINING: Mapping[Family, Mapping[str, Any]] = types.MappingProxyType(
-    {
-        Family.SD1: {},
-        Family.SD2: {},
-        Family.SDXL: {"resolution": 1024, "max_train_steps": 600, "rank": 32, "network_alpha": 16},
-        Family.BENCH: {
-            "resolution": 256,
-            "max_train_steps": 160,
-            "steps_per_photos": 40,
-            "val_and_checkpointing_steps": 40,
-            "train_batch_size": 4,
-            "gradient_accumulation_steps": 1,
-            "learning_rate": 2e-3,
-            "rank": 16,
-            "network_alpha": 16,
-        },
-    }
-)
-SCENE_TRAINING: Mapping[str, Any] = types.MappingProxyType({"resolution": 768, "rank": 256, "network_alpha": 128})
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal
 
-from easyphoto import environment
-from easyphoto.config import Family, Paths
+from easyphoto import environment, families
+from easyphoto.config import Paths
 from easyphoto.errors import EasyPhotoError
 from easyphoto.folders import free_bytes, nearest
 from easyphoto.people import PeopleStore
@@ -115,9 +115,9 @@ def _host(host: Host) -> Iterator[Finding]:
     facts = ", ".join(f"{k} {v}" for k, v in host.describe().items() if not isinstance(v, (dict, list)))
     yield Finding("host", host.name, "ok", facts)
     known = host.checkpoints()
-    for family in Family:
+    for family in (found.family for found in families.known()):
         names = [c.name for c in known if c.family is family]
-        if not names and family is not Family.BENCH:
+        if not names and not families.spec(family).shipped:
             yield Finding(
                 "weights", f"{family.value} base model", "missing", "none", f"portraits at the size of {family.value}"
             )

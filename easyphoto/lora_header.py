@@ -10,30 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.headers import Header, Shape
 
-BENCH_BASE_MODEL = "easyphoto_bench"
-"""``ss_base_model_version`` of LoRAs trained on the model that ships with the project."""
-
-FAMILY_OF_WIDTH: Mapping[int, Family] = {128: Family.BENCH, 768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}
-"""Width of the text that a UNet attends to -> its family. Nothing else is any of them."""
 _OTHER_WIDTHS = {1280: "the SDXL refiner", 4096: "a model with a T5 text encoder"}
-_FAMILIES_OF_ENCODER: Mapping[int, frozenset[Family]] = {
-    128: frozenset({Family.BENCH}),
-    768: frozenset({Family.SD1, Family.SDXL}),
-    1024: frozenset({Family.SD2}),
-    1280: frozenset({Family.SDXL}),
-}
-"""Width of a text encoder -> the families that have one like it."""
-_DECLARED = (
-    (Family.BENCH, (BENCH_BASE_MODEL,)),
-    (Family.SDXL, ("sdxl", "sd_xl", "stable-diffusion-xl")),
-    (Family.SD2, ("sd_v2", "sd_2", "sd2", "stable-diffusion-v2")),
-    (Family.SD1, ("sd_v1", "sd_1", "sd1", "stable-diffusion-v1")),
-)
-"""How ``ss_base_model_version`` and ``modelspec.architecture`` begin for each family."""
 
 MARKS = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down", "_lora.down", "lokr_", "hada_", "oft_", "glora")
 """What no file but a LoRA has in its tensors' names."""
@@ -69,15 +51,17 @@ def family(name: str, header: Header) -> Family:
         raise InvalidRequest(f"{name} is a LoRA for another kind of model than Stable Diffusion 1, 2 and XL.")
     if len(possible) == 1:
         return next(iter(possible))
-    if possible == _FAMILIES_OF_ENCODER[768]:
-        return Family.SD1
+    first = [f for f in families.known() if f.family in possible and not f.header.second_encoder]
+    if len(first) == 1:  # of two families with an encoder like it, the one that has no other
+        return first[0].family
     raise InvalidRequest(f"{name} doesn't say for which base model it was made.")
 
 
 def family_of_width(width: int, name: str) -> Family:
     """The family of UNets that attend to a text of ``width``; :class:`InvalidRequest` when that is none of ours."""
-    if width in FAMILY_OF_WIDTH:
-        return FAMILY_OF_WIDTH[width]
+    found = families.of_width(width)
+    if found is not None:
+        return found
     if width in _OTHER_WIDTHS:
         raise InvalidRequest(f"{name} is {_OTHER_WIDTHS[width]}, which isn't supported.")
     raise InvalidRequest(f"{name} attends to a text of width {width}, which is that of no model that EasyPhoto knows.")
@@ -110,15 +94,16 @@ def _widths(shapes: Mapping[str, Shape], pattern: re.Pattern[str], *, also: re.P
 
 def _possible(name: str, shapes: Mapping[str, Shape]) -> frozenset[Family]:
     """The families that the shapes of a LoRA without cross attention leave open."""
-    possible = frozenset(Family)
+    possible = frozenset(found.family for found in families.known())
     for width in set(_widths(shapes, _ENCODER, also=re.compile(""))):
-        if width not in _FAMILIES_OF_ENCODER:
+        like = frozenset(found.family for found in families.known() if width in found.header.encoders)
+        if not like:
             raise InvalidRequest(
                 f"{name} was made for a text encoder of width {width}, which is none of a known model."
             )
-        possible &= _FAMILIES_OF_ENCODER[width]
+        possible &= like
     if any(_SECOND_ENCODER.search(key) or (_SDXL_ONLY.search(key) and _UNET.search(key)) for key in shapes):
-        possible &= {Family.SDXL}
+        possible &= {found.family for found in families.known() if found.header.second_encoder}
     if not possible:
         raise InvalidRequest(f"{name} has weights for more than one kind of model, so it fits none.")
     return possible
@@ -130,4 +115,4 @@ def _declarations(metadata: Mapping[str, str]) -> Iterable[str]:
 
 def _declared(version: str) -> Family | None:
     lower = version.lower()
-    return next((found for found, starts in _DECLARED if lower.startswith(starts)), None)
+    return next((found.family for found in families.known() if lower.startswith(found.header.declared)), None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from easyphoto import families
 from easyphoto.config import Family, TrainConfig
 
 RESERVE = 1_000_000_000
@@ -28,50 +29,6 @@ TILE = 512
 """Side in pixels of the pieces in which a picture is decoded where the whole is too much."""
 _VAE_WIDTH = 4
 """The VAE is float32 whatever the precision: half precision overflows in some."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """``unet``, ``text``, ``vae``, ``control``: numbers of weights. ``lora`` and ``lora_text``: trained numbers for
-    each rank, in UNet and text encoders together, and in the text encoders alone.
-
-    Bytes kept for one picture in a batch: ``fixed`` + (``cell`` + rank x ``cell_rank``) x cells, where a cell is 8 x 8
-    pixels; with gradient checkpointing ``kept_fixed`` + ``kept_cell`` x cells; ``told`` for its caption.
-    """
-
-    unet: int
-    text: int
-    vae: int
-    control: int
-    lora: int
-    lora_text: int
-    fixed: int
-    cell: int
-    cell_rank: int
-    kept_fixed: int
-    kept_cell: int
-    told: int
-
-
-_NUMBERS: Mapping[str, tuple[int, int, int, int]] = {
-    # field:       SD1          SD2          SDXL           bench
-    "unet": (859_520_964, 865_910_724, 2_567_463_684, 14_490_644),
-    "text": (123_060_480, 340_387_840, 817_720_320, 1_003_136),
-    "vae": (83_653_863, 83_653_863, 83_653_863, 3_000_000),
-    "control": (361_279_120, 364_228_240, 1_251_014_160, 6_000_000),
-    "lora": (497_664, 620_544, 3_061_248, 94_784),
-    "lora_text": (73_728, 188_416, 401_408, 0),
-    "fixed": (117_400_000, 120_000_000, 243_000_000, 0),
-    "cell": (289_800, 279_100, 537_800, 36_000),
-    "cell_rank": (340, 340, 433, 76),
-    "kept_fixed": (13_000_000, 12_000_000, 15_000_000, 0),
-    "kept_cell": (57_600, 47_000, 39_900, 6_000),
-    "told": (48_000_000, 108_000_000, 157_000_000, 2_000_000),
-}
-TABLE: Mapping[Family, Shape] = {
-    family: Shape(**{field: row[column] for field, row in _NUMBERS.items()})
-    for column, family in enumerate((Family.SD1, Family.SD2, Family.SDXL, Family.BENCH))
-}
 
 
 @dataclass(frozen=True)
@@ -133,13 +90,13 @@ def training(
     train_text: bool = True,
 ) -> Need:
     """What one step needs. ``precision``: "fp16", "bf16" or "no" (float32); the LoRA is float32 in any case."""
-    shape, width = TABLE[family], _width(precision)
-    trained = (shape.lora if train_text else shape.lora - shape.lora_text) * rank
+    numbers, width = families.spec(family).memory, _width(precision)
+    trained = (numbers.lora if train_text else numbers.lora - numbers.lora_text) * rank
     cells = (resolution / 8) ** 2
-    whole = shape.fixed + (shape.cell + rank * shape.cell_rank) * cells + (shape.told if train_text else 0)
-    kept = whole * RECOMPUTED + shape.kept_fixed + shape.kept_cell * cells if checkpointing else whole
+    whole = numbers.fixed + (numbers.cell + rank * numbers.cell_rank) * cells + (numbers.caption if train_text else 0)
+    kept = whole * RECOMPUTED + numbers.kept_fixed + numbers.kept_cell * cells if checkpointing else whole
     return Need(
-        weights=(shape.unet + shape.text) * width + shape.vae * _VAE_WIDTH,
+        weights=(numbers.unet + numbers.text) * width + numbers.vae * _VAE_WIDTH,
         trained=round(trained * (4 + 4 + OPTIMIZER_BYTES[optimizer])),
         activations=round(kept * batch * width / 2),
     )
@@ -162,11 +119,11 @@ def rendering(
     sees pieces of :data:`TILE` pixels. ``idle``: further ControlNets that are on the device though this picture doesn't
     use them.
     """
-    shape, wide = TABLE[family], _width(precision)
+    numbers, wide = families.spec(family).memory, _width(precision)
     pixels = width * height
-    text, vae = shape.text * wide, shape.vae * _VAE_WIDTH
-    unet = (shape.unet + (controls + idle) * shape.control) * wide
-    step = round(2 * shape.kept_cell * pixels / 64 * wide / 2)
+    text, vae = numbers.text * wide, numbers.vae * _VAE_WIDTH
+    unet = (numbers.unet + (controls + idle) * numbers.control) * wide
+    step = round(2 * numbers.kept_cell * pixels / 64 * wide / 2)
     decode = VAE_BYTES_PER_PIXEL * (min(pixels, TILE * TILE) if tiled else pixels)
     if not by_role:
         return Need(weights=text + unet + vae, trained=0, activations=max(step, decode))
@@ -299,8 +256,8 @@ def _need(config: TrainConfig, family: Family, precision: str, by_role: bool) ->
     )
     if not by_role:
         return need
-    shape = TABLE[family]
-    unused = shape.vae * _VAE_WIDTH + (0 if config.train_text_encoder else shape.text * _width(precision))
+    numbers = families.spec(family).memory
+    unused = numbers.vae * _VAE_WIDTH + (0 if config.train_text_encoder else numbers.text * _width(precision))
     return replace(need, weights=need.weights - unused)
 
 

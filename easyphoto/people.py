@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from easyphoto import checkpoint, pictures
+from easyphoto import checkpoint, families, pictures
 from easyphoto import likeness as scale
 from easyphoto.config import Family, Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound, StorageFailed
@@ -317,7 +317,7 @@ class PeopleStore:
         person = replace(
             plain,
             face_id=best[0] if best else None,
-            family=Family(family) if family in {f.value for f in Family} else None,
+            family=families.named(family) if family in {f.family for f in families.known()} else None,
             works=bool(marks.get("works", True)) and not (cancelled and likeness is None),
             likeness=None if likeness is None else scale.clipped(float(likeness)),
             embedder=str(marks.get("embedder", "")),

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from easyphoto import naming, pictures
+from easyphoto import families, naming, pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_checkpoint, require_same_family
 from easyphoto.config import (
     PRECISIONS,
     SCENE_CONTROLS,
     TRAIN_MODES,
-    Family,
     Paths,
     PortraitConfig,
     TrainConfig,
@@ -195,7 +194,7 @@ class EasyPhoto:
         """What the user chose, over the defaults for the base model's family and the mode."""
         family = self.checkpoint(str(chosen.get("sd_model_checkpoint", ""))).family
         scene = chosen.get("train_mode_choose") == TRAIN_MODES[1]
-        return TrainConfig.for_family(family, scene=scene, **chosen)
+        return families.spec(family).train_config(scene=scene, **chosen)
 
     def train(self, request: TrainRequest) -> Job[Person]:
         """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
@@ -218,7 +217,7 @@ class EasyPhoto:
         free = free_bytes(self.paths.outputs)
         if free is None:
             raise StorageFailed(f"The drive of {self.paths.outputs} isn't there: nothing can be written.")
-        if checkpoint.family is not Family.BENCH and free < DISK_FOR_TRAINING:
+        if families.spec(checkpoint.family).learning.needs_disk and free < DISK_FOR_TRAINING:
             raise StorageFailed(
                 f"Only {free / 2**30:.1f} GB of disk are free; a training needs {DISK_FOR_TRAINING / 2**30:.0f}."
             )
@@ -314,7 +313,7 @@ class EasyPhoto:
     def _chosen(self, config: TrainConfig) -> frozenset[str]:
         """The fields that aren't what a form shows before anybody touches it."""
         checkpoint = self.checkpoint(config.sd_model_checkpoint)
-        usual = TrainConfig.for_family(checkpoint.family, scene=config.is_scene)
+        usual = families.spec(checkpoint.family).train_config(scene=config.is_scene)
         first = {"train_mode_choose": TRAIN_MODES[0]}
         named = {d.name for d in declared(TrainConfig)} - {"sd_model_checkpoint"}
         chosen = {n for n in named if getattr(config, n) != first.get(n, getattr(usual, n))}
@@ -600,7 +599,7 @@ class EasyPhoto:
         broken = self.broken_checkpoints()
         named: list[naming.Named[Checkpoint | BrokenModel]] = [
             *map(_listed, known),
-            *(naming.Named(b.name, b) for b in broken),
+            *(naming.Named[Checkpoint | BrokenModel](b.name, b) for b in broken),
         ]
         found = naming.find(name, named, "base model") if name else None
         if isinstance(found, Checkpoint):

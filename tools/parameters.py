@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from easyphoto.config import FAMILY_TRAINING, SCENE_TRAINING, Declared, PortraitConfig, TrainConfig, declared, number
+from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, number
+from easyphoto.families import known
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
 HEAD = """# Parameters · 参数
@@ -44,8 +45,8 @@ def legacy() -> str:
 
 
 def families() -> str:
-    rows = {f"`{family.value}`": values for family, values in FAMILY_TRAINING.items() if values}
-    rows["scene mode"] = SCENE_TRAINING
+    rows = {f"`{spec.family}`": spec.learning.person for spec in known() if spec.learning.person}
+    rows["scene mode"] = known()[0].learning.scene
     lines = ["## Training defaults that depend on the base model", "", "| base model | values |", "|---|---|"]
     for name, values in rows.items():
         lines.append(f"| {name} | {', '.join(f'`{k}` {number(v)}' for k, v in values.items())} |")

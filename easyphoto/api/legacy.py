@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
+from easyphoto import families
 from easyphoto.api import guard, schema, waiting, wire
-from easyphoto.config import Declared, Family, PortraitConfig, TrainConfig, declared, from_mapping
+from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
 from easyphoto.events import TemplateFailed
 from easyphoto.jobs import Job
@@ -158,7 +159,7 @@ def _unlike_sd1(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
 
     Clients of the original send its whole form, so that a value equal to the default was not chosen by anybody.
     """
-    if service.checkpoint(values.get("sd_model_checkpoint", "")).family is Family.SD1:
+    if service.checkpoint(values.get("sd_model_checkpoint", "")).family == families.known()[0].family:
         return values
     usual = {d.name: d.default for d in declared(TrainConfig)}
     kept = ("sd_model_checkpoint", "train_mode_choose", "skin_retouching_bool")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from easyphoto.errors import Cancelled
 from easyphoto.events import Listener, Notice, Progress
-from easyphoto.inference.plan import ControlRow, Feed, PassRow
+from easyphoto.families.spec import ControlRow, Feed
+from easyphoto.inference.plan import PassRow
 from easyphoto.pace import Pace
 from easyphoto.ports import Checkpoint, Control, Host, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
 from easyphoto.vision import geometry

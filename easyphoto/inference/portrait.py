@@ -16,10 +16,11 @@ import numpy as np
 from easyphoto.config import PortraitConfig
 from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, NoFace, StorageFailed, reason
 from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
+from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import finish, gallery, plan, recipe, score, stages, text
 from easyphoto.inference.gallery import Gallery
 from easyphoto.inference.painter import Meter, Painter, Words
-from easyphoto.inference.plan import Feed, MaskKind, Pass, PassRow
+from easyphoto.inference.plan import MaskKind, PassRow
 from easyphoto.inference.shelf import Shelf
 from easyphoto.inference.sources import Source, Sources, agree, apart
 from easyphoto.inference.task import (
@@ -210,12 +211,12 @@ class _Studio:
     def _sitter(self, subject: Subject) -> Sitter:
         if not subject.works:
             self.meter.notice(f"The training of {subject.user_id} was marked as failed: expect little likeness.")
-        reference_face = score.main_face(subject.reference, self.vision)
+        reference_face = gallery.main_face(subject.reference, self.vision)
         if reference_face is None:
             raise NoFace(f"The reference picture of {subject.user_id} has no face that can be found.")
         shown = self._gallery(subject)
         sources = Sources(subject.reference, reference_face, shown, self.vision)
-        face_id, face_id_face = sources.reference, score.main_face(subject.face_id, self.vision)
+        face_id, face_id_face = sources.reference, gallery.main_face(subject.face_id, self.vision)
         if face_id_face is not None:
             face_id = Source(subject.face_id, face_id_face, pose_in(self.vision, subject.face_id, face_id_face))
         mean = subject.mean if shown is subject.gallery or shown is None else shown.mean

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from easyphoto import families
 from easyphoto.config import POSES, Family
 from easyphoto.ports import Image, Points
 from easyphoto.vision import annotate
@@ -65,7 +66,7 @@ def draw(pose: Pose, size: Size, family: Family) -> Image:
     """The map at ``size`` (height, width): a figure with its face, or the face alone for the bench checkpoint, whose
     control knows nothing else."""
     height, width = size
-    face_alone = family is Family.BENCH
+    face_alone = families.spec(family).shipped
     unit = min(size) * (FACE_SHARE if face_alone else FIGURE_FACE)
     origin = np.array([width / 2, height * (0.52 if face_alone else 0.3)], np.float32)
     face = annotate.openpose_face(size, [pose.face * unit + origin], pupils=not face_alone)

@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 
 import easyphoto
-from easyphoto import filenames, pictures
-from easyphoto.config import Family, PortraitConfig, declared, from_mapping
+from easyphoto import families, filenames, pictures
+from easyphoto.config import PortraitConfig, declared, from_mapping
 from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.families.spec import Pass
 from easyphoto.inference import plan
-from easyphoto.inference.plan import Pass
 from easyphoto.inference.task import PortraitTask, Template, hash_image, names
 from easyphoto.likeness import clipped, cosine_words, words
 from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
@@ -141,7 +141,7 @@ def outline(
 def infotext(data: Mapping[str, Any]) -> str:
     """The recipe in the WebUI's convention: prompt, negative prompt, and one line of parameters of the first pass."""
     config = from_mapping(PortraitConfig, data["config"])
-    family = Family(data["checkpoint"]["family"])
+    family = families.named(data["checkpoint"]["family"])
     row = plan.row(Pass.FIRST, family, config)
     tags = "".join(f" <lora:{one['name']}:{one['weight']:g}>" for one in data["loras"])
     found = [one for one in data["likeness"] if one]

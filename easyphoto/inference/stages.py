@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from easyphoto import families
 from easyphoto.config import Family
-from easyphoto.inference.plan import FRAMES, MULTIPLE
+from easyphoto.inference.plan import MULTIPLE
 from easyphoto.ports import Face, FaceParts, Image, Mask
 from easyphoto.vision import colour, geometry, masks
 from easyphoto.vision.geometry import Crop, Size
@@ -50,7 +51,7 @@ class Frame:
 def working_size(size: Size, family: Family, face_side: float) -> Size:
     """The size at which ``family`` works on a picture of ``size`` for the sake of a face whose longer side has
     ``face_side`` pixels of it; sides are multiples of 32."""
-    frame = FRAMES[family]
+    frame = families.spec(family).size
     if frame.area is not None:
         return geometry.fit_area(size, frame.area, MULTIPLE)
     short = frame.short_side or 512
@@ -61,7 +62,7 @@ def working_size(size: Size, family: Family, face_side: float) -> Size:
 
 def background_size(size: Size, family: Family, *, enlarge: bool) -> Size:
     """The size of the background pass; without ``enlarge`` a smaller picture keeps its own."""
-    frame = FRAMES[family]
+    frame = families.spec(family).size
     long = max(size) / min(size) > 1.5
     short = frame.background_long_short_side if long else frame.background_short_side
     return geometry.fit_short_side(size, short if enlarge else min(short, *size), MULTIPLE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from easyphoto.config import SCENE_CONTROLS, Family
+from easyphoto import families
+from easyphoto.config import SCENE_CONTROLS
 from easyphoto.errors import NoFace
+from easyphoto.families.spec import Pass
 from easyphoto.inference import plan, poses
 from easyphoto.inference.painter import Painter, Words
-from easyphoto.inference.plan import Pass
 from easyphoto.inference.task import SEEDS, Notice, PortraitTask, Subject
 from easyphoto.ports import Control, ControlRole, Face, Image, LoraRef, Txt2Img, Vision
 from easyphoto.vision import geometry
@@ -53,9 +54,9 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: N
     config, size = task.config, (picture.shape[0], picture.shape[1])
     asked = config.text_to_image_height, config.text_to_image_width
     drawn = plan.drawn_size(task.checkpoint.family, config)
-    if (drawn[0], drawn[1]) == plan.text_size(
-        task.checkpoint.family, config
-    ) and task.checkpoint.family is not Family.BENCH:
+    if (drawn[0], drawn[1]) == plan.text_size(task.checkpoint.family, config) and families.spec(
+        task.checkpoint.family
+    ).size.text_side is None:
         if size != (drawn[1], drawn[0]):
             told(f"With a scene the picture from text is enlarged to {size[1]} x {size[0]}.")
         return picture
@@ -97,7 +98,7 @@ def draw_template(
             controls=_pose(task, (height, width), seed, vision),
         )
     )
-    if task.scene is None or family is Family.SDXL:
+    if task.scene is None or not families.spec(family).drawing.hires_with_scene:
         return picture
     size = round(height * plan.HIRES_SCALE / 8) * 8, round(width * plan.HIRES_SCALE / 8) * 8
     return painter.repaint(
@@ -108,7 +109,7 @@ def draw_template(
 def cost(task: PortraitTask) -> float:
     """About how many steps :func:`draw_template` takes."""
     row = plan.row(Pass.TEXT, task.checkpoint.family, task.config)
-    again = task.scene is not None and task.checkpoint.family is not Family.SDXL
+    again = task.scene is not None and families.spec(task.checkpoint.family).drawing.hires_with_scene
     return row.steps + (row.cost if again else 0)
 
 
@@ -126,7 +127,7 @@ def _words(task: PortraitTask, person: Subject, seed: int, scene_weight: float) 
 
 def _pose(task: PortraitTask, size: Size, seed: int, vision: Vision | None) -> tuple[Control, ...]:
     family, way = task.checkpoint.family, task.config.t2i_control_way
-    weight = plan.POSE_WEIGHT[family]
+    weight = families.spec(family).drawing.pose_weight
     if way == SCENE_CONTROLS[1]:
         pose = poses.chosen(task.config.t2i_pose_inner, seed)
         return (Control(ControlRole.OPENPOSE, poses.draw(pose, size, family), weight, is_map=True),)
@@ -134,7 +135,7 @@ def _pose(task: PortraitTask, size: Size, seed: int, vision: Vision | None) -> t
     if way == SCENE_CONTROLS[0] or picture is None:
         return ()
     crop = _middle(picture, size)
-    if family is Family.BENCH and vision is not None:
+    if families.spec(family).shipped and vision is not None:
         # Its control knows faces alone, as large as its pictures show them.
         faces = vision.detector.detect(picture)
         if not faces:

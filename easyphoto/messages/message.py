@@ -44,7 +44,7 @@ class Joined(Message):
 
     parts: tuple[str, ...]
 
-    def __new__(cls, joint: str, parts: Iterable[str]) -> Joined:  # type: ignore[misc]
+    def __new__(cls, joint: str, parts: Iterable[str]) -> Joined:
         kept = tuple(parts)
         made = str.__new__(cls, joint.join(kept))
         made.template = joint

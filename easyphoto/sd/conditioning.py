@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from easyphoto.config import Family
 from easyphoto.sd import prompt as prompts
+from easyphoto.sd import strategies
 from easyphoto.sd.parts import Parts
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def chunks(spans: Sequence[prompts.Span], tokenizer: Any) -> list[Chunk]:
 
 def encode(parts: Parts, prompt: str, negative: str) -> tuple[Conditioning, Conditioning]:
     """The embeddings of a prompt and of its negative, equally long."""
+    strategy = strategies.of(parts.family)
     parts.placement.use(*parts.text_encoders)
     texts = [prompts.parse(prompt), prompts.parse(negative)]
     contexts: list[list[torch.Tensor]] = [[], []]
@@ -72,13 +73,13 @@ def encode(parts: Parts, prompt: str, negative: str) -> tuple[Conditioning, Cond
         length = max(len(c) for c in both)
         for side, own in enumerate(both):
             padded = own + [Chunk([], []) for _ in range(length - len(own))]
-            context, pool = _encode_chunks(tokenizer, encoder, padded, penultimate=parts.family is Family.SDXL)
+            context, pool = _encode_chunks(tokenizer, encoder, padded, penultimate=strategy.penultimate)
             contexts[side].append(context)
             pooled[side] = pool if pool is not None else pooled[side]
     import torch
 
     joined = [torch.cat(c, dim=-1) if len(c) > 1 else c[0] for c in contexts]
-    if parts.family is Family.SDXL and not negative.strip():
+    if strategy.blank_negative and not negative.strip():
         joined[1] = torch.zeros_like(joined[1])
         pooled[1] = torch.zeros_like(pooled[1]) if pooled[1] is not None else None
     return Conditioning(joined[0], pooled[0]), Conditioning(joined[1], pooled[1])

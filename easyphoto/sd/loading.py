@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from easyphoto import checkpoint, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
+from easyphoto.sd import strategies
 from easyphoto.sd.parts import Parts
 from easyphoto.sd.placement import Placement
 
@@ -72,7 +73,7 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
     return placed(model, device).eval().requires_grad_(False)
 
 
-def load_vae(path: Path, *, device: str | torch.device, family: Family = Family.SD1) -> Any:
+def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpoint.VAE_FAMILY) -> Any:
     """An ``AutoencoderKL``, float32, from a diffusers folder or a single file in either naming.
 
     ``family`` is that of the checkpoint it serves: single files don't say by what their latents are scaled.
@@ -131,11 +132,12 @@ def _load_folder(
 
     folder = info.path
     with _one_sentence(folder.name):
-        tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)]
-        encoders = [pretrained(CLIPTextModel, folder / "text_encoder", dtype)]
-        if info.family is Family.SDXL:
-            tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True))
-            encoders.append(pretrained(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype))
+        texts = strategies.of(info.family).text_folders
+        tokenizers = [CLIPTokenizer.from_pretrained(folder / text.tokenizer, local_files_only=True) for text in texts]
+        encoders = [
+            pretrained(CLIPTextModelWithProjection if text.pools else CLIPTextModel, folder / text.encoder, dtype)
+            for text in texts
+        ]
         scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
         return Parts(
             family=info.family,

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
-from easyphoto import checkpoint
+from easyphoto import checkpoint, families
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd import lora_names as names
+from easyphoto.sd import strategies
 from easyphoto.sd.lora_alpha import DeclaredAlphas
 from easyphoto.sd.parts import Parts
 from easyphoto.storage import files
@@ -95,7 +96,7 @@ def modules(parts: Parts) -> dict[str, torch.nn.Module]:
                 continue
             base = getattr(module, "base_layer", module)
             if isinstance(base, torch.nn.Linear | torch.nn.Conv2d):
-                found[names.kohya(prefix, path, parts.family)] = base
+                found[strategies.lora_name(parts.family, prefix, path)] = base
     return found
 
 
@@ -109,7 +110,7 @@ def collect(parts: Parts, adapter: str = "default") -> dict[str, LoraLayer]:
                 continue
             alpha = float(module.scaling[adapter]) * int(module.r[adapter])
             down, up = (t[adapter].weight.detach().to("cpu", torch.float32, copy=True) for t in (downs, ups))
-            found[names.kohya(prefix, path, parts.family)] = LoraLayer(down, up, alpha)
+            found[strategies.lora_name(parts.family, prefix, path)] = LoraLayer(down, up, alpha)
     return found
 
 
@@ -133,7 +134,7 @@ def read(path: Path) -> LoraFile:
         grouped.setdefault(module, {})[role] = tensor
     layers: dict[str, LoraLayer] = {}
     for module, tensors in grouped.items():
-        name = names.canonical(module, info.family)
+        name = strategies.of(info.family).canonical(module)
         if name in layers:
             raise InvalidRequest(f"{path.name} has two LoRAs of {name}.")
         layers[name] = _layer(path.name, module, tensors, declared)
@@ -160,11 +161,11 @@ def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = N
     """The ``ss_*`` metadata that tells others what a LoRA is: base family, rank, alpha; then ``extra``."""
     first = next(iter(layers.values()))
     return {
-        "ss_base_model_version": checkpoint.BASE_MODEL_VERSIONS[family],
+        "ss_base_model_version": families.spec(family).header.written,
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(first.rank),
         "ss_network_alpha": f"{first.alpha:g}",
-        "ss_v2": str(family is Family.SD2),
+        "ss_v2": str(families.spec(family).header.written.startswith("sd_v2")),
         **(extra or {}),
     }
 

@@ -3,15 +3,14 @@
 kohya's scripts name a module by its path with underscores behind ``lora_unet_`` or ``lora_te_``. Diffusers writes the
 path with dots behind ``unet.`` or ``text_encoder.``, PEFT behind ``base_model.model.``, ComfyUI behind
 ``diffusion_model.``. The blocks of a UNet go by diffusers' names (``down_blocks_1_attentions_0``) or by those of the
-original implementation (``input_blocks_4_1``). :func:`canonical` brings all of them to one: the original's for SDXL,
+original implementation (``input_blocks_4_1``). :meth:`Plain.canonical
+<easyphoto.sd.strategies.Plain.canonical>` brings all of them to one: the original's for SDXL,
 diffusers' for the others, as kohya's scripts have it.
 """
 
 from __future__ import annotations
 
 import re
-
-from easyphoto.config import Family
 
 _DOWN = r"[._]lora_down|\.lora_A(?:\.[^.]+)?|\.lora\.down|_lora\.down|\.lora_linear_layer\.down"
 _UP = _DOWN.replace("down", "up").replace("lora_A", "lora_B")
@@ -61,12 +60,6 @@ _OUTSIDE_BACK = {original: ours for ours, original in _OUTSIDE.items()}
 _OTHER_KINDS = (("hada_", "a LyCORIS LoHa"), ("lokr_", "a LyCORIS LoKr"), ("oft_", "an OFT"), ("glora", "a GLoRA"))
 
 
-def kohya(prefix: str, path: str, family: Family) -> str:
-    """The kohya name of the module ``path`` (with dots) of the model that ``prefix`` stands for, e.g. ``lora_unet``."""
-    name = f"{prefix}_{path.replace('.', '_')}"
-    return original_blocks(name) if family is Family.SDXL else name
-
-
 def split(key: str) -> tuple[str, str]:
     """A tensor's name in a file -> (name of its module with underscores, ``down``, ``up``, ``alpha``, ``magnitude`` or
     ``?``)."""
@@ -74,13 +67,6 @@ def split(key: str) -> tuple[str, str]:
         if found := pattern.search(key):
             return _module(key[: found.start()]), role
     return key, "?"
-
-
-def canonical(module: str, family: Family) -> str:
-    """The one name that a module has in LoRAs for ``family``, whatever name of it a file has."""
-    if family is Family.SDXL:
-        return original_blocks(re.sub(r"^lora_te_", "lora_te1_", module))
-    return diffusers_blocks(re.sub(r"^lora_te1_", "lora_te_", module))
 
 
 def kind(key: str) -> str:

@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 import torch
 
-from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
-from easyphoto.sd import control, samplers, vae
+from easyphoto.sd import control, samplers, strategies, vae
 from easyphoto.sd.conditioning import Conditioning, encode
 from easyphoto.sd.parts import Parts
 
@@ -183,9 +182,7 @@ def _check(parts: Parts, job: Txt2Img) -> None:
 
 
 def _added(parts: Parts, job: Txt2Img, sides: list[Conditioning]) -> dict[str, torch.Tensor] | None:
-    """SDXL's micro-conditioning: original size, crop corner, target size; and the pooled text."""
-    if parts.family is not Family.SDXL:
-        return None
-    pooled = torch.cat([s.pooled for s in sides if s.pooled is not None]).to(parts.dtype)
-    sizes = torch.tensor([[job.height, job.width, 0, 0, job.height, job.width]], dtype=parts.dtype)
-    return {"text_embeds": pooled, "time_ids": sizes.expand(len(sides), -1).to(parts.device)}
+    pooled = [s.pooled for s in sides if s.pooled is not None]
+    like = torch.empty(0, dtype=parts.dtype, device=parts.device)
+    vectors = torch.cat(pooled).to(parts.dtype) if pooled else None
+    return strategies.of(parts.family).added(vectors, (job.height, job.width), like)

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from easyphoto import families
 from easyphoto.checkpoint import CheckpointInfo
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd import shapes as architectures
+from easyphoto.sd import strategies
 from easyphoto.sd import tokenizers as clip_tokenizers
 from easyphoto.sd.loading import PICKLED, placed
 from easyphoto.sd.parts import Parts
@@ -25,18 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCALING: Mapping[Family, float] = {
-    Family.SD1: 0.18215,
-    Family.SD2: 0.18215,
-    Family.BENCH: 0.18215,
-    Family.SDXL: 0.13025,
-}
-"""What latents are multiplied by, so that they have about unit variance."""
-
 _UNET = "model.diffusion_model."
-_CLIP = "cond_stage_model.transformer."
-_OPEN_CLIP = "cond_stage_model.model."
-_XL_CLIP, _XL_OPEN_CLIP = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 
 
 def load(
@@ -125,7 +116,7 @@ def _vae(state: Mapping[str, torch.Tensor], name: str, family: Family) -> Any:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     own = _under(state, "first_stage_model.") or dict(state)
-    config = {**_derived(architectures.vae, own, name), "scaling_factor": SCALING[family]}
+    config = {**_derived(architectures.vae, own, name), "scaling_factor": families.spec(family).vae_scale}
     ours = "encoder.down_blocks.0.resnets.0.conv1.weight" in own
     converted = _renamed_attention(own) if ours else convert_ldm_vae_checkpoint(own, config)
     return _build(AutoencoderKL, config, converted, name, torch.float32)
@@ -134,15 +125,12 @@ def _vae(state: Mapping[str, torch.Tensor], name: str, family: Family) -> Any:
 def _text_encoders(
     state: Mapping[str, torch.Tensor], info: CheckpointInfo, dtype: torch.dtype, folders: Sequence[Path]
 ) -> tuple[list[Any], list[Any]]:
-    """Text encoders and tokenizers: CLIP for SD1, OpenCLIP for SD2, one after the other for SDXL."""
+    """Text encoders and tokenizers, in the order in which the UNet takes them."""
     name = info.path.name
-    if info.family is Family.SDXL:
-        states = [_clip(state, _XL_CLIP), _open_clip(state, _XL_OPEN_CLIP, last=None)]
-    elif any(key.startswith(_OPEN_CLIP) for key in state):
-        # SD2 attends to the last layer but one, so the last one is left out.
-        states = [_open_clip(state, _OPEN_CLIP, last=-1)]
-    else:
-        states = [_clip(state, _CLIP)]
+    states = [
+        _open_clip(state, place.prefix, last=place.last) if place.open_clip else _clip(state, place.prefix)
+        for place in strategies.of(info.family).text_places(state)
+    ]
     encoders, tokenizers = [], []
     for own in states:
         if not own:

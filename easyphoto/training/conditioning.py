@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from easyphoto.config import Family
+from easyphoto.sd import strategies
 from easyphoto.sd.parts import Parts
 
 
@@ -54,14 +54,7 @@ def tokens(parts: Parts, captions: Sequence[str]) -> list[Tensor]:
 def encode(parts: Parts, ids: Sequence[Tensor], pixels: int) -> Conditioning:
     """The conditioning of captions given as ids. ``pixels`` is the side of the pictures: SDXL is told that they are
     whole and of that size."""
-    if parts.family is not Family.SDXL:
-        encoder = parts.text_encoders[0]
-        return Conditioning(encoder(ids[0].to(encoder.device))[0])
-    hidden, pooled = [], None
-    for encoder, row in zip(parts.text_encoders, ids, strict=True):
-        output = encoder(row.to(encoder.device), output_hidden_states=True)
-        pooled = output[0]
-        hidden.append(output.hidden_states[-2])
-    assert pooled is not None
-    size = torch.tensor([pixels, pixels, 0, 0, pixels, pixels], device=pooled.device, dtype=pooled.dtype)
-    return Conditioning(torch.cat(hidden, -1), pooled, size.expand(len(pooled), 6))
+    strategy = strategies.of(parts.family)
+    hidden, pooled = strategy.texts(parts.text_encoders, ids)
+    added = strategy.added(pooled, (pixels, pixels), hidden if pooled is None else pooled)
+    return Conditioning(hidden) if added is None else Conditioning(hidden, added["text_embeds"], added["time_ids"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
-from easyphoto.config import Family, TrainConfig
+from easyphoto.config import TrainConfig
 from easyphoto.errors import NoFace
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
@@ -19,11 +18,6 @@ from easyphoto.vision.geometry import Box, Crop, Size
 REFERENCE_RATIO = 3.0
 ROOM = 2.1
 """At least so many faces wide is what is learned from: about what the chain cuts out of templates."""
-FACE_RATIOS: Mapping[Family, float] = MappingProxyType(
-    {Family.SD1: 3.0, Family.SD2: 3.0, Family.SDXL: 3.0, Family.BENCH: ROOM}
-)
-"""At most so many faces wide a family is trained and validated. The bench checkpoint is trained at fewer pixels than
-the chain works at: so its faces are about as large here as there."""
 BEST = 15
 """At most so many photos are trained on."""
 HOLD_OUT_FROM = 6

@@ -10,18 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from easyphoto.config import Family
-from easyphoto.sd import lora_names
+from easyphoto import families
+from easyphoto.sd import strategies
 from easyphoto.sd.lora import Layers, LoraLayer
 from easyphoto.sd.parts import Parts
 from easyphoto.training import draws
 
 ADAPTER = "easyphoto"
-UNET_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
-"""Attention, feed-forward and the projections around them: what kohya's LoRA trains too."""
-CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut")
-"""Of the residual blocks. The bench model attends at its two coarser levels only: without these a LoRA could not change
-the finest one, where eyes and mouth are drawn."""
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -31,11 +26,6 @@ class Shape:
 
     rank: int
     alpha: float
-
-
-def unet_layers(family: Family) -> tuple[str, ...]:
-    """Ends of the names of the UNet's layers that get a LoRA."""
-    return (*UNET_LAYERS, *CONVOLUTIONS) if family is Family.BENCH else UNET_LAYERS
 
 
 class TrainedLora:
@@ -49,7 +39,7 @@ class TrainedLora:
         self._layers: dict[str, Any] = {}
         for part in (parts.unet, parts.vae, *parts.text_encoders):
             part.requires_grad_(False)
-        self._inject(parts.unet, "lora_unet", unet_layers(parts.family))
+        self._inject(parts.unet, "lora_unet", families.spec(parts.family).learning.unet_layers)
         if train_text:
             for encoder, prefix in zip(parts.text_encoders, text_prefixes(parts), strict=True):
                 self._inject(encoder, prefix, TEXT_LAYERS)
@@ -134,7 +124,7 @@ class TrainedLora:
         inject_adapter_in_model(config, module, ADAPTER)
         for path, layer in module.named_modules():
             if isinstance(layer, PeftLayer):
-                self._layers[lora_names.kohya(prefix, path, self._parts.family)] = layer
+                self._layers[strategies.lora_name(self._parts.family, prefix, path)] = layer
 
 
 def text_prefixes(parts: Parts) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from easyphoto import memory
+from easyphoto import families, memory
 from easyphoto.config import TrainConfig
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, Progress, Started
@@ -16,7 +16,7 @@ from easyphoto.memory import MemoryPlan
 from easyphoto.ports import Vision
 from easyphoto.storage import files
 from easyphoto.storage.folders import LATENTS, PROCESSED, SCORES, STATE, VALIDATION, WEIGHTS, JobFolder
-from easyphoto.training import crops, dataset, loop, planning, prepare, samples, state, validation
+from easyphoto.training import dataset, loop, planning, prepare, samples, state, validation
 from easyphoto.training.lora import Shape, TrainedLora
 from easyphoto.training.planning import Plan
 from easyphoto.training.prepare import Stop
@@ -69,9 +69,9 @@ def _templates(
 ) -> list[validation.Template]:
     if not spec.config.validation or material.selection is None:
         return []
-    effort = validation.EFFORT[spec.family]
+    effort = families.spec(spec.family).learning.validation
     paths = spec.validation_templates or validation.packaged()
-    ratio = crops.FACE_RATIOS[spec.family]
+    ratio = families.spec(spec.family).learning.crop_ratio
     found = validation.prepare(paths, vision, spec.config.resolution, ratio, effort.templates)
     if not found:
         emit(Notice(message="There is no template with a face to validate on: the last checkpoint will be taken."))

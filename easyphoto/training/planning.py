@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from easyphoto import families
 from easyphoto.pace import Pace
 from easyphoto.training import resume
-from easyphoto.training.lora import unet_layers
 from easyphoto.training.spec import TrainingSpec
 
 CANDIDATES = 10
@@ -46,7 +46,7 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
     every = config.val_and_checkpointing_steps
     saves = tuple(sorted({*range(every, steps + 1, every), steps}))
     settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in resume.FREE}
-    base: list[Any] = [spec.family.value, spec.checkpoint.name, unet_layers(spec.family)]
+    base: list[Any] = [spec.family.value, spec.checkpoint.name, families.spec(spec.family).learning.unet_layers]
     if any(spec.captions):
         base.append(list(spec.captions))
     named = json.dumps([settings, list(photos), *base], sort_keys=True)

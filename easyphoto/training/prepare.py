@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from easyphoto import pictures
+from easyphoto import families, pictures
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, PhotosChecked, Progress
 from easyphoto.ports import Image, Vision
@@ -64,7 +64,7 @@ def crop(
         made = crops.scene_crops(list(images.values()), vision, spec.config, told)
         reference = made[0].image
     else:
-        ratio = crops.FACE_RATIOS[spec.family]
+        ratio = families.spec(spec.family).learning.crop_ratio
         made = crops.person_crops(material.selection, images, vision, spec.config, ratio, told)
         reference = crops.reference_picture(material.selection, images)
     said = [TRIGGER] * len(made) if material.selection is not None else _captions(spec, images)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from easyphoto import likeness
+from easyphoto import families, likeness
 from easyphoto.errors import Cancelled
 from easyphoto.events import Fused, Listener, Notice, Progress, Validated
 from easyphoto.sd import lora as lora_files
@@ -19,12 +19,6 @@ from easyphoto.training.planning import Clock, Plan
 from easyphoto.training.prepare import Stop
 from easyphoto.training.spec import TrainingResult, TrainingSpec
 from easyphoto.training.state import Score
-
-_ARCHITECTURE = {
-    "sd1": "stable-diffusion-v1",
-    "sd2": "stable-diffusion-v2-768-v",
-    "sdxl": "stable-diffusion-xl-v1-base",
-}
 
 
 class Session:
@@ -246,7 +240,7 @@ class Session:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def _write(self, path: Path, layers: lora_files.Layers, step: int, score: Score | None) -> None:
-        config = self._spec.config
+        config, header = self._spec.config, families.spec(self._spec.family).header
         like = "not validated"
         if score is not None:
             like = f"likeness {likeness.words(score.likeness)} (cosine {likeness.cosine_words(score.cosine)})"
@@ -262,7 +256,7 @@ class Session:
             "ss_training_comment": f"EasyPhoto: {like}",
             "modelspec.sai_model_spec": "1.0.0",
             "modelspec.title": self._spec.user_id,
-            "modelspec.architecture": f"{_ARCHITECTURE.get(self._spec.family.value, self._spec.family.value)}/lora",
+            "modelspec.architecture": f"{header.architecture or self._spec.family}/lora",
             "modelspec.trigger_phrase": prepare.caption(self._spec),
         }
         if config.is_scene:

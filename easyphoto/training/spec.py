@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from easyphoto import families
 from easyphoto.config import Family, TrainConfig, from_mapping
 from easyphoto.errors import InvalidRequest
 
@@ -67,7 +68,7 @@ class TrainingSpec:
                 photos=tuple(Path(p) for p in data["photos"]),
                 config=from_mapping(TrainConfig, data["config"]),
                 checkpoint=Path(data["checkpoint"]),
-                family=Family(data["family"]),
+                family=families.named(data["family"]),
                 person_folder=Path(data["person_folder"]),
                 lora_path=Path(data["lora_path"]),
                 models=Path(data["models"]),

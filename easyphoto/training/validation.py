@@ -6,12 +6,10 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
-from easyphoto import pictures
-from easyphoto.config import Family
+from easyphoto import families, pictures
 from easyphoto.ports import Embedding, Face, Image, Img2Img, Mask, OnStep, Vision
 from easyphoto.sd import render
 from easyphoto.sd.parts import Parts
@@ -25,26 +23,6 @@ WORKS_FROM = 0.15
 """Calibrated likeness under which a LoRA that gained nothing did not work; ArcFace's 0.10 is about that."""
 GAIN = 0.05
 """The least gain over the base model that is no accident."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How many templates, of how many sampling steps, one validation takes, its guidance and its sampler."""
-
-    templates: int
-    steps: int
-    cfg_scale: float
-    sampler: str = "DPM++ 2M SDE Karras"
-
-
-EFFORT: Mapping[Family, Effort] = MappingProxyType(
-    {
-        Family.SD1: Effort(4, 20, 7.0),
-        Family.SD2: Effort(4, 20, 7.0),
-        Family.SDXL: Effort(4, 20, 7.0),
-        Family.BENCH: Effort(2, 10, 3.0, "DPM++ 2M Karras"),
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +76,7 @@ class Validator:
         """``photos``: embeddings of the photos to compare with."""
         self._parts, self._vision, self._templates, self._photos = parts, vision, templates, photos
         self._seed = seed
-        self._effort = EFFORT[parts.family]
+        self._effort = families.spec(parts.family).learning.validation
 
     @property
     def embedder(self) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from easyphoto import families
 from easyphoto.catalog import Asset, Catalog, Folders
 from easyphoto.cli.main import main
 from easyphoto.config import Paths
 from easyphoto.errors import NotFound
+from easyphoto.families.spec import ControlModel
 from easyphoto.hosts.embedded import library
-from easyphoto.hosts.webui import controlnet
-from easyphoto.inference import plan
 from easyphoto.jobs import JobQueue
 from easyphoto.vision.registry import BACKENDS
 from easyphoto.weights import Weights
@@ -28,19 +28,21 @@ LISTED = {"checkpoint", "vae"}
 
 def by_the_library(asset: Asset) -> bool:
     """Chosen from a list, or found by its published name."""
-    published = [name for roles in library.CONTROLNETS.values() for names in roles.values() for name in names]
+    models = [m for spec in families.known() for role in library.DRAWN for m in spec.models_of(role)]
+    published = [name for model in models for name in model.names]
     return asset.folder in LISTED or any(library._called(Path(asset.file), name) for name in published)
 
 
 def by_controlnet(asset: Asset) -> bool:
     """A model that a role of control takes in a WebUI, or what the WebUI's own openpose preprocessor loads."""
-    patterns = [p for recipes in controlnet._RECIPES.values() for recipe in recipes for p in recipe.models]
-    name = re.sub(r"[- ]", "_", Path(asset.file).stem.lower())
+    patterns = [p for spec in families.known() for model in spec.control_models.values() for p in model.names]
+    name = ControlModel.plain(Path(asset.file).stem)
     return asset.folder == "openpose" or any(re.match(pattern, name) for pattern in patterns)
 
 
 def by_the_plan(asset: Asset) -> bool:
-    names = {plan.FILM_LOOK[0], *(name for name, _ in plan.LCM_LORAS.values())}
+    drawings = [spec.drawing for spec in families.known()]
+    names = {lora.name for d in drawings for lora in (d.film_look, d.lcm) if lora is not None}
     return Path(asset.file).stem in names
 
 

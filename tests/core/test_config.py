@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from easyphoto import families
 from easyphoto.config import Family, PortraitConfig, TrainConfig, declared, from_mapping
 from easyphoto.errors import InvalidRequest
 
@@ -24,9 +25,9 @@ def test_every_field_is_declared_with_words_in_both_languages(cls: type) -> None
 def test_defaults_are_those_that_users_expect() -> None:
     train = TrainConfig()
     assert (train.resolution, train.rank, train.network_alpha, train.learning_rate) == (512, 128, 64, 1e-4)
-    assert TrainConfig.for_family(Family.SDXL).max_train_steps == 600
-    assert TrainConfig.for_family(Family.SD1, scene=True).rank == 256
-    assert TrainConfig.for_family(Family.SDXL, rank=8).rank == 8
+    assert families.spec(Family.SDXL).train_config().max_train_steps == 600
+    assert families.spec(Family.SD1).train_config(scene=True).rank == 256
+    assert families.spec(Family.SDXL).train_config(rank=8).rank == 8
     portrait, legacy = PortraitConfig(), PortraitConfig.legacy()
     assert (portrait.before_face_fusion_ratio, legacy.before_face_fusion_ratio) == (0.6, 0.5)
     assert (portrait.second_denoising_strength, legacy.second_denoising_strength) == (0.3, 0.35)

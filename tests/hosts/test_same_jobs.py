@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from easyphoto import families
 from easyphoto.config import Family, Paths
 from easyphoto.hosts.embedded import EmbeddedHost, library
 from easyphoto.hosts.webui.border import WebUI
@@ -106,8 +107,8 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingEmbedd
     write_checkpoint(models / "Stable-diffusion" / "one.safetensors")
     paths.loras.mkdir()
     (models / "ControlNet").mkdir()
-    for names in library.CONTROLNETS[Family.SD1].values():
-        (models / "ControlNet" / f"{names[0]}.safetensors").touch()
+    for role in library.DRAWN:
+        (models / "ControlNet" / f"{families.spec(Family.SD1).models_of(role)[0].published}.safetensors").touch()
     monkeypatch.setattr("easyphoto.checkpoint.require_same_family", lambda path, checkpoint: None)
     return RecordingEmbedded(paths)
 

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easyphoto import families
 from easyphoto.config import Family, PortraitConfig
 from easyphoto.errors import AssetMissing, InvalidRequest
+from easyphoto.families.spec import Pass
 from easyphoto.inference import plan, stages
-from easyphoto.inference.plan import Pass
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", [spec.family for spec in families.known()])
 def test_every_family_has_every_pass(family: Family) -> None:
     for which in Pass:
         row = plan.row(which, family, PortraitConfig())
@@ -54,13 +55,13 @@ def test_prompts_hold_the_trigger_and_what_was_added_without_stray_commas() -> N
     assert ", ," not in plan.prompt(Family.BENCH, config)
 
 
-@given(st.sampled_from(list(Family)), st.integers(32, 4000), st.integers(32, 4000))
+@given(st.sampled_from([spec.family for spec in families.known()]), st.integers(32, 4000), st.integers(32, 4000))
 def test_working_sizes_are_multiples_of_32_near_the_family_s_size(family: Family, height: int, width: int) -> None:
     size = stages.working_size((height, width), family, min(height, width) / stages.CROP_RATIO)
     assert size[0] % 32 == 0
     assert size[1] % 32 == 0
     if family is not Family.SDXL:
-        assert min(size) == plan.FRAMES[family].short_side
+        assert min(size) == families.spec(family).size.short_side
     elif max(height, width) / min(height, width) < 8:
         assert size[0] * size[1] == pytest.approx(1024 * 1024, rel=0.1)
 
@@ -78,7 +79,9 @@ def test_other_families_work_at_one_size_whatever_the_face(family: Family, face:
 def test_pictures_from_text_get_the_sampler_that_adds_noise() -> None:
     """From text DPM++ 2M with the bench checkpoint draws faces above each other; over pictures it is the better one."""
     config = PortraitConfig()
-    assert {plan.row(Pass.TEXT, family, config).sampler for family in Family} == {"Euler a"}
+    assert {plan.row(Pass.TEXT, family, config).sampler for family in (spec.family for spec in families.known())} == {
+        "Euler a"
+    }
     assert plan.row(Pass.FIRST, Family.BENCH, config).sampler == "DPM++ 2M Karras"
     assert plan.row(Pass.FIRST, Family.SD1, config).sampler == "DPM++ 2M SDE Karras"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from easyphoto import families
 from easyphoto.config import POSES, SCENE_CONTROLS, Family
 from easyphoto.events import Event, Notice
 from easyphoto.inference import plan, poses
@@ -75,5 +76,5 @@ def test_the_size_is_the_one_that_was_asked_for(family: Family, size: tuple[int,
     assert portrait.image.shape == (size[1], size[0], 3)
     drawn = host.jobs[0].width, host.jobs[0].height
     assert drawn == plan.drawn_size(family, chosen)
-    assert drawn[0] * drawn[1] <= plan.TEXT_AREA.get(family, 256 * 256)
+    assert drawn[0] * drawn[1] <= (families.spec(family).size.text_area or 256 * 256)
     assert any(f"drawn at {drawn[0]} x {drawn[1]}" in e.message for e in events if isinstance(e, Notice))

@@ -18,7 +18,7 @@ def test_a_short_prompt_is_what_the_text_encoder_says(parts: Parts) -> None:
 def test_a_long_prompt_goes_on_in_a_second_chunk(parts: Parts) -> None:
     words = " ".join(["photo"] * 100)
     positive, negative = encode(parts, words, "bad")
-    assert positive.context.shape == negative.context.shape == (1, 154, 32)
+    assert positive.context.shape == negative.context.shape == (1, 154, parts.unet.config.cross_attention_dim)
     first, second = chunks(parse(words), parts.tokenizer)
     assert (len(first.ids), len(second.ids)) == (75, 25)
 

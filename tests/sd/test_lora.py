@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from easyphoto import checkpoint, sd
+from easyphoto import families, sd
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest, StorageFailed
-from easyphoto.sd import lora, lora_names
+from easyphoto.sd import lora, lora_names, strategies
 from tests import tiny
 
 
@@ -218,7 +218,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
 
 @given(st.sampled_from(["lora_unet", "lora_te"]), st.from_regex(r"[a-z]{1,5}(\.[a-z0-9]{1,5}){1,4}", fullmatch=True))
 def test_kohya_names_go_through_a_file_and_back(prefix: str, path: str) -> None:
-    name = lora_names.kohya(prefix, path, Family.SD1)
+    name = strategies.lora_name(Family.SD1, prefix, path)
     assert "." not in name
     for ending, role in ((".lora_down.weight", "down"), (".lora_up.weight", "up"), (".alpha", "alpha")):
         assert lora_names.split(name + ending) == (name, role)
@@ -244,7 +244,7 @@ def test_sdxl_goes_by_the_original_block_names(diffusers: str, original: str) ->
 
 def test_the_family_is_in_the_metadata(parts: sd.Parts) -> None:
     layers = tiny.lora_layers(parts)
-    for family in Family:
+    for family in (spec.family for spec in families.known()):
         made = lora.metadata(family, layers)
-        assert made["ss_base_model_version"] == checkpoint.BASE_MODEL_VERSIONS[family]
+        assert made["ss_base_model_version"] == families.spec(family).header.written
         assert (made["ss_network_dim"], made["ss_network_alpha"]) == ("4", "2")

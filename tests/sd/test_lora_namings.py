@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from easyphoto import checkpoint, sd
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.sd import lora, lora_names
+from easyphoto.sd import lora, strategies
 from tests import tiny, tiny_files
 
 Layers = Mapping[str, lora.LoraLayer]
@@ -142,7 +142,7 @@ def test_it_does_what_the_same_lora_does_in_kohyas_naming(naming: str, model: sd
     )
     prefix = {"unet": "lora_unet", "text_encoder_2": "lora_te2"}
     first = "lora_te1" if model.family is Family.SDXL else "lora_te"
-    twin = {lora_names.kohya(prefix.get(part, first), path, model.family): v for (part, path), v in made.items()}
+    twin = {strategies.lora_name(model.family, prefix.get(part, first), path): v for (part, path), v in made.items()}
     lora.write(ours, twin, lora.metadata(model.family, twin), torch.float32)
     assert checkpoint.inspect(theirs).family is model.family
     expected, found = effect(model, ours), effect(model, theirs)
@@ -160,7 +160,7 @@ def test_attention_processors_of_2023(model: sd.Parts, tmp_path: Path) -> None:
         tensors |= without_alpha(f"{attention}.processor.{which}", layer, "_lora.down.weight", "_lora.up.weight")
     file, twin = tmp_path / "old.safetensors", {}
     save_file(tensors, file)
-    twin = {lora_names.kohya("lora_unet", path, model.family): layer for (_, path), layer in made.items()}
+    twin = {strategies.lora_name(model.family, "lora_unet", path): layer for (_, path), layer in made.items()}
     read = lora.read(file)
     assert read.info.family is model.family
     assert read.layers.keys() == twin.keys()

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from easyphoto import pictures
-from easyphoto.config import Family, TrainConfig
+from easyphoto import families, pictures
+from easyphoto.config import Family
 from easyphoto.ports import Image, Vision
 from easyphoto.training.spec import TrainingSpec
 from easyphoto.vision import registry
@@ -76,7 +76,7 @@ def spec_in(folder: Path, astronaut: Image, checkpoint: Path, **chosen: Any) -> 
     user = more.pop("user_id", "艾琳 eileen")
     return TrainingSpec(
         user_id=user,
-        config=TrainConfig.for_family(Family.BENCH, **values),
+        config=families.spec(Family.BENCH).train_config(**values),
         checkpoint=checkpoint,
         family=Family.BENCH,
         person_folder=folder / "people" / user,

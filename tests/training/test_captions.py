@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from easyphoto import pictures
-from easyphoto.config import Family, TrainConfig
+from easyphoto import families, pictures
+from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event
 from easyphoto.inference import plan
@@ -25,8 +25,8 @@ def prepared(folder: Path, said: tuple[str, ...] = (), prefix: str = "") -> dict
         paths.append(folder / f"{i}.jpg")
         pictures.save_jpg(paths[-1], draw_face(blank(200, 200, gray), (100, 100), 90))
     paths[1].write_bytes(b"no picture")
-    config = TrainConfig.for_family(
-        Family.BENCH, scene=True, training_prefix_prompt=prefix, resolution=64, skin_retouching_bool=False
+    config = families.spec(Family.BENCH).train_config(
+        scene=True, training_prefix_prompt=prefix, resolution=64, skin_retouching_bool=False
     )
     one = TrainingSpec("beach", tuple(paths), config, folder, Family.BENCH, folder, folder / "l", folder, captions=said)
     one = TrainingSpec.from_json(one.to_json())

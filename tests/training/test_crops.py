@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from easyphoto import families
 from easyphoto.config import Family, TrainConfig
 from easyphoto.inference import stages
 from easyphoto.ports import Face, Image
@@ -101,11 +102,11 @@ def test_a_face_with_room_is_cut_at_the_ratio_and_known_everywhere(ratio: float,
     assert known == samples.WHOLE
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", [spec.family for spec in families.known()])
 def test_faces_are_learned_about_as_large_as_the_chain_draws_them(family: Family) -> None:
-    config = TrainConfig.for_family(family)
+    config = families.spec(family).train_config()
     drawn = min(stages.working_size((900, 900), family, 300.0)) / stages.CROP_RATIO
-    assert config.resolution / crops.FACE_RATIOS[family] == pytest.approx(drawn, rel=0.05)
+    assert config.resolution / families.spec(family).learning.crop_ratio == pytest.approx(drawn, rel=0.05)
 
 
 def test_a_close_up_is_trained_on_at_the_size_of_other_faces() -> None:
@@ -130,7 +131,7 @@ def test_processed_pictures_and_captions_come_back(tmp_path: Path) -> None:
 
 
 def test_a_scene_needs_no_face() -> None:
-    config = TrainConfig.for_family(Family.BENCH, scene=True, resolution=64, crop_ratio=2.0)
+    config = families.spec(Family.BENCH).train_config(scene=True, resolution=64, crop_ratio=2.0)
     images = [blank(120, 80), draw_face(blank(200, 160), (60, 80), 30)]
     seen: list[tuple[int, int]] = []
     made = crops.scene_crops(images, FakeVision(), config, lambda done, total: seen.append((done, total)))

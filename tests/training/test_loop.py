@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
-from easyphoto import sd
+from easyphoto import families, sd
 from easyphoto.config import Family, TrainConfig
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Txt2Img
@@ -40,7 +40,7 @@ def latents(count: int = 3) -> dataset.LatentSet:
 
 
 def config(**chosen: object) -> TrainConfig:
-    return TrainConfig.for_family(Family.BENCH, **{"rank": 4, "network_alpha": 2, "resolution": 64, **chosen})
+    return families.spec(Family.BENCH).train_config(**{"rank": 4, "network_alpha": 2, "resolution": 64, **chosen})
 
 
 def trainer_of(parts: Parts, cfg: TrainConfig) -> tuple[TrainedLora, loop.Trainer]:

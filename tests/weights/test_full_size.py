@@ -18,11 +18,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
-from easyphoto import checkpoint, sd
-from easyphoto.config import Family, Paths, TrainConfig
+from easyphoto import checkpoint, families, sd
+from easyphoto.config import Family, Paths
 from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.embedded import EmbeddedHost
-from easyphoto.memory import TABLE
 from easyphoto.ports import LoraRef, Rendered, Txt2Img
 from easyphoto.sd import lora as lora_files
 from easyphoto.training import dataset, loop
@@ -79,8 +78,7 @@ def train(parts: sd.Parts, family: Family, path: Path) -> list[float]:
     GradientState._reset_state()
     rank, alpha = RANKS[family]
     # At SDXL's defaults but for the resolution; a large rate, so that two steps can be seen.
-    config = TrainConfig.for_family(
-        family,
+    config = families.spec(family).train_config(
         resolution=SIDE,
         rank=rank,
         network_alpha=alpha,
@@ -118,7 +116,7 @@ def test_a_full_checkpoint_draws_trains_and_wears_its_lora(family: Family, paths
 
     lora = paths.loras / "her.safetensors"
     parts = sd.load(file, device="cpu", dtype=torch.bfloat16, tokenizers=[paths.models / "tokenizer"])
-    table = TABLE[family]
+    table = families.spec(family).memory
     assert counts(parts) == (table.unet, table.text, table.vae)
     assert parts.scheduler_config["prediction_type"] == PREDICTIONS[family]
     losses = train(parts, family, lora)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from easyphoto import families
 from easyphoto.config import Family, Paths, TrainConfig
-from easyphoto.memory import TABLE, estimate, plan, plan_rendering, rendering, training
+from easyphoto.memory import estimate, plan, plan_rendering, rendering, training
 
 GB = 1e9
 
@@ -33,7 +34,7 @@ def test_the_table_knows_the_checkpoint_that_ships() -> None:
     unet = Paths.standalone().bench / "unet" / "diffusion_pytorch_model.safetensors"
     if not unet.is_file():
         pytest.skip("the bench checkpoint is not there")
-    assert tensors(unet) == pytest.approx(TABLE[Family.BENCH].unet, rel=0.02)
+    assert tensors(unet) == pytest.approx(families.spec(Family.BENCH).memory.unet, rel=0.02)
 
 
 def test_the_table_knows_the_lora_of_the_checkpoint_that_ships() -> None:
@@ -49,7 +50,7 @@ def test_the_table_knows_the_lora_of_the_checkpoint_that_ships() -> None:
     lora = TrainedLora(
         sd.load(folder, device="cpu", dtype=torch.float32), Shape(rank=2, alpha=2.0), seed=0, train_text=True
     )
-    assert sum(p.numel() for p in lora.parameters()) == 2 * TABLE[Family.BENCH].lora
+    assert sum(p.numel() for p in lora.parameters()) == 2 * families.spec(Family.BENCH).memory.lora
     assert any(name.startswith("lora_unet_up_blocks_2_resnets") for name in lora.layers())
 
 
@@ -81,7 +82,7 @@ def test_the_table_knows_the_published_architectures(family: Family) -> None:
     with torch.device("meta"):
         unet = UNet2DConditionModel(**common, **config, **up)
         control = ControlNetModel(**common, **config)
-    shape = TABLE[family]
+    shape = families.spec(family).memory
     assert sum(p.numel() for p in unet.parameters()) == shape.unet
     assert sum(p.numel() for p in control.parameters()) == shape.control
     rank = sum(
@@ -101,7 +102,7 @@ def test_what_is_known_of_the_families_comes_out() -> None:
     assert estimate(Family.BENCH, 256, 4, 32, "no", False) < 2 * GB
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", [spec.family for spec in families.known()])
 def test_more_of_anything_needs_more(family: Family) -> None:
     start = estimate(family, 512, 1, 32, "bf16", True)
     assert estimate(family, 768, 1, 32, "bf16", True) > start

@@ -66,12 +66,13 @@ class Trial:
         """Templates rendered without and with a LoRA of `picture`."""
         from accelerate import Accelerator
 
-        from easyphoto.config import Family, TrainConfig
+        from easyphoto import families
+        from easyphoto.config import Family
         from easyphoto.training import dataset, loop
         from easyphoto.training.lora import Shape, TrainedLora
         from easyphoto.training.spec import TRIGGER
 
-        config = TrainConfig.for_family(Family.BENCH, max_train_steps=STEPS)
+        config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS)
         parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
         samples = [self._sample(photo) for photo in photos_of(picture, seed)]
         latents = dataset.encode(parts.vae, samples, lambda done, total: None)
@@ -88,6 +89,7 @@ class Trial:
 
     def _sample(self, photo: Image) -> Any:
         """The photo as the trainer gets it: with room around a face that fills it."""
+        from easyphoto import families
         from easyphoto.config import Family
         from easyphoto.ports import Face
         from easyphoto.training import crops
@@ -98,7 +100,7 @@ class Trial:
             return Sample(photo)
         box, points = found
         face = Face(tuple(box.tolist()), points[:5])
-        framed, _, known = crops.framed(photo, face, crops.FACE_RATIOS[Family.BENCH])
+        framed, _, known = crops.framed(photo, face, families.spec(Family.BENCH).learning.crop_ratio)
         return Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known)
 
     def _render(self, parts: Any, view: View, image: Image) -> Image:

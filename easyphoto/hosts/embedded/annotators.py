@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 
+from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Control, ControlRole, Image, Vision
@@ -22,7 +23,7 @@ def as_map(control: Control, family: Family, size: tuple[int, int], vision: Visi
 
 
 def _draw(role: ControlRole, image: Image, family: Family, vision: Vision) -> Image:
-    bench = family is Family.BENCH
+    bench = families.spec(family).shipped
     if role is ControlRole.CANNY:
         return annotate.canny(image)
     if role is ControlRole.COLOR:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from easyphoto import checkpoint as headers
-from easyphoto import memory, naming
-from easyphoto.config import Family, Paths, TrainConfig
+from easyphoto import families, memory, naming
+from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library
 from easyphoto.hosts.embedded.device import choose, free_memory, precision
@@ -196,7 +196,7 @@ class EmbeddedHost:
             chosen = self._checkpoint(None)
         except AssetMissing:
             return {}
-        side = TrainConfig.for_family(chosen.family).resolution
+        side = families.spec(chosen.family).train_config().resolution
         return {"memory": self._plan(chosen.family, (side, side), _CONTROLS).sentence()}
 
 

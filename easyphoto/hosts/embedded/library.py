@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from easyphoto import checkpoint, naming
+from easyphoto import checkpoint, families, naming
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.families.spec import ControlModel
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole
 
 log = logging.getLogger(__name__)
 
 BENCH_NAME = "bench"
 
-CONTROLNETS: Mapping[Family, Mapping[ControlRole, tuple[str, ...]]] = {
-    Family.SD1: {
-        ControlRole.CANNY: ("control_v11p_sd15_canny", "control_sd15_canny"),
-        ControlRole.OPENPOSE: ("control_v11p_sd15_openpose", "control_sd15_openpose"),
-        ControlRole.COLOR: ("control_sd15_random_color",),
-        ControlRole.TILE: ("control_v11f1e_sd15_tile",),
-    },
-    Family.SD2: {
-        ControlRole.CANNY: ("control_v11p_sd21_canny", "control_sd21_canny"),
-        ControlRole.OPENPOSE: ("control_v11p_sd21_openposev2", "control_v11p_sd21_openpose", "control_sd21_openpose"),
-        ControlRole.COLOR: ("control_v11p_sd21_color",),
-    },
-    Family.SDXL: {
-        ControlRole.CANNY: ("diffusers_xl_canny_full", "diffusers_xl_canny_mid", "diffusers_xl_canny_small"),
-        ControlRole.OPENPOSE: ("thibaud_xl_openpose", "openposexl2"),
-        ControlRole.TILE: ("ttplanetsdxlcontrolnet_tile",),
-    },
-}
-"""File names under which ControlNets are published, without their ending, the best first."""
+DRAWN = frozenset({ControlRole.CANNY, ControlRole.OPENPOSE, ControlRole.COLOR, ControlRole.TILE})
+"""The controls whose maps are made here."""
 
 CHECKPOINTS, VAES, CONTROLNET_MODELS = "Stable-diffusion", "VAE", "ControlNet"
 """Folders of models below the models folder."""
@@ -81,10 +66,13 @@ def _default(known: Sequence[naming.Named[Path]]) -> Checkpoint:
 
 def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
     """The file or folder of the ControlNet that serves ``role`` for ``family``; None where there is none."""
-    if family is Family.BENCH:
+    spec = families.spec(family)
+    if spec.shipped:
         folder = paths.bench / "controlnet" / role.value
         return folder if (folder / "config.json").is_file() else None
-    for published in CONTROLNETS[family].get(role, ()):
+    if role not in DRAWN:
+        return None
+    for published in (name for model in spec.models_of(role) for name in model.names):
         fitting = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if _called(e.value, published)]
         if fitting:
             # The same weights lie here under more than one name for many; a broken copy must not hide a whole one.
@@ -142,13 +130,15 @@ def _sound(path: Path) -> bool:
 
 
 def _called(path: Path, published: str) -> bool:
-    """Whether a file goes by a published name, maybe with what mirrors add to it (``_fp16``, a hash in brackets).
+    """Whether a file goes by a published name (a pattern), maybe with what mirrors add to it (``_fp16``, a hash in
+    brackets).
 
     ``_256lora`` and the like name Control-LoRAs, which are only the difference to a checkpoint's own UNet.
     """
-    stem = naming.bare(path.name).lower()
-    more = stem[len(published) :]
-    return stem.startswith(published) and (not more or more[0] in "_-.[ ") and "lora" not in more
+    stem = ControlModel.plain(naming.bare(path.name))
+    found = re.match(published, stem)
+    more = stem[found.end() :] if found else ""
+    return found is not None and (not more or more[0] in "_.[") and "lora" not in more
 
 
 def _named(root: Path, name: str, what: str, place: str) -> Path:

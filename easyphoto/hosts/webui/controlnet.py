@@ -17,8 +17,10 @@ from typing import Any
 
 from PIL import Image as PilImage
 
+from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, HostFailed, InvalidRequest
+from easyphoto.families.spec import ControlModel
 from easyphoto.hosts.webui.border import WebUI, loaded
 from easyphoto.ports import Control, ControlRole, Image
 from easyphoto.vision import annotate
@@ -40,52 +42,29 @@ _METHODS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """One unit for a role: patterns of model names, best first, and preprocessors by their names in all hosts."""
+    """One unit for a role: its model, and preprocessors by their names in all hosts."""
 
-    models: tuple[str, ...]
+    model: ControlModel
     modules: tuple[str, ...] = ("none",)
     make_map: Callable[[Image], Image] | None = None
     """Makes the map here, so that it is the same in every host; the preprocessor is then none."""
 
 
-_CLIP_FACE = ("ip_adapter_auto", "ip_adapter_clip_sd15", "clip_vit_h_(ipadapter)")
-_OPENPOSE = ("openpose_full", "dw_openpose_full", "openpose")
-_RECIPES: Mapping[tuple[Family, ControlRole], tuple[Recipe, ...]] = MappingProxyType(
-    {
-        (Family.SD1, ControlRole.CANNY): (
-            Recipe(
-                (r"control_v11p_sd15_canny", r"control_sd15_canny", r"control_canny(?!.*xl)"), make_map=annotate.canny
-            ),
-        ),
-        (Family.SD1, ControlRole.OPENPOSE): (
-            Recipe((r"control_v11p_sd15_openpose", r"control_sd15_openpose", r"control_openpose(?!.*xl)"), _OPENPOSE),
-        ),
-        (Family.SD1, ControlRole.COLOR): (Recipe((r"control_sd15_random_color",), make_map=annotate.color),),
-        (Family.SD1, ControlRole.TILE): (Recipe((r"control_v11f1e_sd15_tile",), make_map=annotate.tile),),
-        (Family.SD1, ControlRole.IP_ADAPTER_FACE): (
-            Recipe((r"ip_adapter_full_face_sd15", r"ip_adapter_plus_face_sd15"), _CLIP_FACE),
-        ),
-        (Family.SD2, ControlRole.CANNY): (Recipe((r"control_v11p_sd21_canny",), make_map=annotate.canny),),
-        (Family.SD2, ControlRole.OPENPOSE): (Recipe((r"control_v11p_sd21_openpose(?!v2_)",), _OPENPOSE),),
-        (Family.SD2, ControlRole.COLOR): (Recipe((r"control_v11p_sd21_color",), make_map=annotate.color),),
-        (Family.SDXL, ControlRole.CANNY): (
-            Recipe(
-                (r"diffusers_xl_canny_mid", r"diffusers_xl_canny", r"canny.*xl", r"xl.*canny"), make_map=annotate.canny
-            ),
-        ),
-        (Family.SDXL, ControlRole.OPENPOSE): (Recipe((r"thibaud_xl_openpose", r".*openpose.*xl"), _OPENPOSE),),
-        (Family.SDXL, ControlRole.TILE): (Recipe((r".*tile.*xl", r".*xl.*tile"), make_map=annotate.tile),),
-        (Family.SDXL, ControlRole.IP_ADAPTER_FACE): (
-            Recipe(
-                (r"ip_adapter_plus_face_sdxl",), ("ip_adapter_auto", "ip_adapter_clip_sdxl_plus_vith", _CLIP_FACE[2])
-            ),
-        ),
-        (Family.SDXL, ControlRole.INSTANTID): (
-            Recipe((r"ip_adapter_instant_id_sdxl",), ("instant_id_face_embedding", "insightface_(instantid)")),
-            Recipe((r"control_instant_id_sdxl",), ("instant_id_face_keypoints",)),
-        ),
-    }
+_PREPROCESSORS: Mapping[ControlRole, tuple[str, ...]] = MappingProxyType(
+    {ControlRole.OPENPOSE: ("openpose_full", "dw_openpose_full", "openpose")}
 )
+_MAPS: Mapping[ControlRole, Callable[[Image], Image]] = MappingProxyType(
+    {ControlRole.CANNY: annotate.canny, ControlRole.COLOR: annotate.color, ControlRole.TILE: annotate.tile}
+)
+"""Maps that are made here."""
+
+
+def recipes(family: Family, role: ControlRole) -> tuple[Recipe, ...]:
+    """The units that serve ``role`` for ``family``; empty where nothing does."""
+    return tuple(
+        Recipe(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), _MAPS.get(role))
+        for model in families.spec(family).models_of(role)
+    )
 
 
 @dataclass(frozen=True)
@@ -100,7 +79,7 @@ class ControlNet:
     def roles(self, family: Family) -> frozenset[ControlRole]:
         """The roles for which every model and preprocessor is there."""
         return frozenset(
-            role for of, role in _RECIPES if of is family and all(self._fits(r) for r in _RECIPES[of, role])
+            role for role in ControlRole if (made := recipes(family, role)) and all(self._fits(r) for r in made)
         )
 
     def units(self, controls: Sequence[Control], family: Family) -> list[dict[str, Any]]:
@@ -118,16 +97,16 @@ class ControlNet:
         return units + [{"enabled": False}] * (self.slots - len(units))
 
     def _units(self, control: Control, family: Family) -> list[dict[str, Any]]:
-        recipes = _RECIPES.get((family, control.role))
-        if recipes is None:
+        made = recipes(family, control.role)
+        if not made:
             raise AssetMissing(f"There is no {control.role.value} control for {family.value} models.")
-        return [self._unit(control, recipe) for recipe in recipes]
+        return [self._unit(control, recipe) for recipe in made]
 
     def _unit(self, control: Control, recipe: Recipe) -> dict[str, Any]:
-        model = _find(recipe.models, self.models)
+        model = _find(recipe.model.names, self.models)
         if model is None:
             raise AssetMissing(
-                f"The {control.role.value} control needs a ControlNet model like {_plain(recipe.models[0])}:"
+                f"The {control.role.value} control needs a ControlNet model like {recipe.model.published}:"
                 " put it into models/ControlNet and refresh the list of models in the ControlNet panel."
             )
         image, modules = control.image, recipe.modules
@@ -155,7 +134,7 @@ class ControlNet:
     def _fits(self, recipe: Recipe) -> bool:
         modules = ("none",) if recipe.make_map is not None else recipe.modules
         known = [f"{re.escape(m)}$" for m in modules]
-        return _find(recipe.models, self.models) is not None and _find(known, self.modules) is not None
+        return _find(recipe.model.names, self.models) is not None and _find(known, self.modules) is not None
 
 
 def find(webui: WebUI, img2img: bool) -> ControlNet | None:
@@ -187,16 +166,12 @@ def _modules(external: Any) -> Iterable[str]:
 
 def _find(patterns: Iterable[str], names: Sequence[str]) -> str | None:
     """The first name that the best pattern matches; names without their hash, small letters, one kind of dash."""
-    plain = [re.sub(r"[- ]", "_", name.split(" [")[0].lower()) for name in names]
+    plain = [ControlModel.plain(name.split(" [")[0]) for name in names]
     for pattern in patterns:
         for name, known in zip(names, plain, strict=True):
             if re.match(pattern, known):
                 return name
     return None
-
-
-def _plain(pattern: str) -> str:
-    return re.sub(r"\(\?!.*?\)", "", pattern)
 
 
 def _base64(image: Image) -> str:

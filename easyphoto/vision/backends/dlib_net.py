@@ -69,7 +69,7 @@ def load(path: Path) -> DlibNet:
     net = DlibNet().eval().requires_grad_(False)
     try:
         layers = _Layers(path.read_bytes())
-        for conv in (net.stem, *(c for block in net.blocks for c in (block.first, block.second))):  # type: ignore[union-attr]
+        for conv in (net.stem, *(c for block in net.blocks for c in (block.first, block.second))):
             _fill(conv, next(layers.convolutions), next(layers.scalings))  # type: ignore[arg-type]
         net.head.weight.copy_(torch.from_numpy(next(layers.connected).reshape(256, 128).T.copy()))
     except (OSError, StopIteration, ValueError, IndexError, RuntimeError) as error:

@@ -1,0 +1,84 @@
+"""The families of models that the program knows, one module each. A new one is one more module and one more row here.
+
+Only these modules and the strategies of :mod:`easyphoto.sd` say what a family is like; everybody else asks
+:func:`spec` for what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from easyphoto.config import Family
+from easyphoto.families import bench, sd1, sd2, sdxl
+from easyphoto.families.spec import FamilySpec
+
+__all__ = ["FamilySpec", "Registry", "known", "named", "of_width", "registered", "shipped", "spec"]
+
+
+class Registry:
+    """Families by name. No two may have one name or be recognised by the same width."""
+
+    def __init__(self, specs: Iterable[FamilySpec]) -> None:
+        self._specs: dict[Family, FamilySpec] = {}
+        for family in specs:
+            self.add(family)
+
+    def add(self, family: FamilySpec) -> None:
+        """Raises ValueError for a name or a width that another family has."""
+        for other in self._specs.values():
+            if other.family == family.family or other.header.context == family.header.context:
+                raise ValueError(f"the family {family.family} is too much like {other.family}")
+        self._specs[family.family] = family
+
+    def remove(self, family: Family) -> None:
+        del self._specs[family]
+
+    def __iter__(self) -> Iterator[FamilySpec]:
+        return iter(self._specs.values())
+
+    def get(self, family: str) -> FamilySpec | None:
+        return self._specs.get(Family(family))
+
+
+_FAMILIES = Registry((sd1.SPEC, sd2.SPEC, sdxl.SPEC, bench.SPEC))
+
+
+def known() -> tuple[FamilySpec, ...]:
+    """All families, in the order in which they are shown."""
+    return tuple(_FAMILIES)
+
+
+def spec(family: Family) -> FamilySpec:
+    """What is particular to ``family``. KeyError for one that nobody registered."""
+    found = _FAMILIES.get(family)
+    if found is None:
+        raise KeyError(family)
+    return found
+
+
+def named(name: str) -> Family:
+    """The family of that name. ValueError when there is none."""
+    if _FAMILIES.get(name) is None:
+        raise ValueError(f"there is no family {name!r}")
+    return Family(name)
+
+
+def of_width(width: int) -> Family | None:
+    """The family whose UNets attend to a text of ``width``."""
+    return next((found.family for found in _FAMILIES if found.header.context == width), None)
+
+
+def shipped() -> FamilySpec:
+    """The family whose checkpoint comes with the program."""
+    return next(found for found in _FAMILIES if found.shipped)
+
+
+@contextmanager
+def registered(family: FamilySpec) -> Iterator[None]:
+    """One more family for as long as the block lasts."""
+    _FAMILIES.add(family)
+    try:
+        yield
+    finally:
+        _FAMILIES.remove(family.family)

@@ -1,0 +1,79 @@
+"""The small model of faces that ships with the project, trained by it; its card is ``models/bench/README.md``."""
+
+from __future__ import annotations
+
+from easyphoto.config import Family
+from easyphoto.families.sd1 import CONTROLS, UNET_LAYERS
+from easyphoto.families.spec import (
+    Drawing,
+    Effort,
+    FamilySpec,
+    Header,
+    Learning,
+    MemoryNumbers,
+    Prompts,
+    WorkingSize,
+    table,
+)
+
+SAMPLER = "DPM++ 2M Karras"
+"""Over a picture. What the bench checkpoint predicts is rough: samplers that add noise of their own carry a face
+further away; from text they are the better ones."""
+CFG = 3.0
+"""At which the worth of a LoRA is measured."""
+CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut")
+"""Of the residual blocks. The bench model attends at its two coarser levels only: without these a LoRA could not change
+the finest one, where eyes and mouth are drawn."""
+CAPTION = "portrait photo of a person"
+"""The bench checkpoint knows no words of quality: this is how its pictures were captioned."""
+
+PERSON = table(
+    {
+        "resolution": 256,
+        "max_train_steps": 160,
+        "steps_per_photos": 40,
+        "val_and_checkpointing_steps": 40,
+        "train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 2e-3,
+        "rank": 16,
+        "network_alpha": 16,
+    }
+)
+
+SPEC = FamilySpec(
+    family=Family("bench"),
+    title="the bench model",
+    engine="sd",
+    shipped=True,
+    header=Header(context=128, encoders=(128,), written="easyphoto_bench", declared=("easyphoto_bench",)),
+    # It is trained at fewer pixels than the chain works at: cut closer, its faces are about as large here as there.
+    learning=Learning(
+        Effort(2, 10, CFG, SAMPLER),
+        (*UNET_LAYERS, *CONVOLUTIONS),
+        person=PERSON,
+        crop_ratio=2.1,
+        needs_disk=False,
+    ),
+    # It learned pictures of 256 pixels whose faces are about half as wide. In a crop of three faces they are that large
+    # at 384 pixels; at 256 its VAE keeps only half of them recognisable. Much larger ones it never saw: a close-up is
+    # left at 256.
+    size=WorkingSize(384, None, 384, 384, 5, face_side=128, least_side=256, text_side=256, square_up_to=1.7),
+    drawing=Drawing(Prompts(CAPTION, "", CAPTION, ""), sampler=SAMPLER, cfg_scale=CFG, pose_weight=1.0),
+    controls=CONTROLS,
+    control_models=table({}),
+    memory=MemoryNumbers(
+        unet=14_490_644,
+        text=1_003_136,
+        vae=3_000_000,
+        control=6_000_000,
+        lora=94_784,
+        lora_text=0,
+        fixed=0,
+        cell=36_000,
+        cell_rank=76,
+        kept_fixed=0,
+        kept_cell=6_000,
+        caption=2_000_000,
+    ),
+)
