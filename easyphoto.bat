@@ -13,8 +13,9 @@ if exist "%PYTHON%" goto made
 py -3.12 -m venv "%VENV%" 2>nul && goto made
 py -3.11 -m venv "%VENV%" 2>nul && goto made
 py -3.10 -m venv "%VENV%" 2>nul && goto made
-python -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))" 2>nul && python -m venv "%VENV%" && goto made
-echo EasyPhoto needs Python 3.10, 3.11 or 3.12.>&2
+py -3.13 -m venv "%VENV%" 2>nul && goto made
+python -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))" 2>nul && python -m venv "%VENV%" && goto made
+echo EasyPhoto needs Python 3.10 to 3.13.>&2
 exit /b 1
 
 :made
@@ -22,7 +23,7 @@ copy /b /y "%ROOT%requirements*.txt" "%VENV%\wanted.txt" >nul
 fc /b "%VENV%\wanted.txt" "%VENV%\%WANTED%.done" >nul 2>nul && goto ready
 echo Installing what %WANTED% lists into "%VENV%": a few minutes, once.>&2
 rem --no-warn-conflicts: what one package lacks on purpose (requirements-nodeps.txt) is no error
-"%PYTHON%" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -r "%ROOT%%WANTED%" || exit /b 1
+"%PYTHON%" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -c "%ROOT%requirements-lock.txt" -r "%ROOT%%WANTED%" || exit /b 1
 "%PYTHON%" -m pip install --quiet --disable-pip-version-check --no-deps -r "%ROOT%requirements-nodeps.txt" || exit /b 1
 copy /y "%VENV%\wanted.txt" "%VENV%\%WANTED%.done" >nul
 

@@ -24,14 +24,14 @@ home=$(here "${BASH_SOURCE[0]}")
 venv=${EASYPHOTO_VENV:-$home/.venv}
 
 find_python() {
-  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.10 python3 python; do
+  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.10 python3.13 python3 python; do
     if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
-      "$candidate" -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; then
+      "$candidate" -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then
       echo "$candidate"
       return
     fi
   done
-  echo "EasyPhoto needs Python 3.10, 3.11 or 3.12; set PYTHON to one." >&2
+  echo "EasyPhoto needs Python 3.10 to 3.13; set PYTHON to one." >&2
   exit 1
 }
 
@@ -47,7 +47,7 @@ install() {
   echo "Installing what $1 lists into $venv: a few minutes, once." >&2
   # What one package lacks on purpose (requirements-nodeps.txt) is no error: without the option, pip prints it as one.
   pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts)
-  "${pip[@]}" -r "$home/$1" >&2
+  "${pip[@]}" -c "$home/requirements-lock.txt" -r "$home/$1" >&2
   "${pip[@]}" --no-deps -r "$home/requirements-nodeps.txt" >&2
   echo "$wanted" >"$stamp"
 }

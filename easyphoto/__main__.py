@@ -2,10 +2,16 @@
 
 import sys
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """Run the command that the arguments of this process name; what an installed ``easyphoto`` starts."""
     try:
         from easyphoto.cli.main import main
 
-        sys.exit(main())
+        return main()
     except KeyboardInterrupt:  # before the command began
-        sys.exit(130)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

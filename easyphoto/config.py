@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from easyphoto import program
 from easyphoto.errors import InvalidRequest
 
 
@@ -689,15 +690,14 @@ class Paths:
 
     @classmethod
     def standalone(cls, data: Path | None = None) -> Paths:
-        """The folders of a program without a WebUI, under ``data`` (the project's own folder by default)."""
-        project = Path(__file__).resolve().parent.parent
-        root = (data or project).resolve()
+        """The folders of a program without a WebUI, under ``data`` (:func:`program.data_folder` by default)."""
+        root = (data or program.data_folder()).resolve()
         return cls(
             outputs=root / "outputs",
             models=root / "models",
             loras=root / "models" / "Lora",
-            templates=project / "templates",
-            bench=project / "models" / "bench",
+            templates=program.FILES / "templates",
+            bench=program.FILES / "models" / "bench",
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from easyphoto import program
 from easyphoto.config import number
 from easyphoto.errors import InvalidRequest
 from easyphoto.folders import nearest
@@ -84,14 +86,19 @@ def common(parser: argparse.ArgumentParser, *, first: bool = False) -> None:
     parser.add_argument(
         "--data",
         type=a_folder,
-        default=default(None),
+        # argparse checks a default that is a text like what is typed
+        default=default(os.environ.get(program.DATA, "").strip() or None),
         metavar="FOLDER",
-        help="where people, portraits and models lie (default: the program's own folder)",
+        help=f"where people, portraits and models lie (or {program.DATA}; default: {_home()})",
     )
     parser.add_argument(
         "--json", action="store_true", default=default(False), help="print JSON alone, one value a line, errors too"
     )
     parser.add_argument("--verbose", action="store_true", default=default(False), help="log what happens inside")
+
+
+def _home() -> str:
+    return "EasyPhoto in your home folder" if program.INSTALLED else "the program's own folder"
 
 
 def a_folder(text: str) -> Path:

@@ -7,9 +7,11 @@ is replaced.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +43,11 @@ CONFIG = PortraitConfig(
 """The gentlest strengths that users are offered: further from the picture, the small model that ships blurs."""
 GROUP_FACE = 5
 """Which of the six faces, from left to right and from 0, becomes the person's."""
+
+WITHOUT_GROUP = (
+    "The demo leaves out its group of six: the picture comes with the package insightface"
+    " (pip install --no-deps insightface)."
+)
 
 
 def photograph(package: str, *parts: str) -> Image:
@@ -87,11 +94,12 @@ class Scene:
 
 
 def scenes() -> list[Scene]:
-    group = ("none",) * GROUP_FACE + (PERSON,)
-    return [
-        Scene("single", photograph("matplotlib", "mpl-data", "sample_data", "grace_hopper.jpg"), (PERSON,), 0),
-        Scene("group", photograph("insightface", "data", "images", "t1.jpg"), group, GROUP_FACE),
-    ]
+    """The single template, and the group where the package that carries its picture is installed."""
+    found = [Scene("single", photograph("matplotlib", "mpl-data", "sample_data", "grace_hopper.jpg"), (PERSON,), 0)]
+    with contextlib.suppress(AssetMissing):
+        group = photograph("insightface", "data", "images", "t1.jpg")
+        found.append(Scene("group", group, ("none",) * GROUP_FACE + (PERSON,), GROUP_FACE))
+    return found
 
 
 def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
@@ -103,19 +111,22 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
     out = (out or paths.outputs / "demo").resolve()
     shutil.rmtree(out, ignore_errors=True)
     service = build(replace(paths, outputs=out / "outputs", loras=out / "models" / "Lora"))
+    templates = scenes()
+    if len(templates) < 2:
+        sys.stderr.write(f"{WITHOUT_GROUP}\n")
     taken = photos(photograph("skimage", "data", "astronaut.png"))
     files = tuple(out / "photos" / f"{i}.png" for i in range(len(taken)))
     for file, photo in zip(files, taken, strict=True):
         pictures.save_png(file, photo)
 
     validation = out / "templates" / "single.png"
-    pictures.save_png(validation, scenes()[0].template)
+    pictures.save_png(validation, templates[0].template)
     request = TrainRequest(PERSON, files, validation_templates=(validation,))
     person = show.follow(service.train(request), as_json=as_json)
     trained = time.monotonic()
     measure = Measure(service.vision, person.photos())
     rows, numbers = [], []
-    for scene in scenes():
+    for scene in templates:
         portrait = _portrait(service, scene, CONFIG, as_json)
         plain = _portrait(service, scene, replace(CONFIG, lora_weights=0.0), as_json)
         row, measured = _row(scene, portrait, plain, measure)

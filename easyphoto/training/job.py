@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from easyphoto import errors, events
+from easyphoto import errors, events, program
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished, Listener
 from easyphoto.storage import earlier, files, locks, scratch
@@ -24,8 +24,6 @@ from easyphoto.training.worker import WATCHED
 __all__ = ["PARENT_LOCK", "TrainingResult", "TrainingSpec", "run"]
 _log = logging.getLogger(__name__)
 
-PROGRAM = Path(__file__).resolve().parents[2]
-"""Where the package lies: the trainer starts from there, and nothing of a data folder is ever imported."""
 POLL = 0.1
 GRACE = 120.0
 """Seconds that a cancelled child has to save and leave; a step of a large model on a slow device takes its time."""
@@ -117,7 +115,7 @@ def _settle(job: JobFolder) -> None:
 def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(PROGRAM), *_python_path()]),
+        "PYTHONPATH": os.pathsep.join([*program.import_path(), *_python_path()]),
         # With the working directory below, nothing but the program and what is installed can be imported.
         "PYTHONSAFEPATH": "1",
         "PYTHONUTF8": "1",
@@ -140,7 +138,8 @@ def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                cwd=PROGRAM,
+                # Nothing of a data folder is ever imported.
+                cwd=program.FILES,
                 # Ctrl-C in a terminal reaches the whole group; the parent decides what it means.
                 start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) if os.name == "nt" else 0,

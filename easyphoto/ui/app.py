@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from easyphoto import program
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat
 from easyphoto.ui.generate_tab import GenerateTab
@@ -18,7 +18,6 @@ from easyphoto.ui.texts import dictionary
 from easyphoto.ui.train_tab import TrainTab
 from easyphoto.ui.weights_tab import WeightsTab
 
-PROJECT = Path(__file__).resolve().parents[2]
 TITLE = "EasyPhoto"
 
 
@@ -65,12 +64,12 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
 
 def style() -> str:
     """The style sheet of the tabs."""
-    return (PROJECT / "style.css").read_text(encoding="utf-8")
+    return (program.FILES / "style.css").read_text(encoding="utf-8")
 
 
 def head() -> str:
     """What a page of our own needs in its head: the script of the tabs."""
-    script = (PROJECT / "javascript" / "easyphoto.js").read_text(encoding="utf-8")
+    script = (program.FILES / "javascript" / "easyphoto.js").read_text(encoding="utf-8")
     return f"<script>{script}</script>"
 
 

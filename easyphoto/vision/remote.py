@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from easyphoto import errors
+from easyphoto import errors, program
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
 from easyphoto.storage.scratch import Scratch, sweep
@@ -36,9 +36,8 @@ TIMEOUT = 300.0
 """Seconds that one call may take; the first of a role loads models."""
 ATTRIBUTES = ("name", "calibration", "bends")
 """What of a role is no method."""
-_PROJECT = Path(__file__).resolve().parent.parent.parent
 _PREFIX = "easyphoto-vision-"
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from easyphoto.vision.worker import main; main()"
+_START = "import sys; sys.path[:0] = sys.argv[1:]; from easyphoto.vision.worker import main; main()"
 
 
 class _Roles(ABC):
@@ -301,13 +300,13 @@ class _Worker:
         try:
             with (scratch.path / "log.txt").open("wb") as errors:
                 process = subprocess.Popen(
-                    [str(python), "-c", _START, str(_PROJECT)],
+                    [str(python), "-c", _START, *program.import_path()],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     env=_child_variables(),
                     # Not where the host happens to be: whatever lies there could be imported.
-                    cwd=_PROJECT,
+                    cwd=program.FILES,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
             worker = cls(process, scratch)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from easyphoto import program
 from easyphoto.catalog import Folders
 from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.webui.border import WebUI, folder
 from easyphoto.vision.backend import ROLES
 
 SECTION = ("easyphoto", "EasyPhoto")
-PROJECT = Path(__file__).resolve().parents[3]
 
 FACES, LANGUAGE, OUTPUTS = "easyphoto_faces", "easyphoto_language", "easyphoto_outputs"
 KEEP_VISION, COMMERCIAL, BACKENDS = "easyphoto_keep_vision", "easyphoto_commercial_only", "easyphoto_backends"
@@ -101,8 +101,8 @@ class WebUISettings:
             outputs=folder(chosen) if chosen else data / "outputs",
             models=models,
             loras=folder(lora),
-            templates=PROJECT / "templates",
-            bench=PROJECT / "models" / "bench",
+            templates=program.FILES / "templates",
+            bench=program.FILES / "models" / "bench",
         )
 
     def folders(self, paths: Paths) -> Folders:
