@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "requirements-lock.txt"
 WANTED = ROOT / "requirements-test.txt"
 HEAD = """\
-# Made by tools/lock.py for Python {pythons} on Linux: don't edit. What easyphoto.sh and easyphoto.bat install is held to
+# Made by tools/lock.py for Python {pythons} on Linux: don't edit. easyphoto.sh and easyphoto.bat install
 # these versions; torch is pinned in requirements-standalone.txt, and its builds bring packages of their own.
 """
 DEVICES = ("nvidia-", "cuda-", "triton")
