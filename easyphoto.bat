@@ -34,5 +34,6 @@ exit /b %ERRORLEVEL%
 
 :test
 cd /d "%ROOT%"
-"%PYTHON%" -m pytest
+rem not %*, which holds the word test too
+"%PYTHON%" -m pytest %2 %3 %4 %5 %6 %7 %8 %9
 exit /b %ERRORLEVEL%
