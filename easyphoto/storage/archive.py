@@ -114,15 +114,21 @@ def write(file: Path, user_id: str, folder: Path, lora: Path) -> None:
     except OSError as error:
         raise _unread(user_id, folder.name, error) from error
     with files.staged(file) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(NAME, user_id)
+        archive.writestr(_member(NAME), user_id)
         for path, inside in members:
             _pack(archive, path, inside, user_id)
 
 
-def _pack(archive: zipfile.ZipFile, path: Path, inside: str, user_id: str) -> None:
-    """Add one file. The time is that of the format's beginning, so that the same person makes the same file."""
+def _member(inside: str) -> zipfile.ZipInfo:
+    """An entry whose time is that of the format's beginning, so that the same person makes the same file."""
     info = zipfile.ZipInfo(inside)
     info.external_attr = (stat.S_IFREG | 0o644) << 16
+    return info
+
+
+def _pack(archive: zipfile.ZipFile, path: Path, inside: str, user_id: str) -> None:
+    """Add one file."""
+    info = _member(inside)
     try:
         source = path.open("rb")
     except OSError as error:

@@ -251,10 +251,10 @@ def test_text_of_a_png_is_bounded_too(tmp_path: Path) -> None:
 
 def test_a_transparent_template_is_told_of() -> None:
     glass = Pillow.new("RGBA", (24, 16), (200, 60, 40, 255))
-    assert not task.read(encoded(glass), 0).transparent
+    assert task.read(encoded(glass), 0).alpha is None
     glass.putpixel((3, 3), (0, 0, 0, 90))
-    assert task.read(encoded(glass), 0).transparent
-    assert not task.read(encoded(PICTURE), 0).transparent
+    assert task.read(encoded(glass), 0).alpha is not None
+    assert task.read(encoded(PICTURE), 0).alpha is None
 
 
 def test_the_command_line_tells_what_a_folder_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def test_what_travels_is_the_same_person_again_and_again(paths: Paths, tmp_path:
     store.export("ann", file)
     first = file.read_bytes()
     with zipfile.ZipFile(file) as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}, "no time of the day in it"
         assert not [n for n in archive.namelist() if "original_backup" in n or "/job" in n]
     with pytest.raises(InvalidRequest, match="already a person 'ann'"):
         store.bring(file)
