@@ -72,18 +72,22 @@ def inspect(path: Path) -> CheckpointInfo:
     if path.is_dir():
         return _inspect_folder(path)
     if path.suffix.lower() in naming.PICKLED and path.is_file():
-        raise InvalidRequest(f"{path.name} is a pickle, which may run code when it is opened; use a .safetensors.")
+        raise InvalidRequest(
+            "{path} is a pickle, which may run code when it is opened; use a .safetensors.", path=path.name
+        )
     header = read_header(path)
     kind = _kind(header)
     if kind is None:
-        raise InvalidRequest(f"{path.name} is neither a Stable Diffusion checkpoint, a LoRA, a ControlNet nor a VAE.")
+        raise InvalidRequest(
+            "{path} is neither a Stable Diffusion checkpoint, a LoRA, a ControlNet nor a VAE.", path=path.name
+        )
     _check_numbers(path.name, header)
     try:
         if kind == "vae":
             return _inspect_vae(path, header)
         return _inspect_file(path, header, kind)
     except IndexError as error:
-        raise InvalidRequest(f"{path.name} has weights of shapes that no {kind} has.") from error
+        raise InvalidRequest("{path} has weights of shapes that no {kind} has.", path=path.name, kind=kind) from error
 
 
 def _inspect_file(path: Path, header: Header, kind: Kind) -> CheckpointInfo:
@@ -107,11 +111,15 @@ def require_checkpoint(path: Path, *, vae: bool = False) -> CheckpointInfo:
     another one is there; otherwise :class:`InvalidRequest`."""
     info = inspect(path)
     if info.kind != "checkpoint":
-        raise InvalidRequest(f"{path.name} is {A[info.kind]}, not a checkpoint.")
+        raise InvalidRequest("{path} is {a}, not a checkpoint.", path=path.name, a=A[info.kind])
     if info.inputs != _LATENT_CHANNELS:
-        raise InvalidRequest(f"{path.name} is an inpainting or upscaling model; choose an ordinary checkpoint.")
+        raise InvalidRequest(
+            "{path} is an inpainting or upscaling model; choose an ordinary checkpoint.", path=path.name
+        )
     if not (vae or info.has_vae):
-        raise InvalidRequest(f"{path.name} has no VAE inside: choose a VAE too, or a checkpoint that has one.")
+        raise InvalidRequest(
+            "{path} has no VAE inside: choose a VAE too, or a checkpoint that has one.", path=path.name
+        )
     return info
 
 
@@ -119,11 +127,14 @@ def require_same_family(lora: Path, checkpoint: Checkpoint) -> CheckpointInfo:
     """What ``lora`` is, if it is a LoRA for ``checkpoint``'s family; otherwise :class:`InvalidRequest`."""
     info = inspect(lora)
     if info.kind != "lora":
-        raise InvalidRequest(f"{lora.name} is {A[info.kind]}, not a LoRA.")
+        raise InvalidRequest("{lora} is {a}, not a LoRA.", lora=lora.name, a=A[info.kind])
     if info.family is not checkpoint.family:
         raise InvalidRequest(
-            f"The LoRA {lora.name} was trained for {families.spec(info.family).title}"
-            f" and doesn't fit {checkpoint.name}, which is {families.spec(checkpoint.family).title}."
+            "The LoRA {lora} was trained for {title} and doesn't fit {checkpoint}, which is {title2}.",
+            lora=lora.name,
+            title=families.spec(info.family).title,
+            checkpoint=checkpoint.name,
+            title2=families.spec(checkpoint.family).title,
         )
     return info
 
@@ -136,13 +147,17 @@ def _check_numbers(name: str, header: Header) -> None:
     for key, shape in header.shapes.items():
         kind = header.dtypes[key]
         if key.endswith(".weight") and len(shape) > 1 and not kind.startswith(("F", "BF")):
-            raise InvalidRequest(f"{name} has weights of the type {kind}, which isn't supported; use an fp16 file.")
+            raise InvalidRequest(
+                "{name} has weights of the type {kind}, which isn't supported; use an fp16 file.", name=name, kind=kind
+            )
 
 
 def _inspect_vae(path: Path, header: Header) -> CheckpointInfo:
     shape = next(s for n, s in header.shapes.items() if n.endswith("decoder.conv_in.weight"))
     if len(shape) == 4 and shape[1] != _LATENT_CHANNELS:
-        raise InvalidRequest(f"{path.name} is a VAE for another kind of model than Stable Diffusion 1, 2 and XL.")
+        raise InvalidRequest(
+            "{path} is a VAE for another kind of model than Stable Diffusion 1, 2 and XL.", path=path.name
+        )
     return CheckpointInfo(path, VAE_FAMILY, "vae", metadata=header.metadata)
 
 
@@ -165,7 +180,9 @@ def _family(path: Path, header: Header, kind: Kind) -> Family:
         return lora_header.family(path.name, header)
     width = next((shape[1] for name, shape in header.shapes.items() if _CONTEXT_KEY.search(name)), None)
     if width is None:
-        raise InvalidRequest(f"{path.name} is a {kind} of another kind of model than Stable Diffusion 1, 2 and XL.")
+        raise InvalidRequest(
+            "{path} is a {kind} of another kind of model than Stable Diffusion 1, 2 and XL.", path=path.name, kind=kind
+        )
     return lora_header.family_of_width(width, path.name)
 
 
@@ -217,7 +234,9 @@ def _inspect_folder(folder: Path) -> CheckpointInfo:
         return CheckpointInfo(folder, _family_of_config(config, folder.name), "controlnet")
     if config.get("_class_name") == "AutoencoderKL":
         return CheckpointInfo(folder, VAE_FAMILY, "vae")
-    raise InvalidRequest(f"The folder {folder.name} holds no Stable Diffusion model in diffusers' layout.")
+    raise InvalidRequest(
+        "The folder {folder} holds no Stable Diffusion model in diffusers' layout.", folder=folder.name
+    )
 
 
 def _family_of_config(config: Mapping[str, Any], name: str) -> Family:
@@ -225,7 +244,7 @@ def _family_of_config(config: Mapping[str, Any], name: str) -> Family:
     if isinstance(width, list):
         width = width[0] if width else None
     if not isinstance(width, int):
-        raise InvalidRequest(f"The folder {name} doesn't say how wide its text embedding is.")
+        raise InvalidRequest("The folder {name} doesn't say how wide its text embedding is.", name=name)
     return lora_header.family_of_width(width, name)
 
 
@@ -234,18 +253,25 @@ def _check_weights(folder: Path) -> None:
         try:
             read_header(file)
         except InvalidRequest as error:
-            raise InvalidRequest(f"The model {folder.parent.name} is broken: {folder.name}/{error}") from error
+            raise InvalidRequest(
+                "The model {parent} is broken: {folder}/{error}",
+                parent=folder.parent.name,
+                folder=folder.name,
+                error=error,
+            ) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InvalidRequest(
-            f"The folder {path.parent.name} has no {path.name}, so it is no model in diffusers' layout."
+            "The folder {parent} has no {path}, so it is no model in diffusers' layout.",
+            parent=path.parent.name,
+            path=path.name,
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise InvalidRequest(f"{path.parent.name}/{path.name} can't be read.") from error
+        raise InvalidRequest("{parent}/{path} can't be read.", parent=path.parent.name, path=path.name) from error
     if not isinstance(data, dict):
-        raise InvalidRequest(f"{path.parent.name}/{path.name} can't be read.")
+        raise InvalidRequest("{parent}/{path} can't be read.", parent=path.parent.name, path=path.name)
     return data

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 from easyphoto import program
 from easyphoto.errors import InvalidRequest
+from easyphoto.messages import Message
 
 
 class Family(str):
@@ -642,7 +643,7 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
     known = {d.name for d in declared(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise InvalidRequest(f"Unknown parameter: {', '.join(unknown)}.")
+        raise InvalidRequest("Unknown parameter: {names}.", names=", ".join(unknown))
     return cls(**values)
 
 
@@ -654,14 +655,22 @@ def validate(config: Any) -> None:
             value = float(value)
             object.__setattr__(config, d.name, value)
         if type(value) is not d.type:
-            raise InvalidRequest(f"{d.name} must be {_NAMES[d.type]}, not {value!r}.")
+            raise InvalidRequest("{d} must be {names}, not {value!r}.", d=d.name, names=_NAMES[d.type], value=value)
         low, high = d.param.minimum, d.param.maximum
         below = low is not None and isinstance(value, (int, float)) and not value >= low
         above = high is not None and isinstance(value, (int, float)) and not value <= high
         if below or above:
-            raise InvalidRequest(f"{d.name} must be from {_number(low)} to {_number(high)}, not {value!r}.")
+            raise InvalidRequest(
+                "{d} must be from {number} to {number2}, not {value!r}.",
+                d=d.name,
+                number=_number(low),
+                number2=_number(high),
+                value=value,
+            )
         if d.param.choices and value not in d.param.choices:
-            raise InvalidRequest(f"{d.name} must be one of {', '.join(d.param.choices)}, not {value!r}.")
+            raise InvalidRequest(
+                "{d} must be one of {names}, not {value!r}.", d=d.name, names=", ".join(d.param.choices), value=value
+            )
 
 
 @dataclass(frozen=True)
@@ -701,7 +710,12 @@ class Paths:
         )
 
 
-_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_NAMES = {
+    int: Message("a whole number"),
+    float: Message("a number"),
+    bool: Message("true or false"),
+    str: Message("a text"),
+}
 
 
 def number(value: float) -> str:

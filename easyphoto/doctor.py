@@ -148,7 +148,7 @@ def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
     try:
         serving = vision.backends()
     except EasyPhotoError as error:  # in a WebUI, before our own environment is made
-        yield Finding("vision", "all", "missing", "none", str(error))
+        yield Finding("vision", "all", "missing", "none", error.message)
         return
     for role, name in serving.items():
         table = [backend for backend in BACKENDS if backend.role == role]

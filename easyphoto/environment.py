@@ -36,6 +36,7 @@ from typing import Any
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Progress
 from easyphoto.exclusive import exclusive
+from easyphoto.messages import Message
 
 FOLDER = Path(__file__).resolve().parent.parent / ".environment"
 STAMP = "environment.json"
@@ -166,7 +167,9 @@ def choose(torch: str) -> PackageSet:
         if packages.fits(parse_version(torch)):
             return packages
     oldest = ".".join(str(n) for n in min(s.torch_from for s in SETS))
-    raise AssetMissing(f"The host's torch {torch} is too old for training: it needs {oldest} or newer.")
+    raise AssetMissing(
+        "The host's torch {torch} is too old for training: it needs {oldest} or newer.", torch=torch, oldest=oldest
+    )
 
 
 def inspect(python: str = sys.executable) -> HostPython:
@@ -177,7 +180,7 @@ def inspect(python: str = sys.executable) -> HostPython:
         )
         facts = json.loads(answer.stdout.splitlines()[-1])
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
-        raise AssetMissing(f"The host's Python {python} can't be run: {error}.") from error
+        raise AssetMissing("The host's Python {python} can't be run: {error}.", python=python, error=error) from error
     return HostPython(
         facts["executable"], tuple(facts["python"]), facts["versions"], tuple(facts["folders"]), facts["has"]
     )
@@ -201,15 +204,21 @@ def _status(folder: Path, python: tuple[int, ...], torch: str | None) -> Status:
     place = _current(folder, python, torch)
     stamp = None if place is None else _read_stamp(place)
     if place is None or stamp is None:
-        return Status(False, f"EasyPhoto's own environment isn't made yet: {HOW}.")
+        return Status(False, Message("EasyPhoto's own environment isn't made yet: " + HOW + "."))
     if stamp.fits(python, torch):
         return Status(
-            True, f"EasyPhoto's own environment is ready ({stamp.packages}).", _python_in(place), stamp.packages
+            True,
+            Message("EasyPhoto's own environment is ready ({packages}).", packages=stamp.packages),
+            _python_in(place),
+            stamp.packages,
         )
     if stamp.python != tuple(python) or (torch is not None and stamp.torch != torch):
         had = f"Python {stamp.python[0]}.{stamp.python[1]} and torch {stamp.torch}"
-        return Status(False, f"EasyPhoto's own environment was made for {had}, and the host has changed: {HOW}.")
-    return Status(False, f"EasyPhoto's own environment is of an older version: {HOW}.")
+        return Status(
+            False,
+            Message("EasyPhoto's own environment was made for {had}, and the host has changed: " + HOW + ".", had=had),
+        )
+    return Status(False, Message("EasyPhoto's own environment is of an older version: " + HOW + "."))
 
 
 def installed(package: str, folder: Path = FOLDER) -> str | None:
@@ -260,16 +269,21 @@ def create(
     Cancelled when asked to stop; what was begun is then taken away.
     """
     tell = _Teller(listener)
-    tell("Looking at the host's Python")
+    tell(Message("Looking at the host's Python"))
     facts = inspect(host)
     if not facts.versions.get("torch"):
         raise AssetMissing(
-            f"{facts.executable} has no torch: give the Python of the WebUI, for example venv/bin/python."
+            "{executable} has no torch: give the Python of the WebUI, for example venv/bin/python.",
+            executable=facts.executable,
         )
     if not (facts.has["venv"] and facts.has["ensurepip"]):
         raise AssetMissing(
-            f"{facts.executable} comes without the venv module, which EasyPhoto's own environment needs: install"
-            f" Python {facts.python[0]}.{facts.python[1]} from python.org and make the WebUI's environment with it."
+            "{executable} comes without the venv module, which EasyPhoto's own environment "
+            "needs: install Python {python}.{python2} from python.org and make the WebUI's "
+            "environment with it.",
+            executable=facts.executable,
+            python=facts.python[0],
+            python2=facts.python[1],
         )
     torch = facts.versions["torch"] or ""
     packages = choose(torch)
@@ -331,7 +345,9 @@ def _alone(folder: Path, tell: _Teller, cancelled: Callable[[], bool]) -> Iterat
     except OSError as error:
         reason = error.strerror or error
         raise StorageFailed(
-            f"EasyPhoto's own environment can't be made: {folder.parent} can't be written ({reason})."
+            "EasyPhoto's own environment can't be made: {parent} can't be written ({reason}).",
+            parent=folder.parent,
+            reason=reason,
         ) from error
     with contextlib.ExitStack() as stack:
         stack.push(lock)
@@ -429,7 +445,13 @@ def _plain() -> dict[str, str]:
 class _Teller:
     """Turns what is being done into Progress events; pip's own lines become the message."""
 
-    STAGES = ("Looking at the host's Python", "Making the environment", "Installing packages", "Checking", "Ready")
+    STAGES = (
+        Message("Looking at the host's Python"),
+        "Making the environment",
+        "Installing packages",
+        "Checking",
+        "Ready",
+    )
 
     def __init__(self, listener: Listener | None) -> None:
         self._listener = listener
@@ -471,7 +493,9 @@ def _run(command: Sequence[str], tell: _Teller, cancelled: Callable[[], bool]) -
         for text in _lines(process, cancelled):
             tell.line(text)
         if process.wait() != 0:
-            raise AssetMissing(f"EasyPhoto's own environment could not be made: {_reason(tell.last_lines)}")
+            raise AssetMissing(
+                "EasyPhoto's own environment could not be made: {reason}", reason=_reason(tell.last_lines)
+            )
     finally:
         _end(process)
 
@@ -479,9 +503,9 @@ def _run(command: Sequence[str], tell: _Teller, cancelled: Callable[[], bool]) -
 def _reason(lines: Sequence[str]) -> str:
     """Why a command failed, as the rest of a sentence, from the last lines that it said."""
     if any(sign in line for line in lines for sign in UNREACHABLE):
-        return (
-            "pip reaches no package index. Check the network, or pip's own settings for a proxy or a mirror, and start"
-            " again."
+        return Message(
+            "pip reaches no package index. Check the network, or pip's own settings for a proxy "
+            "or a mirror, and start again."
         )
     errors = [x for x in lines if "rror" in x] or list(lines) or ["no message"]
     return errors[-1].strip()[:300]

@@ -122,7 +122,8 @@ _FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])+")
 def reason(error: BaseException) -> str:
     """What an exception says, as the end of a sentence: one line, no full stop, no folder of this machine."""
     if isinstance(error, EasyPhotoError):
-        return str(error).rstrip(". ")
+        whole = error.message
+        return Message(whole.template.rstrip(". "), **whole.values) if whole.values else Message(whole.rstrip(". "))
     said = (error.strerror or "") if isinstance(error, OSError) else str(error)
     line = next((line.strip() for line in said.splitlines() if line.strip()), "")
     return _FOLDERS.sub("", line).rstrip(". ") or type(error).__name__

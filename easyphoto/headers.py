@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import InvalidRequest, NotFound
+from easyphoto.messages import Message
 
 Shape = tuple[int, ...]
 
@@ -43,15 +44,17 @@ def read_header(path: Path) -> Header:
     format; :class:`NotFound` when there is nothing.
     """
     if path.is_dir():
-        raise InvalidRequest(f"{path.name} {_UNREADABLE}: it is a folder.")
+        raise InvalidRequest("{path} " + _UNREADABLE + ": it is a folder.", path=path.name)
     if path.is_symlink() and not path.exists():
-        raise NotFound(f"{path.name} is a link to a file that isn't there.")
+        raise NotFound("{path} is a link to a file that isn't there.", path=path.name)
     if not path.is_file():
-        raise NotFound(f"There is no file {path.name}.")
+        raise NotFound("There is no file {path}.", path=path.name)
     try:
         raw, size = _raw(path)
     except OSError as error:
-        raise InvalidRequest(f"{path.name} can't be read: {error.strerror or error}.") from error
+        raise InvalidRequest(
+            "{path} can't be read: {reason}.", path=path.name, reason=error.strerror or error
+        ) from error
     try:
         entries = json.loads(raw)
         metadata = dict(entries.pop("__metadata__", {}) or {})
@@ -59,12 +62,17 @@ def read_header(path: Path) -> Header:
         dtypes = {name: str(entry["dtype"]) for name, entry in entries.items()}
         places = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise InvalidRequest(f"{path.name} {_UNREADABLE}: its header can't be read.") from error
+        raise InvalidRequest("{path} " + _UNREADABLE + ": its header can't be read.", path=path.name) from error
     there, end = size - 8 - len(raw), max((end for _, end in places.values()), default=0)
     if end != there:
-        raise InvalidRequest(f"{path.name} {_UNREADABLE}: it has {there} bytes of weights instead of {end}.")
+        raise InvalidRequest(
+            "{path} " + _UNREADABLE + ": it has {there} bytes of weights instead of {end}.",
+            path=path.name,
+            there=there,
+            end=end,
+        )
     if not _fit(shapes, dtypes, places):
-        raise InvalidRequest(f"{path.name} {_UNREADABLE}: its header contradicts itself.")
+        raise InvalidRequest("{path} " + _UNREADABLE + ": its header contradicts itself.", path=path.name)
     return Header(shapes, dtypes, {str(k): str(v) for k, v in metadata.items()})
 
 
@@ -75,7 +83,9 @@ def _raw(path: Path) -> tuple[bytes, int]:
         start = file.read(64)
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
         if not 2 <= length <= min(size - 8, _MAX_HEADER):
-            raise InvalidRequest(f"{path.name} {_UNREADABLE}: {_guess(start, size, path.suffix)}.")
+            raise InvalidRequest(
+                "{path} " + _UNREADABLE + ": {guess}.", path=path.name, guess=_guess(start, size, path.suffix)
+            )
         file.seek(8)
         return file.read(length), size
 
@@ -95,9 +105,9 @@ def _guess(start: bytes, size: int, suffix: str) -> str:
     """What a file is that has no header, as the end of a sentence."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if size == 0:
-        return "it is empty"
+        return Message("it is empty")
     if text.startswith(b"<"):
-        return "it is a web page"
+        return Message("it is a web page")
     if text.startswith(b"version "):
         return "it is a Git LFS pointer, not the file that it stands for"
     if text.startswith((b'{"', b"{\n", b"{ ")):
@@ -105,7 +115,7 @@ def _guess(start: bytes, size: int, suffix: str) -> str:
     if start.startswith((b"PK", b"\x80\x02")) and suffix.lower() == ".safetensors":
         return "it looks like a pickled checkpoint that was renamed"
     if start.startswith((b"PK", b"\x80\x02")):
-        return "it looks like a pickled checkpoint"
+        return Message("it looks like a pickled checkpoint")
     if 2 <= int.from_bytes(start[:8], "little") <= _MAX_HEADER and start[8:9] == b"{":
         return "it is truncated within its header"
-    return "it is truncated or of another format"
+    return Message("it is truncated or of another format")

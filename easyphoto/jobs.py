@@ -122,7 +122,11 @@ class Job(Generic[Result]):
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - the queue must outlive a bug; the user is told, the log has all of it
             _log.exception("job %s (%s) failed", self.id, self.what)
-            self._fail(EasyPhotoError(f"An unexpected error stopped this: {type(error).__name__}: {error}"))
+            self._fail(
+                EasyPhotoError(
+                    "An unexpected error stopped this: {kind}: {error}", kind=type(error).__name__, error=error
+                )
+            )
         else:
             with self._changed:
                 self._result = result
@@ -131,7 +135,7 @@ class Job(Generic[Result]):
     def _fail(self, error: EasyPhotoError) -> None:
         with self._changed:
             self._error = _bare(error)
-            self._events.append(Failed(code=error.code, message=str(error)))
+            self._events.append(Failed(code=error.code, message=error.message))
             self._end("cancelled" if isinstance(error, Cancelled) else "failed")
 
     def _end(self, state: State) -> None:
@@ -212,12 +216,13 @@ class JobQueue:
 
     def _check_room(self, lane: _Lane, holds: int) -> None:
         if len(lane.waiting) >= self._max_waiting:
-            raise TooBusy(f"{len(lane.waiting)} jobs wait already: try again when some of them have ended.")
+            raise TooBusy("{count} jobs wait already: try again when some of them have ended.", count=len(lane.waiting))
         held = sum(job.holds for job in self._jobs.values())
         if held and held + holds > self._max_held:
             raise TooBusy(
-                f"The pictures of the jobs that wait fill {held / 2**20:.0f} MB already: "
-                "try again when some of them have ended."
+                "The pictures of the jobs that wait fill {held:.0f} MB already: try again when some "
+                "of them have ended.",
+                held=held / 2**20,
             )
 
     def _leave(self, job: Job[Any]) -> None:
@@ -232,7 +237,7 @@ class JobQueue:
     def get(self, job_id: str) -> Job[Any]:
         with self._lock:
             if job_id not in self._jobs:
-                raise NotFound(f"There is no job {job_id!r}.")
+                raise NotFound("There is no job {job_id!r}.", job_id=job_id)
             return self._jobs[job_id]
 
     def list(self) -> list[Job[Any]]:

@@ -14,8 +14,9 @@ from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.headers import Header, Shape
+from easyphoto.messages import Message
 
-_OTHER_WIDTHS = {1280: "the SDXL refiner", 4096: "a model with a T5 text encoder"}
+_OTHER_WIDTHS = {1280: Message("the SDXL refiner"), 4096: Message("a model with a T5 text encoder")}
 
 MARKS = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down", "_lora.down", "lokr_", "hada_", "oft_", "glora")
 """What no file but a LoRA has in its tensors' names."""
@@ -37,24 +38,26 @@ def family(name: str, header: Header) -> Family:
     or nothing tells."""
     widths = set(_widths(header.shapes, _CONTEXT, also=_UNET))
     if len(widths) > 1:
-        raise InvalidRequest(f"{name} has weights for more than one kind of model, so it fits none.")
+        raise InvalidRequest("{name} has weights for more than one kind of model, so it fits none.", name=name)
     if widths:
         return family_of_width(widths.pop(), name)
     possible = _possible(name, header.shapes)
     for declared in _declarations(header.metadata):
         found = _declared(declared)
         if found is None:
-            raise InvalidRequest(f"The LoRA {name} was trained for {declared}, which isn't supported.")
+            raise InvalidRequest(
+                "The LoRA {name} was trained for {declared}, which isn't supported.", name=name, declared=declared
+            )
         if found in possible:
             return found
     if any(_FOREIGN.search(key) for key in header.shapes):
-        raise InvalidRequest(f"{name} is a LoRA for another kind of model than Stable Diffusion 1, 2 and XL.")
+        raise InvalidRequest("{name} is a LoRA for another kind of model than Stable Diffusion 1, 2 and XL.", name=name)
     if len(possible) == 1:
         return next(iter(possible))
     first = [f for f in families.known() if f.family in possible and not f.header.second_encoder]
     if len(first) == 1:  # of two families with an encoder like it, the one that has no other
         return first[0].family
-    raise InvalidRequest(f"{name} doesn't say for which base model it was made.")
+    raise InvalidRequest("{name} doesn't say for which base model it was made.", name=name)
 
 
 def family_of_width(width: int, name: str) -> Family:
@@ -63,8 +66,14 @@ def family_of_width(width: int, name: str) -> Family:
     if found is not None:
         return found
     if width in _OTHER_WIDTHS:
-        raise InvalidRequest(f"{name} is {_OTHER_WIDTHS[width]}, which isn't supported.")
-    raise InvalidRequest(f"{name} attends to a text of width {width}, which is that of no model that EasyPhoto knows.")
+        raise InvalidRequest(
+            "{name} is {other_widths}, which isn't supported.", name=name, other_widths=_OTHER_WIDTHS[width]
+        )
+    raise InvalidRequest(
+        "{name} attends to a text of width {width}, which is that of no model that EasyPhoto knows.",
+        name=name,
+        width=width,
+    )
 
 
 def inputs(name: str, shapes: Mapping[str, Shape]) -> int | None:
@@ -99,13 +108,15 @@ def _possible(name: str, shapes: Mapping[str, Shape]) -> frozenset[Family]:
         like = frozenset(found.family for found in families.known() if width in found.header.encoders)
         if not like:
             raise InvalidRequest(
-                f"{name} was made for a text encoder of width {width}, which is none of a known model."
+                "{name} was made for a text encoder of width {width}, which is none of a known model.",
+                name=name,
+                width=width,
             )
         possible &= like
     if any(_SECOND_ENCODER.search(key) or (_SDXL_ONLY.search(key) and _UNET.search(key)) for key in shapes):
         possible &= {found.family for found in families.known() if found.header.second_encoder}
     if not possible:
-        raise InvalidRequest(f"{name} has weights for more than one kind of model, so it fits none.")
+        raise InvalidRequest("{name} has weights for more than one kind of model, so it fits none.", name=name)
     return possible
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from easyphoto import families
 from easyphoto.config import Family, TrainConfig
+from easyphoto.messages import Message, joined
 
 RESERVE = 1_000_000_000
 """The driver's own memory and the work space of its kernels."""
@@ -61,14 +62,20 @@ class MemoryPlan:
 
     def sentence(self) -> str:
         """One sentence for the user."""
-        text = f"The training needs about {_gb(self.need.total)} of the device's memory"
+        text = Message("The training needs about {gb} of the device's memory", gb=_gb(self.need.total))
         if self.available is None:
-            return f"{text} (an estimate)."
-        there = f"{_gb(self.available)} are free"
+            return Message("{text} (an estimate).", text=text)
+        there = Message("{gb} are free", gb=_gb(self.available))
         if not self.fits:
-            return f"{text}, but only {there}: choose a smaller resolution or rank, or another optimiser."
-        how = f", with {' and '.join(self.changes)}" if self.changes else ""
-        return f"{text}{how}; {there} (an estimate)."
+            return Message(
+                "{text}, but only {there}: choose a smaller resolution or rank, or another optimiser.",
+                text=text,
+                there=there,
+            )
+        if not self.changes:
+            return Message("{text}; {there} (an estimate).", text=text, there=there)
+        text = Message("{text}, with {how}", text=text, how=joined(map(Message, self.changes), " and "))
+        return Message("{text}; {there} (an estimate).", text=text, there=there)
 
 
 def estimate(family: Family, resolution: int, batch: int, rank: int, precision: str, checkpointing: bool) -> int:
@@ -142,7 +149,7 @@ class RenderPlan:
 
     need: Need
     available: int | None
-    subject: str = "A picture"
+    subject: str = Message("A picture")
     idle_leave: bool = False
     by_role: bool = False
     tiled: bool = False
@@ -152,30 +159,39 @@ class RenderPlan:
     def changes(self) -> tuple[str, ...]:
         """What differs from having everything on the device, in words."""
         told = {
-            "each part of the model on the device only while it works": self.by_role,
-            "unused ControlNets in the computer's memory": self.idle_leave and not self.by_role,
-            "decoding in tiles": self.tiled,
+            Message("each part of the model on the device only while it works"): self.by_role,
+            Message("unused ControlNets in the computer's memory"): self.idle_leave and not self.by_role,
+            Message("decoding in tiles"): self.tiled,
         }
         return tuple(words for words, holds in told.items() if holds)
 
     def sentence(self) -> str:
         """One sentence for the user."""
-        text = f"{self.subject} needs about {_gb(self.need.total)} of the device's memory"
+        text = Message(
+            "{subject} needs about {gb} of the device's memory", subject=self.subject, gb=_gb(self.need.total)
+        )
         if self.available is None:
-            return f"{text} (an estimate)."
-        how = f", with {' and '.join(self.changes)}" if self.changes else ""
+            return Message("{text} (an estimate).", text=text)
+        if self.changes:
+            text = Message("{text}, with {how}", text=text, how=joined(map(Message, self.changes), " and "))
         if not self.fits:
-            return f"{text}{how}, but only {_gb(self.available)} are free: choose a smaller size if it fails."
-        return f"{text}{how}; {_gb(self.available)} are free (an estimate)."
+            return Message(
+                "{text}, but only {gb} are free: choose a smaller size if it fails.",
+                text=text,
+                gb=_gb(self.available),
+            )
+        return Message("{text}; {gb} are free (an estimate).", text=text, gb=_gb(self.available))
 
     def notice(self) -> str:
         """What the user should be told of it without being asked, the same for pictures of all sizes; "" for nothing.
         ControlNets that wait cost no time worth a word."""
         if not self.fits:
-            return "The device's memory may be too small: choose a smaller size or close other programs if it fails."
+            return Message(
+                "The device's memory may be too small: choose a smaller size or close other programs if it fails."
+            )
         if not (self.by_role or self.tiled):
             return ""
-        return f"The device's memory is short, which takes time: {' and '.join(self.changes)}."
+        return Message("The device's memory is short, which takes time: {names}.", names=joined(self.changes, " and "))
 
 
 def plan_rendering(
@@ -209,7 +225,9 @@ def plan_rendering(
             idle=0 if way else idle,
         )
         fits = available is None or need.total <= available
-        made = RenderPlan(need, available, f"A picture of {width} x {height}", fits=fits, **way)
+        made = RenderPlan(
+            need, available, Message("A picture of {width} x {height}", width=width, height=height), fits=fits, **way
+        )
         if fits:
             break
     assert made is not None
@@ -231,11 +249,13 @@ def plan(config: TrainConfig, family: Family, precision: str, available: int | N
             changes.append("each part of the model on the device only while it works")
         elif not config.gradient_checkpointing:
             config = replace(config, gradient_checkpointing=True)
-            changes.append("gradient checkpointing")
+            changes.append(Message("gradient checkpointing"))
         elif config.train_batch_size % 2 == 0 and config.gradient_accumulation_steps * 2 <= _MOST_ACCUMULATION:
             batch, steps = config.train_batch_size // 2, config.gradient_accumulation_steps * 2
             config = replace(config, train_batch_size=batch, gradient_accumulation_steps=steps)
-            changes = [c for c in changes if not c.startswith("batches")] + [f"batches of {batch}, {steps} for a step"]
+            changes = [c for c in changes if not c.startswith("batches")] + [
+                Message("batches of {batch}, {steps} for a step", batch=batch, steps=steps)
+            ]
         else:
             return MemoryPlan(config, need, available, False, tuple(changes), by_role)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from easyphoto.errors import InvalidRequest
+from easyphoto.messages import Message, joined
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,8 +69,15 @@ def find(wanted: str, entries: Iterable[Named[T]], what: str) -> T | None:
     for reading in _READINGS:
         fitting = [entry for entry in known if any(reading(wanted, n) for n in (entry.name, *entry.aliases))]
         if len({id(entry.value) for entry in fitting}) > 1:
-            names = " and ".join(sorted(entry.name for entry in fitting)[:4])
-            raise AmbiguousName(f"{wanted!r} can mean more than one {what}: {names}; give the whole name.")
+            names = joined(sorted(entry.name for entry in fitting)[:4], " and ")
+            raise AmbiguousName(
+                Message(
+                    "{wanted!r} can mean more than one {what}: {names}; give the whole name.",
+                    wanted=wanted,
+                    what=what,
+                    names=names,
+                )
+            )
         if fitting:
             return fitting[0].value
     return None

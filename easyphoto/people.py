@@ -21,6 +21,7 @@ from easyphoto import checkpoint, families, pictures
 from easyphoto import likeness as scale
 from easyphoto.config import Family, Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound, StorageFailed
+from easyphoto.messages import Message
 from easyphoto.storage import archive, files, locks, names, scratch, swap
 from easyphoto.storage.folders import MARKS, REFERENCE, PersonFolder
 from easyphoto.storage.names import user_id
@@ -94,12 +95,17 @@ class Removed:
 
     def sentence(self) -> str:
         """What was done, for the user."""
-        told = f"{self.user_id} was deleted: {self.files} files of {self.bytes / 2**20:.1f} MB"
+        text = Message(
+            "{user_id} was deleted: {files} files of {size:.1f} MB",
+            user_id=self.user_id,
+            files=self.files,
+            size=self.bytes / 2**20,
+        )
         if self.portraits:
-            told += f", {len(self.portraits)} portraits among them"
+            text = Message("{text}, {count} portraits among them", text=text, count=len(self.portraits))
         if self.portraits_left:
-            told += f"; {len(self.portraits_left)} portraits were kept"
-        return told + "."
+            text = Message("{text}; {count} portraits were kept", text=text, count=len(self.portraits_left))
+        return Message("{text}.", text=text)
 
 
 class PeopleStore:
@@ -129,7 +135,11 @@ class PeopleStore:
         wanted = name if name in stored else user_id(name)
         other = None if wanted in stored else names.alike(wanted, stored)
         if other is not None:
-            raise InvalidRequest(f"The user id {wanted!r} is too much like {other!r}, which is there: choose another.")
+            raise InvalidRequest(
+                "The user id {wanted!r} is too much like {other!r}, which is there: choose another.",
+                wanted=wanted,
+                other=other,
+            )
         return wanted
 
     # --- who there is ------------------------------------------------------------------------------------------------
@@ -167,7 +177,9 @@ class PeopleStore:
                     files.remove(lora)
             files.remove(person.path)
         except OSError as error:
-            raise StorageFailed(f"Not everything of {name!r} could be deleted: {error.strerror or error}.") from error
+            raise StorageFailed(
+                "Not everything of {name!r} could be deleted: {reason}.", name=name, reason=error.strerror or error
+            ) from error
         return Removed(name, len(found), size)
 
     def export(self, name: str, file: Path) -> None:
@@ -203,7 +215,7 @@ class PeopleStore:
             lora = stage.path / archive.LORA
             shared.unpack_lora(lora)
             if checkpoint.inspect(lora).kind != "lora":
-                raise InvalidRequest(f"{lora.name} is no LoRA.")
+                raise InvalidRequest("{lora} is no LoRA.", lora=lora.name)
             if not stage.reference.is_file() and not marks.get("scene"):
                 raise InvalidRequest("There is no reference picture.")
             _check_pictures([path for path in written if path.suffix in (".jpg", ".png")])
@@ -213,7 +225,7 @@ class PeopleStore:
         except StorageFailed:
             raise
         except EasyPhotoError as error:
-            raise InvalidRequest(f"{file.name} holds nobody who can be used: {error}") from error
+            raise InvalidRequest("{file} holds nobody who can be used: {error}", file=file.name, error=error) from error
 
     def _settle(self, stage: Path, name: str) -> None:
         """Make the staging folder the person's, in one rename; the LoRA waits beside its place and follows."""
@@ -249,12 +261,12 @@ class PeopleStore:
 
     @staticmethod
     def _known(name: str) -> InvalidRequest:
-        return InvalidRequest(f"There is already a person {name!r}: delete that one first.")
+        return InvalidRequest("There is already a person {name!r}: delete that one first.", name=name)
 
     @contextmanager
     def _undisturbed(self, person: PersonFolder) -> Iterator[None]:
         """No training of the person runs while this is entered."""
-        busy = InvalidRequest(f"{person.name!r} is being trained: cancel that training first.")
+        busy = InvalidRequest("{person!r} is being trained: cancel that training first.", person=person.name)
         if not person.job.path.is_dir() or person.path.is_symlink():
             yield
             return
@@ -273,7 +285,9 @@ class PeopleStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise StorageFailed(f"The folder {people.name} can't be read: {error.strerror or error}.") from error
+            raise StorageFailed(
+                "The folder {people} can't be read: {reason}.", people=people.name, reason=error.strerror or error
+            ) from error
         if any(entry.name.startswith(_IMPORTING) for entry in entries):
             self._sweep()
         return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
@@ -290,8 +304,10 @@ class PeopleStore:
         user_id(name)
         other = names.alike(name, stored)
         if other is not None:
-            return NotFound(f"There is no person {name!r}; {other!r} is there, who is spelt otherwise.")
-        return NotFound(f"There is no trained person {name!r}: train one or check the name.")
+            return NotFound(
+                "There is no person {name!r}; {other!r} is there, who is spelt otherwise.", name=name, other=other
+            )
+        return NotFound("There is no trained person {name!r}: train one or check the name.", name=name)
 
     def _read(self, name: str) -> Person | None:
         """The person of a stored name; None where nobody was ever trained. Never fails for what lies there."""
@@ -307,11 +323,19 @@ class PeopleStore:
             try:
                 marks = _marks(home.marks)
             except InvalidRequest as error:
-                return replace(plain, works=False, fault=f"{name} can't be used: {error}")
+                return replace(
+                    plain, works=False, fault=Message("{name} can't be used: {error}", name=name, error=error)
+                )
             best = sorted(home.best.glob("*.[jp][pn]g"))
         except (OSError, EasyPhotoError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            return replace(plain, works=False, fault=f"The files of {name} can't be read: {reason}.".replace("..", "."))
+            return replace(
+                plain,
+                works=False,
+                fault=Message("The files of {name} can't be read: {reason}.", name=name, reason=reason).replace(
+                    "..", "."
+                ),
+            )
         family, likeness = marks.get("family"), marks.get("likeness")
         cancelled = bool(marks.get("cancelled"))
         person = replace(
@@ -339,11 +363,11 @@ class PeopleStore:
         """What is wrong with the person's files; looked for once for each state of a file."""
         name = person.user_id
         if not person.lora.is_file():
-            return f"{name} can't be used: the LoRA {person.lora.name} is gone."
+            return Message("{name} can't be used: the LoRA {lora} is gone.", name=name, lora=person.lora.name)
         if fault := self._look(person.lora, _lora_fault):
-            return f"The LoRA of {name} can't be used: {fault}"
+            return Message("The LoRA of {name} can't be used: {fault}", name=name, fault=fault)
         if not person.reference.is_file():
-            return "" if person.scene else f"{name} can't be used: the reference picture is gone."
+            return "" if person.scene else Message("{name} can't be used: the reference picture is gone.", name=name)
         if fault := self._look(person.reference, _picture_fault):
             return f"The reference picture of {name} can't be used: {fault}"
         return ""
@@ -363,15 +387,15 @@ def _lora_fault(path: Path) -> str:
     try:
         info = checkpoint.inspect(path)
     except EasyPhotoError as error:
-        return str(error)
-    return "" if info.kind == "lora" else f"{path.name} is a {info.kind}, not a LoRA."
+        return error.message
+    return "" if info.kind == "lora" else Message("{path} is a {kind}, not a LoRA.", path=path.name, kind=info.kind)
 
 
 def _picture_fault(path: Path) -> str:
     try:
         pictures.load(path, max_side=_GLANCE)
     except EasyPhotoError as error:
-        return str(error)
+        return error.message
     return ""
 
 
@@ -383,13 +407,15 @@ def _marks(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise InvalidRequest(f"{path.name} is damaged.") from error
+        raise InvalidRequest("{path} is damaged.", path=path.name) from error
     if not isinstance(data, dict):
-        raise InvalidRequest(f"{path.name} is damaged.")
+        raise InvalidRequest("{path} is damaged.", path=path.name)
     for field, kinds in _KINDS.items():
         value = data.get(field)
         if field in data and not isinstance(value, kinds):
-            raise InvalidRequest(f"{path.name} is damaged: {field} can't be {str(value)[:40]!r}.")
+            raise InvalidRequest(
+                "{path} is damaged: {field} can't be {value!r}.", path=path.name, field=field, value=str(value)[:40]
+            )
     return data
 
 
@@ -404,9 +430,11 @@ def _check_pictures(paths: Sequence[Path]) -> None:
                 with Pillow.open(path, formats=("JPEG", "PNG")) as opened:
                     pixels += opened.width * opened.height
         except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            raise InvalidRequest(f"{path.name} is not a picture that can be read.") from error
+            raise InvalidRequest("{path} is not a picture that can be read.", path=path.name) from error
         if pixels > _MAX_PIXELS:
-            raise InvalidRequest(f"Its pictures have more than {_MAX_PIXELS // 10**6} million pixels.")
+            raise InvalidRequest(
+                "Its pictures have more than {max_pixels} million pixels.", max_pixels=_MAX_PIXELS // 10**6
+            )
         pictures.load(path, max_side=_GLANCE)
 
 
@@ -415,9 +443,9 @@ def _check_lines(path: Path) -> None:
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             if not isinstance(json.loads(line), dict):
-                raise InvalidRequest(f"{path.name} is damaged.")
+                raise InvalidRequest("{path} is damaged.", path=path.name)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{path.name} is damaged.") from error
+        raise InvalidRequest("{path} is damaged.", path=path.name) from error
 
 
 def _is_there(path: Path) -> bool:

@@ -75,10 +75,10 @@ def read(source: Source, *, max_side: int | None = None, max_area: int = MAX_ARE
         _check_file(source, name)
         return _read(source, name, limit)
     except FileNotFoundError:
-        raise InvalidRequest(f"{name} does not exist.") from None
+        raise InvalidRequest("{name} does not exist.", name=name) from None
     except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidRequest(f"{name} can't be opened ({reason}).") from error
+        raise InvalidRequest("{name} can't be opened ({reason}).", name=name, reason=reason) from error
 
 
 def label(source: Source) -> str:
@@ -116,7 +116,7 @@ def read_text(path: Path) -> dict[str, str]:
     except InvalidRequest:
         raise
     except Exception as error:
-        raise InvalidRequest(f"{path.name} is not a PNG that can be read ({error}).") from error
+        raise InvalidRequest("{path} is not a PNG that can be read ({error}).", path=path.name, error=error) from error
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -146,10 +146,10 @@ def _check_file(source: Source, name: str) -> None:
     else:
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise InvalidRequest(f"{name} is not a picture that can be read.")
+            raise InvalidRequest("{name} is not a picture that can be read.", name=name)
         size = found.st_size
     if size > MAX_BYTES:
-        raise InvalidRequest(f"{name} is larger than {MAX_BYTES // 2**20} MB.")
+        raise InvalidRequest("{name} is larger than {max_bytes} MB.", name=name, max_bytes=MAX_BYTES // 2**20)
 
 
 def _read(source: Source, name: str, limit: _Limit) -> Picture:
@@ -168,9 +168,11 @@ def _read(source: Source, name: str, limit: _Limit) -> Picture:
         raise InvalidRequest(advice)
     cause = first.__cause__ if first else None
     if cause is None or isinstance(cause, UnidentifiedImageError):
-        raise InvalidRequest(f"{name} is not a picture that can be read; save it as {formats.READABLE}.")
+        raise InvalidRequest(
+            "{name} is not a picture that can be read; save it as {readable}.", name=name, readable=formats.READABLE
+        )
     why = " ".join(str(cause).split())[:200] or type(cause).__name__
-    raise InvalidRequest(f"{name} is damaged or cut off and can't be read ({why}).") from cause
+    raise InvalidRequest("{name} is damaged or cut off and can't be read ({why}).", name=name, why=why) from cause
 
 
 def _attempts(source: Source) -> Iterator[Source]:
@@ -200,7 +202,9 @@ def _decode(source: Source, name: str, limit: _Limit) -> Picture:
         raise
     except Pillow.DecompressionBombError:
         raise InvalidRequest(
-            f"{name} has too many pixels; at most {MAX_PIXELS / 1e6:.0f} million can be read."
+            "{name} has too many pixels; at most {max_pixels:.0f} million can be read.",
+            name=name,
+            max_pixels=MAX_PIXELS / 1e6,
         ) from None
     except Exception as error:
         raise _Damaged from error
@@ -235,13 +239,20 @@ def _check_size(name: str, width: int, height: int) -> None:
     pixels = width * height
     if pixels > MAX_PIXELS:
         raise InvalidRequest(
-            f"{name} has {pixels / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} can be read."
+            "{name} has {pixels:.0f} million pixels; at most {max_pixels:.0f} can be read.",
+            name=name,
+            pixels=pixels / 1e6,
+            max_pixels=MAX_PIXELS / 1e6,
         )
 
 
 def _check_scans(source: Source, picture: Pillow.Image, name: str) -> None:
     if picture.info.get("progressive") and _bytes(source).count(b"\xff\xda") > MAX_SCANS:
-        raise InvalidRequest(f"{name} is made of more than {MAX_SCANS} scans, which no camera or program writes.")
+        raise InvalidRequest(
+            "{name} is made of more than {max_scans} scans, which no camera or program writes.",
+            name=name,
+            max_scans=MAX_SCANS,
+        )
 
 
 def _off_white(image: Image, alpha: Alpha) -> Image:

@@ -27,6 +27,7 @@ from easyphoto.errors import of as kind_of
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
+from easyphoto.messages import Message
 from easyphoto.people import PeopleStore, Person, Removed
 from easyphoto.pictures import Source
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Host, Image, Portrait, TellsBroken, Vision
@@ -123,7 +124,11 @@ class Preferences:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise InvalidRequest(f"The precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
+            raise InvalidRequest(
+                "The precision must be one of {names}, not {precision!r}.",
+                names=", ".join(PRECISIONS),
+                precision=self.precision,
+            )
 
 
 class EasyPhoto:
@@ -169,7 +174,9 @@ class EasyPhoto:
         :func:`photo_names` does; one that can't be read has a verdict like any other. :class:`TooBusy` when
         ``MAX_CHECKS`` others are at it."""
         if not self._checks.acquire(blocking=False):
-            raise TooBusy(f"The photos of {MAX_CHECKS} others are being looked at: try again in a moment.")
+            raise TooBusy(
+                "The photos of {max_checks} others are being looked at: try again in a moment.", max_checks=MAX_CHECKS
+            )
         try:
             return self._check_photos(photos)
         finally:
@@ -200,26 +207,38 @@ class EasyPhoto:
         """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
         name = self.people.to_train(request.user_id)
         if request.captions and len(request.captions) != len(request.photos):
-            raise InvalidRequest(f"There are {len(request.captions)} captions for {len(request.photos)} photos.")
+            raise InvalidRequest(
+                "There are {count} captions for {count2} photos.",
+                count=len(request.captions),
+                count2=len(request.photos),
+            )
         if not request.photos and not request.resume:
             raise InvalidRequest("There are no photos: upload 5 to 20 photos of one person.")
         if len(request.photos) > MAX_PHOTOS:
-            raise InvalidRequest(f"{len(request.photos)} photos are too many: at most {MAX_PHOTOS}.")
+            raise InvalidRequest(
+                "{count} photos are too many: at most {max_photos}.", count=len(request.photos), max_photos=MAX_PHOTOS
+            )
         person = self.people.at(name)
         if not self._is_queued(name):
             # Behind a training of the same person that waits here, it is looked at when its turn comes.
             if locks.busy(person.job):
-                raise InvalidRequest(f"{name} is being trained already: wait for that training to end or cancel it.")
+                raise InvalidRequest(
+                    "{name} is being trained already: wait for that training to end or cancel it.", name=name
+                )
             _, checkpoint = self._order(person, request)
         else:
             checkpoint = self.checkpoint(request.config.sd_model_checkpoint if request.config else "")
         self._require_parts(checkpoint)
         free = free_bytes(self.paths.outputs)
         if free is None:
-            raise StorageFailed(f"The drive of {self.paths.outputs} isn't there: nothing can be written.")
+            raise StorageFailed(
+                "The drive of {outputs} isn't there: nothing can be written.", outputs=self.paths.outputs
+            )
         if families.spec(checkpoint.family).learning.needs_disk and free < DISK_FOR_TRAINING:
             raise StorageFailed(
-                f"Only {free / 2**30:.1f} GB of disk are free; a training needs {DISK_FOR_TRAINING / 2**30:.0f}."
+                "Only {free:.1f} GB of disk are free; a training needs {disk_for_training:.0f}.",
+                free=free / 2**30,
+                disk_for_training=DISK_FOR_TRAINING / 2**30,
             )
         return self.jobs.submit(
             "train",
@@ -274,11 +293,13 @@ class EasyPhoto:
                 try:
                     earlier.settle(home.job)
                 except OSError as error:
-                    raise StorageFailed(f"{home.name} can't be written: {error.strerror or error}.") from error
+                    raise StorageFailed(
+                        "{home} can't be written: {reason}.", home=home.name, reason=error.strerror or error
+                    ) from error
                 before = resume.earlier(home.job)
         if before is None:
             if request.resume and not request.photos and not home.photos():
-                raise InvalidRequest(f"There is no earlier training of {home.name!r} to go on with.")
+                raise InvalidRequest("There is no earlier training of {home!r} to go on with.", home=home.name)
             checkpoint = self.checkpoint(request.config.sd_model_checkpoint if request.config else "")
             return self._with_precision(request.config or self.train_config({})), checkpoint
         checkpoint = self._trained_on(before)
@@ -328,8 +349,9 @@ class EasyPhoto:
         same = same or [c for c in known if c.path.name == before.checkpoint.name]
         if len(same) != 1:
             raise InvalidRequest(
-                f"The base model {before.checkpoint.name} of the earlier training can't be found: put it back, or "
-                "train again without resume."
+                "The base model {checkpoint} of the earlier training can't be found: put it back, or "
+                "train again without resume.",
+                checkpoint=before.checkpoint.name,
             )
         return same[0]
 
@@ -345,14 +367,14 @@ class EasyPhoto:
         kept, earlier_names = tuple(home.photos()), _names_of(home.job)
         if request.resume and not request.photos:
             if not kept:
-                raise InvalidRequest(f"There is no earlier training of {home.name!r} to go on with.")
+                raise InvalidRequest("There is no earlier training of {home!r} to go on with.", home=home.name)
             return earlier_names, kept
         paths: dict[str, Path] = {}
         for name, source in zip(photo_names(request.photos), request.photos, strict=True):
             try:
                 image = pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
             except InvalidRequest as error:
-                job.emit(Notice(message=f"A photo was left out: {error}"))
+                job.emit(Notice(message=Message("A photo was left out: {error}", error=error)))
                 continue
             paths[name] = stage.photos / f"{len(paths)}.jpg"
             pictures.save_jpg(paths[name], image)
@@ -402,7 +424,7 @@ class EasyPhoto:
         trained, by whatever process, :class:`StorageFailed` when not everything can be deleted.
         """
         if self._is_queued(user_id):
-            raise InvalidRequest(f"{user_id!r} is being trained: cancel that training first.")
+            raise InvalidRequest("{user_id!r} is being trained: cancel that training first.", user_id=user_id)
         removed = self.people.delete(user_id)
         try:
             uploads = self.uploads.empty(user_id)
@@ -412,7 +434,9 @@ class EasyPhoto:
                 path.unlink()
         except OSError as error:
             raise StorageFailed(
-                f"Not everything of {user_id!r} could be deleted: {error.strerror or error}."
+                "Not everything of {user_id!r} could be deleted: {reason}.",
+                user_id=user_id,
+                reason=error.strerror or error,
             ) from error
         self.host.refresh_loras()
         if not portraits:
@@ -438,12 +462,18 @@ class EasyPhoto:
     def generate(self, request: PortraitRequest) -> Job[PortraitResult]:
         """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
         if len(request.templates) > MAX_TEMPLATES:
-            raise InvalidRequest(f"{len(request.templates)} templates are too many: at most {MAX_TEMPLATES}.")
+            raise InvalidRequest(
+                "{count} templates are too many: at most {max_templates}.",
+                count=len(request.templates),
+                max_templates=MAX_TEMPLATES,
+            )
         people = [None if name == NOBODY else self.people.get(name) for name in request.user_ids]
         chosen = [person for person in people if person is not None]
         for person in chosen:
             if person.scene:
-                raise InvalidRequest(f"{person.user_id} is a scene and nobody's face: choose it as the scene.")
+                raise InvalidRequest(
+                    "{user_id} is a scene and nobody's face: choose it as the scene.", user_id=person.user_id
+                )
             person.require_whole()
         if not chosen:
             raise InvalidRequest("Nobody was chosen: pick a user id for at least one face.")
@@ -469,9 +499,9 @@ class EasyPhoto:
         try:
             found = self.people.get(name)
         except NotFound:
-            raise NotFound(f"There is no scene {name!r}: train one, or choose none.") from None
+            raise NotFound("There is no scene {name!r}: train one, or choose none.", name=name) from None
         if not found.scene:
-            raise InvalidRequest(f"{found.user_id} is a person and no scene: choose a scene, or none.")
+            raise InvalidRequest("{user_id} is a person and no scene: choose a scene, or none.", user_id=found.user_id)
         return found
 
     def _check_files(self, request: PortraitRequest, checkpoint: Checkpoint, scene: Person | None) -> None:
@@ -485,17 +515,21 @@ class EasyPhoto:
             try:
                 require_same_family(scene.lora, checkpoint)
             except InvalidRequest as error:
-                raise InvalidRequest(f"The scene {scene.user_id} can't be used here: {error}") from error
+                raise InvalidRequest(
+                    "The scene {user_id} can't be used here: {error}", user_id=scene.user_id, error=error
+                ) from error
         way = request.config.t2i_control_way
         if way == SCENE_CONTROLS[0]:
             return
         if way == SCENE_CONTROLS[2] and request.pose_template is None:
-            raise InvalidRequest(f"{way!r} needs a picture to take the pose from.")
+            raise InvalidRequest("{way!r} needs a picture to take the pose from.", way=way)
         family = checkpoint.family
         if ControlRole.OPENPOSE not in self.host.controls(family) or self.host.control_limit() == 0:
             raise AssetMissing(
-                f"A pose needs an openpose ControlNet for {family.value} models, which the host doesn't have: "
-                f"get one, or choose {SCENE_CONTROLS[0]!r}."
+                "A pose needs an openpose ControlNet for {family} models, which the host doesn't "
+                "have: get one, or choose {scene_controls!r}.",
+                family=family.value,
+                scene_controls=SCENE_CONTROLS[0],
             )
 
     def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
@@ -514,7 +548,11 @@ class EasyPhoto:
             read.check_template(template)
         found = read.find_template([*templates, *(t.path for t in self.templates.list())])
         if found is None:
-            raise InvalidRequest(f"{recipe.name} was made on the template {read.template_name}: give that file too.")
+            raise InvalidRequest(
+                "{recipe} was made on the template {template_name}: give that file too.",
+                recipe=recipe.name,
+                template_name=read.template_name,
+            )
         return PortraitRequest(read.user_ids, (found,), config)
 
     def _generate(
@@ -605,11 +643,15 @@ class EasyPhoto:
         if isinstance(found, Checkpoint):
             return found
         if isinstance(found, BrokenModel):
-            raise InvalidRequest(f"The base model {found.name} can't be used: {found.reason}")
+            raise InvalidRequest(
+                "The base model {found} can't be used: {reason}", found=found.name, reason=found.reason
+            )
         if not known:
             raise InvalidRequest(_no_base_model(broken))
         close = naming.near(name, [entry.name for entry in named]) or [c.name for c in known[:8]]
-        raise NoSuchModel(f"There is no base model {name!r}; there are: {', '.join(close)}.")
+        raise NoSuchModel(
+            Message("There is no base model {name!r}; there are: {names}.", name=name, names=", ".join(close))
+        )
 
 
 class NoSuchModel(InvalidRequest):
@@ -621,7 +663,7 @@ def _listed(checkpoint: Checkpoint) -> naming.Named[Any]:
 
 
 def _no_base_model(broken: Sequence[BrokenModel]) -> str:
-    sentence = "The host has no base model: put a Stable Diffusion checkpoint into its models folder."
+    sentence = Message("The host has no base model: put a Stable Diffusion checkpoint into its models folder.")
     if not broken:
         return sentence
     return f"The host has no base model that can be used: {' '.join(b.reason for b in broken[:4])}"
@@ -633,7 +675,13 @@ def _nothing_made(failures: Sequence[TemplateFailed]) -> EasyPhotoError:
     kind = kind_of(first.code)
     if len(failures) == 1:
         return kind(first.message)
-    return kind(f"None of the {len(failures)} portraits could be made; the first: {first.message}")
+    return kind(
+        Message(
+            "None of the {count} portraits could be made; the first: {message}",
+            count=len(failures),
+            message=first.message,
+        )
+    )
 
 
 def _all_but_the_end(job: Job[Person]) -> Listener:

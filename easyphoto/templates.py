@@ -66,15 +66,17 @@ class TemplateStore:
                 return template
         several = [t.name for t in known if t.own and t.path.stem == name]
         if several:
-            raise InvalidRequest(f"There are several templates {name!r}: say which, {' or '.join(several)}.")
-        raise NotFound(f"There is no template {name!r}.")
+            raise InvalidRequest(
+                "There are several templates {name!r}: say which, {names}.", name=name, names=" or ".join(several)
+            )
+        raise NotFound("There is no template {name!r}.", name=name)
 
     def add(self, name: str, image: Image) -> Template:
         """Keep a picture among the user's own presets."""
         name = checked_name(name)
         stems = {key(n) for t in self.list() for n in (t.name, t.path.stem if t.own else t.name)}
         if key(name) in stems:
-            raise InvalidRequest(f"There is already a template {name!r}: choose another name.")
+            raise InvalidRequest("There is already a template {name!r}: choose another name.", name=name)
         path = self._own / f"{name}.png"
         pictures.save_png(path, image)
         return Template(name, path, name, "added by you", "yours", own=True)
@@ -83,11 +85,13 @@ class TemplateStore:
         """Remove one of the user's own presets; those that came with the program stay."""
         template = self.get(name)
         if not template.own:
-            raise InvalidRequest(f"The template {name!r} came with the program and can't be deleted.")
+            raise InvalidRequest("The template {name!r} came with the program and can't be deleted.", name=name)
         try:
             template.path.unlink()
         except OSError as error:
-            raise StorageFailed(f"The template {name!r} could not be deleted: {error.strerror}.") from error
+            raise StorageFailed(
+                "The template {name!r} could not be deleted: {reason}.", name=name, reason=error.strerror
+            ) from error
 
     def _files(self) -> Sequence[Path]:
         """The pictures that the user added."""
@@ -96,7 +100,9 @@ class TemplateStore:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StorageFailed(f"The folder {self._own.name} can't be read: {error.strerror or error}.") from error
+            raise StorageFailed(
+                "The folder {own} can't be read: {reason}.", own=self._own.name, reason=error.strerror or error
+            ) from error
         kinds = (".png", ".jpg", ".jpeg", ".webp")
         return [p for p in entries if p.suffix.lower() in kinds and not p.name.startswith(".") and p.is_file()]
 

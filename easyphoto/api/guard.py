@@ -76,7 +76,7 @@ def host_name(text: str) -> str:
         name = ""
     found = _AUTHORITY.fullmatch(name.removeprefix("."))
     if found is None:
-        raise InvalidRequest(f"{text!r} is no host name: write one like photos.example.org.")
+        raise InvalidRequest("{text!r} is no host name: write one like photos.example.org.", text=text)
     return below + _name(found)
 
 

@@ -211,7 +211,9 @@ def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
     _remark_on_identity(reading)
     people = tuple(_texts(fields, "user_ids"))
     if len(people) > schema.MAX_FACES:
-        raise InvalidRequest(f"{len(people)} user ids are too many: at most {schema.MAX_FACES}.")
+        raise InvalidRequest(
+            "{count} user ids are too many: at most {max_faces}.", count=len(people), max_faces=schema.MAX_FACES
+        )
     pose = _text(fields, "t2i_pose_template", "")
     return PortraitRequest(
         people,
@@ -227,7 +229,7 @@ def _tab(value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         tab = -1
     if not 0 <= tab < len(TABS):
-        raise InvalidRequest(f"tabs must be a number from 0 to {len(TABS) - 1}.")
+        raise InvalidRequest("tabs must be a number from 0 to {count}.", count=len(TABS) - 1)
     return tab
 
 
@@ -248,7 +250,7 @@ def _remark_on_identity(reading: _Reading) -> None:
             reading.remarks.append(f"{name} was left out: {schema.NOT_YET[name]}.")
     mode = _text(reading.fields, "ref_mode_choose", WITH_LORA[0])
     if mode not in WITH_LORA:
-        raise InvalidRequest(f"ref_mode_choose {mode!r} isn't there yet: portraits need a trained user id.")
+        raise InvalidRequest("ref_mode_choose {mode!r} isn't there yet: portraits need a trained user id.", mode=mode)
 
 
 def _report(result: PortraitResult) -> str:
@@ -297,7 +299,7 @@ def _text(fields: Mapping[str, Any], name: str, default: str) -> str:
     if value is None:
         return default
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} must be a text.")
+        raise InvalidRequest("{name} must be a text.", name=name)
     return value
 
 
@@ -308,14 +310,14 @@ def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
         return []
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
-        raise InvalidRequest(f"{name} must be a list of texts.")
+        raise InvalidRequest("{name} must be a list of texts.", name=name)
     return values
 
 
 def _coerce(d: Declared, value: Any) -> Any:
     """Numbers that were sent as text, and whole numbers that were sent as 1.0, as the original took them."""
     if d.type is str and not isinstance(value, str):
-        raise InvalidRequest(f"{d.name} must be a text.")
+        raise InvalidRequest("{d} must be a text.", d=d.name)
     if d.type not in (int, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     try:

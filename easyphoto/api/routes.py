@@ -164,7 +164,11 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
     @router.post("/jobs/models", responses=_TAKES_BODY, status_code=202, summary="Download weights")
     def fetch(payload: schema.ModelsPayload) -> schema.QueuedJob:
         if len(payload.features) > schema.MAX_FEATURES:
-            raise InvalidRequest(f"{len(payload.features)} features are too many: at most {schema.MAX_FEATURES}.")
+            raise InvalidRequest(
+                "{count} features are too many: at most {max_features}.",
+                count=len(payload.features),
+                max_features=schema.MAX_FEATURES,
+            )
         return queued(service.weights.fetch(payload.features))
 
     @router.get("/jobs", responses=_errors(), summary="List the jobs, oldest first")
@@ -190,18 +194,28 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
     def picture(job_id: str, number: int) -> FileResponse:
         files = wire.all_pictures(service.jobs.get(job_id))
         if not 0 <= number < len(files):
-            raise NotFound(f"The job has {len(files)} pictures; there is no number {number}.")
+            raise NotFound(
+                "The job has {count} pictures; there is no number {number}.", count=len(files), number=number
+            )
         path = files[number].resolve()
         if not path.is_file() or service.paths.outputs.resolve() not in path.parents:
-            raise NotFound(f"Picture {number} isn't there any more.")
+            raise NotFound("Picture {number} isn't there any more.", number=number)
         return FileResponse(path, media_type="image/png" if path.suffix == ".png" else "image/jpeg")
 
 
 def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> PortraitRequest:
     if len(payload.user_ids) > schema.MAX_FACES:
-        raise InvalidRequest(f"{len(payload.user_ids)} user ids are too many: at most {schema.MAX_FACES}.")
+        raise InvalidRequest(
+            "{count} user ids are too many: at most {max_faces}.",
+            count=len(payload.user_ids),
+            max_faces=schema.MAX_FACES,
+        )
     if len(payload.presets) > MAX_TEMPLATES:
-        raise InvalidRequest(f"{len(payload.presets)} presets are too many: at most {MAX_TEMPLATES}.")
+        raise InvalidRequest(
+            "{count} presets are too many: at most {max_templates}.",
+            count=len(payload.presets),
+            max_templates=MAX_TEMPLATES,
+        )
     presets = [service.templates.get(name).path for name in payload.presets]
     sent = wire.decode_all(payload.templates, "templates", MAX_TEMPLATES)
     pose = None if payload.pose_template is None else wire.decode(payload.pose_template, "pose_template")

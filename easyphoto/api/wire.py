@@ -46,20 +46,22 @@ def decode(text: str, what: str) -> bytes:
     if text[:5].lower() == "data:":
         text = text.partition(",")[2]
     if len(text) * 3 // 4 > MAX_PICTURE:
-        raise InvalidRequest(f"{what} is larger than {MAX_PICTURE // 2**20} MB.")
+        raise InvalidRequest("{what} is larger than {max_picture} MB.", what=what, max_picture=MAX_PICTURE // 2**20)
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(f"{what} is not valid base64.") from None
+        raise InvalidRequest("{what} is not valid base64.", what=what) from None
     if not data:
-        raise InvalidRequest(f"{what} is empty.")
+        raise InvalidRequest("{what} is empty.", what=what)
     return data
 
 
 def decode_all(texts: Sequence[str], what: str, at_most: int) -> tuple[bytes, ...]:
     """Each text decoded; too many of them are an :class:`InvalidRequest`."""
     if len(texts) > at_most:
-        raise InvalidRequest(f"{len(texts)} pictures are too many for {what}: at most {at_most}.")
+        raise InvalidRequest(
+            "{count} pictures are too many for {what}: at most {at_most}.", count=len(texts), what=what, at_most=at_most
+        )
     return tuple(decode(text, f"Picture {i + 1} of {what}") for i, text in enumerate(texts))
 
 

@@ -15,6 +15,7 @@ from easyphoto.catalog.plan import Plan, Present, Verdict
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, NotFound, StorageFailed
 from easyphoto.events import Event, Listener
+from easyphoto.messages import Message
 
 if TYPE_CHECKING:
     from easyphoto.catalog.fetching import Options
@@ -50,7 +51,11 @@ class Catalog:
         for name in names:
             holders = [b for b in self.bundles.values() if name in (b.name, *b.assets)]
             if holders and all(bundle.planned for bundle in holders):
-                raise NotFound(f"Nothing uses the weights of {name} yet; there are {', '.join(self.offered)}.")
+                raise NotFound(
+                    "Nothing uses the weights of {name} yet; there are {names}.",
+                    name=name,
+                    names=", ".join(self.offered),
+                )
 
     def select(self, names: Iterable[str], *, commercial_only: bool = False) -> tuple[list[Asset], list[Asset]]:
         """The assets of bundles and assets by name, each once; and those left out because only commercial use is
@@ -162,7 +167,7 @@ class Catalog:
             return [self.assets[a] for a in self.bundles[name].assets]
         if name in self.assets:
             return [self.assets[name]]
-        raise NotFound(f"There is no bundle {name}; there are {', '.join(self.offered)}.")
+        raise NotFound("There is no bundle {name}; there are {names}.", name=name, names=", ".join(self.offered))
 
 
 class Look:
@@ -194,7 +199,7 @@ class Look:
 def missing_sentence(plan: Plan, folders: Folders) -> str:
     """What is missing and where it would have to lie, for someone who may not use the network."""
     places = ", ".join(f"{a.file} in {shown(destination(a, folders).parent, folders)}" for a in plan.missing)
-    return f"Offline, and {len(plan.missing)} files are missing: {places}."
+    return Message("Offline, and {count} files are missing: {places}.", count=len(plan.missing), places=places)
 
 
 def _begun(asset: Asset, folders: Folders) -> int:

@@ -15,6 +15,7 @@ import requests
 from easyphoto.catalog.formats import wrong_file, wrong_start
 from easyphoto.catalog.part import Part
 from easyphoto.errors import AssetMissing, Cancelled
+from easyphoto.messages import Message, joined
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,17 @@ class Got:
 class _Refused(Exception):
     """This source does not have the file; asking again would not help."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
 
 class _Broke(Exception):
     """It broke off or asked for patience; what came so far is kept."""
 
     def __init__(self, reason: str, after: float = 0.0) -> None:
         super().__init__(reason)
-        self.after = after
+        self.reason, self.after = reason, after
 
 
 class Download:
@@ -96,17 +101,23 @@ class Download:
                     return self._from(url)
                 except _Refused as error:
                     refused.add(url)
-                    self._failures[url] = str(error)
+                    self._failures[url] = error.reason
                 except _Broke as error:
-                    self._failures[url] = str(error)
+                    self._failures[url] = error.reason
                     patience = max(patience, error.after)
                 log.info("%s: %s %s", self._wanted.name, _host(url), self._failures[url])
             if len(refused) == len(self._wanted.urls):
                 break
             if turn + 1 < self._limits.rounds:
                 self._wait(max(patience, self._limits.pause * 2**turn))
-        tried = "; ".join(f"{_host(url)} {reason}" for url, reason in self._failures.items())
-        raise AssetMissing(f"{self._wanted.name} could not be downloaded: {tried or 'it has no source'}.")
+        tried = joined(
+            [Message("{host} {reason}", host=_host(url), reason=reason) for url, reason in self._failures.items()], "; "
+        )
+        raise AssetMissing(
+            "{wanted} could not be downloaded: {tried}.",
+            wanted=self._wanted.name,
+            tried=tried or Message("it has no source"),
+        )
 
     def _from(self, url: str) -> Got:
         """From one source, for as long as every attempt brings more of the file than there was before."""
@@ -141,7 +152,7 @@ class Download:
         except requests.RequestException as error:
             raise _Broke(_in_words(error)) from error
         if total is not None and self._part.size < total:
-            raise _Broke(f"broke off after {self._part.size:,} of {total:,} bytes")
+            raise _Broke(Message("broke off after {size:,} of {total:,} bytes", size=self._part.size, total=total))
         return announced
 
     def _headers(self, url: str) -> dict[str, str]:
@@ -166,35 +177,39 @@ class Download:
             total = _number(headers.get("Content-Range", "").rpartition("/")[2])
             if total != asked_from:
                 self._part.clear()
-                raise _Broke("has no bytes where the download stopped")
+                raise _Broke(Message("has no bytes where the download stopped"))
             return total
         if status in PASSING:
-            raise _Broke(f"answered {status}", min(_number(headers.get("Retry-After", "")) or 0, 30))
+            raise _Broke(
+                Message("answered {status}", status=status), min(_number(headers.get("Retry-After", "")) or 0, 30)
+            )
         if status not in (200, 206):
-            raise _Refused(f"answered {status}")
+            raise _Refused(Message("answered {status}", status=status))
         if "text/html" in headers.get("Content-Type", ""):
-            raise _Refused("gave a web page instead of the weights")
+            raise _Refused(Message("gave a web page instead of the weights"))
         if headers.get("Content-Encoding", "identity") != "identity":
-            raise _Refused("packs the file in a way that can't be resumed")
+            raise _Refused(Message("packs the file in a way that can't be resumed"))
         total = _number(headers.get("Content-Length", ""))
         if status == 206:
             found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
             if not found or int(found[1]) != asked_from:
                 self._part.clear()
-                raise _Broke("answered with another part of the file than was asked for")
+                raise _Broke(Message("answered with another part of the file than was asked for"))
             total = _number(found[2])
         if self._wanted.size is not None and total is not None and total != self._wanted.size:
-            raise _Refused(f"offers {total:,} bytes where the file has {self._wanted.size:,}")
+            raise _Refused(
+                Message("offers {total:,} bytes where the file has {size:,}", total=total, size=self._wanted.size)
+            )
         return total
 
     def _take(self, piece: bytes) -> None:
         if self._cancelled():
             raise Cancelled("The download was stopped; what came so far is kept.")
         if self._part.size == 0 and (reason := wrong_start(piece)):
-            raise _Refused(f"gave something that {reason}")
+            raise _Refused(Message("gave something that {reason}", reason=reason))
         if self._wanted.size is not None and self._part.size + len(piece) > self._wanted.size:
             self._part.clear()
-            raise _Refused("gave more bytes than the file has")
+            raise _Refused(Message("gave more bytes than the file has"))
         self._part.append(piece)
         self._on_bytes(self._part.size)
 
@@ -203,14 +218,22 @@ class Download:
         part, wanted = self._part, self._wanted
         digest = part.sha256()
         expected = wanted.sha256 or announced
-        reason = wrong_file(part.path, wanted.target.suffix) if part.size else "is empty"
+        reason = wrong_file(part.path, wanted.target.suffix) if part.size else Message("is empty")
         if wanted.size is not None and part.size != wanted.size:
-            reason = f"has {part.size:,} bytes instead of {wanted.size:,}"
+            reason = Message("has {size:,} bytes instead of {size2:,}", size=part.size, size2=wanted.size)
         elif expected and digest != expected:
-            reason = f"is not the expected file (its sha256 is {digest[:12]}..., not {expected[:12]}...)"
+            reason = Message(
+                "is not the expected file (its sha256 is {digest}..., not {expected}...)",
+                digest=digest[:12],
+                expected=expected[:12],
+            )
         if reason:
             part.clear()
-            raise _Broke(f"gave a file that {reason}") if resumed else _Refused(f"gave a file that {reason}")
+            raise (
+                _Broke(Message("gave a file that {reason}", reason=reason))
+                if resumed
+                else _Refused(Message("gave a file that {reason}", reason=reason))
+            )
         part.finish(keep_old=wanted.target.is_file() and wrong_file(wanted.target) is None)
         return Got(digest, part.size, url)
 
@@ -247,11 +270,13 @@ def _host(url: str) -> str:
 def _in_words(error: requests.RequestException) -> str:
     # A silence within the body comes as ConnectionError; only its text tells.
     if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
-        return "did not answer in time"
+        return Message("did not answer in time")
     if isinstance(error, requests.exceptions.SSLError):
-        return "has no valid certificate"
+        return Message("has no valid certificate")
     if isinstance(error, requests.exceptions.ProxyError):
-        return "can't be reached through the proxy"
+        return Message("can't be reached through the proxy")
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
-        return "broke off"
-    return "can't be reached" if isinstance(error, requests.ConnectionError) else f"failed ({type(error).__name__})"
+        return Message("broke off")
+    if isinstance(error, requests.ConnectionError):
+        return Message("can't be reached")
+    return Message("failed ({kind})", kind=type(error).__name__)

@@ -25,6 +25,7 @@ from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Notice, Progress
 from easyphoto.folders import nearest
+from easyphoto.messages import Message, joined
 
 SPARE = 200_000_000
 """Bytes that a download leaves free on the disk."""
@@ -54,12 +55,14 @@ def alone(root: Path, listener: Listener, cancelled: Callable[[], bool]) -> Iter
                 break
             except Timeout:
                 if not told:
-                    listener(Notice(message="Another process is downloading weights; this one goes on after it."))
+                    listener(
+                        Notice(message=Message("Another process is downloading weights; this one goes on after it."))
+                    )
                 told = True
                 if cancelled():
                     raise Cancelled("The download was stopped while waiting for another one.") from None
     except OSError as error:
-        raise StorageFailed(f"{root} can't be written ({error.strerror or error}).") from error
+        raise StorageFailed("{root} can't be written ({reason}).", root=root, reason=error.strerror or error) from error
     try:
         yield
     finally:
@@ -73,7 +76,7 @@ def check_room(assets: Sequence[Asset], folders: Folders) -> None:
         target = destination(asset, folders)
         there = nearest(target)
         if there is None:
-            raise StorageFailed(f"The drive of {target} isn't there: nothing can be downloaded to it.")
+            raise StorageFailed("The drive of {target} isn't there: nothing can be downloaded to it.", target=target)
         device = there.stat().st_dev
         needed[device] = (needed.get(device, (0, there))[0] + max(0, asset.bytes - begun(target)), there)
     for count, place in needed.values():
@@ -81,7 +84,11 @@ def check_room(assets: Sequence[Asset], folders: Folders) -> None:
         if count + SPARE > free:
             where = shown(place, folders)
             raise StorageFailed(
-                f"The weights need {size(count)} and {size(SPARE)} to spare, but only {size(free)} are free at {where}."
+                "The weights need {count} and {spare} to spare, but only {free} are free at {where}.",
+                count=size(count),
+                spare=size(SPARE),
+                free=size(free),
+                where=where,
             )
 
 
@@ -133,7 +140,7 @@ def fetch(
         finally:
             stop.set()  # an interrupt of the keyboard must not wait for gigabytes
     if failures:
-        raise AssetMissing(" ".join(failures))
+        raise AssetMissing(joined(failures, " "))
 
 
 def _gather(futures: dict[Future[None], Asset], stop: threading.Event, listener: Listener) -> list[str]:
@@ -146,9 +153,9 @@ def _gather(futures: dict[Future[None], Asset], stop: threading.Event, listener:
             error = None if future.cancelled() else future.exception()
             if isinstance(error, AssetMissing):
                 if futures[future].optional:
-                    listener(Notice(message=f"{error} The feature works without it."))
+                    listener(Notice(message=Message("{error} The feature works without it.", error=error)))
                 else:
-                    failures.append(str(error))
+                    failures.append(error.message)
             elif error is not None and (ending is None or isinstance(ending, Cancelled)):
                 ending = error
                 stop.set()
@@ -191,8 +198,9 @@ class Meter:
         speed = (there - before) / (now - since) if now > since else 0.0
         left = (total - there) / speed if speed > 0 else None
         self._told = now
-        rate = f", {size(speed)}/s" if speed > 0 else ""
-        message = f"{asset.file}: {size(there)} of {size(total)}{rate}"
+        message = Message("{file}: {there} of {total}", file=asset.file, there=size(there), total=size(total))
+        if speed > 0:
+            message = Message("{message}, {speed}/s", message=message, speed=size(speed))
         self._listener(Progress(stage="download", step=there, total=total, message=message, seconds_left=left))
 
 

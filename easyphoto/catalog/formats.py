@@ -6,6 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
+from easyphoto.messages import Message
+
 PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 POINTER = b"version https://git-lfs"
 MAX_HEADER = 100_000_000
@@ -15,11 +17,11 @@ def wrong_start(start: bytes) -> str | None:
     """What the first bytes of a file say against it, as the end of a sentence; None when nothing does."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if text.startswith(PAGE):
-        return "is a web page, not weights"
+        return Message("is a web page, not weights")
     if text.startswith(POINTER):
-        return "is a pointer to the weights (Git LFS), not the weights"
+        return Message("is a pointer to the weights (Git LFS), not the weights")
     if text.startswith((b'{"error', b'{"message', b'{"code', b'{"detail')):
-        return "is an error message of the server, not weights"
+        return Message("is an error message of the server, not weights")
     return None
 
 
@@ -31,7 +33,7 @@ def wrong_file(path: Path, suffix: str | None = None) -> str | None:
     """
     size = path.stat().st_size
     if size == 0:
-        return "is empty"
+        return Message("is empty")
     with path.open("rb") as file:
         start = file.read(512)
     if reason := wrong_start(start):
@@ -41,10 +43,10 @@ def wrong_file(path: Path, suffix: str | None = None) -> str | None:
         return _wrong_safetensors(path, size)
     if suffix in (".pth", ".pt", ".ckpt", ".bin"):
         if start.startswith(b"PK\x03\x04"):
-            return None if zipfile.is_zipfile(path) else "is cut off (its index is missing)"
-        return None if start[:1] == b"\x80" else "is no torch file"
+            return None if zipfile.is_zipfile(path) else Message("is cut off (its index is missing)")
+        return None if start[:1] == b"\x80" else Message("is no torch file")
     if suffix == ".onnx" and start[:1] not in (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42"):
-        return "is no ONNX model"
+        return Message("is no ONNX model")
     return None
 
 
@@ -52,15 +54,15 @@ def _wrong_safetensors(path: Path, size: int) -> str | None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or length > MAX_HEADER:
-            return "is no safetensors file"
+            return Message("is no safetensors file")
         if 8 + length > size:
-            return "is cut off (its header is not whole)"
+            return Message("is cut off (its header is not whole)")
         try:
             header = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             whole = 8 + length + max(ends, default=0)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return "is no safetensors file (its header can't be read)"
+            return Message("is no safetensors file (its header can't be read)")
     if whole != size:
-        return f"is cut off or damaged ({size:,} bytes where its header says {whole:,})"
+        return Message("is cut off or damaged ({size:,} bytes where its header says {whole:,})", size=size, whole=whole)
     return None

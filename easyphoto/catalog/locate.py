@@ -13,6 +13,7 @@ from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.formats import wrong_file
 from easyphoto.catalog.plan import Present, Verdict
 from easyphoto.catalog.records import Records
+from easyphoto.messages import Message
 
 SUFFIXES = frozenset({".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".onnx"})
 PASSED_BY = frozenset({".git", "venv", ".venv", "node_modules", "__pycache__"})
@@ -101,13 +102,17 @@ def against(asset: Asset, path: Path, records: Records, *, hashing: bool = True,
     """What speaks against ``path`` being the asset, as the end of a sentence; None when nothing does."""
     size = path.stat().st_size
     if asset.size is not None and size != asset.size:
-        return f"has {size:,} bytes where the published file has {asset.size:,}"
+        return Message("has {size:,} bytes where the published file has {size2:,}", size=size, size2=asset.size)
     if reason := wrong_file(path):
         return reason
     expected = asset.sha256 or records.known(asset.name)
     digest = records.sha256(path, again=again) if hashing else records.remembered(path)
     if expected and digest and digest != expected:
-        return f"is not the file that is expected (its sha256 is {digest[:12]}..., not {expected[:12]}...)"
+        return Message(
+            "is not the file that is expected (its sha256 is {digest}..., not {expected}...)",
+            digest=digest[:12],
+            expected=expected[:12],
+        )
     return None
 
 

@@ -89,4 +89,6 @@ class Part:
         return "", ""
 
     def _failed(self, error: OSError) -> StorageFailed:
-        return StorageFailed(f"{self.target} can't be written ({error.strerror or error}).")
+        return StorageFailed(
+            "{target} can't be written ({reason}).", target=self.target, reason=error.strerror or error
+        )

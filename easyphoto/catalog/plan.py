@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyphoto.catalog.assets import Asset
+from easyphoto.messages import Message
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,12 @@ class Plan:
         """One sentence for a user."""
         names = ", ".join(self.names)
         if not self.missing:
-            return f"{names}: everything is there ({len(self.present)} files)."
-        about = "" if self.exact else "about "
-        there = f", {len(self.present)} are there" if self.present else ""
-        return f"{names}: {len(self.missing)} files to download, {about}{size(self.bytes)}{there}."
+            return Message("{names}: everything is there ({count} files).", names=names, count=len(self.present))
+        much = size(self.bytes) if self.exact else Message("about {bytes}", bytes=size(self.bytes))
+        text = Message("{names}: {count} files to download, {much}", names=names, count=len(self.missing), much=much)
+        if not self.present:
+            return Message("{text}.", text=text)
+        return Message("{text}, {count} are there.", text=text, count=len(self.present))
 
 
 def size(count: float) -> str:

@@ -67,7 +67,9 @@ class Records:
                 beside.write_text(json.dumps(merged, indent=1, ensure_ascii=False, sort_keys=True), encoding="utf-8")
                 beside.replace(self.path)
             except OSError as error:
-                raise StorageFailed(f"The record of weights {self.path} can't be written ({error}).") from error
+                raise StorageFailed(
+                    "The record of weights {path} can't be written ({error}).", path=self.path, error=error
+                ) from error
 
 
 def sha256_of(path: Path, cancelled: Callable[[], bool] | None = None) -> str:

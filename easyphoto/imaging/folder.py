@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyphoto.imaging import formats
+from easyphoto.messages import Message
 
 _BESIDE = frozenset({".txt", ".json", ".jsonl", ".csv", ".db", ".ini"})
 """Files that lie beside pictures and are none: captions, tables, what Windows keeps."""
@@ -29,8 +30,8 @@ class Listing:
         more = len(self.passed_over) - _NAMED
         names += f" and {more} more" if more > 0 else ""
         if {formats.lacking(p.suffix.lower()) for p in self.passed_over} == {"HEIF"}:
-            return f"Passed over: {names}; the package pillow-heif is needed for HEIC photos."
-        return f"Passed over: {names}; what can be read is {formats.READABLE}."
+            return Message("Passed over: {names}; the package pillow-heif is needed for HEIC photos.", names=names)
+        return Message("Passed over: {names}; what can be read is {readable}.", names=names, readable=formats.READABLE)
 
 
 def listing(folder: Path) -> Listing:

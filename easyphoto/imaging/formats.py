@@ -9,6 +9,8 @@ from typing import IO
 
 from PIL import Image as Pillow
 
+from easyphoto.messages import Message
+
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "HEIF")
 """Pillow's names. Where Pillow can't read one of them (AVIF before 11.3, HEIF without pillow-heif) it is left out."""
 SUFFIXES = frozenset(
@@ -43,8 +45,12 @@ def missing(head: bytes, name: str) -> str | None:
     if kind is None or kind in readable():
         return None
     if kind == "HEIF":
-        return f"{name} is a HEIC photo: install the package pillow-heif to read it, or save it as JPEG."
-    return f"{name} is an AVIF picture: update Pillow to 11.3 or later to read it, or save it as JPEG."
+        return Message(
+            "{name} is a HEIC photo: install the package pillow-heif to read it, or save it as JPEG.", name=name
+        )
+    return Message(
+        "{name} is an AVIF picture: update Pillow to 11.3 or later to read it, or save it as JPEG.", name=name
+    )
 
 
 def lacking(suffix: str) -> str | None:

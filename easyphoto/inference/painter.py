@@ -11,6 +11,7 @@ from easyphoto.errors import Cancelled
 from easyphoto.events import Listener, Notice, Progress
 from easyphoto.families.spec import ControlRow, Feed
 from easyphoto.inference.plan import PassRow
+from easyphoto.messages import Message
 from easyphoto.pace import Pace
 from easyphoto.ports import Checkpoint, Control, Host, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
 from easyphoto.vision import geometry
@@ -156,21 +157,31 @@ class Painter:
     def _possible(self, controls: Sequence[ControlRow]) -> list[ControlRow]:
         if controls and self._limit == 0:
             self._meter.notice(
-                "The host's ControlNet is not there (not installed, or it failed to load: the host's log says why): "
-                "the portrait is made without."
+                Message(
+                    "The host's ControlNet is not there (not installed, or it failed to load: the host's "
+                    "log says why): the portrait is made without."
+                )
             )
             return []
         missing = sorted({c.role.value for c in controls if c.role not in self._roles})
         if missing:
             family = self._checkpoint.family.value
             self._meter.notice(
-                f"The host has no ControlNet model for {', '.join(missing)} ({family}): the portrait is made without."
+                Message(
+                    "The host has no ControlNet model for {names} ({family}): the portrait is made without.",
+                    names=", ".join(missing),
+                    family=family,
+                )
             )
         there = [c for c in controls if c.role in self._roles]
         if self._limit is not None and len(there) > self._limit:
             self._meter.notice(
-                f"The host allows {self._limit} ControlNet units and {len(there)} are wanted: raise the number in its "
-                "settings; the portrait is made without the others."
+                Message(
+                    "The host allows {limit} ControlNet units and {count} are wanted: raise the number "
+                    "in its settings; the portrait is made without the others.",
+                    limit=self._limit,
+                    count=len(there),
+                )
             )
             return there[: self._limit]
         return there

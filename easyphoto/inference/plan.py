@@ -203,11 +203,12 @@ def lcm_loras(family: Family, config: PortraitConfig, folder: Path | None) -> tu
         return ()
     lcm = families.spec(family).drawing.lcm
     if lcm is None:
-        raise AssetMissing(f"There is no LCM LoRA for {family.value} models: switch lcm_accelerate off.")
+        raise AssetMissing("There is no LCM LoRA for {family} models: switch lcm_accelerate off.", family=family.value)
     path = find_lora(lcm.name, folder)
     if path is None:
         raise AssetMissing(
-            f"lcm_accelerate needs the LoRA {lcm.name}.safetensors in the LoRA folder: put it there or switch it off."
+            "lcm_accelerate needs the LoRA {lcm}.safetensors in the LoRA folder: put it there or switch it off.",
+            lcm=lcm.name,
         )
     return (LoraRef(path, lcm.weight),)
 

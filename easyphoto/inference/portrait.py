@@ -34,6 +34,7 @@ from easyphoto.inference.task import (
     read,
     with_seed,
 )
+from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, Likeness, LoraRef, Mask, Portrait, Vision
 from easyphoto.vision import embedder_named, geometry, landmarks, makeup, masks, outline
 from easyphoto.vision.pose import pose_in
@@ -78,7 +79,7 @@ def portray(
     meter = Meter(listener, cancelled)
     config = with_seed(task.config)
     if task.config.seed < 0:
-        meter.notice(f"The seed drawn is {config.seed}.")
+        meter.notice(Message("The seed drawn is {seed}.", seed=config.seed))
     studio = _Studio(replace(task, config=config), host, vision, meter)
     shelf = Shelf(task.folder)
     for index, template, seed in _orders(studio.task, studio, listener):
@@ -108,7 +109,7 @@ def _failed(index: int, error: Exception) -> TemplateFailed:
         log.info("template %d failed: %s", index, error)
         return TemplateFailed(template=index, code=error.code, message=error.message)
     log.error("template %d failed", index, exc_info=error)
-    sentence = f"The picture could not be done: {reason(error)}."
+    sentence = Message("The picture could not be done: {reason}.", reason=reason(error))
     return TemplateFailed(template=index, code=EasyPhotoError.code, message=sentence)
 
 
@@ -144,8 +145,13 @@ def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:
     for role, name in wanted.items():
         if name not in (serving.get(role, name), by_default.get(role)):
             meter.notice(
-                f"The {role} {name} is not here, or its licence is not allowed, so {serving[role]} serves: "
-                "the Weights tab and `python -m easyphoto models` say how to get it."
+                Message(
+                    "The {role} {name} is not here, or its licence is not allowed, so {serving} serves: "
+                    "the Weights tab and `python -m easyphoto models` say how to get it.",
+                    role=Message(role),
+                    name=name,
+                    serving=serving[role],
+                )
             )
     return chosen
 
@@ -183,7 +189,7 @@ class _Studio:
         self.rows = {which: plan.row(which, self.family, task.config) for which in Pass}
         self._style = plan.style_loras(self.family, task.config, task.lora_folder, film_look=not task.commercial_only)
         if not task.templates and len(task.subjects) > 1:
-            meter.notice("A picture made from text shows one person: the first that was chosen.")
+            meter.notice(Message("A picture made from text shows one person: the first that was chosen."))
         people = task.people if task.templates else tuple(task.subjects[:1])
         self.sitters = [None if person is None else self._seated(person) for person in people]
         unseated = [one.error for one in self.sitters if isinstance(one, Unusable)]
@@ -210,10 +216,14 @@ class _Studio:
 
     def _sitter(self, subject: Subject) -> Sitter:
         if not subject.works:
-            self.meter.notice(f"The training of {subject.user_id} was marked as failed: expect little likeness.")
+            self.meter.notice(
+                Message(
+                    "The training of {user_id} was marked as failed: expect little likeness.", user_id=subject.user_id
+                )
+            )
         reference_face = gallery.main_face(subject.reference, self.vision)
         if reference_face is None:
-            raise NoFace(f"The reference picture of {subject.user_id} has no face that can be found.")
+            raise NoFace("The reference picture of {user_id} has no face that can be found.", user_id=subject.user_id)
         shown = self._gallery(subject)
         sources = Sources(subject.reference, reference_face, shown, self.vision)
         face_id, face_id_face = sources.reference, gallery.main_face(subject.face_id, self.vision)
@@ -240,16 +250,22 @@ class _Studio:
             self._found = (template, self.vision.detector.detect(template.image))
         faces = self._found[1]
         if not faces:
-            raise NoFace(f"No face was found in {template.name}.")
+            raise NoFace("No face was found in {template}.", template=template.name)
         if all(sitter is None for sitter in self.sitters[: len(faces)]):
-            raise NoFace(f"Nobody was chosen for the {len(faces)} face(s) of {template.name}.")
+            raise NoFace(
+                "Nobody was chosen for the {count} face(s) of {template}.", count=len(faces), template=template.name
+            )
         for sitter in self.sitters[: len(faces)]:
             if isinstance(sitter, Unusable):
                 raise sitter.error
         if len(self.sitters) > len(faces):
             self.meter.notice(
-                f"{len(self.sitters)} people were chosen and {template.name} has {len(faces)} faces: "
-                "the last are left out."
+                Message(
+                    "{count} people were chosen and {template} has {count2} faces: the last are left out.",
+                    count=len(self.sitters),
+                    template=template.name,
+                    count2=len(faces),
+                )
             )
         return faces
 
@@ -271,7 +287,7 @@ class _Studio:
             self.meter.stage("background")
             laid = masks.union(*(sitting.laid for sitting in sittings.values()))
             picture = self.spared(
-                "The background pass", picture, lambda: self._background(picture, laid, (made, others), seed)
+                Message("The background pass"), picture, lambda: self._background(picture, laid, (made, others), seed)
             )
         self.meter.stage("finish")
         picture, scale = self._finished(picture, made, others)
@@ -281,7 +297,7 @@ class _Studio:
         ) + (None,) * (len(self.sitters) - len(faces))
         album["final"] = picture
         about = self.spared(
-            "The recipe",
+            Message("The recipe"),
             recipe.outline(self.task, template, index, seed, likeness),
             lambda: recipe.build(self.task, template, index, seed, likeness, self.host, self.vision),
         )
@@ -291,10 +307,10 @@ class _Studio:
         """Skin and sharpness, each left out with a notice where it fails; how many times larger the picture became."""
         config, vision = self.config, self.vision
         smooth = self.spared(
-            "The skin retouching", picture, lambda: finish.retouch(picture, made, others, config, vision)
+            Message("The skin retouching"), picture, lambda: finish.retouch(picture, made, others, config, vision)
         )
         return self.spared(
-            "The enhancement", (smooth, 1.0), lambda: finish.enhance(smooth, made, others, config, vision)
+            Message("The enhancement"), (smooth, 1.0), lambda: finish.enhance(smooth, made, others, config, vision)
         )
 
     def _likeness(self, picture: Image, where: Face, sitting: _Sitting | None) -> Likeness | None:
@@ -302,7 +318,7 @@ class _Studio:
         return (
             None
             if sitting is None
-            else self.spared("The likeness", None, lambda: self._judged(picture, where, sitting))
+            else self.spared(Message("The likeness"), None, lambda: self._judged(picture, where, sitting))
         )
 
     def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
@@ -313,7 +329,7 @@ class _Studio:
             raise
         except Exception as error:
             log.warning("%s failed", what, exc_info=True)
-            self.meter.notice(f"{what} failed and was left out: {reason(error)}.")
+            self.meter.notice(Message("{what} failed and was left out: {reason}.", what=what, reason=reason(error)))
             return otherwise
 
     def _judged(self, picture: Image, where: Face, sitting: _Sitting) -> Likeness | None:
@@ -323,8 +339,12 @@ class _Studio:
         turned = pose_in(self.vision, *seen)
         if not agree(turned, sitting.head):
             self.meter.notice(
-                f"The face of {sitter.subject.user_id} looks {apart(turned, sitting.head):.0f}° away from where the "
-                "template's head does: the likeness says nothing of that."
+                Message(
+                    "The face of {user_id} looks {apart:.0f}° away from where the template's head does: "
+                    "the likeness says nothing of that.",
+                    user_id=sitter.subject.user_id,
+                    apart=apart(turned, sitting.head),
+                )
             )
         vectors, embedder = sitter.sources.compared_with(sitting.fused, sitter.mean)
         judge = self.vision.embedder if embedder is None else embedder_named(self.vision, embedder)
@@ -408,7 +428,7 @@ class _Sitting:
         pictures["second"] = self.run(rows[Pass.SECOND], pictures["first"], pictures)
         result = pictures["second"]
         if studio.config.makeup_transfer:
-            result = studio.spared("The make-up transfer", result, lambda: self._made_up(pictures["second"]))
+            result = studio.spared(Message("The make-up transfer"), result, lambda: self._made_up(pictures["second"]))
         size = self._album["final"].shape[0], self._album["final"].shape[1]
         laid = stages.paste_mask(self._changed, self._width, self._frame.crop, size)
         permitted = stages.whole_mask(self._permitted, self._frame.crop, size)
@@ -440,7 +460,7 @@ class _Sitting:
             image = painted
         if row.colour_shift:
             plain = image
-            image = studio.spared("The colour shift", plain, lambda: self._in_colours(plain, before.face, row))
+            image = studio.spared(Message("The colour shift"), plain, lambda: self._in_colours(plain, before.face, row))
         return image
 
     def _in_colours(self, image: Image, near: Face, row: PassRow) -> Image:
@@ -467,8 +487,12 @@ class _Sitting:
         studio, source = self._studio, self.sitter.sources.nearest(self.head)
         if not agree(source.pose, self.head):
             studio.meter.notice(
-                f"The outline of {self.sitter.subject.user_id}'s face was not matched: the template's head looks "
-                f"{apart(source.pose, self.head):.0f}° away from the nearest photo."
+                Message(
+                    "The outline of {user_id}'s face was not matched: the template's head looks "
+                    "{apart:.0f}° away from the nearest photo.",
+                    user_id=self.sitter.subject.user_id,
+                    apart=apart(source.pose, self.head),
+                )
             )
             return image
         given = landmarks.of(studio.vision, source.image, source.face)
@@ -483,8 +507,12 @@ class _Sitting:
         source = sources.nearest(self.head) if bends else sources.reference
         if bends and not agree(source.pose, self.head):
             studio.meter.notice(
-                f"The face of {self.sitter.subject.user_id} was not fused in: the template's head looks "
-                f"{apart(source.pose, self.head):.0f}° away from the nearest photo, and a face bent so far would show."
+                Message(
+                    "The face of {user_id} was not fused in: the template's head looks {apart:.0f}° away "
+                    "from the nearest photo, and a face bent so far would show.",
+                    user_id=self.sitter.subject.user_id,
+                    apart=apart(source.pose, self.head),
+                )
             )
             return image
         self.fused = source if bends else None

@@ -29,6 +29,7 @@ from easyphoto.families.spec import Pass
 from easyphoto.inference import plan
 from easyphoto.inference.task import PortraitTask, Template, hash_image, names
 from easyphoto.likeness import clipped, cosine_words, words
+from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
 
 CHUNK = "easyphoto"
@@ -67,10 +68,16 @@ class Recipe:
     def check_template(self, path: Path) -> None:
         """Raise :class:`InvalidRequest` when ``path`` is not the template that the recipe was made with."""
         if not path.is_file():
-            raise InvalidRequest(f"{path.name} does not exist: the recipe needs its template {self.template_name}.")
+            raise InvalidRequest(
+                "{path} does not exist: the recipe needs its template {template_name}.",
+                path=path.name,
+                template_name=self.template_name,
+            )
         if hash_file(path) != self.template_sha256:
             raise InvalidRequest(
-                f"{path.name} is not the picture that the recipe was made with ({self.template_name})."
+                "{path} is not the picture that the recipe was made with ({template_name}).",
+                path=path.name,
+                template_name=self.template_name,
             )
 
     def differences(self, now: Mapping[str, Any]) -> list[str]:
@@ -84,7 +91,7 @@ class Recipe:
             ("The host", self.data.get("host"), now.get("host")),
             ("The vision backends", self.data.get("vision"), now.get("vision")),
         ]
-        return [f"{what} differs from the recipe's." for what, was, is_now in pairs if was != is_now]
+        return [Message("{what} differs from the recipe's.", what=what) for what, was, is_now in pairs if was != is_now]
 
 
 def build(
@@ -215,11 +222,13 @@ def read(path: Path) -> Recipe:
     """The recipe of a portrait. :class:`InvalidRequest` when the file holds none, or one that can't be followed."""
     chunks = pictures.read_text(path)
     if CHUNK not in chunks:
-        raise InvalidRequest(f"{path.name} holds no EasyPhoto recipe: was it saved again by another program?")
+        raise InvalidRequest("{path} holds no EasyPhoto recipe: was it saved again by another program?", path=path.name)
     try:
         data = json.loads(chunks[CHUNK])
         if data["format"] > FORMAT:
-            raise InvalidRequest(f"The recipe of {path.name} was written by a newer EasyPhoto ({data[CHUNK]}).")
+            raise InvalidRequest(
+                "The recipe of {path} was written by a newer EasyPhoto ({data}).", path=path.name, data=data[CHUNK]
+            )
         template = data["template"] or {"name": "", "sha256": None}
         return Recipe(
             config=from_mapping(PortraitConfig, data["config"]),
@@ -230,7 +239,7 @@ def read(path: Path) -> Recipe:
             data=data,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"The recipe of {path.name} is damaged ({error}).") from error
+        raise InvalidRequest("The recipe of {path} is damaged ({error}).", path=path.name, error=error) from error
 
 
 def hash_path(path: Path) -> str:

@@ -34,7 +34,9 @@ class Shelf:
             pictures.write_bytes(probe, bytes(self._probe))
         except StorageFailed as error:
             why = reason(error.__cause__ or error)
-            raise StorageFailed(f"Portraits can't be written to {shown(self._folder.name)}: {why}.") from error
+            raise StorageFailed(
+                "Portraits can't be written to {shown}: {why}.", shown=shown(self._folder.name), why=why
+            ) from error
         with suppress(OSError):
             probe.unlink()
         self._probe = 0

@@ -16,6 +16,7 @@ from easyphoto.config import SCENE_CONTROLS, PortraitConfig
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.filenames import shown
 from easyphoto.inference.gallery import Gallery, remembered
+from easyphoto.messages import Message
 from easyphoto.people import Person
 from easyphoto.ports import Alpha, Checkpoint, Embedding, Image, Vision
 
@@ -109,7 +110,9 @@ def check(task: PortraitTask) -> None:
     if not task.config.text_to_image_input_prompt.strip() and task.scene is None:
         raise InvalidRequest("Choose a template, or write what the picture should show.")
     if task.config.t2i_control_way == SCENE_CONTROLS[2] and task.pose_template is None:
-        raise InvalidRequest(f"{task.config.t2i_control_way!r} needs a picture to take the pose from.")
+        raise InvalidRequest(
+            "{t2i_control_way!r} needs a picture to take the pose from.", t2i_control_way=task.config.t2i_control_way
+        )
 
 
 def with_seed(config: PortraitConfig) -> PortraitConfig:
@@ -123,7 +126,7 @@ def read(picture: Picture, index: int) -> Template:
     """The template, read and hashed; :class:`InvalidRequest` when it is no picture."""
     if isinstance(picture, np.ndarray):
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or min(picture.shape[:2]) < 8:
-            raise InvalidRequest(f"Template {index + 1} is not an RGB picture of 8 bits.")
+            raise InvalidRequest("Template {index} is not an RGB picture of 8 bits.", index=index + 1)
         return Template(picture, f"template {index + 1}", hash_image(picture))
     name = shown(picture.name) if isinstance(picture, Path) else f"Template {index + 1}"
     made = pictures.read(picture, name=name)
@@ -153,12 +156,20 @@ def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject
     try:
         reference = pictures.load(person.reference)
     except InvalidRequest as error:
-        raise InvalidRequest(f"The pictures of {person.user_id} can't be used: {error}") from error
+        raise InvalidRequest(
+            "The pictures of {user_id} can't be used: {error}", user_id=person.user_id, error=error
+        ) from error
     unread: list[str] = []
     photos = [*person.photos(), person.reference]
     gallery = remembered(photos, person.folder / "embedding.json", vision, unread.append)
     if unread:
-        notice(f"Of the photos of {person.user_id} these can't be read and don't count: {', '.join(unread)}.")
+        notice(
+            Message(
+                "Of the photos of {user_id} these can't be read and don't count: {names}.",
+                user_id=person.user_id,
+                names=", ".join(unread),
+            )
+        )
     return Subject(
         user_id=person.user_id,
         lora=person.lora,
@@ -176,7 +187,13 @@ def _face_id(person: Person, reference: Image, notice: Notice) -> Image:
     try:
         return pictures.load(person.face_id)
     except InvalidRequest as error:
-        notice(f"The best picture of {person.user_id} can't be used, the reference picture serves: {error}")
+        notice(
+            Message(
+                "The best picture of {user_id} can't be used, the reference picture serves: {error}",
+                user_id=person.user_id,
+                error=error,
+            )
+        )
         return reference
 
 

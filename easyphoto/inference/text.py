@@ -11,6 +11,7 @@ from easyphoto.families.spec import Pass
 from easyphoto.inference import plan, poses
 from easyphoto.inference.painter import Painter, Words
 from easyphoto.inference.task import SEEDS, Notice, PortraitTask, Subject
+from easyphoto.messages import Message
 from easyphoto.ports import Control, ControlRole, Face, Image, LoraRef, Txt2Img, Vision
 from easyphoto.vision import geometry
 from easyphoto.vision.geometry import Crop, Size
@@ -39,7 +40,12 @@ def make_template(
             break
     assert best is not None
     if len(best[2]) > 1:
-        told(f"The picture from text shows {len(best[2])} faces, whatever was tried: change the prompt or the seed.")
+        told(
+            Message(
+                "The picture from text shows {count} faces, whatever was tried: change the prompt or the seed.",
+                count=len(best[2]),
+            )
+        )
     return _as_asked(task, best[1], best[2], told)
 
 
@@ -58,7 +64,11 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: N
         task.checkpoint.family
     ).size.text_side is None:
         if size != (drawn[1], drawn[0]):
-            told(f"With a scene the picture from text is enlarged to {size[1]} x {size[0]}.")
+            told(
+                Message(
+                    "With a scene the picture from text is enlarged to {size} x {size2}.", size=size[1], size2=size[0]
+                )
+            )
         return picture
     crop = _middle(picture, asked)
     if faces:
@@ -67,8 +77,14 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: N
         top = min(max(0, round(y - crop.size[0] / 2)), size[0] - crop.size[0])
         crop = Crop(left, top, left + crop.size[1], top + crop.size[0])
     told(
-        f"The picture from text was drawn at {size[1]} x {size[0]}, which its model knows, and cut and enlarged to "
-        f"{asked[1]} x {asked[0]}."
+        Message(
+            "The picture from text was drawn at {size} x {size2}, which its model knows, and cut "
+            "and enlarged to {asked} x {asked2}.",
+            size=size[1],
+            size2=size[0],
+            asked=asked[1],
+            asked2=asked[0],
+        )
     )
     return geometry.resize(geometry.cut(picture, crop), asked)
 

@@ -42,5 +42,11 @@ def _said(text: str, known: Mapping[str, str]) -> str:
     values: dict[str, Value] = {
         name: _said(value, known) if isinstance(value, Message) else value for name, value in text.values.items()
     }
-    template = known.get(text.template, text.template)
+    template = known.get(text.template) or _as_a_part(text.template, known)
     return template.format_map(values) if values else template
+
+
+def _as_a_part(template: str, known: Mapping[str, str]) -> str:
+    """A sentence without its full stop, as it stands in another one."""
+    whole = known.get(f"{template}.")
+    return template if whole is None else whole.rstrip("。. ")

@@ -60,9 +60,9 @@ def hints(
     made = []
     for control in controls:
         if control.role not in models:
-            raise AssetMissing(f"There is no ControlNet for {control.role.value}.")
+            raise AssetMissing("There is no ControlNet for {role}.", role=control.role.value)
         if not control.is_map:
-            raise InvalidRequest(f"The control {control.role.value} is a picture where a map was needed.")
+            raise InvalidRequest("The control {role} is a picture where a map was needed.", role=control.role.value)
         picture = control.image
         if picture.shape[:2] != size:
             shrinks = picture.shape[0] * picture.shape[1] > size[0] * size[1]

@@ -120,7 +120,7 @@ def read(path: Path) -> LoraFile:
 
     info = checkpoint.inspect(path)
     if info.kind != "lora":
-        raise InvalidRequest(f"{path.name} is {checkpoint.A[info.kind]}, not a LoRA.")
+        raise InvalidRequest("{path} is {a}, not a LoRA.", path=path.name, a=checkpoint.A[info.kind])
     declared = DeclaredAlphas.of(path, info.metadata)
     grouped: dict[str, dict[str, torch.Tensor]] = {}
     # Read, not mapped: a mapped file could not be replaced on Windows, and a person may be trained again.
@@ -128,32 +128,46 @@ def read(path: Path) -> LoraFile:
         module, role = names.split(key)
         if role == "?":
             what = names.kind(key)
-            raise InvalidRequest(f"{path.name} is {what} (it has {key}), which isn't supported; use a plain LoRA.")
+            raise InvalidRequest(
+                "{path} is {what} (it has {key}), which isn't supported; use a plain LoRA.",
+                path=path.name,
+                what=what,
+                key=key,
+            )
         if not bool(torch.isfinite(tensor).all()):
-            raise InvalidRequest(f"The LoRA {path.name} is broken: it holds numbers that are none (NaN) in {key}.")
+            raise InvalidRequest(
+                "The LoRA {path} is broken: it holds numbers that are none (NaN) in {key}.", path=path.name, key=key
+            )
         grouped.setdefault(module, {})[role] = tensor
     layers: dict[str, LoraLayer] = {}
     for module, tensors in grouped.items():
         name = strategies.of(info.family).canonical(module)
         if name in layers:
-            raise InvalidRequest(f"{path.name} has two LoRAs of {name}.")
+            raise InvalidRequest("{path} has two LoRAs of {name}.", path=path.name, name=name)
         layers[name] = _layer(path.name, module, tensors, declared)
     return LoraFile(layers, info)
 
 
 def _layer(file: str, module: str, tensors: Mapping[str, torch.Tensor], declared: DeclaredAlphas) -> LoraLayer:
     if "down" not in tensors or "up" not in tensors:
-        raise InvalidRequest(f"{file} has only a half of the LoRA of {module}.")
+        raise InvalidRequest("{file} has only a half of the LoRA of {module}.", file=file, module=module)
     down, up, magnitude = tensors["down"], tensors["up"], tensors.get("magnitude")
     if min(down.dim(), up.dim()) < 2 or down.shape[0] == 0 or up.shape[1] != down.shape[0]:
-        raise InvalidRequest(f"{file} has a LoRA of {module} whose halves don't fit each other.")
+        raise InvalidRequest(
+            "{file} has a LoRA of {module} whose halves don't fit each other.", file=file, module=module
+        )
     if magnitude is not None and magnitude.numel() not in (up.shape[0], down.shape[1]):
-        raise InvalidRequest(f"{file} has a DoRA of {module} whose magnitude doesn't fit it.")
+        raise InvalidRequest("{file} has a DoRA of {module} whose magnitude doesn't fit it.", file=file, module=module)
     told = tensors.get("alpha")
     if told is None:
         return LoraLayer(down, up, declared.alpha(module, int(down.shape[0])), magnitude)
     if told.numel() != 1:
-        raise InvalidRequest(f"{file} has a LoRA of {module} with {told.numel()} numbers as its alpha.")
+        raise InvalidRequest(
+            "{file} has a LoRA of {module} with {numel} numbers as its alpha.",
+            file=file,
+            module=module,
+            numel=told.numel(),
+        )
     return LoraLayer(down, up, float(told), magnitude)
 
 
@@ -246,5 +260,8 @@ def _check_fit(layers: Layers, targets: Mapping[str, Any]) -> None:
         shape = (layer.up.shape[0], layer.down.flatten(1).shape[1])
         if shape != tuple(weight.flatten(1).shape):
             raise InvalidRequest(
-                f"The LoRA was made for another model: {name} is {tuple(weight.shape)} here and {shape} there."
+                "The LoRA was made for another model: {name} is {tuple} here and {shape} there.",
+                name=name,
+                tuple=tuple(weight.shape),
+                shape=shape,
             )

@@ -69,7 +69,7 @@ def split_loras(prompt: str) -> tuple[str, list[LoraTag]]:
         try:
             tags.append(LoraTag(found.group(1).strip(), float(weight)))
         except ValueError:
-            raise InvalidRequest(f"The weight of the LoRA tag {found.group(0)} is not a number.") from None
+            raise InvalidRequest("The weight of the LoRA tag {group} is not a number.", group=found.group(0)) from None
     return _LORA.sub("", prompt), tags
 
 

@@ -55,7 +55,10 @@ def img2img(
     Runs int(steps x strength) + 1 steps. With a mask, pixels where the blurred mask is 0 come back bit-identical.
     """
     if not 0 < job.denoising_strength <= 1:
-        raise InvalidRequest(f"The denoising strength must be above 0 and at most 1, not {job.denoising_strength}.")
+        raise InvalidRequest(
+            "The denoising strength must be above 0 and at most 1, not {denoising_strength}.",
+            denoising_strength=job.denoising_strength,
+        )
     with torch.no_grad():
         run = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control)
         image = _fit(job.image, job.width, job.height)

@@ -174,11 +174,16 @@ def _parameters(scheduler: Any) -> Mapping[str, Any]:
 def _check(parts: Parts, job: Txt2Img) -> None:
     unit = parts.pixels_per_latent
     if job.width % unit or job.height % unit or min(job.width, job.height) < unit:
-        raise InvalidRequest(f"Width and height must be multiples of {unit} pixels, not {job.width} x {job.height}.")
+        raise InvalidRequest(
+            "Width and height must be multiples of {unit} pixels, not {width} x {height}.",
+            unit=unit,
+            width=job.width,
+            height=job.height,
+        )
     if job.steps < 1:
-        raise InvalidRequest(f"A picture takes at least 1 step, not {job.steps}.")
+        raise InvalidRequest("A picture takes at least 1 step, not {steps}.", steps=job.steps)
     if not 0 <= job.seed <= MAX_SEED:
-        raise InvalidRequest(f"The seed must be from 0 to {MAX_SEED}, not {job.seed}.")
+        raise InvalidRequest("The seed must be from 0 to {max_seed}, not {seed}.", max_seed=MAX_SEED, seed=job.seed)
 
 
 def _added(parts: Parts, job: Txt2Img, sides: list[Conditioning]) -> dict[str, torch.Tensor] | None:

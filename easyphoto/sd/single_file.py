@@ -68,7 +68,9 @@ def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
 
     state = {name.removeprefix("control_model."): tensor for name, tensor in read(path).items()}
     if "lora_controlnet" in state:
-        raise InvalidRequest(f"{path.name} is a Control-LoRA, which isn't supported; use the whole ControlNet.")
+        raise InvalidRequest(
+            "{path} is a Control-LoRA, which isn't supported; use the whole ControlNet.", path=path.name
+        )
     config = _derived(architectures.controlnet, state, path.name)
     return _build(ControlNetModel, config, convert_controlnet_checkpoint(state, config), path.name, dtype)
 
@@ -90,12 +92,12 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError, ValueError) as error:
         raise InvalidRequest(
-            f"{path.name} can't be read without running code from it or is broken; use a .safetensors file."
+            "{path} can't be read without running code from it or is broken; use a .safetensors file.", path=path.name
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     if not tensors:
-        raise InvalidRequest(f"{path.name} holds no weights.")
+        raise InvalidRequest("{path} holds no weights.", path=path.name)
     return tensors
 
 
@@ -134,7 +136,7 @@ def _text_encoders(
     encoders, tokenizers = [], []
     for own in states:
         if not own:
-            raise InvalidRequest(f"{name} has no text encoder; use a whole checkpoint.")
+            raise InvalidRequest("{name} has no text encoder; use a whole checkpoint.", name=name)
         open_clip = own.pop("open_clip", None) is not None
         encoders.append(_text_encoder(own, name, dtype, gelu=open_clip))
         tokens = encoders[-1].config.vocab_size
@@ -219,7 +221,7 @@ def _derived(derive: Any, state: Mapping[str, torch.Tensor], name: str) -> dict[
     try:
         config: dict[str, Any] = derive({key: tuple(tensor.shape) for key, tensor in state.items()})
     except (KeyError, ValueError, IndexError) as error:
-        raise InvalidRequest(f"{name} is incomplete or of an architecture that isn't known.") from error
+        raise InvalidRequest("{name} is incomplete or of an architecture that isn't known.", name=name) from error
     return config
 
 
@@ -233,9 +235,14 @@ def _build(cls: Any, arguments: Mapping[str, Any], state: Mapping[str, Any], nam
     try:
         missing, unknown = model.load_state_dict(tensors, strict=False, assign=True)
     except RuntimeError as error:
-        raise InvalidRequest(f"{name} has weights of unexpected shapes.") from error
+        raise InvalidRequest("{name} has weights of unexpected shapes.", name=name) from error
     if missing:
-        raise InvalidRequest(f"{name} is incomplete: {len(missing)} weights are missing, the first is {missing[0]}.")
+        raise InvalidRequest(
+            "{name} is incomplete: {count} weights are missing, the first is {missing}.",
+            name=name,
+            count=len(missing),
+            missing=missing[0],
+        )
     if unknown:
         log.debug("%s: %d tensors aren't used", name, len(unknown))
     for module in model.modules():

@@ -13,6 +13,7 @@ from typing import Any
 
 from easyphoto.errors import AssetMissing
 from easyphoto.headers import read_header
+from easyphoto.messages import Message
 
 _LENGTH = 77
 _END = "<|endoftext|>"
@@ -22,9 +23,10 @@ _MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _EXTENSION = Path(__file__).resolve().parents[2]
 _OF_FORGE = Path("backend", "huggingface", "runwayml", "stable-diffusion-v1-5", "tokenizer")
 _OF_HUGGING_FACE = "models--openai--clip-vit-large-patch14"
-_MISSING = (
-    "A single-file checkpoint needs CLIP's tokenizer: put vocab.json and merges.txt of any Stable Diffusion 1.5 into "
-    "models/tokenizer, or install the package open-clip-torch."
+_MISSING = Message(
+    "A single-file checkpoint needs CLIP's tokenizer: put vocab.json and merges.txt of "
+    "any Stable Diffusion 1.5 into models/tokenizer, or install the package "
+    "open-clip-torch."
 )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.messages import Message
 from easyphoto.storage import files, names
 from easyphoto.storage.folders import (
     BACKUP,
@@ -106,9 +107,11 @@ def write(file: Path, user_id: str, folder: Path, lora: Path) -> None:
     written.
     """
     if file.is_dir():
-        raise StorageFailed(f"{file.name} is a folder: name the file to export to.")
+        raise StorageFailed("{file} is a folder: name the file to export to.", file=file.name)
     if not file.absolute().parent.is_dir():
-        raise StorageFailed(f"There is no folder {file.absolute().parent.name} to export to: make it first.")
+        raise StorageFailed(
+            "There is no folder {parent} to export to: make it first.", parent=file.absolute().parent.name
+        )
     try:
         members = [(lora, LORA), *members_of(folder)]
     except OSError as error:
@@ -147,7 +150,12 @@ def _pack(archive: zipfile.ZipFile, path: Path, inside: str, user_id: str) -> No
 
 
 def _unread(user_id: str, name: str, error: OSError) -> InvalidRequest:
-    return InvalidRequest(f"{user_id} can't be exported: {name} can't be read ({error.strerror or error}).")
+    return InvalidRequest(
+        "{user_id} can't be exported: {name} can't be read ({reason}).",
+        user_id=user_id,
+        name=name,
+        reason=error.strerror or error,
+    )
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -161,11 +169,11 @@ class Archive:
         self._members = _checked(file, opened.infolist())
         for needed in (NAME, LORA):
             if needed not in self._members:
-                raise InvalidRequest(f"{file.name} is not a person that was exported from here.")
+                raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name)
         try:
             raw = self._zip.read(self._members[NAME]).decode()
         except UnicodeDecodeError as error:
-            raise InvalidRequest(f"{file.name} is not a person that was exported from here.") from error
+            raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name) from error
         self.user_id = names.user_id(raw)
 
     def unpack(self, folder: Path) -> list[Path]:
@@ -200,7 +208,7 @@ class Archive:
                 except OSError as error:
                     raise files.not_written(target, error) from error
             if left or source.read(1):
-                raise InvalidRequest(f"{self._file.name} is damaged or cut off.")
+                raise InvalidRequest("{file} is damaged or cut off.", file=self._file.name)
 
 
 @contextmanager
@@ -209,14 +217,18 @@ def reading(file: Path) -> Iterator[Archive]:
     try:
         if not file.is_file():
             what = "is a folder, not a file" if file.is_dir() else "does not exist"
-            raise InvalidRequest(f"{file.name} {what}.")
+            raise InvalidRequest("{file} {what}.", file=file.name, what=what)
         _check_directory(file)
         with zipfile.ZipFile(file) as opened:
             yield Archive(file, opened)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, LookupError, ValueError) as e:
-        raise InvalidRequest(f"{file.name} is damaged, cut off or not a person that was exported from here.") from e
+        raise InvalidRequest(
+            "{file} is damaged, cut off or not a person that was exported from here.", file=file.name
+        ) from e
     except OSError as error:
-        raise InvalidRequest(f"{file.name} can't be read: {error.strerror or error}.") from error
+        raise InvalidRequest(
+            "{file} can't be read: {reason}.", file=file.name, reason=error.strerror or error
+        ) from error
 
 
 def _check_directory(file: Path) -> None:
@@ -227,11 +239,13 @@ def _check_directory(file: Path) -> None:
         tail = opened.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < 22:
-        raise InvalidRequest(f"{file.name} is not a person that was exported from here.")
+        raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name)
     members = int.from_bytes(tail[at + 10 : at + 12], "little")
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     if members > MAX_MEMBERS or length > MAX_DIRECTORY or b"PK\6\7" in tail[max(0, at - 20) : at]:
-        raise InvalidRequest(f"{file.name} holds more than a person has: at most {MAX_MEMBERS} files.")
+        raise InvalidRequest(
+            "{file} holds more than a person has: at most {max_members} files.", file=file.name, max_members=MAX_MEMBERS
+        )
 
 
 def _checked(file: Path, infos: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -239,18 +253,27 @@ def _checked(file: Path, infos: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.
     found: dict[str, zipfile.ZipInfo] = {}
     seen: set[str] = set()
     if len(infos) > MAX_MEMBERS:
-        raise InvalidRequest(f"{file.name} holds more than a person has: at most {MAX_MEMBERS} files.")
+        raise InvalidRequest(
+            "{file} holds more than a person has: at most {max_members} files.", file=file.name, max_members=MAX_MEMBERS
+        )
     for info in infos:
         fault = _fault(info)
         if not fault and (same := names.key(info.filename)) in seen:
-            fault = "is there twice"
+            fault = Message("is there twice")
         if fault:
-            raise InvalidRequest(f"{file.name} was not unpacked: {_shown(info.orig_filename)} {fault}.")
+            raise InvalidRequest(
+                "{file} was not unpacked: {shown} {fault}.",
+                file=file.name,
+                shown=_shown(info.orig_filename),
+                fault=fault,
+            )
         seen.add(same)
         if not info.is_dir():
             found[info.filename] = info
     if sum(info.file_size for info in found.values()) > MAX_ALL:
-        raise InvalidRequest(f"{file.name} holds more than a person has: at most {MAX_ALL // 2**30} GB.")
+        raise InvalidRequest(
+            "{file} holds more than a person has: at most {max_all} GB.", file=file.name, max_all=MAX_ALL // 2**30
+        )
     return found
 
 
@@ -259,20 +282,20 @@ def _fault(info: zipfile.ZipInfo) -> str:
     name = info.orig_filename
     kind = stat.S_IFMT(info.external_attr >> 16)
     if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
-        return "leads outside"
+        return Message("leads outside")
     if kind not in (0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
-        return "is a link or a device and no file"
+        return Message("is a link or a device and no file")
     if info.is_dir():
-        return "" if name in _FOLDERS else "is no part of a person"
+        return "" if name in _FOLDERS else Message("is no part of a person")
     rule = _rule_of(name)
     if name != info.filename or rule is None:
-        return "is no part of a person"
+        return Message("is no part of a person")
     if info.flag_bits & 0x1:
-        return "is protected with a password"
+        return Message("is protected with a password")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed in a way that isn't read"
+        return Message("is packed in a way that isn't read")
     if info.file_size > rule.size or info.file_size > FREE_RATIO + MAX_RATIO * info.compress_size:
-        return "is too large"
+        return Message("is too large")
     return ""
 
 

@@ -46,7 +46,7 @@ def staged(path: Path) -> Iterator[Path]:
             raise
         flush_folder(path.parent)
     except UnicodeEncodeError as error:
-        raise StorageFailed(f"{shown(path.name)} is no name that a file can have here.") from error
+        raise StorageFailed("{shown} is no name that a file can have here.", shown=shown(path.name)) from error
     except OSError as error:
         raise not_written(path, error) from error
 
@@ -132,4 +132,6 @@ def flush_folder(folder: Path) -> None:
 def not_written(path: Path, error: OSError) -> StorageFailed:
     """The sentence for a file that could not be written. It names the file and its folder, never the whole path."""
     name, folder = shown(path.name), shown(path.parent.name)
-    return StorageFailed(f"{name} could not be written to {folder}: {error.strerror or error}.")
+    return StorageFailed(
+        "{name} could not be written to {folder}: {reason}.", name=name, folder=folder, reason=error.strerror or error
+    )

@@ -29,11 +29,13 @@ def alone(job: JobFolder, user_id: str) -> Iterator[None]:
                 pass
         except Timeout:
             raise InvalidRequest(
-                f"{user_id} is being trained already: wait for that training to end or cancel it."
+                "{user_id} is being trained already: wait for that training to end or cancel it.", user_id=user_id
             ) from None
         except OSError as error:
             name = f"{job.path.parent.name}/{job.path.name}"
-            raise StorageFailed(f"{name} can't be written: {error.strerror or error}.") from error
+            raise StorageFailed(
+                "{name} can't be written: {reason}.", name=name, reason=error.strerror or error
+            ) from error
         yield
 
 

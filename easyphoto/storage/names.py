@@ -29,13 +29,15 @@ def user_id(text: str) -> str:
     bad = sorted({c for c in name if c in FORBIDDEN or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
     if bad:
         shown = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in bad)
-        raise InvalidRequest(f"The user id may not contain {shown}.")
+        raise InvalidRequest("The user id may not contain {shown}.", shown=shown)
     if name.startswith(".") or name.endswith("."):
         raise InvalidRequest("The user id may not begin or end with a dot.")
     if name.split(".")[0].casefold().rstrip() in RESERVED:
-        raise InvalidRequest(f"The user id {name!r} is a reserved word: choose another.")
+        raise InvalidRequest("The user id {name!r} is a reserved word: choose another.", name=name)
     if len(name) > MAX_CHARACTERS or len(name.encode()) > MAX_BYTES:
-        raise InvalidRequest(f"The user id is too long: at most {MAX_CHARACTERS} characters.")
+        raise InvalidRequest(
+            "The user id is too long: at most {max_characters} characters.", max_characters=MAX_CHARACTERS
+        )
     return name
 
 

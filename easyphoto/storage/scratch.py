@@ -40,7 +40,9 @@ class Scratch:
         except (OSError, Timeout) as error:
             self.close()
             reason = getattr(error, "strerror", None) or error
-            raise StorageFailed(f"A folder could not be made in {parent.name}: {reason}.") from error
+            raise StorageFailed(
+                "A folder could not be made in {parent}: {reason}.", parent=parent.name, reason=reason
+            ) from error
 
     def close(self) -> None:
         """Remove the folder, unless it was moved away, and give up the lock. May be called again."""

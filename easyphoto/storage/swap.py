@@ -134,5 +134,9 @@ def _part(folder: Path, loras: Path) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not name.startswith(".") or not name.endswith(files.PART) or set(name) & set(names.FORBIDDEN):
-        raise StorageFailed(f"The plan in {folder.name} of {folder.parent.name} is damaged: delete that folder.")
+        raise StorageFailed(
+            "The plan in {folder} of {parent} is damaged: delete that folder.",
+            folder=folder.name,
+            parent=folder.parent.name,
+        )
     return loras / name

@@ -30,7 +30,7 @@ def read(path: Path) -> str:
         with path.open(encoding="utf-8-sig") as file:
             return " ".join(file.read(LONGEST).split())
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"The caption {path.name} can't be read: it must be a text in UTF-8.") from error
+        raise InvalidRequest("The caption {path} can't be read: it must be a text in UTF-8.", path=path.name) from error
 
 
 def _is_text(path: Path) -> bool:

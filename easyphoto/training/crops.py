@@ -9,6 +9,7 @@ import numpy as np
 
 from easyphoto.config import TrainConfig
 from easyphoto.errors import NoFace
+from easyphoto.messages import Message, joined
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
 from easyphoto.training.samples import WHOLE, Sample
@@ -57,8 +58,11 @@ def select(report: PhotoReport) -> Selection:
     """The reference photo, the training photos and the held-out ones. Raises :class:`NoFace` when none is good."""
     good = sorted(report.taken, key=lambda p: (-p.rating, p.digest, p.name))
     if not good:
-        reasons = "; ".join(f"{p.name}: {p.verdict.value}" for p in report.photos[:5])
-        raise NoFace(f"None of the photos can be trained on ({reasons}).")
+        reasons = joined(
+            [Message("{name}: {verdict}", name=p.name, verdict=Message(p.verdict.value)) for p in report.photos[:5]],
+            "; ",
+        )
+        raise NoFace("None of the photos can be trained on ({reasons}).", reasons=reasons)
     reference, rest = good[0], good[1:]
     count = round(len(good) / 5) if len(good) >= HOLD_OUT_FROM else 0
     # By content, not by rating: photos kept back for being the best or the worst would flatter or damn the LoRA.

@@ -16,6 +16,7 @@ from pathlib import Path
 from easyphoto import errors, events, program
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished, Listener
+from easyphoto.messages import Message
 from easyphoto.storage import earlier, files, locks, scratch
 from easyphoto.storage.folders import CANCEL, ERROR, EVENTS, LOG, PARENT_LOCK, PHOTOS, STAGED, TEMPLATES, JobFolder
 from easyphoto.training.spec import TrainingResult, TrainingSpec
@@ -51,7 +52,9 @@ def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callabl
             finally:
                 _end(child)
         except OSError as error:
-            raise StorageFailed(f"The training can't use {folder.name}: {error.strerror or error}.") from error
+            raise StorageFailed(
+                "The training can't use {folder}: {reason}.", folder=folder.name, reason=error.strerror or error
+            ) from error
         finally:
             _settle(job)
     if isinstance(last, Finished):
@@ -145,7 +148,7 @@ def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) if os.name == "nt" else 0,
             )
     except OSError as error:
-        raise TrainingFailed(f"The trainer could not be started: {error.strerror or error}.") from error
+        raise TrainingFailed("The trainer could not be started: {reason}.", reason=error.strerror or error) from error
 
 
 def _python_path() -> list[str]:
@@ -226,15 +229,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _why(status: int, folder: Path) -> str:
     """A sentence for a child that went without a word."""
     if status == -int(getattr(signal, "SIGKILL", 9)):
-        return (
-            "The trainer was killed by the system, most likely because the memory ran out: take a smaller batch size, "
-            "resolution or rank, or resume from the last checkpoint."
+        return Message(
+            "The trainer was killed by the system, most likely because the memory ran out: take "
+            "a smaller batch size, resolution or rank, or resume from the last checkpoint."
         )
     words = _last_words(folder / LOG)
     if status < 0:
         name = signal.Signals(-status).name if -status in {s.value for s in signal.Signals} else str(-status)
-        return f"The trainer crashed ({name}){words}."
-    return f"The trainer ended with status {status}{words}."
+        return Message("The trainer crashed ({name}){words}.", name=name, words=words)
+    return Message("The trainer ended with status {status}{words}.", status=status, words=words)
 
 
 def _last_words(log: Path) -> str:

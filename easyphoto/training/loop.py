@@ -80,10 +80,12 @@ class Trainer:
         if not math.isfinite(mean):
             if any(finite.broken(part) for part in (self._parts.unet, *self._parts.text_encoders)):
                 raise TrainingFailed(
-                    f"The base model {self._parts.path.name} is broken: it holds numbers that are none (NaN)."
+                    "The base model {path} is broken: it holds numbers that are none (NaN).", path=self._parts.path.name
                 )
             raise TrainingFailed(
-                f"The loss became {mean} at step {number}: lower the learning rate or change precision."
+                "The loss became {mean} at step {number}: lower the learning rate or change precision.",
+                mean=mean,
+                number=number,
             )
         return mean
 

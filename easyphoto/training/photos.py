@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from easyphoto import pictures
 from easyphoto.errors import VisionFailed
 from easyphoto.likeness import rounded, words
+from easyphoto.messages import Message
 from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
 from easyphoto.vision import pose, sharpness
 
@@ -162,7 +163,11 @@ def report(images: Iterable[tuple[str, Image]], vision: Vision) -> PhotoReport:
     embedder = vision.embedder.name
     photos = sorted((_look(name, image, vision) for name, image in images), key=lambda p: (p.digest, p.name))
     if vision.embedder.name != embedder:
-        raise VisionFailed(f"Likeness was measured with {embedder} and {vision.embedder.name} serves now: start again.")
+        raise VisionFailed(
+            "Likeness was measured with {embedder} and {embedder2} serves now: start again.",
+            embedder=embedder,
+            embedder2=vision.embedder.name,
+        )
     _, chosen = _person(photos, vision.embedder.calibration)
     verdicts = [_measure(photo, chosen.get(i)) for i, photo in enumerate(photos)]
     verdicts = _mark_strangers(verdicts, vision.embedder.calibration)
@@ -303,13 +308,17 @@ def _likely(seen: Sequence[_Seen]) -> list[_Seen]:
 
 def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
     if chosen is None:
-        return PhotoVerdict(photo.name, photo.digest, Verdict.NO_FACE, "No face was found.")
+        return PhotoVerdict(photo.name, photo.digest, Verdict.NO_FACE, Message("No face was found."))
     close = chosen.room < FILLS
-    reason = "Taken: the face fills the photo; photos that show the whole head teach more." if close else "Taken."
+    reason = (
+        Message("Taken: the face fills the photo; photos that show the whole head teach more.")
+        if close
+        else Message("Taken.")
+    )
     if chosen.faces > 1:
-        reason = f"Taken: of {chosen.faces} faces the one most like the rest."
+        reason = Message("Taken: of {faces} faces the one most like the rest.", faces=chosen.faces)
     elif chosen.turned:
-        reason = "Taken: the photo lay on its side and was turned upright."
+        reason = Message("Taken: the photo lay on its side and was turned upright.")
     turn = pose.pose(chosen.face)
     return PhotoVerdict(
         name=photo.name,
@@ -353,7 +362,9 @@ def _mark_strangers(verdicts: list[PhotoVerdict], calibration: Calibration) -> l
         cosine = _mean_cosine(verdicts, i, others)
         marked = replace(verdict, cosine=cosine, likeness=calibration.score(cosine))
         if i not in inside:
-            reason = f"Not the person of the other photos (likeness {words(calibration.score(cosine))} to them)."
+            reason = Message(
+                "Not the person of the other photos (likeness {words} to them).", words=words(calibration.score(cosine))
+            )
             marked = replace(marked, verdict=Verdict.SOMEONE_ELSE, reason=reason)
         result.append(marked)
     return result
@@ -367,16 +378,30 @@ def _quality(photo: PhotoVerdict) -> PhotoVerdict:
     assert photo.face is not None
     width = photo.face.width
     if width < MIN_FACE:
-        reason = f"The face is only {width:.0f} pixels wide; {MIN_FACE} are needed."
+        reason = Message(
+            "The face is only {width:.0f} pixels wide; {min_face} are needed.", width=width, min_face=MIN_FACE
+        )
         return replace(photo, verdict=Verdict.TOO_SMALL, reason=reason)
     if photo.brightness is not None and photo.brightness < MIN_BRIGHTNESS:
-        reason = f"The face is too dark (brightness {photo.brightness:.0f} of 255, at least {MIN_BRIGHTNESS:.0f})."
+        reason = Message(
+            "The face is too dark (brightness {brightness:.0f} of 255, at least {min_brightness:.0f}).",
+            brightness=photo.brightness,
+            min_brightness=MIN_BRIGHTNESS,
+        )
         return replace(photo, verdict=Verdict.TOO_DARK, reason=reason)
     if photo.sharpness is not None and photo.sharpness < MIN_SHARPNESS:
-        reason = f"The face is blurred (sharpness {photo.sharpness:.0f}, at least {MIN_SHARPNESS:.0f})."
+        reason = Message(
+            "The face is blurred (sharpness {sharpness:.0f}, at least {min_sharpness:.0f}).",
+            sharpness=photo.sharpness,
+            min_sharpness=MIN_SHARPNESS,
+        )
         return replace(photo, verdict=Verdict.BLURRED, reason=reason)
     if abs(photo.yaw or 0) > MAX_YAW or abs(photo.pitch or 0) > MAX_PITCH:
-        reason = f"The head is turned too far (yaw {photo.yaw or 0:.0f}°, pitch {photo.pitch or 0:.0f}°)."
+        reason = Message(
+            "The head is turned too far (yaw {yaw:.0f}°, pitch {pitch:.0f}°).",
+            yaw=photo.yaw or 0,
+            pitch=photo.pitch or 0,
+        )
         return replace(photo, verdict=Verdict.EXTREME_POSE, reason=reason)
     return photo
 
@@ -394,7 +419,7 @@ def _mark_duplicates(verdicts: list[PhotoVerdict], thumbnails: Sequence[NDArray[
         if twin is None:
             kept.append(i)
         else:
-            reason = f"The same picture as {verdicts[twin].name}."
+            reason = Message("The same picture as {name}.", name=verdicts[twin].name)
             result[i] = replace(verdicts[i], verdict=Verdict.DUPLICATE, reason=reason)
     return result
 
@@ -402,13 +427,26 @@ def _mark_duplicates(verdicts: list[PhotoVerdict], thumbnails: Sequence[NDArray[
 def _warnings(verdicts: Sequence[PhotoVerdict]) -> tuple[str, ...]:
     good = sum(v.taken for v in verdicts)
     if good == 0:
-        return ("None of the photos can be used.",)
+        return (Message("None of the photos can be used."),)
     warnings = []
     if good < ENOUGH:
-        warnings.append(f"Only {good} good photo{'s' if good > 1 else ''}: with {ENOUGH} to 20 the likeness is better.")
+        warnings.append(
+            Message(
+                "Only {good} good photo{ending}: with {enough} to 20 the likeness is better.",
+                good=good,
+                ending="s" if good > 1 else "",
+                enough=ENOUGH,
+            )
+        )
     close = sum(v.taken and v.close for v in verdicts)
     if 2 * close > good:
-        warnings.append(f"The face fills {close} of {good} good photos: add some that show the whole head.")
+        warnings.append(
+            Message(
+                "The face fills {close} of {good} good photos: add some that show the whole head.",
+                close=close,
+                good=good,
+            )
+        )
     return tuple(warnings)
 
 

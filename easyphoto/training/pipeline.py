@@ -13,6 +13,7 @@ from easyphoto.config import TrainConfig
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, Progress, Started
 from easyphoto.memory import MemoryPlan
+from easyphoto.messages import Message
 from easyphoto.ports import Vision
 from easyphoto.storage import files
 from easyphoto.storage.folders import LATENTS, PROCESSED, SCORES, STATE, VALIDATION, WEIGHTS, JobFolder
@@ -74,7 +75,11 @@ def _templates(
     ratio = families.spec(spec.family).learning.crop_ratio
     found = validation.prepare(paths, vision, spec.config.resolution, ratio, effort.templates)
     if not found:
-        emit(Notice(message="There is no template with a face to validate on: the last checkpoint will be taken."))
+        emit(
+            Notice(
+                message=Message("There is no template with a face to validate on: the last checkpoint will be taken.")
+            )
+        )
     return found
 
 
@@ -87,7 +92,7 @@ def _earlier(spec: TrainingSpec, folder: Path, plan: Plan, emit: Listener) -> st
         )
     if earlier is None:
         if spec.resume:
-            emit(Notice(message="There is no checkpoint to resume from: the training starts anew."))
+            emit(Notice(message=Message("There is no checkpoint to resume from: the training starts anew.")))
         for name in (SCORES, STATE, LATENTS, WEIGHTS, VALIDATION):
             files.remove(folder / name)
     job = JobFolder(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from easyphoto import families, pictures
 from easyphoto.errors import Cancelled, InvalidRequest
 from easyphoto.events import Listener, Notice, PhotosChecked, Progress
+from easyphoto.messages import Message
 from easyphoto.ports import Image, Vision
 from easyphoto.storage.folders import PROCESSED, REFERENCE, REPORT, SHEET
 from easyphoto.training import crops, photos, samples, sheet
@@ -35,7 +36,7 @@ def look(spec: TrainingSpec, vision: Vision, emit: Listener, stop: Stop) -> tupl
         try:
             images[name] = pictures.load(path, max_area=pictures.PHOTO_AREA, name=name)
         except InvalidRequest as error:
-            emit(Notice(message=f"A photo was left out: {error}"))
+            emit(Notice(message=Message("A photo was left out: {error}", error=error)))
         emit(Progress(stage="photos", step=index + 1, total=len(spec.photos)))
     if not images:
         raise InvalidRequest("None of the photos can be read.")
@@ -113,10 +114,11 @@ def _show(
 def _scored_against(selection: crops.Selection) -> str:
     names = ", ".join(p.name for p in selection.held_out)
     if names:
-        return f"Likeness is scored against photos that are not trained on: {names}."
+        return Message("Likeness is scored against photos that are not trained on: {names}.", names=names)
     enough = crops.HOLD_OUT_FROM
-    return (
-        f"Likeness is scored against the training photos, which flatters it; from {enough} photos on, one is held out."
+    return Message(
+        "Likeness is scored against the training photos, which flatters it; from {enough} photos on, one is held out.",
+        enough=enough,
     )
 
 

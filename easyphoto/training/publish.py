@@ -99,7 +99,11 @@ def _swap(spec: TrainingSpec) -> Iterator[Swap]:
         yield swap
         swap.commit()
     except OSError as error:
-        raise StorageFailed(f"{spec.person_folder.name} could not be written: {error.strerror or error}.") from error
+        raise StorageFailed(
+            "{person_folder} could not be written: {reason}.",
+            person_folder=spec.person_folder.name,
+            reason=error.strerror or error,
+        ) from error
     finally:
         if swap is not None:
             swap.discard()

@@ -54,7 +54,9 @@ def options(before: TrainConfig, wanted: TrainConfig, chosen: frozenset[str]) ->
 def other_options(differences: list[tuple[str, object, object]]) -> InvalidRequest:
     """The sentence for options (name, earlier value, wanted value) that keep a training from going on."""
     named = ", ".join(f"{name} was {was} and is {now} now" for name, was, now in differences)
-    return InvalidRequest(f"The earlier training can't go on with other options ({named}): leave them as they were.")
+    return InvalidRequest(
+        "The earlier training can't go on with other options ({named}): leave them as they were.", named=named
+    )
 
 
 def _value(d: Declared, config: TrainConfig) -> Any:

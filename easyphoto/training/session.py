@@ -10,6 +10,7 @@ from typing import Any
 from easyphoto import families, likeness
 from easyphoto.errors import Cancelled
 from easyphoto.events import Fused, Listener, Notice, Progress, Validated
+from easyphoto.messages import Message
 from easyphoto.sd import lora as lora_files
 from easyphoto.storage import earlier
 from easyphoto.storage.folders import FUSED, VALIDATION, JobFolder, PersonFolder
@@ -46,14 +47,20 @@ class Session:
         self._trainer.restore(earlier.optimizer, earlier.scaler)
         self._step = earlier.step
         self._scores = self._own(state.load_scores(self._folder))
-        self._emit(Notice(message=f"The training goes on after step {earlier.step}."))
+        self._emit(Notice(message=Message("The training goes on after step {step}.", step=earlier.step)))
 
     def _own(self, scores: dict[int, Score]) -> dict[int, Score]:
         """Those of the embedder that scores now: a checkpoint is never ranked by another's numbers."""
         embedder = "" if self._validator is None else self._validator.embedder
         own = validation.measured_by(embedder, scores)
         if len(own) < len(scores):
-            self._emit(Notice(message=f"Earlier scores are left out: likeness is now measured with {embedder}."))
+            self._emit(
+                Notice(
+                    message=Message(
+                        "Earlier scores are left out: likeness is now measured with {embedder}.", embedder=embedder
+                    )
+                )
+            )
         return own
 
     def train(self) -> None:
@@ -92,8 +99,12 @@ class Session:
         if not ok and score is not None:
             self._emit(
                 Notice(
-                    message=f"The training did not work: the likeness is {likeness.words(score.likeness)} "
-                    f"({validation.WORKS_FROM} at least) and training did not raise it. Try other photos or more steps."
+                    message=Message(
+                        "The training did not work: the likeness is {words} ({works_from} at least) and "
+                        "training did not raise it. Try other photos or more steps.",
+                        words=likeness.words(score.likeness),
+                        works_from=validation.WORKS_FROM,
+                    )
                 )
             )
         publish.clear(self._folder)
@@ -183,12 +194,18 @@ class Session:
         if not path.is_file():
             self._save()
         if self._spec.lora_path.exists() and not publish.half_trained(self._spec):
-            self._emit(Notice(message=f"Stopped after step {self._step}: the earlier LoRA was left as it was."))
+            self._emit(
+                Notice(
+                    message=Message("Stopped after step {step}: the earlier LoRA was left as it was.", step=self._step)
+                )
+            )
             return
         score = self._scores.get(self._step)
         ok = score is not None and validation.works(score, self._scores.get(0))
         publish.essentials(self._spec, self._folder, path, {**self._marks(score, ok), "cancelled": True})
-        self._emit(Notice(message=f"Stopped after step {self._step}: the LoRA of that step was kept."))
+        self._emit(
+            Notice(message=Message("Stopped after step {step}: the LoRA of that step was kept.", step=self._step))
+        )
 
     # --- fusion ------------------------------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class TrainingSpec:
                 captions=tuple(str(text) for text in data.get("captions", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise InvalidRequest(f"The job file of the training can't be read ({error}).") from error
+            raise InvalidRequest("The job file of the training can't be read ({error}).", error=error) from error
 
 
 @dataclass(frozen=True)

@@ -90,14 +90,14 @@ def in_a_sentence(error: BaseException) -> EasyPhotoError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFailed("The disk is full: free some space and resume the training.")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return StorageFailed(f"{error.filename} can't be written: {error.strerror}.")
+        return StorageFailed("{filename} can't be written: {reason}.", filename=error.filename, reason=error.strerror)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error):
         return TrainingFailed(
             "The memory ran out: take a smaller batch size with more gradient accumulation, gradient checkpointing, "
             "or a lower resolution or rank."
         )
     first = (str(error).strip().splitlines() or ["no message"])[0]
-    return TrainingFailed(f"The training broke off: {type(error).__name__}: {first[:300]}")
+    return TrainingFailed("The training broke off: {kind}: {first}", kind=type(error).__name__, first=first[:300])
 
 
 def _leave(folder: Path, emit: events.Listener, raised: BaseException, error: EasyPhotoError) -> None:
@@ -105,7 +105,7 @@ def _leave(folder: Path, emit: events.Listener, raised: BaseException, error: Ea
     try:
         if not isinstance(error, Cancelled):
             (folder / ERROR).write_text("".join(traceback.format_exception(raised)), encoding="utf-8")
-        emit(Failed(code=error.code, message=str(error)))
+        emit(Failed(code=error.code, message=error.message))
     except OSError as failed:
         _log.error("could not be written to the job folder: %s", failed)
 
@@ -115,7 +115,7 @@ def _asked(job: JobFolder) -> str:
     try:
         return (job.resumed if job.resumed.is_file() else job.request).read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidRequest(f"There is no job in {job.path.parent.name}.") from error
+        raise InvalidRequest("There is no job in {parent}.", parent=job.path.parent.name) from error
 
 
 def main(arguments: Sequence[str]) -> int:

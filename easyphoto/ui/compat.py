@@ -136,9 +136,9 @@ def serve_from(folders: Iterable[Path]) -> None:
 def number(value: Any, name: str, *, whole: bool) -> int | float:
     """What a number field holds: 3.x gives floats for whole numbers."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest(f"{name} must be a number.")
+        raise InvalidRequest("{name} must be a number.", name=name)
     if not whole:
         return float(value)
     if float(value) != int(value):
-        raise InvalidRequest(f"{name} must be a whole number, not {value}.")
+        raise InvalidRequest("{name} must be a whole number, not {value}.", name=name, value=value)
     return int(value)

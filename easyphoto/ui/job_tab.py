@@ -10,10 +10,10 @@ import gradio as gr
 
 from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.jobs import Job
+from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
 from easyphoto.ui.kept import Kept
-from easyphoto.ui.sentences import told
 
 Updates = dict[Any, Any]
 
@@ -122,7 +122,7 @@ class JobTab(ABC):
         return self._nothing_shown(language) if panel.went_wrong(job) else {self.error: ""}
 
     def _refused(self, error: EasyPhotoError, language: str) -> Updates:
-        return {self.error: panel.error(told(str(error), language))}
+        return {self.error: panel.error(translated(error.message, language))}
 
     def _cancel(self, job_id: str, request: gr.Request) -> Any:
         try:

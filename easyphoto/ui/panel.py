@@ -31,10 +31,10 @@ from easyphoto.events import (
 )
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import words as likeness_words
+from easyphoto.messages import translated
 from easyphoto.ports import BrokenModel
 from easyphoto.service import photo_names
 from easyphoto.ui import chart
-from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say, stage, time_left
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
         steps = ", ".join(str(s) for s in view.fused.steps)
         parts.append(_note(say("fused", language, steps=steps)))
     parts += [
-        _note(say("template_failed", language, n=f.template + 1, message=told(f.message, language)), "failed")
+        _note(say("template_failed", language, n=f.template + 1, message=translated(f.message, language)), "failed")
         for f in view.failures
     ]
-    parts += [_note(told(text, language)) for text in view.notices[-6:]]
+    parts += [_note(translated(text, language)) for text in view.notices[-6:]]
     alive = "" if job.ended else f' data-poll="{escape(poll)}"'
     named = f'data-state="{job.state}" data-outcome="{_outcome(job, view)}" data-job="{escape(job.id)}"'
     return f'<div class="easyphoto-panel" {named}{alive}>{"".join(parts)}</div>'
@@ -144,7 +144,7 @@ def broken_models(models: Sequence[BrokenModel], language: str) -> str:
     """The files among the base models that can't be picked, each with the reason."""
     if not models:
         return ""
-    rows = "".join(f"<li>{escape(told(model.reason, language))}</li>" for model in models)
+    rows = "".join(f"<li>{escape(translated(model.reason, language))}</li>" for model in models)
     head = escape(say("broken_models", language))
     return f'<div class="easyphoto-doubtful easyphoto-models">{head}<ul>{rows}</ul></div>'
 
@@ -197,14 +197,14 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if job.state == "queued":
         return say("queued", language, n=max(1, queue.position(job)))
     if job.state == "running":
-        subject = told(job.subject, language) if job.what == "models" else job.subject
+        subject = translated(job.subject, language) if job.what == "models" else job.subject
         return say("cancelling" if job.cancelled() else job.what, language, subject=subject)
     if job.state == "cancelled":
         message = view.end.message if isinstance(view.end, Failed) else ""
-        return say("cancelled", language) + (f" {told(message, language)}" if job.what == "models" else "")
+        return say("cancelled", language) + (f" {translated(message, language)}" if job.what == "models" else "")
     if job.state == "failed":
         message = view.end.message if isinstance(view.end, Failed) else ""
-        return say("failed", language, message=told(message, language))
+        return say("failed", language, message=translated(message, language))
     result = view.end.result if isinstance(view.end, Finished) else {}
     if job.what == "models":
         files = result.get("files", [])
@@ -234,7 +234,7 @@ def _bar(progress: Progress | None, language: str) -> str:
     if progress.total and progress.stage != DOWNLOAD:  # its message tells of bytes
         words = say("step", language, stage=words, step=_count(progress.step), total=_count(progress.total))
     if progress.message and progress.stage in TALKATIVE:
-        words += f" · {told(progress.message, language)}"
+        words += f" · {translated(progress.message, language)}"
     left = "" if progress.seconds_left is None else time_left(progress.seconds_left, language)
     return (
         f'<div class="easyphoto-bar"><span style="width:{share:.1f}%"></span></div>'
@@ -290,12 +290,12 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
         words = say(verdict.verdict.value, language)
         if verdict.likeness is not None:
             words += f" · {likeness_words(verdict.likeness)}"
-        cards.append(_figure(path, words, kind, _titled(name, told(verdict.reason, language))))
+        cards.append(_figure(path, words, kind, _titled(name, translated(verdict.reason, language))))
     if report is None:
         head = say("photos_uploaded", language, n=len(paths))
     else:
         head = say("photos", language, n=len(paths), taken=taken)
-    warnings = "".join(_note(told(text, language)) for text in (report.warnings if report else ()))
+    warnings = "".join(_note(translated(text, language)) for text in (report.warnings if report else ()))
     return (
         f'<div class="easyphoto-photos"><p class="easyphoto-step">{escape(head)}</p>{warnings}'
         f'<div class="easyphoto-grid">{"".join(cards)}</div></div>'

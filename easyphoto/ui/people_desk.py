@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from easyphoto.errors import EasyPhotoError
+from easyphoto.messages import translated
 from easyphoto.people import Person
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
-from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
 
 PREFIX = "easyphoto_people"
@@ -112,7 +112,7 @@ class PeopleDesk:
         try:
             removed = self._service.delete_person(name, portraits=bool(data[self.portraits]))
         except EasyPhotoError as error:
-            return {**away, self.note: panel.error(told(str(error), language))}
+            return {**away, self.note: panel.error(translated(error.message, language))}
         size = f"{removed.bytes / 2**20:.1f} MB"
         words = [say("person deleted", language, name=name, n=removed.files + removed.uploads, size=size)]
         if removed.portraits_left:

@@ -11,11 +11,11 @@ import gradio as gr
 from easyphoto import pictures
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.imaging import folder
+from easyphoto.messages import translated
 from easyphoto.pictures import Source
 from easyphoto.service import EasyPhoto
 from easyphoto.templates import Template
 from easyphoto.ui import compat, panel
-from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
 
 PREFIX = "easyphoto_generate"
@@ -171,7 +171,7 @@ class TemplatePicker:
                 names.append(self._service.templates.add(path.stem, pictures.load(path)).title)
             note = panel.good(say("added", language, name=", ".join(names)))
         except EasyPhotoError as error:
-            note = panel.error(told(str(error), language))
+            note = panel.error(translated(error.message, language))
         return self._presets_now([*chosen, *names], note)
 
     def delete(self, chosen: list[str], request: gr.Request) -> Updates:
@@ -183,7 +183,7 @@ class TemplatePicker:
             for name in own:
                 self._service.templates.delete(name)
         except EasyPhotoError as error:
-            note = panel.error(told(str(error), language))
+            note = panel.error(translated(error.message, language))
         return self._presets_now(chosen or [], note)
 
     def _presets_now(self, chosen: Sequence[str], note: str) -> Updates:
@@ -202,7 +202,7 @@ class TemplatePicker:
         listing = folder.listed(compat.files(uploaded))
         paths += [p for p in listing.pictures if p not in paths]
         words = say("templates_uploaded", language, n=len(paths))
-        passed = panel.error(told(listing.notice, language)) if listing.notice else ""
+        passed = panel.error(translated(listing.notice, language)) if listing.notice else ""
         return {self.many: [str(p) for p in paths], self.many_shown: passed + panel.pictures_shown(paths, words)}
 
     def _many_cleared(self) -> Updates:

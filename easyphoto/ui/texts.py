@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
-from easyphoto.ui.sentences import told
+from easyphoto.messages import translated
 
 STATIC: Mapping[str, str] = MappingProxyType(
     {
@@ -249,7 +249,7 @@ SAYINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 def dictionary() -> dict[str, str]:
     """English to Chinese for all fixed words of the page."""
-    found = {**STATIC, **{b.what: told(b.what, "zh") for b in Catalog.load().bundles.values()}}
+    found = {**STATIC, **{b.what: translated(b.what, "zh") for b in Catalog.load().bundles.values()}}
     for config in (TrainConfig, PortraitConfig):
         for d in declared(config):
             found[d.param.label] = d.param.label_zh

@@ -10,12 +10,12 @@ import gradio as gr
 from easyphoto.config import TrainConfig, declared, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.jobs import Job
+from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab, Updates
 from easyphoto.ui.kept import Kept
-from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
 from easyphoto.ui.uploaded import Uploaded
 
@@ -159,7 +159,7 @@ class TrainTab(JobTab):
         try:
             shown = panel.photos(photos, self._service.check_photos(photos), language)
         except EasyPhotoError as error:
-            message = say("photos_unchecked", language, message=told(str(error), language))
+            message = say("photos_unchecked", language, message=translated(error.message, language))
             shown = panel.error(message) + panel.photos(photos, None, language)
         return shown if photos == self._uploaded.of(page) else compat.update()
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from easyphoto.catalog.plan import size
+from easyphoto.messages import translated
 from easyphoto.service import Preferences
-from easyphoto.ui.sentences import told
 from easyphoto.ui.texts import say
 from easyphoto.weights import Entry, Needs, Serving
 
@@ -67,11 +67,11 @@ def _row(entry: Entry, language: str) -> str:
     state = entry.state.replace(" ", "-")
     chip = say(f"state {entry.state}", language)
     about = say("about", language) if asset.about else ""
-    notes = [told(asset.what, language)]
+    notes = [translated(asset.what, language)]
     if entry.state == "there" and entry.file != asset.file:
         notes.append(say("found_as", language, file=entry.file))
     if entry.note:
-        notes.append(told(entry.note, language))
+        notes.append(translated(entry.note, language))
     if asset.optional:
         notes.append(say("optional", language))
     kind = "" if asset.commercial else ' class="easyphoto-noncommercial"'
@@ -79,7 +79,7 @@ def _row(entry: Entry, language: str) -> str:
         f'<tr class="{state}"><td><span class="easyphoto-chip {state}">{escape(chip)}</span></td>'
         f"<td><b>{escape(asset.file)}</b><br/><small>{escape(' · '.join(notes))}</small></td>"
         f"<td>{escape(about + size(asset.bytes))}</td>"
-        f"<td{kind}>{escape(told(asset.licence, language))}</td></tr>"
+        f"<td{kind}>{escape(translated(asset.licence, language))}</td></tr>"
     )
 
 

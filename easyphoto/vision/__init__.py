@@ -23,5 +23,7 @@ def embedder_named(vision: Vision, name: str) -> FaceEmbedder:
     except InvalidRequest:
         other = embedder
     if other.name != name:
-        raise VisionFailed(f"Likeness was measured with {name} and {other.name} serves now: start again.")
+        raise VisionFailed(
+            "Likeness was measured with {name} and {other} serves now: start again.", name=name, other=other.name
+        )
     return other

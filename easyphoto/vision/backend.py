@@ -8,10 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Points, Vision
 from easyphoto.vision.backends.assets import Shelf
 
-ROLES = ("detector", "landmarks", "embedder", "parser", "saliency", "retoucher", "fuser", "enhancer")
+ROLES = (
+    "detector",
+    "landmarks",
+    "embedder",
+    "parser",
+    "saliency",
+    "retoucher",
+    "fuser",
+    "enhancer",
+)
 """The roles, named as the attributes of :class:`easyphoto.ports.Vision`."""
 
 
@@ -46,6 +56,6 @@ class Backend:
     def missing(self, models: Path, shelf: Shelf | None = None) -> list[str]:
         """What it lacks here, in words; empty when it can be tried. ``shelf``: a look through ``models`` that many
         backends share."""
-        packages = [f"the package {p}" for p in self.packages if importlib.util.find_spec(p) is None]
-        files = [f"the file {w}" for w in self.weights if not (models / w).is_file()]
+        packages = [Message("the package {p}", p=p) for p in self.packages if importlib.util.find_spec(p) is None]
+        files = [Message("the file {w}", w=w) for w in self.weights if not (models / w).is_file()]
         return packages + files + (shelf or Shelf(models)).lacking(self.assets)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import AssetMissing, InvalidRequest
+from easyphoto.messages import Message
 from easyphoto.ports import (
     Enhancer,
     FaceDetector,
@@ -60,7 +61,11 @@ class LocalVision:
         self._broken: set[tuple[str, str]] = set()
         self._order = {role: self._ordered(role, table, wanted.get(role)) for role in ROLES}
         if unknown := sorted(set(wanted) - set(ROLES)):
-            raise InvalidRequest(f"There is no vision role named {', '.join(unknown)}; the roles are {_list(ROLES)}.")
+            raise InvalidRequest(
+                "There is no vision role named {names}; the roles are {list}.",
+                names=", ".join(unknown),
+                list=_list(ROLES),
+            )
 
     @property
     def detector(self) -> FaceDetector:
@@ -140,7 +145,9 @@ class LocalVision:
     def _preferred(self, role: str, name: str) -> list[Backend]:
         known = [b.name for b in self._table if b.role == role]
         if name not in known:
-            raise InvalidRequest(f"There is no {role} named {name}; there are {_list(known)}.")
+            raise InvalidRequest(
+                "There is no {role} named {name}; there are {list}.", role=Message(role), name=name, list=_list(known)
+            )
         return sorted(self._order[role], key=lambda b: b.name != name)
 
     def _ordered(self, role: str, table: Sequence[Backend], wanted: str | None) -> list[Backend]:
@@ -149,12 +156,30 @@ class LocalVision:
             return allowed
         known = [b.name for b in table if b.role == role]
         if wanted not in known:
-            raise InvalidRequest(f"There is no {role} named {wanted}; there are {_list(known)}.")
+            raise InvalidRequest(
+                "There is no {role} named {wanted}; there are {list}.",
+                role=Message(role),
+                wanted=wanted,
+                list=_list(known),
+            )
         first = [b for b in allowed if b.name == wanted]
         if not first:
-            self._note(f"The {role} {wanted} may not be used commercially and is left out.")
+            self._note(
+                Message(
+                    "The {role} {wanted} may not be used commercially and is left out.",
+                    role=Message(role),
+                    wanted=wanted,
+                )
+            )
         elif lacks := first[0].missing(self._models):
-            self._note(f"The {role} {wanted} can't be used because {_list(lacks)} is missing; the next best serves.")
+            self._note(
+                Message(
+                    "The {role} {wanted} can't be used because {list} is missing; the next best serves.",
+                    role=Message(role),
+                    wanted=wanted,
+                    list=_list(lacks),
+                )
+            )
         return first + [b for b in allowed if b.name != wanted]
 
     def _candidates(self, role: str, shelf: Shelf) -> list[Backend]:
@@ -181,9 +206,20 @@ class LocalVision:
                 log.debug("loading %s failed", backend.name, exc_info=True)
                 self._broken.add((role, backend.name))
                 reason = str(error) or type(error).__name__
-                self._note(f"The {role} {backend.name} could not be loaded ({reason}); the next best serves.")
+                self._note(
+                    Message(
+                        "The {role} {backend} could not be loaded ({reason}); the next best serves.",
+                        role=Message(role),
+                        backend=backend.name,
+                        reason=reason,
+                    )
+                )
         lacks = sorted({item for b in self._order[role] for item in b.missing(self._models, shelf)})
-        raise AssetMissing(f"No {role} can be used here; missing: {_list(lacks) or 'none, but loading failed'}.")
+        raise AssetMissing(
+            "No {role} can be used here; missing: {list}.",
+            role=Message(role),
+            list=_list(lacks) or "none, but loading failed",
+        )
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notices:

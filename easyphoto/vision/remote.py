@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from easyphoto import errors, program
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
+from easyphoto.messages import Message, from_data
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
 from easyphoto.storage.scratch import Scratch, sweep
 from easyphoto.vision import wire
@@ -312,7 +313,9 @@ class _Worker:
             worker = cls(process, scratch)
         except OSError as error:
             scratch.close()
-            raise AssetMissing(f"The vision worker can't be started with {python}: {error.strerror}.") from error
+            raise AssetMissing(
+                "The vision worker can't be started with {python}: {reason}.", python=python, reason=error.strerror
+            ) from error
         with contextlib.suppress(OSError):  # a worker that died at once is told of by the first call
             worker.greet(factory, settings)
         return worker
@@ -333,13 +336,18 @@ class _Worker:
             reply = self._replies.get(timeout=timeout)
         except queue.Empty as error:
             self.stop()
-            raise VisionFailed(f"The vision worker did not answer within {timeout:g} s ({role}); try again.") from error
+            raise VisionFailed(
+                "The vision worker did not answer within {timeout:g} s ({role}); try again.",
+                timeout=timeout,
+                role=Message(role),
+            ) from error
         except OSError:
             reply = None
         if reply is None:
             raise VisionFailed(self._obituary(role))
         if "error" in reply:
-            raise _error_of(reply["code"], reply["error"], role)
+            said = from_data(reply["said"]) if "said" in reply else reply["error"]
+            raise _error_of(reply["code"], said, role)
         self.last_call = (reply["seconds"], reply["crossing"])
         return wire.unpack(reply, self._reader)
 
@@ -348,9 +356,18 @@ class _Worker:
             self.process.wait(5)
         self.process.kill()
         code = self.process.wait()
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        how = (
+            Message("was ended by signal {code}", code=-code)
+            if code < 0
+            else Message("ended with status {code}", code=code)
+        )
         last = self._last_line()
-        return f"The vision worker {how} while it served the {role}{': ' + last if last else ''}; try again."
+        return Message(
+            "The vision worker {how} while it served the {role}{last}; try again.",
+            how=how,
+            role=Message(role),
+            last=": " + last if last else "",
+        )
 
     def _last_line(self) -> str:
         try:
@@ -402,4 +419,8 @@ def _child_variables() -> dict[str, str]:
 def _error_of(code: str, message: str, role: str) -> EasyPhotoError:
     """The error that the worker's reply tells of, of the same class."""
     kind = errors.of(code, VisionFailed)
-    return kind(message) if kind.code == code else VisionFailed(f"The {role} failed: {message}")
+    return (
+        kind(message)
+        if kind.code == code
+        else VisionFailed("The {role} failed: {message}", role=Message(role), message=message)
+    )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from easyphoto.errors import EasyPhotoError
+from easyphoto.messages import to_data
 from easyphoto.ports import Vision
 from easyphoto.storage import scratch
 from easyphoto.vision import wire
@@ -94,7 +95,7 @@ def _answer(vision: Vision, request: dict[str, Any], reader: wire.Reader, writer
         reply = wire.pack(value, writer)
         return {**reply, "seconds": seconds, "crossing": crossing + time.thread_time() - begin}
     except EasyPhotoError as error:
-        return {"error": str(error), "code": error.code}
+        return {"error": str(error), "said": to_data(error.message), "code": error.code}
     # The worker must outlive a bug in a backend; the caller gets its words, standard error all of it.
     except Exception as error:
         log.exception("%s.%s failed", request.get("role"), request.get("what"))

@@ -33,7 +33,7 @@ def _draw(role: ControlRole, image: Image, family: Family, vision: Vision) -> Im
     if role is ControlRole.OPENPOSE:
         faces = [landmarks.of(vision, image, face) for face in vision.detector.detect(image)]
         return annotate.openpose_face((image.shape[0], image.shape[1]), faces, pupils=not bench)
-    raise AssetMissing(f"The embedded host has no {role.value} control.")
+    raise AssetMissing("The embedded host has no {role} control.", role=role.value)
 
 
 def _bench_tile(image: Image) -> Image:

@@ -18,6 +18,7 @@ from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library
 from easyphoto.hosts.embedded.device import choose, free_memory, precision
+from easyphoto.messages import Message
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img, Vision
 from easyphoto.sd import prompt as prompts
 from easyphoto.sd.samplers import SAMPLERS
@@ -142,7 +143,11 @@ class EmbeddedHost:
         for control in job.controls:
             path = library.controlnet(self._paths, family, control.role)
             if path is None:
-                raise AssetMissing(f"There is no {control.role.value} ControlNet for {family.value} checkpoints.")
+                raise AssetMissing(
+                    "There is no {role} ControlNet for {family} checkpoints.",
+                    role=control.role.value,
+                    family=family.value,
+                )
             files[control.role] = path
         return files
 
@@ -216,14 +221,14 @@ def _one_sentence() -> Iterator[None]:
         if "allocate memory" in str(error):
             raise HostFailed(_OUT_OF_MEMORY) from error
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HostFailed(f"The engine failed: {first}") from error
+        raise HostFailed("The engine failed: {first}", first=first) from error
 
 
-_NO_PICTURE = (
-    "The model made numbers that are no picture, though no file holds broken ones: lower the weights of LoRAs and "
-    "controls, or try another checkpoint."
+_NO_PICTURE = Message(
+    "The model made numbers that are no picture, though no file holds broken ones: lower "
+    "the weights of LoRAs and controls, or try another checkpoint."
 )
-_OUT_OF_MEMORY = "The picture needs more memory than there is; choose a smaller size or close other programs."
+_OUT_OF_MEMORY = Message("The picture needs more memory than there is; choose a smaller size or close other programs.")
 
 
 def _infotext(job: Txt2Img, seed: int, chosen: Checkpoint) -> str:

@@ -11,6 +11,7 @@ from easyphoto import checkpoint, families, naming
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.families.spec import ControlModel
+from easyphoto.messages import Message
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,11 @@ def find_checkpoint(paths: Paths, name: str | None) -> Checkpoint:
         return _default(known)
     path = naming.find(name, known, "checkpoint")
     if path is None:
-        raise NotFound(f"There is no checkpoint {name!r}.{_did_you_mean(name, [e.name for e in known])}")
+        raise NotFound(
+            "There is no checkpoint {name!r}.{did_you_mean}",
+            name=name,
+            did_you_mean=_did_you_mean(name, [e.name for e in known]),
+        )
     found = _judged(next(entry for entry in known if entry.value is path))
     if isinstance(found, BrokenModel):
         raise InvalidRequest(found.reason)
@@ -60,7 +65,9 @@ def _default(known: Sequence[naming.Named[Path]]) -> Checkpoint:
         reasons.append(found.reason)
     told = f" These can't be used: {' '.join(reasons)}" if reasons else ""
     raise AssetMissing(
-        f"There is no checkpoint: put one into models/{CHECKPOINTS}, or restore the folder models/bench.{told}"
+        "There is no checkpoint: put one into models/{checkpoints}, or restore the folder models/bench.{told}",
+        checkpoints=CHECKPOINTS,
+        told=told,
     )
 
 
@@ -113,7 +120,7 @@ def _judged(entry: naming.Named[Path]) -> Checkpoint | BrokenModel:
     try:
         info = checkpoint.require_checkpoint(entry.value, vae=True)
     except EasyPhotoError as error:
-        return BrokenModel(entry.name, str(error))
+        return BrokenModel(entry.name, error.message)
     return Checkpoint(entry.name, entry.value, info.family)
 
 
@@ -145,10 +152,16 @@ def _named(root: Path, name: str, what: str, place: str) -> Path:
     found = naming.find_file(name, root, what)
     if found is None:
         names = [entry.name for entry in naming.listed(root)]
-        raise AssetMissing(f"There is no {what} named {name}: put its file into {place}.{_did_you_mean(name, names)}")
+        raise AssetMissing(
+            "There is no {what} named {name}: put its file into {place}.{did_you_mean}",
+            what=what,
+            name=name,
+            place=place,
+            did_you_mean=_did_you_mean(name, names),
+        )
     return found
 
 
 def _did_you_mean(wanted: str, names: Sequence[str]) -> str:
     close = naming.near(wanted, names)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+    return Message(" Did you mean {names}?", names=" or ".join(close)) if close else ""

@@ -16,6 +16,7 @@ from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.embedded import library
 from easyphoto.memory import RenderPlan
+from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint, ControlRole
 from easyphoto.sd import finite, lora, tokenizers
 from easyphoto.sd.placement import Placement
@@ -121,7 +122,7 @@ class Models:
             self._merged = lora.Applied(parts, layers)
         except InvalidRequest as error:
             names = ", ".join(path.name for path, _ in loras)
-            raise InvalidRequest(f"{names}: {error}") from error
+            raise InvalidRequest("{names}: {error}", names=names, error=error) from error
         self._merged_key = key
 
     def fault(self, parts: sd.Parts, vae: Path | None, loras: Sequence[Path], controlnets: Mapping[Path, Any]) -> str:
@@ -131,18 +132,24 @@ class Models:
         """
         for path, net in controlnets.items():
             if finite.broken(net):
-                return f"The ControlNet {path.name} is broken: it holds numbers that are none (NaN)."
+                return Message("The ControlNet {path} is broken: it holds numbers that are none (NaN).", path=path.name)
         if finite.broken(parts.vae):
             if vae is None:
-                return f"The VAE inside {parts.path.name} is broken: it holds numbers that are none (NaN)."
-            return f"The VAE {vae.name} is broken: it holds numbers that are none (NaN)."
+                return Message(
+                    "The VAE inside {path} is broken: it holds numbers that are none (NaN).", path=parts.path.name
+                )
+            return Message("The VAE {vae} is broken: it holds numbers that are none (NaN).", vae=vae.name)
         spoilt = any(finite.broken(part) for part in (parts.unet, *parts.text_encoders))
         self._bare()
         if any(finite.broken(part) for part in (parts.unet, *parts.text_encoders)):
-            return f"The checkpoint {parts.path.name} is broken: it holds numbers that are none (NaN)."
+            return Message(
+                "The checkpoint {path} is broken: it holds numbers that are none (NaN).", path=parts.path.name
+            )
         if spoilt:
             names = ", ".join(path.name for path in loras)
-            return f"The LoRA {names} changes the model beyond what its numbers hold: lower its weight."
+            return Message(
+                "The LoRA {names} changes the model beyond what its numbers hold: lower its weight.", names=names
+            )
         return ""
 
     def release(self) -> None:

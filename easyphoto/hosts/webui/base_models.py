@@ -13,6 +13,7 @@ from typing import Any
 from easyphoto import naming
 from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.hosts.webui.border import WebUI
+from easyphoto.messages import Message, joined
 
 _ALSO = ("title", "short_title", "shorthash", "sha256", "hash")
 """What else of its entries' attributes the host takes as a name."""
@@ -34,8 +35,8 @@ def find(webui: WebUI, name: str) -> Any:
     info = naming.find(name, known, "base model")
     if info is None:
         close = naming.near(name, [entry.name for entry in known])
-        more = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise InvalidRequest(f"The WebUI has no base model {name!r}.{more}")
+        more = Message(" Did you mean {names}?", names=" or ".join(close)) if close else ""
+        raise InvalidRequest("The WebUI has no base model {name!r}.{more}", name=name, more=more)
     return info
 
 
@@ -59,9 +60,11 @@ def find_vae(webui: WebUI, name: str, known: Mapping[str, Any]) -> str:
     """
     found = naming.find(name, [naming.Named(key, key, (str(path),)) for key, path in known.items()], "VAE")
     if found is None:
-        raise AssetMissing(f"The WebUI has no VAE {name!r}: put it into models/VAE.")
+        raise AssetMissing("The WebUI has no VAE {name!r}: put it into models/VAE.", name=name)
     folder = Path(str(getattr(webui.shared.cmd_opts, "vae_dir", None) or Path(webui.paths.models_path) / "VAE"))
     twins = [entry.name for entry in naming.listed(folder) if entry.value.name == found]
     if len(twins) > 1:
-        raise naming.AmbiguousName(f"Two VAEs are called {found}: {' and '.join(twins[:2])}; rename one.")
+        raise naming.AmbiguousName(
+            Message("Two VAEs are called {found}: {names}; rename one.", found=found, names=joined(twins[:2], " and "))
+        )
     return found

@@ -91,23 +91,30 @@ class ControlNet:
         units = [unit for control in controls for unit in self._units(control, family)]
         if len(units) > self.slots:
             raise InvalidRequest(
-                f"This needs {len(units)} ControlNet units and the WebUI allows {self.slots}: raise"
-                f' "{COUNT_LABEL}" in Settings > ControlNet, apply, and restart the WebUI.'
+                'This needs {count} ControlNet units and the WebUI allows {slots}: raise "'
+                + COUNT_LABEL
+                + '" in Settings > ControlNet, apply, and restart the WebUI.',
+                count=len(units),
+                slots=self.slots,
             )
         return units + [{"enabled": False}] * (self.slots - len(units))
 
     def _units(self, control: Control, family: Family) -> list[dict[str, Any]]:
         made = recipes(family, control.role)
         if not made:
-            raise AssetMissing(f"There is no {control.role.value} control for {family.value} models.")
+            raise AssetMissing(
+                "There is no {role} control for {family} models.", role=control.role.value, family=family.value
+            )
         return [self._unit(control, recipe) for recipe in made]
 
     def _unit(self, control: Control, recipe: Recipe) -> dict[str, Any]:
         model = _find(recipe.model.names, self.models)
         if model is None:
             raise AssetMissing(
-                f"The {control.role.value} control needs a ControlNet model like {recipe.model.published}:"
-                " put it into models/ControlNet and refresh the list of models in the ControlNet panel."
+                "The {role} control needs a ControlNet model like {published}: put it into "
+                "models/ControlNet and refresh the list of models in the ControlNet panel.",
+                role=control.role.value,
+                published=recipe.model.published,
             )
         image, modules = control.image, recipe.modules
         if control.is_map:
@@ -116,7 +123,11 @@ class ControlNet:
             image, modules = recipe.make_map(control.image), ("none",)
         module = _find([f"{re.escape(m)}$" for m in modules], self.modules)
         if module is None:
-            raise AssetMissing(f"The {control.role.value} control needs the ControlNet preprocessor {modules[0]}.")
+            raise AssetMissing(
+                "The {role} control needs the ControlNet preprocessor {modules}.",
+                role=control.role.value,
+                modules=modules[0],
+            )
         return {
             "enabled": True,
             "module": module,
@@ -211,7 +222,7 @@ class Watched:
     def check(self) -> None:
         """:class:`HostFailed` if a control was not applied."""
         if self.faults:
-            raise HostFailed(f"ControlNet failed, so the picture was made without it: {self.faults[0]}")
+            raise HostFailed("ControlNet failed, so the picture was made without it: {faults}", faults=self.faults[0])
 
 
 def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watched:

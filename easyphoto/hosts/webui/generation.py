@@ -91,7 +91,9 @@ def _guarded(webui: WebUI, p: Any, job: Txt2Img) -> Any:
         if type(error).__name__ == "NansException":
             loras.check_numbers(job.loras)
         text = str(error).strip().splitlines() or [""]
-        raise HostFailed(f"The WebUI could not make the picture: {type(error).__name__}: {text[0][:300]}") from error
+        raise HostFailed(
+            "The WebUI could not make the picture: {kind}: {text}", kind=type(error).__name__, text=text[0][:300]
+        ) from error
 
 
 def _parameters(webui: WebUI, job: Txt2Img) -> Any:
@@ -169,7 +171,7 @@ def _sampler(webui: WebUI, wanted: str, fields: set[str]) -> dict[str, str]:
             name = wanted.removesuffix(f" {schedule.label}")
             if name != wanted and name in known:
                 return {"sampler_name": name, "scheduler": schedule.label}
-    raise InvalidRequest(f"The WebUI has no sampler {wanted!r}.")
+    raise InvalidRequest("The WebUI has no sampler {wanted!r}.", wanted=wanted)
 
 
 def _comments(p: Any) -> list[str]:
@@ -185,7 +187,7 @@ def _result(job: Txt2Img, processed: Any) -> Rendered:
     image = np.asarray(processed.images[index].convert("RGB"), np.uint8)
     if image.shape[:2] != (job.height, job.width):
         got, wanted = f"{image.shape[1]} x {image.shape[0]}", f"{job.width} x {job.height}"
-        raise HostFailed(f"The WebUI gave back a picture of {got} pixels, not {wanted}.")
+        raise HostFailed("The WebUI gave back a picture of {got} pixels, not {wanted}.", got=got, wanted=wanted)
     infotexts = processed.infotexts or [""]
     seeds = processed.all_seeds or [job.seed]
     return Rendered(image.copy(), int(seeds[0]), str(infotexts[0]))

@@ -14,6 +14,7 @@ from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.webui import base_models, controlnet, generation, loras
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
+from easyphoto.messages import Message
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,9 @@ class WebUIHost:
         path = Path(base_models.find(self._webui, job.checkpoint).filename) if job.checkpoint else self._current()
         family = "no base model is chosen" if path is None else self._look(path)
         if not isinstance(family, Family):
-            raise InvalidRequest(f"The base model {job.checkpoint or path} can't be used: {family}")
+            raise InvalidRequest(
+                "The base model {checkpoint} can't be used: {family}", checkpoint=job.checkpoint or path, family=family
+            )
         return family
 
     def _look(self, path: Path) -> Family | str:
@@ -132,7 +135,7 @@ class WebUIHost:
         try:
             facts = path.stat()
         except OSError:
-            return f"There is no file {path.name}."
+            return Message("There is no file {path}.", path=path.name)
         stamp = (facts.st_mtime, facts.st_size)
         known = self._looked.get(path)
         if known is None or known[0] != stamp:
@@ -147,7 +150,11 @@ def _family_or_reason(path: Path) -> Family | str:
     except InvalidRequest as error:
         log.info("%s is left out: %s", path.name, error)
         return str(error)
-    return info.family if info.kind == "checkpoint" else f"{path.name} is {checkpoints.A[info.kind]}, not a checkpoint."
+    return (
+        info.family
+        if info.kind == "checkpoint"
+        else Message("{path} is {a}, not a checkpoint.", path=path.name, a=checkpoints.A[info.kind])
+    )
 
 
 def _devices() -> Any:

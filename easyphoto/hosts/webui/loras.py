@@ -10,6 +10,7 @@ from typing import Any
 from easyphoto import naming
 from easyphoto.errors import AssetMissing, HostFailed, InvalidRequest
 from easyphoto.hosts.webui.border import WebUI, loaded
+from easyphoto.messages import Message, joined
 from easyphoto.naming import AmbiguousName
 from easyphoto.ports import LoraRef
 
@@ -20,7 +21,7 @@ def prompt_with(prompt: str, loras: Sequence[LoraRef]) -> str:
     """The prompt with the host's tags for the LoRAs."""
     for lora in loras:
         if any(c in lora.name for c in ":<>,"):
-            raise InvalidRequest(f"The LoRA {lora.name!r} can't be named in a prompt: rename its file.")
+            raise InvalidRequest("The LoRA {lora!r} can't be named in a prompt: rename its file.", lora=lora.name)
     return " ".join([prompt, *(f"<lora:{lora.name}:{lora.weight:g}>" for lora in loras)]).strip()
 
 
@@ -32,20 +33,36 @@ def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
     networks = _networks()
     for lora in loras:
         if not lora.path.is_file():
-            raise AssetMissing(f"The LoRA {lora.name} is not there: {lora.path.name} is missing in the LoRA folder.")
+            raise AssetMissing(
+                "The LoRA {lora} is not there: {path} is missing in the LoRA folder.",
+                lora=lora.name,
+                path=lora.path.name,
+            )
         known = _taken(networks, lora.name, lora.path)
         if known is None:
-            raise AssetMissing(f"The WebUI does not find the LoRA {lora.name}: it must lie in the WebUI's LoRA folder.")
+            raise AssetMissing(
+                "The WebUI does not find the LoRA {lora}: it must lie in the WebUI's LoRA folder.", lora=lora.name
+            )
         if not _same(known, lora.path):
             two = f"{_shown(webui, lora.path)} and {_shown(webui, known)}"
-            raise AmbiguousName(f"Two LoRAs are called {lora.name}; the WebUI can't tell {two} apart. Rename one.")
+            raise AmbiguousName(
+                Message(
+                    "Two LoRAs are called {lora}; the WebUI can't tell {two} apart. Rename one.",
+                    lora=lora.name,
+                    two=two,
+                )
+            )
     for name, _ in _tags(prompt):
         if _taken(networks, name) is None:
-            raise AssetMissing(f"The WebUI has no LoRA {name}, which the prompt asks for.")
+            raise AssetMissing("The WebUI has no LoRA {name}, which the prompt asks for.", name=name)
         twins = [entry.name for entry in naming.listed(_folder(webui)) if entry.value.stem == name]
         if len(twins) > 1:
-            two = " and ".join(twins[:2])
-            raise AmbiguousName(f"Two LoRAs are called {name}; the WebUI can't tell {two} apart. Rename one.")
+            two = joined(twins[:2], " and ")
+            raise AmbiguousName(
+                Message(
+                    "Two LoRAs are called {name}; the WebUI can't tell {two} apart. Rename one.", name=name, two=two
+                )
+            )
 
 
 def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]) -> None:
@@ -58,10 +75,12 @@ def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]
     applied |= {str(getattr(net, "mentioned_name", "")) for net in networks.loaded_networks}
     for name, weight in asked:
         if weight and name not in applied:
-            raise HostFailed(f"The WebUI could not load the LoRA {name}: is the file whole? Its log says more.")
+            raise HostFailed(
+                "The WebUI could not load the LoRA {name}: is the file whole? Its log says more.", name=name
+            )
         for comment in comments:
             if "with errors" in comment and name in comment:
-                raise HostFailed(f"The LoRA {name} does not fit the base model: {comment}")
+                raise HostFailed("The LoRA {name} does not fit the base model: {comment}", name=name, comment=comment)
 
 
 def check_numbers(loras: Iterable[LoraRef]) -> None:
@@ -73,7 +92,7 @@ def check_numbers(loras: Iterable[LoraRef]) -> None:
             files.read(lora.path)
         except InvalidRequest as error:
             if "NaN" in str(error):
-                raise HostFailed(str(error)) from error
+                raise HostFailed(error.message) from error
 
 
 def refresh(webui: WebUI) -> None:

@@ -56,7 +56,7 @@ def _model(path: Path) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
         model = get_model(str(path), providers=onnx_models.providers())
     if model is None:
-        raise AssetMissing(f"{path.name} is not a model that insightface knows.")
+        raise AssetMissing("{path} is not a model that insightface knows.", path=path.name)
     return model
 
 
@@ -131,7 +131,7 @@ class InswapperFuser:
         self._model = _model(path)
         self._embedder = embedder
         if getattr(self._model, "emap", np.zeros(0)).shape != (512, 512):
-            raise AssetMissing(f"{path.name} has no map of identities (512 x 512) where inswapper keeps it.")
+            raise AssetMissing("{path} has no map of identities (512 x 512) where inswapper keeps it.", path=path.name)
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
         """``target`` with the identity of ``source_face``; same shape. Outside the face no bit changes."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from easyphoto.catalog import Catalog, Folders, Look
 from easyphoto.errors import AssetMissing
+from easyphoto.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,11 @@ def find(models: Path, name: str) -> Path:
     if path is None:
         bundle = next((b.name for b in catalog.offered.values() if name in b.assets), name)
         file = catalog.assets[name].file
-        raise AssetMissing(f"The weights {file} are missing; `python -m easyphoto models fetch {bundle}` gets them.")
+        raise AssetMissing(
+            "The weights {file} are missing; `python -m easyphoto models fetch {bundle}` gets them.",
+            file=file,
+            bundle=bundle,
+        )
     return path
 
 
@@ -44,7 +49,9 @@ class Shelf:
 
     def lacking(self, names: Iterable[str]) -> list[str]:
         """What of the assets is not there, in words."""
-        return [f"the file {self._catalog.assets[n].file}" for n in names if self._look.path(n) is None]
+        return [
+            Message("the file {file}", file=self._catalog.assets[n].file) for n in names if self._look.path(n) is None
+        ]
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -64,12 +71,13 @@ def read_state(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise AssetMissing(
-            f"{path.name} is not used: loading it would run code, or it is damaged; get the published file again."
+            "{path} is not used: loading it would run code, or it is damaged; get the published file again.",
+            path=path.name,
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise AssetMissing(f"{path.name} is damaged and can't be loaded ({error}).") from error
+        raise AssetMissing("{path} is damaged and can't be loaded ({error}).", path=path.name, error=error) from error
     if not isinstance(state, dict):
-        raise AssetMissing(f"{path.name} holds no weights by name.")
+        raise AssetMissing("{path} holds no weights by name.", path=path.name)
     return state
 
 
@@ -92,7 +100,7 @@ def fill(net: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:
         net.load_state_dict(given, strict=False)
         net.requires_grad_(False).eval()
         return
-    raise AssetMissing(f"{path.name} does not fit {type(net).__name__}: {what}.")
+    raise AssetMissing("{path} does not fit {kind}: {what}.", path=path.name, kind=type(net).__name__, what=what)
 
 
 def device() -> str:

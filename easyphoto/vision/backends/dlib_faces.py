@@ -55,7 +55,9 @@ def model_file(name: str) -> Path:
         path = Path(folder) / "models" / name
         if path.is_file():
             return path
-    raise AssetMissing(f"The file {name} of the package face-recognition-models is missing; install that package.")
+    raise AssetMissing(
+        "The file {name} of the package face-recognition-models is missing; install that package.", name=name
+    )
 
 
 class LandmarkPredictor:

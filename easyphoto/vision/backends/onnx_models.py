@@ -32,11 +32,21 @@ def check(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape | None]) 
         ("output", [o.shape for o in session.get_outputs()], list(outputs)),
     ):
         if len(found) != len(wanted):
-            raise AssetMissing(f"{path.name} is not the expected model: {len(found)} {kind}s instead of {len(wanted)}.")
+            raise AssetMissing(
+                "{path} is not the expected model: {count} {kind}s instead of {count2}.",
+                path=path.name,
+                count=len(found),
+                kind=kind,
+                count2=len(wanted),
+            )
         for shape, like in zip(found, wanted, strict=True):
             if like is not None and not _fits(shape, like):
                 raise AssetMissing(
-                    f"{path.name} is not the expected model: {kind} of shape {_say(shape)} instead of {_say(like)}."
+                    "{path} is not the expected model: {kind} of shape {say} instead of {say2}.",
+                    path=path.name,
+                    kind=kind,
+                    say=_say(shape),
+                    say2=_say(like),
                 )
 
 
@@ -48,8 +58,12 @@ class OnnxModel:
         ins, outs = self._session.get_inputs(), self._session.get_outputs()
         if len(ins) != 1 or not _fits(ins[0].shape, given) or not _fits(outs[0].shape, first):
             raise AssetMissing(
-                f"{path.name} is not the expected model: {_say(ins[0].shape)} -> {_say(outs[0].shape)} instead of "
-                f"{_say(given)} -> {_say(first)}."
+                "{path} is not the expected model: {say} -> {say2} instead of {say3} -> {say4}.",
+                path=path.name,
+                say=_say(ins[0].shape),
+                say2=_say(outs[0].shape),
+                say3=_say(given),
+                say4=_say(first),
             )
         self._input, self._output = ins[0].name, outs[0].name
 
@@ -69,7 +83,9 @@ def _open(path: Path) -> Any:
     # onnxruntime raises its own exceptions, which have no common parent but this.
     except Exception as error:
         first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise AssetMissing(f"{path.name} is no ONNX model that can be opened ({first}).") from error
+        raise AssetMissing(
+            "{path} is no ONNX model that can be opened ({first}).", path=path.name, first=first
+        ) from error
 
 
 def _fits(shape: Sequence[Any], like: Shape) -> bool:

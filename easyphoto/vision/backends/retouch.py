@@ -30,7 +30,7 @@ class RetouchNet:
 
         state = read_state(path)
         if not isinstance(generator := state.get("generator"), dict):
-            raise AssetMissing(f"{path.name} holds no generator of the skin retouching.")
+            raise AssetMissing("{path} holds no generator of the skin retouching.", path=path.name)
         self._net = RetouchUNet()
         fill(self._net, generator, path)
         self._net.to(device())

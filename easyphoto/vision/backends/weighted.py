@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from easyphoto.messages import Message
 from easyphoto.ports import Enhancer, FaceDetector, FaceEmbedder, FaceFuser, FaceParser, Retoucher, Saliency
 from easyphoto.vision.backend import Backend, Context
 from easyphoto.vision.backends.assets import find
@@ -87,7 +88,14 @@ def _needs(
 
 
 BACKENDS: tuple[Backend, ...] = (
-    _needs("insightface", "detector", _scrfd("buffalo-det_10g"), _INSIGHT, "buffalo-det_10g", packages=_INSIGHTFACE),
+    _needs(
+        "insightface",
+        "detector",
+        _scrfd("buffalo-det_10g"),
+        _INSIGHT,
+        "buffalo-det_10g",
+        packages=_INSIGHTFACE,
+    ),
     _needs(
         "buffalo_l",
         "embedder",
@@ -131,7 +139,7 @@ BACKENDS: tuple[Backend, ...] = (
         packages=("torch",),
     ),
     _needs("inswapper", "fuser", _inswapper, _INSIGHT, "inswapper", "buffalo-w600k_r50", packages=_INSIGHTFACE),
-    _needs("gpen", "enhancer", _gpen, "GPEN: academic and non-commercial", "gpen", packages=_ONNX),
+    _needs("gpen", "enhancer", _gpen, Message("GPEN: academic and non-commercial"), "gpen", packages=_ONNX),
     _needs(
         "realesrgan",
         "enhancer",
