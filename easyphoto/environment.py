@@ -213,7 +213,8 @@ def _status(folder: Path, python: tuple[int, ...], torch: str | None) -> Status:
             stamp.packages,
         )
     if stamp.python != tuple(python) or (torch is not None and stamp.torch != torch):
-        had = f"Python {stamp.python[0]}.{stamp.python[1]} and torch {stamp.torch}"
+        version = ".".join(map(str, stamp.python))
+        had = Message("Python {version} and torch {torch}", version=version, torch=stamp.torch)
         return Status(
             False,
             Message("EasyPhoto's own environment was made for {had}, and the host has changed: " + HOW + ".", had=had),

@@ -369,7 +369,7 @@ class PeopleStore:
         if not person.reference.is_file():
             return "" if person.scene else Message("{name} can't be used: the reference picture is gone.", name=name)
         if fault := self._look(person.reference, _picture_fault):
-            return f"The reference picture of {name} can't be used: {fault}"
+            return Message("The reference picture of {name} can't be used: {fault}", name=name, fault=fault)
         return ""
 
     def _look(self, path: Path, look: Callable[[Path], str]) -> str:

@@ -27,7 +27,7 @@ from easyphoto.errors import of as kind_of
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, TemplateFailed
 from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job, JobQueue
-from easyphoto.messages import Message
+from easyphoto.messages import Message, joined
 from easyphoto.people import PeopleStore, Person, Removed
 from easyphoto.pictures import Source
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Host, Image, Portrait, TellsBroken, Vision
@@ -666,7 +666,8 @@ def _no_base_model(broken: Sequence[BrokenModel]) -> str:
     sentence = Message("The host has no base model: put a Stable Diffusion checkpoint into its models folder.")
     if not broken:
         return sentence
-    return f"The host has no base model that can be used: {' '.join(b.reason for b in broken[:4])}"
+    reasons = joined([b.reason for b in broken[:4]], " ")
+    return Message("The host has no base model that can be used: {reasons}", reasons=reasons)
 
 
 def _nothing_made(failures: Sequence[TemplateFailed]) -> EasyPhotoError:

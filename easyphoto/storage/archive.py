@@ -216,7 +216,7 @@ def reading(file: Path) -> Iterator[Archive]:
     """Open a shared person. Raises :class:`InvalidRequest` with one sentence, also for what goes wrong in the block."""
     try:
         if not file.is_file():
-            what = "is a folder, not a file" if file.is_dir() else "does not exist"
+            what = Message("is a folder, not a file") if file.is_dir() else Message("does not exist")
             raise InvalidRequest("{file} {what}.", file=file.name, what=what)
         _check_directory(file)
         with zipfile.ZipFile(file) as opened:

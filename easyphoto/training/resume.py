@@ -7,6 +7,7 @@ from typing import Any
 
 from easyphoto.config import Declared, TrainConfig, declared
 from easyphoto.errors import InvalidRequest
+from easyphoto.messages import Message, joined
 from easyphoto.storage.folders import JobFolder
 from easyphoto.training.spec import TrainingSpec
 
@@ -53,7 +54,7 @@ def options(before: TrainConfig, wanted: TrainConfig, chosen: frozenset[str]) ->
 
 def other_options(differences: list[tuple[str, object, object]]) -> InvalidRequest:
     """The sentence for options (name, earlier value, wanted value) that keep a training from going on."""
-    named = ", ".join(f"{name} was {was} and is {now} now" for name, was, now in differences)
+    named = joined([Message("{name} was {was} and is {now} now", name=n, was=w, now=i) for n, w, i in differences])
     return InvalidRequest(
         "The earlier training can't go on with other options ({named}): leave them as they were.", named=named
     )

@@ -11,7 +11,7 @@ from easyphoto import checkpoint, families, naming
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.families.spec import ControlModel
-from easyphoto.messages import Message
+from easyphoto.messages import Message, joined
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def _default(known: Sequence[naming.Named[Path]]) -> Checkpoint:
         if isinstance(found, Checkpoint):
             return found
         reasons.append(found.reason)
-    told = f" These can't be used: {' '.join(reasons)}" if reasons else ""
+    told = Message(" These can't be used: {reasons}", reasons=joined(reasons, " ")) if reasons else ""
     raise AssetMissing(
         "There is no checkpoint: put one into models/{checkpoints}, or restore the folder models/bench.{told}",
         checkpoints=CHECKPOINTS,
