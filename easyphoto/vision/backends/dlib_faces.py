@@ -8,16 +8,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import threading
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Calibration, Embedding, Face, Image, Points
 from easyphoto.vision import geometry, landmarks
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DLIB = threading.RLock()
 """Held while dlib works: its objects are not safe to share between threads, and two of them at work in two threads have
@@ -46,6 +51,8 @@ LEAST_SIDE = 40
 """A side that is shorter than this holds no face that the network could find, and breaks it."""
 LANDMARK_SIDE = 256
 CHIP_SIDE, CHIP_PADDING = 150, 0.25
+DESCRIPTOR = 128
+"""How many numbers dlib describes a face with."""
 
 
 def model_file(name: str) -> Path:
@@ -171,9 +178,44 @@ class DlibDetector:
         return [(_box(f.rect, scale), float(f.confidence)) for f in found]
 
 
+class FaceNet(Protocol):
+    """dlib's face network, whoever computes it."""
+
+    def describe(self, chips: Sequence[Image]) -> NDArray[np.float32]:
+        """dlib's descriptors (n, 128) of n chips (150, 150, 3)."""
+        ...
+
+    def embed_pixels(self, chips: Tensor, mean: Embedding) -> Tensor:
+        """See :meth:`DlibEmbedder.embed_pixels`."""
+        ...
+
+
+class NativeNet:
+    """The network as dlib computes it, chip by chip."""
+
+    def __init__(self, path: Path) -> None:
+        import dlib
+
+        self._net: Any = dlib.face_recognition_model_v1(str(path))
+
+    def describe(self, chips: Sequence[Image]) -> NDArray[np.float32]:
+        """dlib's descriptors (n, 128) of n chips (150, 150, 3)."""
+        with DLIB:
+            vectors = [np.array(self._net.compute_face_descriptor(chip), np.float32) for chip in chips]
+        return np.array(vectors, np.float32).reshape(len(chips), DESCRIPTOR)
+
+    def embed_pixels(self, chips: Tensor, mean: Embedding) -> Tensor:
+        """dlib keeps no gradients. Raises :class:`AssetMissing`."""
+        raise AssetMissing("A gradient through dlib's face network needs a torch that can be imported.")
+
+
 class DlibEmbedder:
     """128 numbers of a residual network trained on faces, centred by a mean that was measured once, so that cosines
-    mean something: raw ones are all over 0.8."""
+    mean something: raw ones are all over 0.8.
+
+    Torch computes the network where it can be imported, and dlib does where it can't. Their vectors agree within the
+    rounding of 32-bit floats, so either may be compared with what the other made.
+    """
 
     name = "dlib-resnet"
 
@@ -181,7 +223,7 @@ class DlibEmbedder:
         import dlib
 
         self._dlib = dlib
-        self._net: Any = dlib.face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))
+        self._net = face_net(model_file("dlib_face_recognition_resnet_model_v1.dat"))
         self._landmarks_of = landmarks_of
         measured = measurements()
         self._mean = np.array(measured["mean"], np.float32)
@@ -189,17 +231,29 @@ class DlibEmbedder:
 
     def embed(self, image: Image, face: Face) -> Embedding:
         """A vector (128,) of length 1."""
-        centred = self.describe(image, face) - self._mean
-        embedding: Embedding = (centred / max(1e-6, float(np.linalg.norm(centred)))).astype(np.float32)
+        embedding: Embedding = self.embed_all([(image, face)])[0]
         return embedding
+
+    def embed_all(self, faces: Sequence[tuple[Image, Face]]) -> NDArray[np.float32]:
+        """Vectors (n, 128) of length 1 of n faces, each given with the picture that it is in. The network sees all of
+        them at once, and every face takes some 2 MB of memory."""
+        centred = self._net.describe([self.chip(*face) for face in faces]) - self._mean
+        embeddings: NDArray[np.float32] = centred / np.maximum(1e-6, np.linalg.norm(centred, axis=1, keepdims=True))
+        return embeddings.astype(np.float32)
+
+    def embed_pixels(self, chips: Tensor) -> Tensor:
+        """Vectors (n, 128) of length 1 for chips (n, 3, 150, 150), RGB of 0-255 as floats on any device. A gradient
+        goes through to the pixels. Raises :class:`AssetMissing` where dlib computes the network."""
+        return self._net.embed_pixels(chips, self._mean)
 
     def describe(self, image: Image, face: Face) -> Embedding:
         """dlib's own descriptor (128,), to which the published Euclidean distances apply (one person: under 0.6)."""
-        chip = self._chip(image, self._landmarks_of(image, face))
-        with DLIB:
-            vector = self._net.compute_face_descriptor(chip)
-        descriptor: Embedding = np.array(vector, np.float32)
+        descriptor: Embedding = self._net.describe([self.chip(image, face)])[0]
         return descriptor
+
+    def chip(self, image: Image, face: Face) -> Image:
+        """What the network sees of a face: the picture (150, 150, 3) that dlib cuts out by 68 points."""
+        return self._chip(image, self._landmarks_of(image, face))
 
     def _chip(self, image: Image, points: Points) -> Image:
         # Cut around the face at about the chip's resolution first: dlib takes whole pixels only.
@@ -214,6 +268,15 @@ class DlibEmbedder:
         shape = self._dlib.full_object_detection(frame, parts)
         chip: Image = self._dlib.get_face_chip(near, shape, size=CHIP_SIDE, padding=CHIP_PADDING)
         return chip
+
+
+def face_net(path: Path) -> FaceNet:
+    """dlib's face network from dlib's own file: in torch where torch can be imported, else as dlib computes it."""
+    try:
+        from easyphoto.vision.backends import dlib_net
+    except (ImportError, OSError):  # OSError: a torch that is there but whose libraries do not load
+        return NativeNet(path)
+    return dlib_net.TorchNet(path)
 
 
 def measurements() -> dict[str, Any]:

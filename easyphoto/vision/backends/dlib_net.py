@@ -6,8 +6,9 @@ numbers. In torch it takes a fraction of dlib's time, and a gradient can go thro
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from easyphoto.errors import AssetMissing
+from easyphoto.ports import Embedding, Image
 
 LEVELS = ((32, (False, False, False)), (64, (True, False, False, False)), (128, (True, False, False)),
           (256, (True, False, False)), (256, (True,)))  # fmt: skip
@@ -62,6 +64,38 @@ class Block(nn.Module):
         around = functional.avg_pool2d(seen, 2, stride=2) if self.halve else seen
         shape = [max(a, b) for a, b in zip(through.shape, around.shape, strict=True)]
         return functional.relu(_padded(through, shape) + _padded(around, shape))
+
+
+class TorchNet:
+    """The network as :class:`easyphoto.vision.backends.dlib_faces.DlibEmbedder` asks for it. It may be used by many
+    threads at once, because nothing in it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._net = load(path)
+        self._elsewhere: dict[tuple[torch.device, torch.dtype], DlibNet] = {}
+
+    def describe(self, chips: Sequence[Image]) -> NDArray[np.float32]:
+        """dlib's descriptors (n, 128) of n chips (150, 150, 3), computed on the processor."""
+        if not chips:
+            return np.zeros((0, self._net.head.out_features), np.float32)
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float()
+            descriptors: NDArray[np.float32] = self._net(batch).numpy()
+        return descriptors
+
+    def embed_pixels(self, chips: Tensor, mean: Embedding) -> Tensor:
+        """Vectors (n, 128) of length 1 for chips (n, 3, 150, 150), RGB of 0-255, less ``mean``, with gradients. They
+        are computed where the chips are and in the chips' own kind of float."""
+        centred = self._at(chips.device, chips.dtype)(chips) - torch.from_numpy(mean).to(chips)
+        return functional.normalize(centred, dim=1, eps=1e-6)
+
+    def _at(self, device: torch.device, dtype: torch.dtype) -> DlibNet:
+        """The network on ``device``, which keeps a copy of it from the first call on."""
+        if (device, dtype) == (self._net.head.weight.device, self._net.head.weight.dtype):
+            return self._net
+        if (device, dtype) not in self._elsewhere:
+            self._elsewhere[device, dtype] = copy.deepcopy(self._net).to(device, dtype)
+        return self._elsewhere[device, dtype]
 
 
 def load(path: Path) -> DlibNet:
