@@ -10,6 +10,7 @@ from typing import Any
 
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, number
 from easyphoto.families import known
+from easyphoto.messages import translated
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
 HEAD = """# Parameters · 参数
@@ -29,7 +30,9 @@ def row(d: Declared) -> str:
         span = {bool: "on, off", str: "text"}.get(d.type, "")
     default = {True: "on", False: "off", "": "empty"}.get(d.default, d.default) if d.type in (bool, str) else d.default
     api = "" if p.legacy_default is None else f" (original API: {p.legacy_default})"
-    return f"| `{d.name}` | {default}{api} | {span} | {p.help} | {p.label_zh}:{p.help_zh} |"
+    return (
+        f"| `{d.name}` | {default}{api} | {span} | {p.help} | {translated(p.label, 'zh')}:{translated(p.help, 'zh')} |"
+    )
 
 
 def table(title: str, cls: type[Any]) -> str:
@@ -41,7 +44,7 @@ def legacy() -> str:
     """What is taken and not offered."""
     lines = ["## Taken from callers of the original's API", "", "| name | meaning | 含义 |", "|---|---|---|"]
     known = [d for cls in (TrainConfig, PortraitConfig) for d in declared(cls) if d.param.legacy]
-    return "\n".join(lines + [f"| `{d.name}` | {d.param.help} | {d.param.help_zh} |" for d in known])
+    return "\n".join(lines + [f"| `{d.name}` | {d.param.help} | {translated(d.param.help, 'zh')} |" for d in known])
 
 
 def families() -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from easyphoto import errors
 from easyphoto.catalog import Catalog
-from easyphoto.config import TrainConfig
+from easyphoto.config import PortraitConfig, TrainConfig, declared
 from easyphoto.errors import InvalidRequest
 from easyphoto.messages import LANGUAGES, languages, translated
 from easyphoto.people import user_id
@@ -78,6 +78,11 @@ def test_every_error_and_message_has_its_chinese() -> None:
     found, known = templates(), languages.catalog("zh")
     assert len(found) > 300
     assert not {text: where for text, where in found.items() if text not in known}
+
+
+def test_every_parameter_has_its_chinese() -> None:
+    rows = [d.param for cls in (TrainConfig, PortraitConfig) for d in declared(cls)]
+    assert not {text for row in rows for text in (row.label, row.help) if text not in languages.catalog("zh")}
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != languages.ENGLISH])
