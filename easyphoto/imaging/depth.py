@@ -13,6 +13,8 @@ from PIL import Image as Pillow
 from easyphoto.imaging import tiff
 
 DEEP_MODES = ("I", "F")
+_LESS = tuple(2**bits - 1 for bits in range(9, 16))
+"""Whites of samples of 9 to 15 bits, which often lie in 16. Any other maximum is only the brightest that was met."""
 
 
 def is_deep(picture: Pillow.Image) -> bool:
@@ -22,18 +24,21 @@ def is_deep(picture: Pillow.Image) -> bool:
 
 def to_grey(picture: Pillow.Image) -> Pillow.Image:
     """A picture of deep grey samples as eight bits (L), by the range that its file gives them."""
-    made = Pillow.fromarray(_grey_levels(picture))
+    tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
+    levels = _grey_levels(picture, tags)
+    # Pillow turns what counts from white to black round in bytes only.
+    made = Pillow.fromarray(255 - levels if tags.get(tiff.PHOTOMETRIC) == 0 else levels)
     made.info.update(picture.info)
     return made
 
 
-def _grey_levels(picture: Pillow.Image) -> NDArray[np.uint8]:
-    tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
+def _grey_levels(picture: Pillow.Image, tags: Mapping[int, Any]) -> NDArray[np.uint8]:
     values = np.asarray(picture)
     if picture.mode == "F":
         return floats_to_bytes(values)
     if picture.mode.startswith("I;16"):
-        return _scaled(values, float(2 ** _bits(tags, 16) - 1))
+        most = _first(tags, tiff.MOST, 0)
+        return _scaled(values, float(most if most in _LESS else 2 ** _bits(tags, 16) - 1))
     if _bits(tags, 16) == 32 and _first(tags, tiff.SAMPLE_FORMAT, 1) == 1:
         values = values.astype(np.int32).view(np.uint32)
     return _scaled(values, _top(values, tags))
@@ -62,7 +67,10 @@ def decode_tiff(data: bytes, header: tiff.Header) -> Pillow.Image | None:
         return None
     if read is None or read.shape[:2] != (header.height, header.width):
         return None
-    levels = floats_to_bytes(read) if header.is_float else _scaled(read, float(65536 - 2 ** (16 - header.bits)))
+    if np.issubdtype(read.dtype, np.floating):  # also what is packed as luminance and colour, and calls itself 16 bits
+        levels = floats_to_bytes(read)
+    else:
+        levels = _scaled(read, float(65536 - 2 ** (16 - header.bits)))
     if levels.ndim == 2:
         return Pillow.fromarray(levels)
     # OpenCV's order is blue, green, red, alpha.

@@ -6,10 +6,30 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-BITS, SAMPLE_FORMAT = 258, 339
+BITS, PHOTOMETRIC, MOST, SAMPLE_FORMAT = 258, 262, 281, 339
+"""Tags. ``MOST``: the largest value of a sample."""
 _WIDTH, _HEIGHT, _SAMPLES, _PLANAR, _ORIENTATION, _PROFILE = 256, 257, 277, 284, 274, 34675
 _ESSENTIAL = frozenset(
-    {254, _WIDTH, _HEIGHT, BITS, 259, 262, 266, 273, _ORIENTATION, _SAMPLES, 278, 279, _PLANAR, 292, 293, 317, 320}
+    {
+        254,
+        _WIDTH,
+        _HEIGHT,
+        BITS,
+        259,
+        PHOTOMETRIC,
+        266,
+        273,
+        _ORIENTATION,
+        _SAMPLES,
+        278,
+        279,
+        MOST,
+        _PLANAR,
+        292,
+        293,
+        317,
+        320,
+    }
     | {322, 323, 324, 325, 332, 338, SAMPLE_FORMAT, 347, 512, 513, 514, 529, 530, 531, 532, _PROFILE}
 )
 """Tags without which the pixels can't be read as they are meant."""

@@ -39,8 +39,9 @@ def segment(marker: int, data: bytes, length: int | None = None) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2 if length is None else length) + data
 
 
-def tiff(values: NDArray[np.generic], bits: int, kind: int = 1) -> bytes:
-    """An uncompressed TIFF of (h, w) or (h, w, 3). ``bits`` under 16 are packed; ``kind`` is its SampleFormat."""
+def tiff(values: NDArray[np.generic], bits: int, kind: int = 1, *, more: dict[int, int] | None = None) -> bytes:
+    """An uncompressed TIFF of (h, w) or (h, w, 3). ``bits`` under 16 are packed; ``kind`` is its SampleFormat,
+    ``more`` further tags."""
     height, width = values.shape[:2]
     samples = 1 if values.ndim == 2 else values.shape[2]
     if bits == 12:
@@ -54,6 +55,7 @@ def tiff(values: NDArray[np.generic], bits: int, kind: int = 1) -> bytes:
         data = values.tobytes()
     numbers = [(256, width), (257, height), (258, bits), (259, 1), (262, 2 if samples > 1 else 1), (273, 0)]
     numbers += [(277, samples), (278, height), (279, len(data)), (284, 1), (339, kind)]
+    numbers = sorted({**dict(numbers), **(more or {})}.items())
     start = 8 + 2 + 12 * len(numbers) + 4
     beside = struct.pack("<3H", bits, bits, bits) + struct.pack("<3H", kind, kind, kind)
     made = b"II*\0" + struct.pack("<IH", 8, len(numbers))

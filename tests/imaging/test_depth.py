@@ -49,6 +49,21 @@ def test_doubles_are_read() -> None:
     check(tiff(GREY, 64, 3), GREY, 1.6)
 
 
+def test_floats_as_opencv_packs_them_are_not_black() -> None:
+    """Its TIFFs of three floats call themselves 16 bits of luminance and colour."""
+    check(cv2.imencode(".tif", RGB[..., ::-1].astype(np.float32))[1].tobytes(), RGB, off=8)
+
+
+def test_grey_from_white_to_black_is_turned_round() -> None:
+    deep = np.rint((1 - GREY) * 65535).astype(np.uint16)
+    check(tiff(deep, 16, more={262: 0}), GREY)
+    check(tiff((1 - GREY).astype(np.float32), 32, kind=3, more={262: 0}), GREY)
+
+
+def test_twelve_bits_in_sixteen_are_not_black_where_the_file_says_so() -> None:
+    check(tiff(np.rint(GREY * 4095).astype(np.uint16), 16, more={281: 4095}), GREY)
+
+
 def test_what_is_no_number_is_black_and_highlights_are_cut() -> None:
     odd = GREY.astype(np.float32)
     odd[0, 0], odd[0, 1], odd[0, 2], odd[0, 3] = np.nan, np.inf, -np.inf, -5
