@@ -26,7 +26,12 @@ DOWN = re.compile(
 """The end of the name of the matrix that a LoRA's input goes through first: (rank, inputs)."""
 _CONTEXT = re.compile(r"attn2[._](?:processor[._])?to_[kv](?=[._])")
 _UNET = re.compile(r"(?:^|[._])(?:down_blocks|input_blocks|mid_block|middle_block|up_blocks|output_blocks)[._]")
-_ENCODER = re.compile(r"(?:^|[._])self_attn[._](?:to_)?[qkv](?:_proj)?(?=[._])")
+_ENCODER = re.compile(r"(?:^|[._])(?:self_attn[._](?:to_)?(?:[qkv]|out)(?:_proj)?|mlp[._](?:fc1|c_fc))(?=[._])")
+_OURS = re.compile(
+    rf"{_UNET.pattern}|(?:^|[._])(?:text_model|text_encoders?|text_encoder_2|clip_[lg]|lora_te[12]?|conv_in|conv_out)[._]"
+    r"|^(?:lora_)?unet[._]|time_embed|add_embedding|label_emb|self_attn"
+)
+"""In names of what UNets and their text encoders have, and nothing else."""
 _SECOND_ENCODER = re.compile(r"^(?:lora_te[12]_|(?:base_model\.model\.)?text_encoder_2\.|(?:text_encoders\.)?clip_g\.)")
 _FOREIGN = re.compile(r"(?:double_blocks|single_blocks|joint_blocks|single_transformer_blocks|^transformer[._])")
 """In names of LoRAs for Flux, SD3 and others that are transformers and no UNets."""
@@ -42,15 +47,16 @@ def family(name: str, header: Header) -> Family:
     if widths:
         return family_of_width(widths.pop(), name)
     possible = _possible(name, header.shapes)
+    foreign = any(map(_FOREIGN.search, header.shapes)) or not any(map(_OURS.search, header.shapes))
     for declared in _declarations(header.metadata):
         found = _declared(declared)
         if found is None:
             raise InvalidRequest(
                 "The LoRA {name} was trained for {declared}, which isn't supported.", name=name, declared=declared
             )
-        if found in possible:
+        if found in possible and not foreign:
             return found
-    if any(_FOREIGN.search(key) for key in header.shapes):
+    if foreign:
         raise InvalidRequest("{name} is a LoRA for another kind of model than Stable Diffusion 1, 2 and XL.", name=name)
     if len(possible) == 1:
         return next(iter(possible))

@@ -249,7 +249,7 @@ def test_text_of_a_png_is_bounded_too(tmp_path: Path) -> None:
         pictures.read_text(path)
 
 
-def test_a_transparent_template_is_told_of() -> None:
+def test_a_transparent_template_keeps_its_transparency() -> None:
     glass = Pillow.new("RGBA", (24, 16), (200, 60, 40, 255))
     assert task.read(encoded(glass), 0).alpha is None
     glass.putpixel((3, 3), (0, 0, 0, 90))

@@ -261,6 +261,7 @@ def test_a_width_of_no_known_model_is_no_family(tmp_path: Path, width: int) -> N
          {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}, Family.SDXL),
         ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight",
          {"ss_base_model_version": "sd_v2"}, Family.SD1),
+        ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", {}, Family.SD1),
         ("unet.down_blocks.2.attentions.0.transformer_blocks.9.attn1.to_q.lora_A.weight", {}, Family.SDXL),
     ],
 )  # fmt: skip
@@ -276,11 +277,14 @@ def test_without_cross_attention_other_shapes_and_names_tell(
     [
         "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
         "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight",
+        "base_model.model.transformer_blocks.0.attn2.to_k.lora_A.weight",
+        "diffusion_model.blocks.0.cross_attn.k.lora_A.weight",
     ],
 )
-def test_a_lora_for_a_model_of_another_kind(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("metadata", [{}, {"ss_base_model_version": "sd_v1"}])
+def test_a_lora_for_a_model_of_another_kind(tmp_path: Path, key: str, metadata: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest, match="another kind of model"):
-        checkpoint.inspect(saved(tmp_path / "f.safetensors", {key: torch.zeros(2, 3072)}))
+        checkpoint.inspect(saved(tmp_path / "f.safetensors", {key: torch.zeros(2, 3072)}, **metadata))
 
 
 def test_a_lora_of_nan_is_named_and_not_the_vae(tmp_path: Path) -> None:
