@@ -55,6 +55,8 @@ class Param:
     maximum: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
+    numbered: bool = False
+    """A choice after the first may also be given as its number in the list, from 1."""
     legacy_default: Any = None
     """The default of the original's HTTP API where it differs from that of its UI."""
     group: str = "basic"
@@ -505,8 +507,8 @@ class PortraitConfig:
         help="Take the pose of the text portrait from a picture.",
     )
     t2i_pose_inner: str = param(
-        POSES[0], "Inner pose", choices=POSES, group="text",
-        help="Which of the inner poses is taken with the inner template.",
+        POSES[0], "Inner pose", choices=POSES, numbered=True, group="text",
+        help="Which of the inner poses is taken with the inner template: its name, or its number from 1.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -546,6 +548,9 @@ def validate(config: Any) -> None:
         if d.type is float and type(value) is int:
             value = float(value)
             object.__setattr__(config, d.name, value)
+        if d.param.numbered and (named := numbered(value, d.param.choices)) is not None:
+            value = named
+            object.__setattr__(config, d.name, value)
         if type(value) is not d.type:
             raise InvalidRequest("{d} must be {names}, not {value!r}.", d=d.name, names=_NAMES[d.type], value=value)
         low, high = d.param.minimum, d.param.maximum
@@ -563,6 +568,13 @@ def validate(config: Any) -> None:
             raise InvalidRequest(
                 "{d} must be one of {names}, not {value!r}.", d=d.name, names=", ".join(d.param.choices), value=value
             )
+
+
+def numbered(value: object, choices: tuple[str, ...]) -> str | None:
+    """The choice that a number, or a text of one, means; None where it means none."""
+    text = str(value) if type(value) in (int, str) else ""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
+    return choices[number] if 0 < number < len(choices) else None
 
 
 @dataclass(frozen=True)

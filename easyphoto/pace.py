@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from statistics import median
 
 ENOUGH = 3
@@ -30,3 +32,26 @@ class Pace:
     def seconds(self) -> float | None:
         """Seconds a unit, None while too few are known."""
         return median(self._times) if len(self._times) >= self._enough else None
+
+
+class Warm:
+    """Times one task of several steps as it will take when it comes again: what comes before its first step is over,
+    loading and the choice of kernels, counts as one usual step."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begin = clock()
+        self._first: float | None = None
+        self._steps = 0
+
+    def stepped(self) -> None:
+        """One step of the task is done."""
+        self._steps += 1
+        if self._first is None:
+            self._first = self._clock()
+
+    def seconds(self) -> float:
+        """How long the task takes, once it is over; with less than two steps, how long it took."""
+        if self._first is None or self._steps < 2:
+            return self._clock() - self._begin
+        return (self._clock() - self._first) * self._steps / (self._steps - 1)

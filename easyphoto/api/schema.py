@@ -31,6 +31,8 @@ def _field_type(d: Declared) -> Any:
         return pydantic.conint(strict=True, **_range(d))
     if d.type is float:
         return pydantic.confloat(**_range(d))
+    if d.param.numbered:
+        return Literal[d.param.choices] | pydantic.conint(strict=True, ge=1, le=len(d.param.choices) - 1)
     return Literal[d.param.choices] if d.param.choices else StrictStr
 
 

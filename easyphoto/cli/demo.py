@@ -25,7 +25,7 @@ from easyphoto.cli import show
 from easyphoto.cli.sheet import Cell, Row, draw
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths, PortraitConfig
-from easyphoto.errors import AssetMissing
+from easyphoto.errors import AssetMissing, StorageFailed
 from easyphoto.likeness import rounded, words
 from easyphoto.ports import Embedding, Image, Likeness, Portrait, Vision
 
@@ -134,9 +134,9 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
         numbers.append(measured)
     head = Row("photos", [Cell(photo, "") for photo in taken])
     footer = f"likeness by {service.vision.embedder.name}: 0 a stranger, 1 the same person"
-    pictures.save_jpg(out / "contact-sheet.jpg", draw([head, *rows], footer), quality=88)
-    for row in rows:
-        pictures.save_jpg(out / f"contact-sheet-{row.title}.jpg", draw([head, row], footer), quality=85)
+    sheets = [("contact-sheet.jpg", [head, *rows]), *((f"contact-sheet-{row.title}.jpg", [head, row]) for row in rows)]
+    for name, part in sheets:
+        _keep_sheet(out / name, draw(part, footer))
     facts: dict[str, Any] = {
         "seconds": {"training": round(trained - began, 1), "all": round(time.monotonic() - began, 1)},
         "peak_memory_gb": _peak_memory(),
@@ -150,6 +150,14 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
         print(_table(numbers, service.vision.embedder.name))
         print(f"\n{facts['seconds']['all']:.0f} s in all. Look at {out / 'contact-sheet.jpg'}")
     return 0
+
+
+def _keep_sheet(path: Path, sheet: Image) -> None:
+    """Write a contact sheet; where that can't be done, say so: the portraits are there and measured."""
+    try:
+        pictures.save_jpg(path, sheet, quality=88)
+    except StorageFailed as error:
+        sys.stderr.write(f"A contact sheet was left out: {error}\n")
 
 
 class Measure:

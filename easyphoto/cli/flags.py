@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 from easyphoto.cli import arguments
-from easyphoto.config import Config, Declared, declared, from_mapping, number
+from easyphoto.config import Config, Declared, declared, from_mapping, number, numbered
 
 
 def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool = False) -> None:
@@ -28,6 +29,8 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
             options |= {"action": argparse.BooleanOptionalAction}
         elif d.param.choices:
             options |= {"choices": d.param.choices}
+            if d.param.numbered:
+                options |= {"type": partial(_choice, d.param.choices)}
         elif d.type in (int, float):
             kind = arguments.ranged(d.type, d.param.minimum, d.param.maximum)
             options |= {"type": kind, "metavar": "NUMBER" if d.type is float else "INT"}
@@ -47,6 +50,10 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
 def config(cls: type[Config], args: argparse.Namespace) -> Config:
     """The configuration of the flags over the defaults."""
     return from_mapping(cls, chosen(args))
+
+
+def _choice(choices: tuple[str, ...], text: str) -> str:
+    return numbered(text, choices) or text
 
 
 def _flag(name: str) -> str:

@@ -123,4 +123,5 @@ def as_data(person: Person) -> dict[str, Any]:
 def _line(person: Person) -> str:
     likeness = "" if person.likeness is None else f"  likeness {words(person.likeness)} ({person.embedder})"
     state = "  stopped half-way" if person.cancelled else "" if person.works else "  did not work"
-    return f"{person.user_id}{likeness}{f'  broken: {person.fault}' if person.fault else state}"
+    kind = "  scene" if person.scene else ""
+    return f"{person.user_id}{kind}{likeness}{f'  broken: {person.fault}' if person.fault else state}"

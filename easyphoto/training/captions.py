@@ -14,14 +14,14 @@ LONGEST = 2000
 
 def split(paths: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     """Uploaded files apart: the photos, and the captions among them by the stem that photo and text have in common."""
-    texts = {path.stem: text for path in paths if _is_text(path) and (text := read(path))}
-    return [path for path in paths if not _is_text(path)], texts
+    texts = {path.stem: text for path in paths if is_text(path) and (text := read(path))}
+    return [path for path in paths if not is_text(path)], texts
 
 
 def beside(photo: Path) -> str:
     """The caption in the text file beside a photo, empty when there is none."""
-    text = photo.with_suffix(ENDING)
-    return read(text) if text.is_file() else ""
+    texts = [photo.with_suffix(ending) for ending in (ENDING, ENDING.upper())]
+    return next((read(text) for text in texts if text.is_file()), "")
 
 
 def read(path: Path) -> str:
@@ -33,5 +33,6 @@ def read(path: Path) -> str:
         raise InvalidRequest("The caption {path} can't be read: it must be a text in UTF-8.", path=path.name) from error
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
+    """Whether the file is a caption, by its name."""
     return path.suffix.lower() == ENDING

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyphoto import families, pictures
-from easyphoto.errors import Cancelled, InvalidRequest
+from easyphoto.errors import Cancelled, InvalidRequest, StorageFailed, reason
 from easyphoto.events import Listener, Notice, PhotosChecked, Progress
 from easyphoto.messages import Message
 from easyphoto.ports import Image, Vision
@@ -95,20 +95,32 @@ def _show(
     emit: Listener,
     selection: crops.Selection | None,
 ) -> None:
-    """Write the report; the event comes with the first writing, so that it is seen even where no photo is good."""
-    report.save(folder / REPORT, **({} if selection is None else {"selection": selection.to_mapping()}))
+    """Write the report; the event comes with the first writing, so that it is seen even where no photo is good. What
+    of it can't be written is left out with a notice: the training needs none of it."""
+    more = {} if selection is None else {"selection": selection.to_mapping()}
+    _spared(Message("The photo report"), lambda: report.save(folder / REPORT, **more), emit)
     if selection is None:
-        sheet.save(folder / SHEET, report, images)
+        drawn = _spared(Message("The sheet of the photos"), lambda: sheet.save(folder / SHEET, report, images), emit)
         emit(
             PhotosChecked(
                 report=str(folder / REPORT),
-                picture=str(folder / SHEET),
+                picture=str(folder / SHEET) if drawn else "",
                 taken=len(report.taken),
                 refused=len(report.refused),
             )
         )
         for warning in report.warnings:
             emit(Notice(message=warning))
+
+
+def _spared(what: str, write: Callable[[], None], emit: Listener) -> bool:
+    """Whether it could be written; if not, a notice says so."""
+    try:
+        write()
+    except StorageFailed as error:
+        emit(Notice(message=Message("{what} failed and was left out: {reason}.", what=what, reason=reason(error))))
+        return False
+    return True
 
 
 def _scored_against(selection: crops.Selection) -> str:

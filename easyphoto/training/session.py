@@ -11,6 +11,7 @@ from easyphoto import families, likeness
 from easyphoto.errors import Cancelled
 from easyphoto.events import Fused, Listener, Notice, Progress, Validated
 from easyphoto.messages import Message
+from easyphoto.pace import Warm
 from easyphoto.sd import lora as lora_files
 from easyphoto.storage import earlier
 from easyphoto.storage.folders import FUSED, VALIDATION, JobFolder, PersonFolder
@@ -40,6 +41,7 @@ class Session:
         self._clock = Clock(plan)
         self._scores: dict[int, Score] = {}
         self._step = 0
+        self._picture_lost = False
 
     def restore(self, earlier: state.TrainState) -> None:
         """Go on where an earlier training was saved."""
@@ -158,21 +160,20 @@ class Session:
         """Score what the model holds now, telling of every step of the sampler and stopping at one when asked."""
         assert self._validator is not None
 
-        begin = time.monotonic()
-        first: list[float] = []
+        watch = Warm()
 
         def told(done: int, total: int) -> None:
-            if done == 1 and total > 1 and not first:
-                # the models are loaded and warm from here on: the other steps tell what a validation takes
-                first.extend((time.monotonic(), total / (total - 1)))
+            watch.stepped()
             if self._stop():
                 raise Cancelled("The training was stopped.")
             left = self._clock.left(self._step)
             self._emit(Progress(stage=stage, step=done, total=total, message=name, seconds_left=left))
 
-        begin = time.monotonic()
         score = self._validator.score(step, self._folder / VALIDATION, name, told)
-        self._clock.validated(time.monotonic() - begin)
+        self._clock.validated(watch.seconds())
+        if "" in score.pictures and not self._picture_lost:
+            self._picture_lost = True
+            self._emit(Notice(message=Message("Pictures of the validation can't be written and are left out.")))
         return score
 
     def _validated(self, score: Score, checkpoint: str) -> Validated:
@@ -183,7 +184,7 @@ class Session:
             cosine=score.cosine,
             embedder=self._validator.embedder,
             checkpoint=checkpoint,
-            pictures=score.pictures,
+            pictures=tuple(path for path in score.pictures if path),
         )
 
     def _leave(self) -> None:

@@ -57,6 +57,7 @@ class Score:
     likeness: float
     cosine: float
     pictures: tuple[str, ...] = ()
+    """Where each lies; empty for one that could not be written."""
     each: tuple[float, ...] = ()
     """Raw cosine of each picture."""
     embedder: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from easyphoto import families, pictures
+from easyphoto.errors import StorageFailed
 from easyphoto.ports import Embedding, Face, Image, Img2Img, Mask, OnStep, Vision
 from easyphoto.sd import render
 from easyphoto.sd.parts import Parts
@@ -17,6 +19,8 @@ from easyphoto.training import crops
 from easyphoto.training.spec import TRIGGER
 from easyphoto.training.state import Score
 from easyphoto.vision import geometry, masks
+
+log = logging.getLogger(__name__)
 
 STRENGTH = 0.65
 WORKS_FROM = 0.15
@@ -83,20 +87,17 @@ class Validator:
         return self._vision.embedder.name
 
     def score(self, step: int, folder: Path | None, name: str, on_step: OnStep | None = None) -> Score:
-        """Render every template, compare, and write the pictures to ``folder``, if given, as ``<name>-<i>.jpg``.
+        """Render every template, compare, and write the pictures to ``folder``, if given, as ``<name>-<i>.jpg``. One
+        that can't be written has no path and changes nothing else.
 
         The mean over the templates of the mean cosine to the photos; a picture without a face counts as a stranger's.
         """
         rendered = [self._render(template, on_step) for template in self._templates]
         cosines = [self.cosine(image) for image in rendered]
         calibration = self._vision.embedder.calibration
-        paths = []
-        if folder is not None:
-            for index, image in enumerate(rendered):
-                paths.append(folder / f"{name}-{index}.jpg")
-                pictures.save_jpg(paths[-1], image)
+        paths = () if folder is None else _kept(folder, name, rendered)
         mean = float(np.mean(cosines))
-        return Score(step, calibration.score(mean), mean, tuple(str(p) for p in paths), tuple(cosines), self.embedder)
+        return Score(step, calibration.score(mean), mean, paths, tuple(cosines), self.embedder)
 
     def cosine(self, image: Image) -> float:
         """The mean cosine of the largest face to the photos; a stranger's when there is no face."""
@@ -140,9 +141,24 @@ def ranked(scores: Mapping[int, Score]) -> list[Score]:
 
 
 def best_picture(scores: Sequence[Score]) -> Path | None:
-    """The single most alike picture."""
-    pairs = [(value, path) for s in scores for value, path in zip(s.each, s.pictures, strict=True)]
+    """The single most alike picture of those that were written."""
+    pairs = [(value, path) for s in scores for value, path in zip(s.each, s.pictures, strict=True) if path]
     return Path(max(pairs)[1]) if pairs else None
+
+
+def _kept(folder: Path, name: str, images: Sequence[Image]) -> tuple[str, ...]:
+    """Where each picture is written, empty where it can't be."""
+    paths = []
+    for index, image in enumerate(images):
+        path = folder / f"{name}-{index}.jpg"
+        try:
+            pictures.save_jpg(path, image)
+        except StorageFailed as error:
+            log.warning("%s", error)
+            paths.append("")
+        else:
+            paths.append(str(path))
+    return tuple(paths)
 
 
 def _template(image: Image, face: Face, vision: Vision, ratio: float, side: int, name: str) -> Template:

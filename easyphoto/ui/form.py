@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -13,6 +12,8 @@ from easyphoto.ui import compat
 
 SLIDER_STEPS = 2100
 """A range with more steps than this gets a number field: a slider could not hit its values."""
+FEW = 3
+"""So many choices are all in sight."""
 LONG_TEXTS = ("additional_prompt", "additional_neg_prompt", "text_to_image_input_prompt", "training_prefix_prompt")
 
 Choices = Callable[[str], Sequence[str | tuple[str, str]]]
@@ -20,22 +21,13 @@ Choices = Callable[[str], Sequence[str | tuple[str, str]]]
 
 
 class Form:
-    """The components of one configuration. ``choices`` gives lists for text fields that are picked, not typed;
-    ``left_out`` are declared choices that can't be had here."""
+    """The components of one configuration. ``choices`` gives lists for text fields that are picked, not typed."""
 
-    def __init__(
-        self,
-        config: type,
-        prefix: str,
-        values: Mapping[str, Any],
-        choices: Mapping[str, Choices],
-        left_out: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, config: type, prefix: str, values: Mapping[str, Any], choices: Mapping[str, Choices]) -> None:
         self._fields = {d.name: d for d in declared(config)}
         self._prefix = prefix
         self._values = values
         self._choices = choices
-        self._left_out = left_out
         self.components: dict[str, Any] = {}
 
     def names(self, group: str) -> list[str]:
@@ -106,9 +98,8 @@ class Form:
         if d.type is bool:
             return gr.Checkbox(**common)
         if p.choices:
-            offered = [choice for choice in p.choices if choice not in self._left_out.get(d.name, ())]
-            kind = gr.Radio if len(offered) <= 2 else gr.Dropdown
-            return kind(choices=offered, **common)
+            kind = gr.Radio if len(p.choices) <= FEW else gr.Dropdown
+            return kind(choices=list(p.choices), **common)
         if d.type is str:
             return gr.Textbox(lines=2 if d.name in LONG_TEXTS else 1, **common)
         return self._number(d, common)

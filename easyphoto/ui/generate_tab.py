@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from easyphoto.config import SCENE_CONTROLS, PortraitConfig, from_mapping
+from easyphoto.config import POSES, SCENE_CONTROLS, Family, PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.events import Portrayed
+from easyphoto.inference import poses
 from easyphoto.jobs import Job
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.ui import compat, panel
@@ -54,7 +55,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 _, INNER_POSE, UPLOADED_POSE = SCENE_CONTROLS
-"""There are no inner poses to take, so the first isn't offered."""
+POSE_SIZE = (240, 192)
+"""Height and width of the picture of an inner pose."""
 
 
 class GenerateTab(JobTab):
@@ -68,7 +70,8 @@ class GenerateTab(JobTab):
         self.picker = TemplatePicker(service, language)
         self.desk = PeopleDesk(service, language)
         choices: dict[str, Choices] = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
-        self._form = Form(PortraitConfig, PREFIX, {}, choices, {"t2i_control_way": (INNER_POSE,)})
+        self._form = Form(PortraitConfig, PREFIX, {}, choices)
+        self._thumbnails = panel.Thumbnails()
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
@@ -114,7 +117,17 @@ class GenerateTab(JobTab):
         self.desk.build()
 
     def _build_text(self) -> None:
-        self._form.add(*self._form.names("text"))
+        self._form.add(*(name for name in self._form.names("text") if name != "t2i_pose_inner"))
+        with gr.Group(visible=compat.shown(False)) as self.inner_poses:
+            self._form.add("t2i_pose_inner")
+            self.pose_pictures = gr.Gallery(
+                value=self._pose_pictures(),
+                label="Inner poses",
+                columns=5,
+                height="auto",
+                allow_preview=False,
+                elem_id=f"{PREFIX}_poses",
+            )
         self.pose = compat.picture_input(
             "Picture with the pose", height=240, visible=compat.shown(False), elem_id=f"{PREFIX}_pose"
         )
@@ -163,7 +176,9 @@ class GenerateTab(JobTab):
         compat.listen(self.refresh.click, self._refreshed, None, self._lists)
         self.picker.bind()
         control = self._form.components["t2i_control_way"]
-        compat.listen(control.change, self._control_changed, [control], [self.pose], quiet=True)
+        compat.listen(control.change, self._control_changed, [control], [self.inner_poses, self.pose], quiet=True)
+        inner = self._form.components["t2i_pose_inner"]
+        compat.listen(self.pose_pictures.select, self._pose_selected, None, [inner], quiet=True)
         for changed in self.picker.changes:
             compat.listen(changed, self._changed, [self.job], self._following, quiet=True)
         inputs = {self.faces, *self.users, self.pose, *self.picker.inputs, *self._form.components.values()}
@@ -251,8 +266,17 @@ class GenerateTab(JobTab):
     def _checkpoints(self, language: str) -> list[str]:
         return ["", *(c.name for c in self._service.host.checkpoints())]
 
-    def _control_changed(self, control: str) -> Any:
-        return compat.update(visible=compat.shown(control == UPLOADED_POSE))
+    def _control_changed(self, control: str) -> list[Any]:
+        return [compat.update(visible=compat.shown(control == way)) for way in (INNER_POSE, UPLOADED_POSE)]
+
+    def _pose_pictures(self) -> list[tuple[str, str]]:
+        """The inner poses as they are drawn for models that know figures, and what each is called."""
+        drawn = ((self._thumbnails.drawn(p.name, poses.draw(p, POSE_SIZE, Family.SD1)), p) for p in poses.known())
+        return [(str(path), pose.title) for path, pose in drawn if path is not None]
+
+    def _pose_selected(self, event: gr.SelectData) -> Any:
+        index = compat.selected(event) + 1
+        return POSES[index] if index < len(POSES) else compat.update()
 
     def _changed(self, job_id: str, request: gr.Request) -> Updates:
         return self._inputs_changed(job_id, self._language(request))

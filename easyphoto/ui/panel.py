@@ -14,10 +14,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image as Pillow
 
 from easyphoto import pictures
-from easyphoto.errors import EasyPhotoError, InvalidRequest
+from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed
 from easyphoto.events import (
     Event,
     Failed,
@@ -32,7 +33,7 @@ from easyphoto.events import (
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import words as likeness_words
 from easyphoto.messages import translated
-from easyphoto.ports import BrokenModel
+from easyphoto.ports import BrokenModel, Image
 from easyphoto.service import photo_names
 from easyphoto.ui import chart
 from easyphoto.ui.texts import say, stage, time_left
@@ -302,6 +303,15 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
     )
 
 
+def captions(photos: Sequence[Path], texts: Sequence[Path], language: str) -> str:
+    """Which of the uploaded texts say what a photo shows, and which have no photo of their name; nothing without."""
+    stems = {path.stem for path in photos}
+    alone = [path.name for path in texts if path.stem not in stems]
+    lines = [say("captions", language, n=len(texts) - len(alone))] if texts else []
+    lines += [say("captions_alone", language, names=", ".join(alone))] if alone else []
+    return "".join(map(hint, lines))
+
+
 def _titled(name: str, reason: str) -> str:
     return reason if name in reason else f"{name}: {reason}" if reason else name
 
@@ -350,13 +360,29 @@ class Thumbnails:
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def of(self, path: Path) -> Path:
-        """The small copy of ``path`` as it is now."""
-        state = path.stat()
-        key = hashlib.sha256(f"{path}|{state.st_mtime_ns}|{state.st_size}".encode()).hexdigest()[:24]
-        small = self._folder / f"{key}.jpg"
-        if not small.exists():
-            pictures.write_bytes(small, _small(path, self.SIDE))
+        """The small copy of ``path`` as it is now, a grey one of what can't be read; where there is no room for a copy,
+        ``path`` itself."""
+        try:
+            state = path.stat()
+            key = hashlib.sha256(f"{path}|{state.st_mtime_ns}|{state.st_size}".encode("utf-8", "replace")).hexdigest()
+            small = self._folder / f"{key[:24]}.jpg"
+            if not small.exists():
+                pictures.write_bytes(small, _small(path, self.SIDE))
+        except StorageFailed:
+            return path
+        except (EasyPhotoError, OSError):
+            return self.drawn("unreadable", np.full((self.SIDE, self.SIDE, 3), 200, np.uint8)) or path
         return small
+
+    def drawn(self, name: str, image: Image) -> Path | None:
+        """A picture of our own under a name that no other has; None where there is no room for it."""
+        path = self._folder / f"{name}.jpg"
+        try:
+            if not path.exists():
+                pictures.save_jpg(path, image)
+        except StorageFailed:
+            return None
+        return path
 
 
 def recipe(path: Path) -> str:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
+from easyphoto.inference import poses
 from easyphoto.messages import Message, translated
 
 STATIC: tuple[str, ...] = (
@@ -47,6 +48,10 @@ STATIC: tuple[str, ...] = (
     "Text to portrait",
     "Click a template to choose it.",
     "Presets",
+    "Inner poses",
+    "Without Control",
+    "Control with inner template",
+    "Control with uploaded template",
     "Chosen presets",
     "Add your own",
     "Delete chosen of your own",
@@ -172,6 +177,8 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "role retoucher": "Skin retouching",
         "role fuser": "Face fusion",
         "role enhancer": "Enhancing",
+        "captions": "{n} captions of the same name as a photo: a scene learns what they say.",
+        "captions_alone": "No photo has the name of: {names}",
         "templates_uploaded": "{n} templates.",
         "taken": "taken",
         "several faces": "taken, several faces",
@@ -207,7 +214,8 @@ def dictionary() -> dict[str, str]:
     words = {*STATIC, *(b.what for b in Catalog.load().bundles.values())}
     for config in (TrainConfig, PortraitConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
-    return {text: translated(text, "zh") for text in sorted(words)}
+    found = {text: translated(text, "zh") for text in sorted(words)}
+    return {**found, **{pose.title: pose.title_zh for pose in poses.known()}}
 
 
 def say(key: str, language: str, **values: object) -> str:

@@ -12,6 +12,7 @@ from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.jobs import Job
 from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto, TrainRequest
+from easyphoto.training import captions
 from easyphoto.ui import compat, panel
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab, Updates
@@ -50,7 +51,7 @@ class TrainTab(JobTab):
             self.upload = gr.UploadButton(
                 "Upload photos",
                 file_count="multiple",
-                file_types=["image"],
+                file_types=["image", captions.ENDING],
                 variant="primary",
                 elem_id=f"{PREFIX}_upload",
             )
@@ -114,7 +115,7 @@ class TrainTab(JobTab):
         updates: Updates = {**self._form.fresh_choices(language)}
         updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
         if photos:
-            updates[self.report] = panel.photos(photos, None, language)
+            updates[self.report] = self.photos_shown(kept.page, language)
         updates |= self._last_shown(language, kept)
         done = {person.user_id for person in self._service.people.list() if not person.cancelled}
         if not updates.get(self.job) and kept.user_id and kept.user_id not in done:
@@ -148,8 +149,9 @@ class TrainTab(JobTab):
 
     def photos_shown(self, page: str, language: str) -> str:
         """The photos of a page, not looked at yet."""
-        have = self._uploaded.of(page)
-        return panel.photos(have, None, language) if have else panel.empty_panel(NO_PHOTOS)
+        have, texts = self._uploaded.of(page), self._uploaded.texts(page)
+        shown = panel.photos(have, None, language) if have else panel.empty_panel(NO_PHOTOS)
+        return panel.captions(have, texts, language) + shown
 
     def _check(self, page: str, request: gr.Request) -> Any:
         """The report on the photos, unless they are others by the time that it is made."""
@@ -161,6 +163,7 @@ class TrainTab(JobTab):
         except EasyPhotoError as error:
             message = say("photos_unchecked", language, message=translated(error.message, language))
             shown = panel.error(message) + panel.photos(photos, None, language)
+        shown = panel.captions(photos, self._uploaded.texts(page), language) + shown
         return shown if photos == self._uploaded.of(page) else compat.update()
 
     def _clear(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
@@ -179,9 +182,11 @@ class TrainTab(JobTab):
     def _submit(self, data: Mapping[Any, Any], language: str, *, resume: bool) -> Updates:
         photos = () if resume else tuple(self._uploaded.of(data[self.page]))
         try:
+            _, said = captions.split(() if resume else self._uploaded.texts(data[self.page]))
+            beside = tuple(said.get(photo.stem, "") for photo in photos) if said else ()
             # What was begun goes on as it was begun.
             config = None if resume else from_mapping(TrainConfig, self._form.values(data))
-            request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume)
+            request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume, captions=beside)
             job = self._service.train(request)
             if photos:
                 self._uploaded.belong_to(data[self.page], job.subject)

@@ -1,4 +1,4 @@
-"""The pictures that a page was given: kept among the program's own uploads, not in gradio's temporary folder."""
+"""What a page was given, pictures and captions: kept among the program's own uploads, not in gradio's folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from easyphoto.storage.uploads import Uploads
+from easyphoto.training import captions
 
 
 class Uploaded:
@@ -21,7 +22,7 @@ class Uploaded:
 
         Raises ``StorageFailed``.
         """
-        known = {_digest(path) for path in self.of(page)}
+        known = {_digest(path) for path in self._all(page)}
         for file in files:
             digest = _digest(file)
             if digest not in known:
@@ -30,8 +31,12 @@ class Uploaded:
             _remove(file, temporary)
 
     def of(self, page: str) -> list[Path]:
-        """What the page has now."""
-        return self._uploads.of(self._key(page))
+        """The pictures that the page has now."""
+        return [path for path in self._all(page) if not captions.is_text(path)]
+
+    def texts(self, page: str) -> list[Path]:
+        """The texts that the page has now: captions of pictures of the same name."""
+        return [path for path in self._all(page) if captions.is_text(path)]
 
     def clear(self, page: str) -> None:
         """Remove what the page has."""
@@ -41,12 +46,17 @@ class Uploaded:
         """What the page has are pictures of this person: they go when the person is deleted."""
         self._uploads.belong(self._key(page), user_id)
 
+    def _all(self, page: str) -> list[Path]:
+        return self._uploads.of(self._key(page))
+
     def _key(self, page: str) -> str:
         return f"page/{page}/{self._kind}"
 
 
 def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    """Of a picture's bytes; of a text's name too, for two pictures may be told of in the same words."""
+    name = path.name.encode("utf-8", "replace") if captions.is_text(path) else b""
+    return hashlib.sha256(name + path.read_bytes()).digest()
 
 
 def _remove(file: Path, places: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from easyphoto.config import POSES
 from easyphoto.service import EasyPhoto, PortraitRequest, TrainRequest
 from tests.acting import photos_in, templates_in, trained
 from tests.ui.browser import Page
@@ -108,8 +110,42 @@ def test_faces_and_pose_follow_what_was_chosen(address: str, service: EasyPhoto)
             page.number("#easyphoto_generate_faces", count)
             page.wait(partial(shows, count), 15)
         page.tab(TEXT, "#easyphoto_generate_templates")
-        ways = page.wait_for("#easyphoto_generate_t2i_control_way label", 2)
-        assert [way.text for way in ways] == ["Without Control", "Control with uploaded template"]
-        assert not any(e.is_displayed() for e in page.all("#easyphoto_generate_pose"))
-        ways[1].click()
+        ways = page.wait_for("#easyphoto_generate_t2i_control_way label", 3)
+        assert [way.text for way in ways] == [
+            "Without Control",
+            "Control with inner template",
+            "Control with uploaded template",
+        ]
+        assert not any(e.is_displayed() for e in page.all("#easyphoto_generate_pose, #easyphoto_generate_poses"))
+        ways[2].click()
         page.wait(lambda: page.one("#easyphoto_generate_pose").is_displayed())
+        ways[1].click()
+        page.wait(lambda: page.one("#easyphoto_generate_poses").is_displayed())
+        page.wait(lambda: not any(e.is_displayed() for e in page.all("#easyphoto_generate_pose")))
+        shown = page.wait_for("#easyphoto_generate_poses .thumbnail-item img", len(POSES) - 1)
+        page.wait(lambda: all(page.script("return arguments[0].naturalWidth", picture) for picture in shown))
+        page.all("#easyphoto_generate_poses .thumbnail-item")[9].click()
+        chosen = page.one("#easyphoto_generate_t2i_pose_inner input")
+        page.wait(lambda: chosen.get_attribute("value") == POSES[10] == "hand-at-chin")
+
+
+def test_a_scene_is_trained_with_the_captions_that_were_uploaded(
+    address: str, service: EasyPhoto, tmp_path: Path
+) -> None:
+    photos = photos_in(tmp_path / "photos", 3)
+    for photo in photos[:2]:
+        photo.with_suffix(".txt").write_text("a beach", encoding="utf-8")
+    (tmp_path / "photos" / "other.txt").write_text("a wood", encoding="utf-8")
+    with Page(address) as page:
+        page.upload("easyphoto_train_upload", sorted((tmp_path / "photos").iterdir()))
+        page.wait_for(f"{REPORT} figure.taken", 3)
+        assert "2 captions" in page.text(REPORT) and "other.txt" in page.text(REPORT)
+        page.open()
+        page.wait_for(f"{REPORT} figure.taken", 3)
+        assert "2 captions" in page.text(REPORT)
+        page.type("#easyphoto_train_user_id", "coast")
+        page.wait_for("#easyphoto_train_train_mode_choose label", 2)[1].click()
+        page.click("#easyphoto_train_start")
+        page.wait_for(f"{PROGRESS} [data-state=finished]")
+        request = service.people.at("coast").job.request.read_text(encoding="utf-8")
+        assert json.loads(request)["captions"] == ["a beach", "a beach", ""]
