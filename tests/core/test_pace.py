@@ -9,6 +9,7 @@ import pytest
 
 from easyphoto.events import Event, Progress
 from easyphoto.inference.painter import Meter
+from easyphoto.pace import Warm
 from easyphoto.training.planning import Clock
 
 
@@ -54,3 +55,17 @@ def test_a_portrait_whose_model_loads_for_a_minute() -> None:
     for told, real in zip(left[4:], true[3:], strict=True):
         assert told is not None and abs(told - real) <= 3
     assert left[-1] == 0
+
+
+def test_a_validation_whose_first_step_loads_for_a_minute() -> None:
+    now = [0.0]
+    watch = Warm(lambda: now[0])
+    for _ in range(2):  # two templates of ten steps
+        for step in range(10):
+            now[0] += 60 if step == now[0] == 0 else 0.5
+            watch.stepped()
+    assert watch.seconds() == pytest.approx(20 * 0.5)
+    lone = Warm(lambda: now[0])
+    now[0] += 3
+    lone.stepped()
+    assert lone.seconds() == 3

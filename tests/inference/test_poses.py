@@ -9,6 +9,7 @@ import pytest
 
 from easyphoto import families
 from easyphoto.config import POSES, SCENE_CONTROLS, Family
+from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event, Notice
 from easyphoto.inference import plan, poses
 from easyphoto.inference.portrait import portray
@@ -25,6 +26,14 @@ def test_the_poses_are_those_that_are_offered() -> None:
     assert poses.chosen(POSES[0], 3) is poses.chosen(POSES[0], 13) is poses.known()[3]
     drawn = {poses.draw(pose, (320, 240), Family.SD1).tobytes() for pose in poses.known()}
     assert len(drawn) == 10
+
+
+def test_a_pose_is_chosen_by_its_number_too() -> None:
+    for given in (10, "10"):
+        assert config(t2i_pose_inner=given, **TEXT).t2i_pose_inner == POSES[10] == "hand-at-chin"
+    for wrong in (0, 11, -1, "11", "1.0", True, 1.0, "²", "1" * 5000, None):
+        with pytest.raises(InvalidRequest, match="t2i_pose_inner"):
+            config(t2i_pose_inner=wrong, **TEXT)
 
 
 def test_the_heads_look_where_their_names_say() -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from easyphoto import events
+from easyphoto import events, families
+from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.events import Failed, Progress
-from easyphoto.training import job, state
+from easyphoto.events import Event, Failed, Notice, PhotosChecked, Progress
+from easyphoto.training import job, prepare, state, validation
+from easyphoto.training.session import Session
+from easyphoto.training.spec import TrainingSpec
+from easyphoto.vision import masks
+from tests.acting import photos_in, portrait_of
+from tests.fakes import FakeVision
 
 
 @pytest.mark.parametrize("content", [b"", b"not a state", b"PK\x03\x04 cut off", b"\x80\x02}q\x00."])
@@ -39,3 +47,45 @@ def test_an_event_that_a_full_disk_cut_off_takes_no_other_with_it(tmp_path: Path
     with log.open("a", encoding="utf-8") as file:
         file.write("nonsense\n" + whole + "\n")
     assert [type(e) for e in next(tail)] == [Progress]
+
+
+def test_validation_pictures_that_cant_be_written_cost_the_pictures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, vision = portrait_of(20, 128, 128), FakeVision()
+    monkeypatch.setattr(validation.render, "img2img", lambda *_: SimpleNamespace(image=image))
+    templates = [validation.Template(image, masks.empty((128, 128)), "a")] * 2
+    photo = vision.embedder.embed(image, vision.detector.detect(image)[0])
+    validator = validation.Validator(cast("Any", SimpleNamespace(family=Family.BENCH)), vision, templates, [photo], 1)
+    (tmp_path / "file").write_bytes(b"")  # no folder can be made below it, whoever tries
+    told: list[Event] = []
+    plan = cast("Any", SimpleNamespace(steps=2, validations=2))
+    engine = cast("Any", (None, None, validator))
+    session = Session(cast("Any", None), tmp_path / "file", plan, engine, told.append, lambda: False)
+    scores = [session._render(step, f"step-{step}", "validate") for step in (1, 2)]
+    assert [s.cosine for s in scores] == [validator.score(1, None, "").cosine] * 2
+    assert all(s.pictures == ("", "") for s in scores) and validation.best_picture(scores) is None
+    assert session._validated(scores[0], "").pictures == ()
+    assert [e.message for e in told if isinstance(e, Notice)] == [
+        "Pictures of the validation can't be written and are left out."
+    ]
+
+
+def test_a_report_that_cant_be_written_stops_no_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    spec = TrainingSpec(
+        user_id="ann",
+        photos=tuple(photos_in(tmp_path / "photos")),
+        config=families.spec(Family.BENCH).train_config(),
+        checkpoint=tmp_path,
+        family=Family.BENCH,
+        person_folder=tmp_path / "file" / "ann",
+        lora_path=tmp_path / "l",
+        models=tmp_path,
+    )
+    told: list[Event] = []
+    material, _ = prepare.look(spec, FakeVision(), told.append, lambda: False)
+    assert material.selection is not None
+    (checked,) = (e for e in told if isinstance(e, PhotosChecked))
+    assert checked.picture == "" and checked.taken == 5
+    assert sum("left out" in e.message for e in told if isinstance(e, Notice)) >= 1
