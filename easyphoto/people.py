@@ -211,9 +211,9 @@ class PeopleStore:
         """Into the staging folder, and look whether it is what it says."""
         written = shared.unpack(stage.path)
         try:
-            marks = _marks(stage.marks)
             lora = stage.path / archive.LORA
             shared.unpack_lora(lora)
+            marks = _marks(stage.marks) or _scene_marks(lora)
             if checkpoint.inspect(lora).kind != "lora":
                 raise InvalidRequest("{lora} is no LoRA.", lora=lora.name)
             if not stage.reference.is_file() and not marks.get("scene"):
@@ -317,11 +317,12 @@ class PeopleStore:
         try:
             self._mend(home, lora)
             there = (lora.is_file(), home.reference.is_file(), home.marks.is_file())
-            if sum(there) < 2:
+            told = _scene_marks(lora) if there[0] and not there[2] else {}
+            if sum(there) < 2 and not told:
                 # A LoRA alone may be anybody's, and a picture alone is a training that never came to its end.
                 return None
             try:
-                marks = _marks(home.marks)
+                marks = _marks(home.marks) or told
             except InvalidRequest as error:
                 return replace(
                     plain, works=False, fault=Message("{name} can't be used: {error}", name=name, error=error)
@@ -397,6 +398,17 @@ def _picture_fault(path: Path) -> str:
     except EasyPhotoError as error:
         return error.message
     return ""
+
+
+def _scene_marks(lora: Path) -> dict[str, Any]:
+    """The marks of a scene that the original extension trained, which wrote them into the LoRA; else nothing."""
+    try:
+        metadata = checkpoint.inspect(lora).metadata
+    except EasyPhotoError:
+        return {}
+    if metadata.get("ep_lora_version") != "scene":
+        return {}
+    return {"scene": True, "prompt": metadata.get("ep_prompt", "")}
 
 
 def _marks(path: Path) -> dict[str, Any]:

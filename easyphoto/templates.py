@@ -19,7 +19,8 @@ from typing import Any
 from easyphoto import pictures
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
-from easyphoto.ports import Image
+from easyphoto.imaging import folder
+from easyphoto.ports import Alpha, Image
 from easyphoto.storage.names import key
 from easyphoto.storage.names import user_id as checked_name
 
@@ -71,14 +72,14 @@ class TemplateStore:
             )
         raise NotFound("There is no template {name!r}.", name=name)
 
-    def add(self, name: str, image: Image) -> Template:
-        """Keep a picture among the user's own presets."""
+    def add(self, name: str, image: Image, alpha: Alpha | None = None) -> Template:
+        """Keep a picture among the user's own presets, with ``alpha`` its transparency (:class:`pictures.Picture`)."""
         name = checked_name(name)
         stems = {key(n) for t in self.list() for n in (t.name, t.path.stem if t.own else t.name)}
         if key(name) in stems:
             raise InvalidRequest("There is already a template {name!r}: choose another name.", name=name)
         path = self._own / f"{name}.png"
-        pictures.save_png(path, image)
+        pictures.save_png(path, image, alpha=alpha)
         return Template(name, path, name, "added by you", "yours", own=True)
 
     def delete(self, name: str) -> None:
@@ -103,8 +104,7 @@ class TemplateStore:
             raise StorageFailed(
                 "The folder {own} can't be read: {reason}.", own=self._own.name, reason=error.strerror or error
             ) from error
-        kinds = (".png", ".jpg", ".jpeg", ".webp")
-        return [p for p in entries if p.suffix.lower() in kinds and not p.name.startswith(".") and p.is_file()]
+        return folder.listed(p for p in entries if p.is_file() and not p.name.startswith(".")).pictures
 
     def _read(self, row: dict[str, Any]) -> Template | None:
         path = _resource(row["package"], row["resource"]) if "package" in row else self._shipped / row["file"]

@@ -65,7 +65,7 @@ def trained(service: EasyPhoto, name: str, who: int = 20) -> None:
     pictures.write_bytes(service.people.lora(name), lora_file())
 
 
-def lora_file() -> bytes:
+def lora_file(**metadata: str) -> bytes:
     """A safetensors file with one module of a LoRA for SD1, all zeros, written by hand: no torch needed."""
     module, sizes = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", {}
     shapes = {"lora_down.weight": [2, 768], "lora_up.weight": [1280, 2], "alpha": []}
@@ -73,7 +73,7 @@ def lora_file() -> bytes:
     for name, shape in shapes.items():
         start, end = end, end + 2 * math.prod(shape)
         sizes[f"{module}.{name}"] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
-    header = json.dumps({"__metadata__": {"ss_base_model_version": "sd_v1"}, **sizes}).encode()
+    header = json.dumps({"__metadata__": {"ss_base_model_version": "sd_v1", **metadata}, **sizes}).encode()
     return len(header).to_bytes(8, "little") + header + bytes(end)
 
 

@@ -168,7 +168,8 @@ class TemplatePicker:
         language, names, chosen = self._language(request), [], list(data[self.chosen] or [])
         try:
             for path in compat.files(data[self.add_own]):
-                names.append(self._service.templates.add(path.stem, pictures.load(path)).title)
+                picture = pictures.read(path)
+                names.append(self._service.templates.add(path.stem, picture.image, picture.alpha).title)
             note = panel.good(say("added", language, name=", ".join(names)))
         except EasyPhotoError as error:
             note = panel.error(translated(error.message, language))

@@ -74,6 +74,20 @@ def test_a_person_is_listed_when_reference_and_lora_exist(paths: Paths) -> None:
         store.get("half")
 
 
+def test_a_scene_of_the_original_is_known_by_its_lora(paths: Paths, tmp_path: Path) -> None:
+    """It wrote no ``person.json``, and for a scene no reference picture."""
+    scene = {"ep_lora_version": "scene", "ep_prompt": "palms at the sea"}
+    for name, metadata in (("beach", scene), ("somebody", {}), ("else", {"ep_lora_version": "person"})):
+        (paths.people / name).mkdir(parents=True)
+        pictures.write_bytes(paths.loras / f"{name}.safetensors", lora_file(**metadata))
+    store = PeopleStore(paths)
+    assert [(p.user_id, p.scene, p.fault) for p in store.list()] == [("beach", True, "")]
+    assert store.get("beach").marks == {"scene": True, "prompt": "palms at the sea"}
+    store.export("beach", tmp_path / "beach.zip")
+    store.delete("beach")
+    assert store.bring(tmp_path / "beach.zip").scene
+
+
 def test_deleting_leaves_nothing(paths: Paths) -> None:
     store = PeopleStore(paths)
     trained(paths, "ann")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 
 import pytest
+from PIL import Image as Pillow
 
 from easyphoto import pictures
 from easyphoto.config import Paths
@@ -146,3 +148,27 @@ def test_own_templates_of_one_stem_are_each_reached_and_deleted(paths: Paths) ->
     store.delete("lake.png")
     assert not (own / "lake.png").exists() and (own / "lake.jpg").exists()
     assert store.get("lake").path.name == "lake.jpg"
+
+
+def test_own_templates_of_every_kind_that_is_read_are_listed(paths: Paths) -> None:
+    own = paths.outputs / "easyphoto-templates"
+    own.mkdir(parents=True)
+    for suffix in ("BMP", "tiff", "gif", "jfif", "webp"):
+        kind = {"jfif": "JPEG"}.get(suffix, suffix.upper())
+        Pillow.new("RGB", (8, 8)).save(own / f"{suffix.lower()}.{suffix}", kind)
+    (own / "notes.txt").write_text("none")
+    (own / ".hidden.png").write_bytes(b"")
+    found = [t for t in TemplateStore(paths).list() if t.own]
+    assert sorted(t.name for t in found) == ["bmp", "gif", "jfif", "tiff", "webp"]
+    assert all(pictures.load(t.path).shape == (8, 8, 3) for t in found)
+
+
+def test_an_own_template_keeps_its_transparency(paths: Paths) -> None:
+    glass = Pillow.new("RGBA", (8, 6), (200, 60, 40, 90))
+    buffer = io.BytesIO()
+    glass.save(buffer, "PNG")
+    laid = pictures.read(buffer.getvalue())
+    kept = pictures.read(TemplateStore(paths).add("glass", laid.image, laid.alpha).path)
+    assert kept.alpha is not None
+    assert (kept.alpha == 90).all()
+    assert abs(kept.image.astype(int) - laid.image).max() <= 2

@@ -70,6 +70,13 @@ def test_own_presets_come_and_go_and_others_stay(tab: TemplatePicker, service: E
     assert "Only templates that you added" in tab.delete(shipped, ASKED)[tab.preset_note]
 
 
+def test_a_broken_own_template_hides_no_other(tab: TemplatePicker, service: EasyPhoto) -> None:
+    (service.templates.get("mine").path.parent / "broken.png").write_bytes(b"not a picture")
+    shown = tab.fresh()[tab.presets]
+    assert [title for _, title in shown["value"]] == [t.title for t in service.templates.list()]
+    assert "broken" in [title for _, title in shown["value"]]
+
+
 def test_of_a_folder_only_its_pictures_are_taken(tab: TemplatePicker, tmp_path: Path) -> None:
     files = templates_in(tmp_path / "up", 2)
     text = tmp_path / "up" / "notes.txt"
