@@ -11,7 +11,7 @@ import logging
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 from easyphoto.errors import Cancelled, EasyPhotoError, NotFound, TooBusy
@@ -41,14 +41,16 @@ class Job(Generic[Result]):
         work: Callable[[Job[Result]], Result],
         holds: int = 0,
         on_cancel: Callable[[Job[Any]], None] = lambda job: None,
+        uses: Iterable[str] = (),
     ) -> None:
         """``holds``: bytes that ``work`` keeps in memory. ``on_cancel`` is called once, when it is cancelled before
-        it began."""
+        it began. ``uses``: the user ids of the people whose files ``work`` reads or writes."""
         self.id = uuid.uuid4().hex[:12]
         self.what = what
         self.subject = subject
         self.state: State = "queued"
         self.holds = holds
+        self.uses = frozenset(uses)
         self._work: Callable[[Job[Result]], Result] | None = work
         self._on_cancel = on_cancel
         self._events: list[Event] = []
@@ -192,12 +194,14 @@ class JobQueue:
         work: Callable[[Job[Result]], Result],
         lane: str = DEVICE,
         holds: int = 0,
+        uses: Iterable[str] = (),
     ) -> Job[Result]:
         """Put a job in the queue; it starts when everything before it in its lane has ended.
 
-        ``holds``: bytes that ``work`` keeps in memory. :class:`TooBusy` when too many jobs or bytes wait already.
+        ``holds``: bytes that ``work`` keeps in memory; ``uses``: the user ids of those whose files it needs.
+        :class:`TooBusy` when too many jobs or bytes wait already.
         """
-        job = Job(what, subject, work, holds, self._leave)
+        job = Job(what, subject, work, holds, self._leave, uses)
         with self._lock:
             found = self._lanes.setdefault(lane, _Lane())
             self._check_room(found, holds)

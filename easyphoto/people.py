@@ -6,11 +6,13 @@ system, and by no spelling, does it lead to another.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,13 @@ from easyphoto.config import Family, Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound, StorageFailed
 from easyphoto.messages import Message
 from easyphoto.storage import archive, files, locks, names, scratch, swap
-from easyphoto.storage.folders import MARKS, REFERENCE, PersonFolder
+from easyphoto.storage.folders import MARKS, REFERENCE, STAGED, PersonFolder
 from easyphoto.storage.names import user_id
 
 __all__ = ["MARKS", "REFERENCE", "PeopleStore", "Person", "Removed", "user_id"]
 
-_IMPORTING = ".import-"
+_IMPORTING, _DELETING = ".import-", ".delete-"
+"""Begin the names of folders that are on their way in or out; what begins with a dot is nobody's."""
 _GLANCE = 64
 """Pixels of the side at which a picture is looked at to know that it is whole."""
 _MAX_PIXELS = 10**9
@@ -129,8 +132,9 @@ class PeopleStore:
         return self.paths.loras / f"{self.at(name).name}.safetensors"
 
     def to_train(self, name: str) -> str:
-        """The user id that a training of ``name`` gets. :class:`InvalidRequest` when the name can't be one, or when
-        somebody is stored under a name that some file system takes for it."""
+        """The user id that a training of ``name`` gets. :class:`InvalidRequest` when the name can't be one, when
+        somebody is stored under a name that some file system takes for it, or when a LoRA that is nobody's here, and
+        may have come from anywhere, has the file that the training would write."""
         stored = self._stored()
         wanted = name if name in stored else user_id(name)
         other = None if wanted in stored else names.alike(wanted, stored)
@@ -139,6 +143,14 @@ class PeopleStore:
                 "The user id {wanted!r} is too much like {other!r}, which is there: choose another.",
                 wanted=wanted,
                 other=other,
+            )
+        taken = self._lora_like(wanted)
+        if taken is not None and (wanted not in stored or self._read(wanted) is None):
+            raise InvalidRequest(
+                "There is a LoRA {file} already that no training made here: choose another user id than {wanted!r}, "
+                "or move that file away.",
+                file=taken.name,
+                wanted=wanted,
             )
         return wanted
 
@@ -167,15 +179,18 @@ class PeopleStore:
         if name not in stored:
             raise self._nobody(name, stored)
         person, lora = PersonFolder(self.paths.people / name), self.paths.loras / f"{name}.safetensors"
+        # A LoRA beside a training that never came to its end may be anybody's.
+        theirs = [lora] if self._read(name) is not None and _is_there(lora) else []
         try:
-            with self._undisturbed(person):
-                found = [p for p in (*_files_in(person.path), lora) if p.is_file() or p.is_symlink()]
+            with scratch.Scratch(self.paths.people, _DELETING) as bin_, ExitStack() as held:
+                held.enter_context(self._undisturbed(person))
+                found = [p for p in (*_files_in(person.path), *theirs) if p.is_file() or p.is_symlink()]
                 size = sum(p.lstat().st_size for p in found)
                 if swap.unfinished(person):
                     swap.mend(person, lora)
-                if _is_there(lora):
-                    files.remove(lora)
-            files.remove(person.path)
+                if os.name == "nt":
+                    held.close()  # there a folder with an open file, the lock, can't be moved
+                _remove_whole(person.path, bin_.path / "person", theirs)
         except OSError as error:
             raise StorageFailed(
                 "Not everything of {name!r} could be deleted: {reason}.", name=name, reason=error.strerror or error
@@ -256,8 +271,16 @@ class PeopleStore:
     def _refuse_known(self, name: str) -> None:
         stored = self._stored()
         other = name if name in stored else names.alike(name, stored)
-        if other is not None or _is_there(self.paths.loras / f"{name}.safetensors"):
+        if other is not None or self._lora_like(name) is not None:
             raise self._known(other or name)
+
+    def _lora_like(self, name: str) -> Path | None:
+        """The file that is, or that some file system takes for, the LoRA of ``name``; None where there is none."""
+        wanted = names.key(f"{name}.safetensors")
+        try:
+            return next((path for path in self.paths.loras.iterdir() if names.key(path.name) == wanted), None)
+        except OSError:
+            return None
 
     @staticmethod
     def _known(name: str) -> InvalidRequest:
@@ -270,7 +293,8 @@ class PeopleStore:
         if not person.job.path.is_dir() or person.path.is_symlink():
             yield
             return
-        if locks.busy(person.job):
+        # One that still reads its photos holds its staging folder, and nothing else yet.
+        if locks.busy(person.job) or scratch.living(person.job.path, STAGED):
             raise busy
         with locks.alone(person.job, person.name):
             yield
@@ -288,12 +312,13 @@ class PeopleStore:
             raise StorageFailed(
                 "The folder {people} can't be read: {reason}.", people=people.name, reason=error.strerror or error
             ) from error
-        if any(entry.name.startswith(_IMPORTING) for entry in entries):
+        if any(entry.name.startswith((_IMPORTING, _DELETING)) for entry in entries):
             self._sweep()
         return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
     def _sweep(self) -> None:
-        """Remove what imports left whose process is gone, and the LoRAs that waited for them."""
+        """Remove what imports and deletions left whose process is gone, and the LoRAs that waited for them."""
+        scratch.sweep(self.paths.people, _DELETING)
         for folder in scratch.abandoned(self.paths.people, _IMPORTING):
             swap.discard(folder / swap.READY, self.paths.loras)
         scratch.sweep(self.paths.people, _IMPORTING)
@@ -458,6 +483,20 @@ def _check_lines(path: Path) -> None:
                 raise InvalidRequest("{path} is damaged.", path=path.name)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("{path} is damaged.", path=path.name) from error
+
+
+def _remove_whole(folder: Path, aside: Path, files_beside: Sequence[Path]) -> None:
+    """Remove a folder and some files. The folder is first moved ``aside``, so that nobody comes upon half of it, or
+    puts anything into it, meanwhile; what can't be removed comes back to its place. OSError."""
+    folder.rename(aside)
+    try:
+        for path in files_beside:
+            files.remove(path)
+        files.remove(aside)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.rename(folder)
+        raise
 
 
 def _is_there(path: Path) -> bool:

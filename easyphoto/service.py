@@ -156,6 +156,8 @@ class EasyPhoto:
         self.templates = TemplateStore(paths)
         self.uploads = Uploads(paths)
         self.jobs = JobQueue()
+        # Held while a job that needs a person is queued, and while one is deleted: neither comes in between the other.
+        self._comings = threading.Lock()
         self._checks = threading.BoundedSemaphore(MAX_CHECKS)
         self.preferences = preferences
         self._new_weights = threading.Event()
@@ -218,7 +220,11 @@ class EasyPhoto:
             raise InvalidRequest(
                 "{count} photos are too many: at most {max_photos}.", count=len(request.photos), max_photos=MAX_PHOTOS
             )
-        person = self.people.at(name)
+        with self._comings:
+            return self._queue_training(self.people.at(name), request)
+
+    def _queue_training(self, person: PersonFolder, request: TrainRequest) -> Job[Person]:
+        name = person.name
         if not self._is_queued(name):
             # Behind a training of the same person that waits here, it is looked at when its turn comes.
             if locks.busy(person.job):
@@ -245,13 +251,14 @@ class EasyPhoto:
             name,
             lambda job: self._train(job, name, request),
             holds=_bytes(*request.photos, *request.validation_templates),
+            uses=(name,),
         )
 
     def _train(self, job: Job[Person], name: str, request: TrainRequest) -> Person:
         from easyphoto.training.job import TrainingSpec, run
 
         python = None if self._python is None else self._python(job.emit, job.cancelled)
-        home = self.people.at(name)
+        home = self.people.at(self.people.to_train(name))
         config, checkpoint = self._order(home, request)
         with ExitStack() as held:
             held.callback(home.drop_if_empty)
@@ -421,11 +428,17 @@ class EasyPhoto:
         them where ``portraits`` says so. What was removed, and which portraits are left.
 
         :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are being
-        trained, by whatever process, :class:`StorageFailed` when not everything can be deleted.
+        trained, by whatever process, and while a portrait of theirs waits or is made here, :class:`StorageFailed` when
+        not everything can be deleted.
         """
-        if self._is_queued(user_id):
-            raise InvalidRequest("{user_id!r} is being trained: cancel that training first.", user_id=user_id)
-        removed = self.people.delete(user_id)
+        with self._comings:
+            if self._is_queued(user_id):
+                raise InvalidRequest("{user_id!r} is being trained: cancel that training first.", user_id=user_id)
+            if any(user_id in job.uses and not job.ended for job in self.jobs.list()):
+                raise InvalidRequest(
+                    "Portraits of {user_id!r} are being made: wait for them or cancel that job first.", user_id=user_id
+                )
+            removed = self.people.delete(user_id)
         try:
             uploads = self.uploads.empty(user_id)
             shown = self.portraits_of(user_id)
@@ -467,6 +480,10 @@ class EasyPhoto:
                 count=len(request.templates),
                 max_templates=MAX_TEMPLATES,
             )
+        with self._comings:
+            return self._queue_portraits(request)
+
+    def _queue_portraits(self, request: PortraitRequest) -> Job[PortraitResult]:
         people = [None if name == NOBODY else self.people.get(name) for name in request.user_ids]
         chosen = [person for person in people if person is not None]
         for person in chosen:
@@ -490,6 +507,7 @@ class EasyPhoto:
             subject,
             lambda job: self._generate(job, request, people, checkpoint, scene),
             holds=_bytes(*request.templates, request.pose_template),
+            uses=[person.user_id for person in (*chosen, scene) if person is not None],
         )
 
     def _scene(self, name: str) -> Person | None:

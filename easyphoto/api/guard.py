@@ -40,6 +40,7 @@ DRAIN_BYTES, DRAIN_SECONDS = 2**30, 10.0
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PORTS = {"http": "80", "https": "443"}
+_MAX_PORT = 65535
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]+))(?::(\d{1,5}))?")
 _RELEASE = "easyphoto.release"
 
@@ -74,10 +75,19 @@ def host_name(text: str) -> str:
         name = plain.removeprefix(".").rstrip(".").encode("idna").decode("ascii") if plain.isascii() is False else plain
     except UnicodeError:
         name = ""
-    found = _AUTHORITY.fullmatch(name.removeprefix("."))
+    found = _authority(name.removeprefix("."))
     if found is None:
         raise InvalidRequest("{text!r} is no host name: write one like photos.example.org.", text=text)
     return below + _name(found)
+
+
+def _authority(text: str) -> re.Match[str] | None:
+    """The host and port that ``text`` is; None when it is none: in brackets stands an IPv6 address and nothing else."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or int(found[3] or 0) > _MAX_PORT:
+        return None
+    bracketed = found[1] is not None
+    return None if bracketed and (":" not in found[1] or not _is_address(found[1])) else found
 
 
 def _name(found: re.Match[str]) -> str:
@@ -124,10 +134,10 @@ class Door:
         """Why a request or a websocket may not come in; None when it may."""
         headers = _headers(scope)
         hosts = headers.get("host", [])
-        host = _AUTHORITY.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        host = _authority(hosts[0]) if len(hosts) == 1 else None
         if host is None:
             return Refusal(400, InvalidRequest.code, "The request does not say for which host it is.")
-        if not self._knows(_name(host), address=host[1] is not None):
+        if not self._knows(_name(host)):
             return Refusal(
                 403,
                 REFUSED,
@@ -136,8 +146,8 @@ class Door:
             )
         return self._foreign(scope, headers, host)
 
-    def _knows(self, name: str, *, address: bool) -> bool:
-        if address or _is_address(name) or name in self.own or name in self.names:
+    def _knows(self, name: str) -> bool:
+        if _is_address(name) or name in self.own or name in self.names:
             return True
         return any(name.endswith(known) for known in self.names if known.startswith("."))
 
@@ -184,7 +194,7 @@ def _same_site(page: str, host: re.Match[str]) -> bool:
         parts = urlsplit(page)
     except ValueError:
         return False
-    theirs = _AUTHORITY.fullmatch(parts.netloc)
+    theirs = _authority(parts.netloc)
     usual = _PORTS.get(parts.scheme)
     if theirs is None or usual is None:
         return False

@@ -276,10 +276,9 @@ def _add_people(router: APIRouter, service: EasyPhoto) -> None:
     def person(user_id: str) -> schema.PersonOut:
         return wire.person_out(service.people.get(user_id))
 
-    @router.delete("/people/{user_id}", responses=_errors(404, 507), status_code=204, summary="Delete a person")
-    def delete(user_id: str, portraits: bool = False) -> Response:
-        service.delete_person(user_id, portraits=portraits)
-        return Response(status_code=204)
+    @router.delete("/people/{user_id}", responses=_errors(404, 507), summary="Delete a person")
+    def delete(user_id: str, portraits: bool = False) -> schema.RemovedOut:
+        return wire.removed_out(service.delete_person(user_id, portraits=portraits))
 
     @router.get("/templates", responses=_errors(), summary="List the preset templates")
     def templates() -> list[schema.TemplateOut]:

@@ -212,6 +212,19 @@ class PersonOut(BaseModel):
     fault: str = ""
 
 
+class RemovedOut(BaseModel):
+    """What the deletion of a person removed: so many `files` of so many `bytes`, so many `uploads` of photos beside
+    them, and the names of the portraits that were deleted with the person, and of those that still show them."""
+
+    user_id: str
+    files: int
+    bytes: int
+    uploads: int
+    portraits: list[str]
+    portraits_left: list[str]
+    message: str
+
+
 class TemplateOut(BaseModel):
     """A preset template."""
 

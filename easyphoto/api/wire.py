@@ -17,7 +17,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, TemplateFailed, Validated
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import clipped, rounded
-from easyphoto.people import Person
+from easyphoto.people import Person, Removed
 from easyphoto.ports import Likeness
 from easyphoto.service import PortraitResult
 from easyphoto.weights import Entry, Needs
@@ -226,6 +226,19 @@ def person_out(person: Person) -> schema.PersonOut:
         scene=person.scene,
         cancelled=person.cancelled,
         fault=person.fault,
+    )
+
+
+def removed_out(removed: Removed) -> schema.RemovedOut:
+    """What a deletion removed; portraits by their names, as a path of the server means nothing to a client."""
+    return schema.RemovedOut(
+        user_id=removed.user_id,
+        files=removed.files,
+        bytes=removed.bytes,
+        uploads=removed.uploads,
+        portraits=[path.name for path in removed.portraits],
+        portraits_left=[path.name for path in removed.portraits_left],
+        message=removed.sentence(),
     )
 
 

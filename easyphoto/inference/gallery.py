@@ -19,6 +19,7 @@ from easyphoto import pictures
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.filenames import shown
 from easyphoto.ports import Embedding, Face, Image, Vision
+from easyphoto.storage import files
 from easyphoto.vision.pose import Pose, pose_in
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,8 @@ def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unr
             unread(one)
     if found.shots and not damaged and found.embedder == key[0]:
         try:
-            pictures.write_bytes(memory, json.dumps(_written(found, key)).encode())
+            # No folder is made: where the person was deleted meanwhile, a face would be left behind.
+            files.write_bytes(memory, json.dumps(_written(found, key)).encode(), folders=False)
         except StorageFailed:
             log.warning("what the photos show could not be kept in %s", memory, exc_info=True)
     return found

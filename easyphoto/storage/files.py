@@ -28,13 +28,14 @@ def staging_name(path: Path) -> Path:
 
 
 @contextmanager
-def staged(path: Path) -> Iterator[Path]:
+def staged(path: Path, *, folders: bool = True) -> Iterator[Path]:
     """A path to write to; when the block ends well, the file goes to ``path`` in one move, else it goes away.
 
-    Folders on the way are made. OSErrors become :class:`StorageFailed` with one sentence.
+    Folders on the way are made, unless ``folders`` is False. OSErrors become :class:`StorageFailed` with one sentence.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         beside = staging_name(path)
         try:
             yield beside
@@ -51,9 +52,9 @@ def staged(path: Path) -> Iterator[Path]:
         raise not_written(path, error) from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises :class:`StorageFailed`."""
-    with staged(path) as beside:
+def write_bytes(path: Path, data: bytes, *, folders: bool = True) -> None:
+    """Write a file whole or not at all; ``folders`` makes those on the way. Raises :class:`StorageFailed`."""
+    with staged(path, folders=folders) as beside:
         beside.write_bytes(data)
 
 

@@ -67,11 +67,19 @@ def lock_of(folder: Path) -> Path:
 
 def abandoned(parent: Path, prefix: str) -> list[Path]:
     """The folders of owners that are gone."""
+    return [folder for folder in _folders(parent, prefix) if _is_nobodys(folder)]
+
+
+def living(parent: Path, prefix: str) -> bool:
+    """Whether somebody, in this process or another, has such a folder now."""
+    return any(not _is_nobodys(folder) for folder in _folders(parent, prefix))
+
+
+def _folders(parent: Path, prefix: str) -> list[Path]:
     try:
-        found = sorted(p for p in parent.iterdir() if p.name.startswith(prefix) and _is_folder(p))
+        return sorted(p for p in parent.iterdir() if p.name.startswith(prefix) and _is_folder(p))
     except OSError:
         return []
-    return [folder for folder in found if _is_nobodys(folder)]
 
 
 def sweep(parent: Path, prefix: str) -> None:

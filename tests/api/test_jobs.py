@@ -14,11 +14,13 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from PIL import Image as Pillow
 
+from easyphoto import pictures
 from easyphoto.api import routes, wire
 from easyphoto.config import PortraitConfig, TrainConfig, declared
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import Txt2Img
 from easyphoto.service import EasyPhoto
+from easyphoto.storage.portraits import CHUNK
 from tests.acting import STEPS, trained
 from tests.fakes import FakeHost
 from tests.serving import served
@@ -193,10 +195,32 @@ def test_a_picture_that_would_fill_the_memory_is_refused_in_words(client: httpx.
 
 def test_delete_a_person(client: httpx.Client, service: EasyPhoto) -> None:
     trained(service, "ada")
-    assert client.delete(f"{V1}/people/ada").status_code == 204
+    picture = service.paths.portraits / "one.png"
+    pictures.save_png(picture, np.zeros((8, 8, 3), np.uint8), {CHUNK: json.dumps({"user_ids": ["ada"]})})
+    answer = client.delete(f"{V1}/people/ada")
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["files"] >= 5 and told["bytes"] > 1000 and told["message"].startswith("ada was deleted: ")
+    assert (told["portraits"], told["portraits_left"], picture.exists()) == ([], ["one.png"], True)
     assert client.get(f"{V1}/people").json() == []
     assert client.delete(f"{V1}/people/ada").status_code == 404
     assert not service.people.folder("ada").exists()
+
+
+def test_nobody_is_deleted_whose_portrait_is_made(
+    client: httpx.Client, service: EasyPhoto, templates: list[str]
+) -> None:
+    trained(service, "ada")
+    goes_on = threading.Event()
+    service.jobs.submit("generate", "another's", lambda job: goes_on.wait(30))
+    body = {"user_ids": ["ada"], "templates": templates}
+    job_id = client.post(f"{V1}/jobs/portrait", json=body).json()["id"]
+    answer = client.delete(f"{V1}/people/ada")
+    assert answer.status_code == 422 and "Portraits of 'ada' are being made" in answer.json()["message"]
+    goes_on.set()
+    service.jobs.get(job_id).wait(30)
+    assert client.delete(f"{V1}/people/ada?portraits=true").json()["portraits"]
+    assert list(service.paths.portraits.glob("*.png")) == []
 
 
 def test_status_tells_base_models_and_what_is_missing(client: httpx.Client) -> None:

@@ -45,6 +45,7 @@ def unchanged(place: Place) -> Iterator[None]:
 
 # --- host: DNS rebinding ---------------------------------------------------------------------------------------------
 
+NO_HOSTS = ["[abc]", "[:::::]", "[127.0.0.1]", "[::1].evil.example", "localhost:65536", "localhost@evil.example"]
 STRANGE_HOSTS = [
     "evil.example",
     "evil.example:7861",
@@ -68,7 +69,9 @@ def test_a_name_that_was_made_to_resolve_to_this_machine(place: Place, host: str
     assert ask(place.address, "DELETE", f"{V1}/people/ada", {"Host": host, "Origin": f"http://{host}"}).status == 403
 
 
-@pytest.mark.parametrize("host", ["", "a b", "http://localhost", "localhost:x", "user@localhost", "[::1", "/"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "http://localhost", "localhost:x", "user@localhost", "[::1", "/", *NO_HOSTS]
+)
 def test_a_host_that_is_none(place: Place, host: str) -> None:
     assert ask(place.address, "GET", f"{V1}/people", {"Host": host}).status == 400
 
@@ -86,6 +89,8 @@ def test_two_hosts(place: Place) -> None:
         "127.0.0.1",
         "192.168.1.7:7861",
         "[::1]:7861",
+        "[fe80::1%25eth0]:7861",
+        "[::ffff:192.168.1.7]",
         socket.gethostname(),
         "photos.example.org",
         "Photos.Example.Org:8443",

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from easyphoto import pictures
 from easyphoto.config import Paths
-from easyphoto.errors import NotFound
-from easyphoto.service import EasyPhoto
+from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
+from easyphoto.service import EasyPhoto, TrainRequest
+from easyphoto.storage import files
+from easyphoto.storage.folders import STAGED
 from easyphoto.storage.portraits import CHUNK
+from easyphoto.storage.scratch import Scratch
 from easyphoto.storage.uploads import Uploads
 from tests.fakes import FakeHost, FakeVision
 from tests.storage import somebody
@@ -77,6 +85,73 @@ def test_the_command_deletes_and_tells(service: EasyPhoto, flags: list[str], lef
     assert done.returncode == 0, done.stderr
     assert "ann was deleted" in done.stdout and mine.exists() is bool(left)
     assert not (service.paths.people / "ann").exists()
+
+
+def test_what_a_portrait_keeps_of_the_photos_meanwhile_is_not_left_behind(service: EasyPhoto) -> None:
+    """A portrait that is made elsewhere writes what it sees of the photos into the person's folder, at any moment."""
+    home, ends, written = service.people.folder("ann"), threading.Event(), 0
+
+    def portray() -> None:
+        nonlocal written
+        while not ends.is_set():
+            with contextlib.suppress(StorageFailed):
+                files.write_bytes(home / "embedding.json", b"a face", folders=False)
+                written += 1
+
+    for number in range(300):
+        (home / f"{number}.txt").touch()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(portray)
+        while not written:
+            time.sleep(0.001)
+        service.delete_person("ann")
+        time.sleep(0.05)
+        ends.set()
+        done.result(30)
+    assert [path.name for path in service.paths.people.iterdir() if path.is_dir()] == ["ann b"]
+
+
+def test_what_was_being_deleted_when_the_power_went_goes_with_the_next_look(service: EasyPhoto) -> None:
+    service.people.folder("ann").rename(service.paths.people / ".delete-0123")
+    assert [person.user_id for person in service.people.list()] == ["ann b"]
+    assert not list(service.paths.people.glob(".delete-0123/*"))
+
+
+def test_a_person_who_can_t_be_deleted_is_left_whole(service: EasyPhoto, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = somebody.snapshot(service.paths.people, service.paths.loras)
+
+    def no(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "remove", no)
+        with pytest.raises(StorageFailed, match="Not everything of 'ann' could be deleted: Permission denied"):
+            service.delete_person("ann")
+    assert somebody.snapshot(service.paths.people, service.paths.loras) == before
+
+
+def test_nobody_is_deleted_whose_photos_another_process_reads_for_a_training(service: EasyPhoto) -> None:
+    job = service.people.at("ann").job.path
+    with Scratch(job, STAGED), pytest.raises(InvalidRequest, match="is being trained"):
+        service.delete_person("ann")
+    assert service.delete_person("ann").files > 10
+
+
+def test_the_lora_of_a_stranger_is_neither_overwritten_nor_deleted(service: EasyPhoto, tmp_path: Path) -> None:
+    """A training that was stopped early left a folder; a LoRA of that name was put there from elsewhere."""
+    paths = service.paths
+    pictures.save_jpg(tmp_path / "photo.jpg", somebody.grey(90))
+    for name, file in (("cat", "cat.safetensors"), ("dog", "Dog.safetensors")):
+        pictures.save_jpg(paths.people / name / "job" / "photos" / "0.jpg", somebody.grey(90))
+        pictures.write_bytes(paths.loras / file, b"somebody's")
+        with pytest.raises(InvalidRequest, match=f"There is a LoRA {file} already that no training made here"):
+            service.train(TrainRequest(name, (tmp_path / "photo.jpg",)))
+        service.delete_person(name)
+        assert (paths.loras / file).read_bytes() == b"somebody's" and not (paths.people / name).exists()
+        with pytest.raises(InvalidRequest, match="no training made here"):
+            service.train(TrainRequest(name, (tmp_path / "photo.jpg",)))
+    assert not (paths.people / "cat").exists()
+    service.people.to_train("ann")
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------
