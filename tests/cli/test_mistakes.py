@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from easyphoto import pictures
 from easyphoto.cli import endings
 from easyphoto.cli.main import main
 from easyphoto.errors import HostFailed
+from tests.acting import lora_file, portrait_of
 
 PROGRAM = [sys.executable, "-m", "easyphoto"]
 LONG = "9" * 5000
@@ -153,6 +155,11 @@ def test_people_are_listed_as_json(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["people", "list", "--json", "--data", str(tmp_path)]) == 0
     (person,) = json.loads(capsys.readouterr().out)
     assert (person["user_id"], person["likeness"], person["family"]) == ("张伟 😀", 0.75, "bench")
+    (folder / "person.json").write_text('{"family": "sd1", "scene": true, "cancelled": true}')
+    lora.write_bytes(lora_file())
+    pictures.save_jpg(folder / "ref_image.jpg", portrait_of(20))
+    assert main(["people", "list", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "张伟 😀  scene  stopped half-way\n"
 
 
 def test_what_nobody_foresaw_is_a_sentence_too(
