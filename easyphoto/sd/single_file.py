@@ -1,6 +1,9 @@
 """Single files in the original naming -> diffusers' parts, with configurations of our own and no network.
 
-The names are translated by diffusers' converters; the architectures come from the tensors' shapes.
+The names are translated by diffusers' converters; the architectures come from the tensors' shapes. The converters are
+no public part of diffusers, but its ``from_single_file`` takes their place in neither of the versions that are pinned:
+a configuration that is shipped fixes the widths, 0.31 loses what has diffusers' names already, and a weight that is
+missing stays without memory (0.31) or is an error that doesn't name it (0.37).
 """
 
 from __future__ import annotations
@@ -72,7 +75,10 @@ def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
             "{path} is a Control-LoRA, which isn't supported; use the whole ControlNet.", path=path.name
         )
     config = _derived(architectures.controlnet, state, path.name)
-    return _build(ControlNetModel, config, convert_controlnet_checkpoint(state, config), path.name, dtype)
+    # The converter of diffusers 0.31 takes the original naming alone and loses all others.
+    ours = "controlnet_cond_embedding.conv_in.weight" in state
+    converted = state if ours else convert_controlnet_checkpoint(state, config)
+    return _build(ControlNetModel, config, converted, path.name, dtype)
 
 
 def load_vae(path: Path, family: Family) -> Any:

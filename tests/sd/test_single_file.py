@@ -139,6 +139,16 @@ def test_a_controlnet(tmp_path: Path, pickled: bool) -> None:
     assert same(sd.load_controlnet(tmp_path / "d.safetensors", device="cpu", dtype=torch.float32), made)
 
 
+def test_a_controlnet_in_diffusers_naming_needs_no_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one of diffusers 0.31, which hosts with an old torch get, gives back nothing of it."""
+    from diffusers.loaders import single_file_utils
+
+    made = tiny_files.controlnet_file(tmp_path / "original.safetensors")
+    save_file({k: v.contiguous() for k, v in made.state_dict().items()}, tmp_path / "d.safetensors")
+    monkeypatch.setattr(single_file_utils, "convert_controlnet_checkpoint", lambda state, config: {})
+    assert same(sd.load_controlnet(tmp_path / "d.safetensors", device="cpu", dtype=torch.float32), made)
+
+
 def test_a_controlnet_from_a_file_controls(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
     path = tiny_files.single_file(tmp_path / "1.safetensors", Family.SD1, tiny_files.models(Family.SD1, tokens))
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
