@@ -21,6 +21,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ ARGUMENTS = shlex.split(os.environ.get("WEBUI_ARGS", ""))
 DATA = Path(dict(pairwise(ARGUMENTS)).get("--data-dir", ROOT))
 EXTENSION = ROOT / "extensions" / "EasyPhoto"
 HELPER = Path(__file__).parent / "narrow_models"
+STOPPED = "the old server has stopped"
+"""What that extension prints between the two servers of a "Reload UI"."""
 BOOT = 900
 WAIT = 3600
 USER = "real test 测试"
@@ -58,6 +62,11 @@ SHORT = {
 OTHER, VAE = "narrow-sd15-other.safetensors", "narrow.vae.safetensors"
 CONTROLS = ("control_v11p_sd15_canny", "control_v11p_sd15_openpose", "control_sd15_random_color")
 FEW = {"seed": 7, "first_diffusion_steps": 3, "second_diffusion_steps": 4}
+PEOPLE, LEGACY_TRAIN = "/easyphoto/v1/people", "/easyphoto/easyphoto_train_forward"
+CLIENTS = 40
+AT_ONCE, LETS_GO = 5.0, 15.0
+"""Seconds in which a route answers beside waiting clients, and in which a server that reloads lets go of them. How long
+the WebUI then takes to build its page is the machine's affair."""
 
 pytestmark = [
     pytest.mark.host,
@@ -92,6 +101,18 @@ def ask(path: str, body: dict[str, Any] | None = None, method: str = "GET", time
         pytest.fail(f"{path} answered {error.code}: {error.read().decode()[:500]}")
 
 
+def answered(
+    path: str, body: bytes | None = None, headers: dict[str, str] | None = None, timeout: float = 120
+) -> tuple[int, str]:
+    """The status and the body of an answer, whatever it is."""
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}{path}", body, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def encoded(image: Image) -> str:
     buffer = io.BytesIO()
     PilImage.fromarray(image).save(buffer, "PNG")
@@ -122,16 +143,15 @@ def installed() -> str:
     return before
 
 
-@pytest.fixture(scope="module")
-def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A running WebUI; its log."""
-    log = tmp_path_factory.mktemp("webui") / "log.txt"
+@contextmanager
+def booted(log: Path, *flags: str) -> Iterator[None]:
+    """The WebUI with these flags, once EasyPhoto's routes answer."""
     link = ROOT / "extensions" / HELPER.name
     link.symlink_to(HELPER, target_is_directory=True)
-    arguments = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--api", "--port", str(PORT)]
+    arguments = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--port", str(PORT)]
     arguments += ["--no-download-sd-model", "--disable-nan-check"]
     arguments += ["--always-cpu"] if forge() else ["--use-cpu", "all", "--no-half", "--opt-sdp-attention"]
-    arguments += ARGUMENTS
+    arguments += [*flags, *ARGUMENTS]
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -139,7 +159,7 @@ def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             )
         try:
             wait_for(process, log)
-            yield log
+            yield
         finally:
             process.terminate()
             process.wait(60)
@@ -147,14 +167,24 @@ def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         link.unlink()
 
 
+@pytest.fixture(scope="module")
+def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running WebUI; its log."""
+    log = tmp_path_factory.mktemp("webui") / "log.txt"
+    with booted(log, "--api"):
+        yield log
+
+
 def wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Gradio answers 404 until the routes are mounted."""
     deadline = time.monotonic() + BOOT
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/easyphoto/v1/people", timeout=30):
+            if answered(PEOPLE, timeout=30)[0] != 404:
                 return
         except OSError:
-            time.sleep(2)
+            pass
+        time.sleep(2)
     pytest.fail(f"the WebUI did not come up:\n{log.read_text(errors='replace')[-3000:]}")
 
 
@@ -177,14 +207,42 @@ def test_the_hosts_packages_are_as_they_were(installed: str) -> None:
     assert freeze() == installed
 
 
+def test_without_an_api_the_routes_say_so(installed: str, tmp_path: Path) -> None:
+    with booted(tmp_path / "log.txt"):
+        for path, body in ((PEOPLE, None), (LEGACY_TRAIN, b"{}"), ("/easyphoto/v1/jobs/train", b"{}")):
+            status, text = answered(path, body)
+            assert status == 403
+            assert json.loads(text)["message"] == "EasyPhoto's HTTP API is off: start the WebUI with --api."
+        assert answered("/")[0] == 200
+
+
 def test_it_boots_with_the_extension(webui: Path) -> None:
     assert not log_has("Error executing callback", webui)
     assert not log_has("EasyPhoto's tab could not be built", webui)
+    assert not log_has("Error loading script", webui), "ControlNet above all, without which portraits have no controls"
     status = ask("/easyphoto/v1/status")
     assert status["host"] == ("Forge" if forge() else "AUTOMATIC1111")
     assert "narrow-sd15.safetensors" in [c["name"] for c in status["checkpoints"]]
     names = [c["props"].get("label") for c in ask("/config")["components"] if c.get("props")]
     assert "EasyPhoto" in names, "the tab is there"
+
+
+@pytest.mark.parametrize("path", ["/easyphoto/v1/jobs/train", LEGACY_TRAIN])
+def test_no_other_site_comes_in(webui: Path, path: str) -> None:
+    body, json_type = b'{"user_id": "evil"}', {"Content-Type": "application/json"}
+    evil = "https://evil.example"
+    refused = {
+        "origin": {**json_type, "Origin": evil},
+        "origin and text": {"Content-Type": "text/plain", "Origin": evil},
+        "a browser's mark": {**json_type, "Sec-Fetch-Site": "cross-site"},
+        "host": {**json_type, "Host": "evil.example"},
+        "host with its port": {**json_type, "Host": f"evil.example:{PORT}"},
+    }
+    assert {what: answered(path, body, headers)[0] for what, headers in refused.items()} == dict.fromkeys(refused, 403)
+    assert answered(path, body, {"Content-Type": "text/plain"})[0] == 415
+    for headers in ({"Origin": evil}, {"Host": "evil.example"}):
+        assert answered(PEOPLE, None, headers)[0] == 403
+    assert ask("/easyphoto/v1/jobs") == []
 
 
 def test_two_steps_of_training(person: dict[str, Any]) -> None:
@@ -341,3 +399,93 @@ def test_the_settings_page(page: WebUIPage, pictures: Path) -> None:
         assert not page.one("#easyphoto_generate_user_4").is_displayed()
     finally:
         ask("/sdapi/v1/options", {"easyphoto_faces": 1}, "POST")
+
+
+def test_what_a_page_keeps_and_who_is_deleted_by_clicking(page: WebUIPage, pictures: Path) -> None:
+    """The photos and the finished training are there after a reload; a second face asks for a second user id; a person
+    is deleted after a second question."""
+    page.open()
+    page.wait_for("#easyphoto_train_report figure.taken", len(photos()))
+    page.wait_for(f"{TRAINING} [data-state=finished]")
+    page.tab(1)
+    page.give("#easyphoto_generate_faces", 2)
+    page.wait(lambda: page.one("#easyphoto_generate_user_2").is_displayed())
+    page.unfold()
+    page.choose("#easyphoto_people_who", CLICKED)
+    page.press("#easyphoto_people_delete")
+    page.wait(lambda: page.one("#easyphoto_people_sure").is_displayed())
+    page.picture(pictures / named("delete"))
+    page.press("#easyphoto_people_sure")
+    page.wait(lambda: CLICKED in page.text("#easyphoto_people_note"))
+    assert CLICKED not in [p["user_id"] for p in ask(PEOPLE)]
+    page.tab(2)
+    page.wait_for("#easyphoto_weights_needs table, #easyphoto_weights_needs li")
+    page.picture(pictures / named("weights"))
+    assert [c for c in page.complaints() if "easyphoto" in c.lower()] == []
+
+
+def test_waiting_clients_hold_up_neither_routes_nor_a_reload(page: WebUIPage, webui: Path) -> None:
+    """Forty clients of the original wait, one for a training that runs: everything else is answered at once, and after
+    "Reload UI" the tabs are back, while the training goes on."""
+    options = {"sd_model_checkpoint": "narrow-sd15.safetensors", "validation": False, **SHORT}
+    options |= {"max_train_steps": 2000, "val_and_checkpointing_steps": 2000}
+    known = {job["id"] for job in ask("/easyphoto/v1/jobs")}
+    pictures = [encoded(p) for p in photos()]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        try:
+            clients = [pool.submit(client, {"instance_images": pictures, **options}, n) for n in range(CLIENTS)]
+            page.wait(lambda: len(mine(known)) == CLIENTS)
+            page.wait(lambda: any((job["progress"] or {}).get("stage") == "train" for job in running(known)))
+            for path in ("/internal/ping", "/config", "/sdapi/v1/options", PEOPLE, "/easyphoto/v1/status"):
+                begun = time.monotonic()
+                assert answered(path)[0] == 200
+                assert time.monotonic() - begun < AT_ONCE, path
+            stopped, back = reload(page, webui)
+            print(f"stopped after {stopped:.1f} s, back after {back:.1f} s")
+            assert stopped < LETS_GO
+            assert {c.result(LETS_GO)[0] for c in clients} == {200}
+            assert any("The server stops before the job has ended." in c.result()[1] for c in clients)
+            assert running(known), "the training goes on"
+        finally:
+            for job in reversed(mine(known)):
+                ask(f"/easyphoto/v1/jobs/{job['id']}", method="DELETE")
+                finished(job)
+    page.open()
+    for number in (1, 2, 0):
+        page.tab(number)
+    assert page.one("#easyphoto_train_start").is_displayed()
+
+
+def client(fields: dict[str, Any], number: int) -> tuple[int, str]:
+    body = json.dumps({"user_id": f"waits {number}", **fields}).encode()
+    return answered(LEGACY_TRAIN, body, {"Content-Type": "application/json"}, timeout=WAIT)
+
+
+def mine(known: set[str]) -> list[dict[str, Any]]:
+    return [job for job in ask("/easyphoto/v1/jobs") if job["id"] not in known]
+
+
+def running(known: set[str]) -> list[dict[str, Any]]:
+    return [job for job in mine(known) if job["state"] == "running"]
+
+
+def reload(page: WebUIPage, log: Path) -> tuple[float, float]:
+    """Press "Reload UI"; the seconds until the old server has stopped and until our routes answer again."""
+    begun, times = time.monotonic(), restarts(log)
+    page.script("document.getElementById('settings_restart_gradio').click()")
+    while restarts(log) == times:
+        assert time.monotonic() - begun < BOOT, "the server was not stopped"
+        time.sleep(0.1)
+    stopped = time.monotonic() - begun
+    while time.monotonic() - begun < BOOT:
+        try:
+            if answered(PEOPLE)[0] == 200:
+                return stopped, time.monotonic() - begun
+        except OSError:
+            pass
+        time.sleep(0.1)
+    pytest.fail("the WebUI did not come back")
+
+
+def restarts(log: Path) -> int:
+    return log.read_text(encoding="utf-8", errors="replace").count(STOPPED)

@@ -1,4 +1,5 @@
-"""An extension for tests alone: lets a WebUI load the narrow random models of ``make_narrow.py``.
+"""An extension for tests alone: lets a WebUI load the narrow random models of ``make_narrow.py``, and says when
+"Reload UI" has stopped the old server.
 
 ControlNet's table and Forge's know only full-size models; the tables are changed in memory, at run time. The folder is
 linked into the WebUI's ``extensions`` by ``tests/hosts/test_real_webui.py`` and taken away afterwards.
@@ -38,3 +39,4 @@ def patch_forge():
 
 
 script_callbacks.on_before_ui(patch)
+script_callbacks.on_before_reload(lambda: print("the old server has stopped", flush=True))
