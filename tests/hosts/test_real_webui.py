@@ -219,7 +219,7 @@ def test_without_an_api_the_routes_say_so(installed: str, tmp_path: Path) -> Non
 def test_it_boots_with_the_extension(webui: Path) -> None:
     assert not log_has("Error executing callback", webui)
     assert not log_has("EasyPhoto's tab could not be built", webui)
-    assert not log_has("Error loading script", webui), "ControlNet above all, without which portraits have no controls"
+    assert not log_has("Error loading script: controlnet.py", webui), "without it portraits have no controls"
     status = ask("/easyphoto/v1/status")
     assert status["host"] == ("Forge" if forge() else "AUTOMATIC1111")
     assert "narrow-sd15.safetensors" in [c["name"] for c in status["checkpoints"]]
@@ -419,7 +419,7 @@ def test_what_a_page_keeps_and_who_is_deleted_by_clicking(page: WebUIPage, pictu
     page.wait(lambda: CLICKED in page.text("#easyphoto_people_note"))
     assert CLICKED not in [p["user_id"] for p in ask(PEOPLE)]
     page.tab(2)
-    page.wait_for("#easyphoto_weights_needs table, #easyphoto_weights_needs li")
+    page.wait_for("#easyphoto_weights_needs .easyphoto-needs")
     page.picture(pictures / named("weights"))
     assert [c for c in page.complaints() if "easyphoto" in c.lower()] == []
 
