@@ -98,13 +98,17 @@ class WebUIPage(Page):
         time.sleep(UPDATE)
 
     def choose(self, selector: str, option: str) -> None:
-        """Pick an entry of a dropdown."""
+        """Pick an entry of a dropdown, whatever it says in brackets behind the name."""
+
+        def meant() -> list[Any]:
+            texts = [(o, o.text.strip().removeprefix("✓").strip()) for o in self.all(options)]
+            return [o for o, text in texts if text == option or text.startswith(f"{option} (")]
+
         box = self.one(f"{selector} input")
         self.script("arguments[0].scrollIntoView({block: 'center'})", box)
         box.click()
         options = f"{selector} ul li, ul.options li"
-        self.wait(lambda: [o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option])
-        found = next(o for o in self.all(options) if o.text.strip().removeprefix("✓").strip() == option)
+        found = self.wait(meant)[0]
         self.script("arguments[0].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))", found)
         time.sleep(UPDATE)
 
