@@ -131,7 +131,8 @@ def _first(error: RequestValidationError) -> str:
     kind, told = str(first["type"]), str(first["msg"])
     place = [str(p) for p in first["loc"] if p not in ("body", "query", "path", "header")]
     if "json" in kind:
-        reason = (first.get("ctx") or {}).get("error") or (first.get("ctx") or {}).get("msg")
+        reason = str((first.get("ctx") or {}).get("error") or (first.get("ctx") or {}).get("msg") or "")
+        reason = reason.removesuffix(" at")  # json says so where it goes on with the place itself
         return f"{BROKEN[:-1]}: {reason} at character {place[-1]}." if reason and place else BROKEN
     if kind in ("extra_forbidden", "value_error.extra"):
         return schema.unknown_option(place[-1])

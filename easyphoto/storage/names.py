@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from easyphoto.errors import InvalidRequest
 
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of what follows: a name with one is read as another."""
 FORBIDDEN = '\\/:*?"<>|'
 _PORTS = "123456789¹²³"
 RESERVED = frozenset(
@@ -24,9 +26,9 @@ def user_id(text: str) -> str:
     :class:`InvalidRequest`.
     """
     name = unicodedata.normalize("NFC", text).strip()
-    if not name:
+    if all(unicodedata.category(c) == "Cf" for c in name):  # nothing, or nothing that can be seen
         raise InvalidRequest("The user id is empty: type a name for this person.")
-    bad = sorted({c for c in name if c in FORBIDDEN or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
+    bad = sorted({c for c in name if _forbidden(c)})
     if bad:
         shown = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in bad)
         raise InvalidRequest("The user id may not contain {shown}.", shown=shown)
@@ -41,6 +43,10 @@ def user_id(text: str) -> str:
     return name
 
 
+def _forbidden(c: str) -> bool:
+    return c in FORBIDDEN or c in TURNING or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
+
+
 def portable(part: str) -> bool:
     """Whether a file of that name can be written on every system and is found again under the same spelling."""
     return bool(
@@ -48,7 +54,7 @@ def portable(part: str) -> bool:
         and part == part.strip()
         and not part.startswith(".")
         and not part.endswith(".")
-        and not any(c in FORBIDDEN or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in part)
+        and not any(map(_forbidden, part))
         and part.split(".", maxsplit=1)[0].casefold().rstrip() not in RESERVED
         and len(part.encode()) <= 240
     )

@@ -16,6 +16,7 @@ Members = dict[str, bytes]
 Attack = Callable[[random.Random], bytes]
 EVIL_NAMES = (
     "files/../../evil.txt",
+    "files/processed_images/train/a\u202egpj.exe.jpg",
     "files/../../../../../evil.txt",
     "/evil.txt",
     "//server/share/evil.txt",

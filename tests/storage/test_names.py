@@ -54,7 +54,7 @@ def test_nobody_is_trained_under_a_name_that_some_system_takes_for_another(
     assert store.to_train(there) == there
 
 
-@pytest.mark.parametrize("asked", ["..", "../ann", "ann/..", "a\0", "", "a" * 300, "\ud800"])
+@pytest.mark.parametrize("asked", ["..", "../ann", "ann/..", "a\0", "", "\u200b", "a\u202eb", "a" * 300, "\ud800"])
 def test_what_is_no_name_is_said_so(paths: Paths, asked: str) -> None:
     store = PeopleStore(paths)
     somebody.trained(paths)
