@@ -286,7 +286,7 @@ def _fields(data: bytes) -> Mapping[str, Any]:
     try:
         fields = json.loads(data)
     except json.JSONDecodeError as error:
-        raise NoFields(f"The body is broken JSON: {error.msg} at character {error.pos}.") from None
+        raise NoFields(f"The body is broken JSON: {error.msg.removesuffix(' at')} at character {error.pos}.") from None
     except (ValueError, RecursionError):
         raise NoFields("The body is broken JSON.") from None
     if not isinstance(fields, dict):
