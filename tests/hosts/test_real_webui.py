@@ -319,12 +319,13 @@ def test_a_missing_base_model_is_said(webui: Path) -> None:
         )
 
 
+def delete(user_id: str) -> None:
+    address = f"http://127.0.0.1:{PORT}{PEOPLE}/{urllib.parse.quote(user_id)}"
+    urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+
+
 def test_the_people_go_when_they_are_deleted(person: dict[str, Any]) -> None:
-    urllib.request.urlopen(
-        urllib.request.Request(
-            f"http://127.0.0.1:{PORT}/easyphoto/v1/people/{urllib.parse.quote(USER)}", method="DELETE"
-        )
-    ).close()
+    delete(USER)
     assert USER not in [p["user_id"] for p in ask("/easyphoto/v1/people")]
 
 
@@ -452,6 +453,8 @@ def test_waiting_clients_hold_up_neither_routes_nor_a_reload(page: WebUIPage, we
             for job in reversed(mine(known)):
                 ask(f"/easyphoto/v1/jobs/{job['id']}", method="DELETE")
                 finished(job)
+            for stopped_half_way in [p["user_id"] for p in ask(PEOPLE) if p["user_id"].startswith("waits ")]:
+                delete(stopped_half_way)
     page.open()
     for number in (1, 2, 0):
         page.tab(number)
