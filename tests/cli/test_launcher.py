@@ -33,7 +33,9 @@ def place(tmp_path: Path) -> Path:
 
 
 def _run(command: list[str], cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    variables = {k: v for k, v in os.environ.items() if k not in ("HOME", "PYTHONPATH", "PYTHONSAFEPATH")}
+    variables = {
+        k: v for k, v in os.environ.items() if k not in ("HOME", "PYTHONPATH", "PYTHONSAFEPATH", "EASYPHOTO_VENV")
+    }
     return subprocess.run(command, cwd=cwd, env={**variables, **more}, capture_output=True, text=True, check=False)
 
 
