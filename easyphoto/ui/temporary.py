@@ -41,7 +41,11 @@ def own_folder(service: EasyPhoto) -> Iterator[None]:
 
 @contextmanager
 def _terminated_as_an_exit() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
+    # What a program around this one makes of the signal, an exception of its own, stays so.
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
         yield
         return
 
