@@ -100,7 +100,7 @@ def test_known_vectors_give_known_likeness(tmp_path: Path, cosine: float, score:
     np.testing.assert_allclose(a, dark / np.linalg.norm(dark), atol=1e-5)
     found = likeness(embedder, a, b)
     assert found.cosine == pytest.approx(cosine, abs=1e-4)
-    assert found.score == pytest.approx(score, abs=0.01)
+    assert found.score == pytest.approx(min(max(score, 0.0), 1.0), abs=0.01)  # shown from 0 to 1
     assert found.embedder == "buffalo_l"
 
 
