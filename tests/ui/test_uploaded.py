@@ -99,6 +99,9 @@ def test_nothing_stays_however_the_program_ends(how: signal.Signals, paths: Path
     data = paths.outputs.parent
     project = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", PROGRAM, str(data), str(photo)]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job of a shell ignores it, and so its children
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=project) as child:
         assert child.stdout is not None and child.stdout.readline() == b"there\n"
         assert len(files_below(paths.uploads)) == 1

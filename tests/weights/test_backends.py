@@ -116,7 +116,7 @@ def test_the_face_is_brought_to_where_arcface_expects_it_in_rgb(tmp_path: Path) 
         chip = face_align.norm_crop(image[..., ::-1], models.FACE_POINTS)[..., ::-1]
     seen = (chip.astype(np.float32).transpose(2, 0, 1).ravel()[places] - 127.5) / 127.5
     expected = seen / np.linalg.norm(seen)
-    assert float(embedder.embed(image, a_face()) @ expected) > 0.9999
+    assert float(embedder.embed(image, a_face()) @ expected) > 0.99
 
 
 def test_the_swapper_changes_the_face_alone(tmp_path: Path) -> None:
