@@ -16,6 +16,7 @@ from easyphoto import families, lora_header, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.headers import Header, Shape, read_header
+from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint
 
 __all__ = [
@@ -34,7 +35,12 @@ __all__ = [
 Kind = Literal["checkpoint", "lora", "controlnet", "vae"]
 Prediction = Literal["epsilon", "v_prediction"]
 
-A: Mapping[Kind, str] = {"checkpoint": "a checkpoint", "lora": "a LoRA", "controlnet": "a ControlNet", "vae": "a VAE"}
+A: Mapping[Kind, Message] = {
+    "checkpoint": Message("a checkpoint"),
+    "lora": Message("a LoRA"),
+    "controlnet": Message("a ControlNet"),
+    "vae": Message("a VAE"),
+}
 """Kinds in a sentence."""
 
 VAE_FAMILY = families.known()[0].family
@@ -111,7 +117,7 @@ def require_checkpoint(path: Path, *, vae: bool = False) -> CheckpointInfo:
     another one is there; otherwise :class:`InvalidRequest`."""
     info = inspect(path)
     if info.kind != "checkpoint":
-        raise InvalidRequest("{path} is {a}, not a checkpoint.", path=path.name, a=A[info.kind])
+        raise InvalidRequest("{path} is {kind}, not a checkpoint.", path=path.name, kind=A[info.kind])
     if info.inputs != _LATENT_CHANNELS:
         raise InvalidRequest(
             "{path} is an inpainting or upscaling model; choose an ordinary checkpoint.", path=path.name
@@ -127,14 +133,14 @@ def require_same_family(lora: Path, checkpoint: Checkpoint) -> CheckpointInfo:
     """What ``lora`` is, if it is a LoRA for ``checkpoint``'s family; otherwise :class:`InvalidRequest`."""
     info = inspect(lora)
     if info.kind != "lora":
-        raise InvalidRequest("{lora} is {a}, not a LoRA.", lora=lora.name, a=A[info.kind])
+        raise InvalidRequest("{lora} is {kind}, not a LoRA.", lora=lora.name, kind=A[info.kind])
     if info.family is not checkpoint.family:
         raise InvalidRequest(
-            "The LoRA {lora} was trained for {title} and doesn't fit {checkpoint}, which is {title2}.",
+            "The LoRA {lora} was trained for {trained_for} and doesn't fit {checkpoint}, which is {family}.",
             lora=lora.name,
-            title=families.spec(info.family).title,
+            trained_for=families.spec(info.family).title,
             checkpoint=checkpoint.name,
-            title2=families.spec(checkpoint.family).title,
+            family=families.spec(checkpoint.family).title,
         )
     return info
 

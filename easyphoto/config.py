@@ -552,21 +552,24 @@ def validate(config: Any) -> None:
             value = named
             object.__setattr__(config, d.name, value)
         if type(value) is not d.type:
-            raise InvalidRequest("{d} must be {names}, not {value!r}.", d=d.name, names=_NAMES[d.type], value=value)
+            raise InvalidRequest("{name} must be {kind}, not {value!r}.", name=d.name, kind=_NAMES[d.type], value=value)
         low, high = d.param.minimum, d.param.maximum
         below = low is not None and isinstance(value, (int, float)) and not value >= low
         above = high is not None and isinstance(value, (int, float)) and not value <= high
         if below or above:
             raise InvalidRequest(
-                "{d} must be from {number} to {number2}, not {value!r}.",
-                d=d.name,
-                number=_number(low),
-                number2=_number(high),
+                "{name} must be from {low} to {high}, not {value!r}.",
+                name=d.name,
+                low=_number(low),
+                high=_number(high),
                 value=value,
             )
         if d.param.choices and value not in d.param.choices:
             raise InvalidRequest(
-                "{d} must be one of {names}, not {value!r}.", d=d.name, names=", ".join(d.param.choices), value=value
+                "{name} must be one of {choices}, not {value!r}.",
+                name=d.name,
+                choices=", ".join(d.param.choices),
+                value=value,
             )
 
 

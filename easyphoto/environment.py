@@ -280,11 +280,11 @@ def create(
     if not (facts.has["venv"] and facts.has["ensurepip"]):
         raise AssetMissing(
             "{executable} comes without the venv module, which EasyPhoto's own environment "
-            "needs: install Python {python}.{python2} from python.org and make the WebUI's "
+            "needs: install Python {major}.{minor} from python.org and make the WebUI's "
             "environment with it.",
             executable=facts.executable,
-            python=facts.python[0],
-            python2=facts.python[1],
+            major=facts.python[0],
+            minor=facts.python[1],
         )
     torch = facts.versions["torch"] or ""
     packages = choose(torch)

@@ -62,10 +62,10 @@ class MemoryPlan:
 
     def sentence(self) -> str:
         """One sentence for the user."""
-        text = Message("The training needs about {gb} of the device's memory", gb=_gb(self.need.total))
+        text = Message("The training needs about {needed} of the device's memory", needed=_gb(self.need.total))
         if self.available is None:
             return Message("{text} (an estimate).", text=text)
-        there = Message("{gb} are free", gb=_gb(self.available))
+        there = Message("{free} are free", free=_gb(self.available))
         if not self.fits:
             return Message(
                 "{text}, but only {there}: choose a smaller resolution or rank, or another optimiser.",
@@ -168,7 +168,7 @@ class RenderPlan:
     def sentence(self) -> str:
         """One sentence for the user."""
         text = Message(
-            "{subject} needs about {gb} of the device's memory", subject=self.subject, gb=_gb(self.need.total)
+            "{subject} needs about {needed} of the device's memory", subject=self.subject, needed=_gb(self.need.total)
         )
         if self.available is None:
             return Message("{text} (an estimate).", text=text)
@@ -176,11 +176,11 @@ class RenderPlan:
             text = Message("{text}, with {how}", text=text, how=joined(map(Message, self.changes), " and "))
         if not self.fits:
             return Message(
-                "{text}, but only {gb} are free: choose a smaller size if it fails.",
+                "{text}, but only {free} are free: choose a smaller size if it fails.",
                 text=text,
-                gb=_gb(self.available),
+                free=_gb(self.available),
             )
-        return Message("{text}; {gb} are free (an estimate).", text=text, gb=_gb(self.available))
+        return Message("{text}; {free} are free (an estimate).", text=text, free=_gb(self.available))
 
     def notice(self) -> str:
         """What the user should be told of it without being asked, the same for pictures of all sizes; "" for nothing.
@@ -191,7 +191,9 @@ class RenderPlan:
             )
         if not (self.by_role or self.tiled):
             return ""
-        return Message("The device's memory is short, which takes time: {names}.", names=joined(self.changes, " and "))
+        return Message(
+            "The device's memory is short, which takes time: {changes}.", changes=joined(self.changes, " and ")
+        )
 
 
 def plan_rendering(

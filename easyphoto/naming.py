@@ -72,10 +72,10 @@ def find(wanted: str, entries: Iterable[Named[T]], what: str) -> T | None:
             names = joined(sorted(entry.name for entry in fitting)[:4], " and ")
             raise AmbiguousName(
                 Message(
-                    "{wanted!r} can mean more than one {what}: {names}; give the whole name.",
+                    "{wanted!r} can mean more than one {what}: {candidates}; give the whole name.",
                     wanted=wanted,
-                    what=what,
-                    names=names,
+                    what=Message(what),
+                    candidates=names,
                 )
             )
         if fitting:

@@ -125,8 +125,8 @@ class Preferences:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InvalidRequest(
-                "The precision must be one of {names}, not {precision!r}.",
-                names=", ".join(PRECISIONS),
+                "The precision must be one of {choices}, not {precision!r}.",
+                choices=", ".join(PRECISIONS),
                 precision=self.precision,
             )
 
@@ -210,9 +210,9 @@ class EasyPhoto:
         name = self.people.to_train(request.user_id)
         if request.captions and len(request.captions) != len(request.photos):
             raise InvalidRequest(
-                "There are {count} captions for {count2} photos.",
-                count=len(request.captions),
-                count2=len(request.photos),
+                "There are {captions} captions for {photos} photos.",
+                captions=len(request.captions),
+                photos=len(request.photos),
             )
         if not request.photos and not request.resume:
             raise InvalidRequest("There are no photos: upload 5 to 20 photos of one person.")
@@ -668,7 +668,7 @@ class EasyPhoto:
             raise InvalidRequest(_no_base_model(broken))
         close = naming.near(name, [entry.name for entry in named]) or [c.name for c in known[:8]]
         raise NoSuchModel(
-            Message("There is no base model {name!r}; there are: {names}.", name=name, names=", ".join(close))
+            Message("There is no base model {name!r}; there are: {close}.", name=name, close=", ".join(close))
         )
 
 

@@ -68,7 +68,7 @@ class TemplateStore:
         several = [t.name for t in known if t.own and t.path.stem == name]
         if several:
             raise InvalidRequest(
-                "There are several templates {name!r}: say which, {names}.", name=name, names=" or ".join(several)
+                "There are several templates {name!r}: say which, {files}.", name=name, files=" or ".join(several)
             )
         raise NotFound("There is no template {name!r}.", name=name)
 

@@ -317,7 +317,7 @@ def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
 def _coerce(d: Declared, value: Any) -> Any:
     """Numbers that were sent as text, and whole numbers that were sent as 1.0, as the original took them."""
     if d.type is str and not isinstance(value, str):
-        raise InvalidRequest("{d} must be a text.", d=d.name)
+        raise InvalidRequest("{name} must be a text.", name=d.name)
     if d.type not in (int, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     try:

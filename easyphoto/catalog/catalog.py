@@ -52,9 +52,9 @@ class Catalog:
             holders = [b for b in self.bundles.values() if name in (b.name, *b.assets)]
             if holders and all(bundle.planned for bundle in holders):
                 raise NotFound(
-                    "Nothing uses the weights of {name} yet; there are {names}.",
+                    "Nothing uses the weights of {name} yet; there are {known}.",
                     name=name,
-                    names=", ".join(self.offered),
+                    known=", ".join(self.offered),
                 )
 
     def select(self, names: Iterable[str], *, commercial_only: bool = False) -> tuple[list[Asset], list[Asset]]:
@@ -167,7 +167,7 @@ class Catalog:
             return [self.assets[a] for a in self.bundles[name].assets]
         if name in self.assets:
             return [self.assets[name]]
-        raise NotFound("There is no bundle {name}; there are {names}.", name=name, names=", ".join(self.offered))
+        raise NotFound("There is no bundle {name}; there are {known}.", name=name, known=", ".join(self.offered))
 
 
 class Look:

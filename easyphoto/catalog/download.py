@@ -220,7 +220,7 @@ class Download:
         expected = wanted.sha256 or announced
         reason = wrong_file(part.path, wanted.target.suffix) if part.size else Message("is empty")
         if wanted.size is not None and part.size != wanted.size:
-            reason = Message("has {size:,} bytes instead of {size2:,}", size=part.size, size2=wanted.size)
+            reason = Message("has {size:,} bytes instead of {wanted:,}", size=part.size, wanted=wanted.size)
         elif expected and digest != expected:
             reason = Message(
                 "is not the expected file (its sha256 is {digest}..., not {expected}...)",

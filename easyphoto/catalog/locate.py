@@ -102,7 +102,7 @@ def against(asset: Asset, path: Path, records: Records, *, hashing: bool = True,
     """What speaks against ``path`` being the asset, as the end of a sentence; None when nothing does."""
     size = path.stat().st_size
     if asset.size is not None and size != asset.size:
-        return Message("has {size:,} bytes where the published file has {size2:,}", size=size, size2=asset.size)
+        return Message("has {size:,} bytes where the published file has {published:,}", size=size, published=asset.size)
     if reason := wrong_file(path):
         return reason
     expected = asset.sha256 or records.known(asset.name)

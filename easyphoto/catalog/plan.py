@@ -66,7 +66,7 @@ class Plan:
         names = ", ".join(self.names)
         if not self.missing:
             return Message("{names}: everything is there ({count} files).", names=names, count=len(self.present))
-        much = size(self.bytes) if self.exact else Message("about {bytes}", bytes=size(self.bytes))
+        much = size(self.bytes) if self.exact else Message("about {size}", size=size(self.bytes))
         text = Message("{names}: {count} files to download, {much}", names=names, count=len(self.missing), much=much)
         if not self.present:
             return Message("{text}.", text=text)

@@ -30,8 +30,8 @@ class Listing:
         more = len(self.passed_over) - _NAMED
         names += f" and {more} more" if more > 0 else ""
         if {formats.lacking(p.suffix.lower()) for p in self.passed_over} == {"HEIF"}:
-            return Message("Passed over: {names}; the package pillow-heif is needed for HEIC photos.", names=names)
-        return Message("Passed over: {names}; what can be read is {readable}.", names=names, readable=formats.READABLE)
+            return Message("Passed over: {files}; the package pillow-heif is needed for HEIC photos.", files=names)
+        return Message("Passed over: {files}; what can be read is {readable}.", files=names, readable=formats.READABLE)
 
 
 def listing(folder: Path) -> Listing:

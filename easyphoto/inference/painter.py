@@ -168,8 +168,8 @@ class Painter:
             family = self._checkpoint.family.value
             self._meter.notice(
                 Message(
-                    "The host has no ControlNet model for {names} ({family}): the portrait is made without.",
-                    names=", ".join(missing),
+                    "The host has no ControlNet model for {roles} ({family}): the portrait is made without.",
+                    roles=", ".join(missing),
                     family=family,
                 )
             )

@@ -261,10 +261,10 @@ class _Studio:
         if len(self.sitters) > len(faces):
             self.meter.notice(
                 Message(
-                    "{count} people were chosen and {template} has {count2} faces: the last are left out.",
-                    count=len(self.sitters),
+                    "{people} people were chosen and {template} has {faces} faces: the last are left out.",
+                    people=len(self.sitters),
                     template=template.name,
-                    count2=len(faces),
+                    faces=len(faces),
                 )
             )
         return faces

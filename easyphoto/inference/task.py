@@ -165,9 +165,9 @@ def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject
     if unread:
         notice(
             Message(
-                "Of the photos of {user_id} these can't be read and don't count: {names}.",
+                "Of the photos of {user_id} these can't be read and don't count: {photos}.",
                 user_id=person.user_id,
-                names=", ".join(unread),
+                photos=", ".join(unread),
             )
         )
     return Subject(

@@ -66,7 +66,9 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: N
         if size != (drawn[1], drawn[0]):
             told(
                 Message(
-                    "With a scene the picture from text is enlarged to {size} x {size2}.", size=size[1], size2=size[0]
+                    "With a scene the picture from text is enlarged to {width} x {height}.",
+                    width=size[1],
+                    height=size[0],
                 )
             )
         return picture
@@ -78,12 +80,12 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: N
         crop = Crop(left, top, left + crop.size[1], top + crop.size[0])
     told(
         Message(
-            "The picture from text was drawn at {size} x {size2}, which its model knows, and cut "
-            "and enlarged to {asked} x {asked2}.",
-            size=size[1],
-            size2=size[0],
-            asked=asked[1],
-            asked2=asked[0],
+            "The picture from text was drawn at {width} x {height}, which its model knows, and cut "
+            "and enlarged to {asked_width} x {asked_height}.",
+            width=size[1],
+            height=size[0],
+            asked_width=asked[1],
+            asked_height=asked[0],
         )
     )
     return geometry.resize(geometry.cut(picture, crop), asked)

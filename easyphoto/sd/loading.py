@@ -61,7 +61,7 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
     if path.suffix.lower() not in PICKLED:
         info = checkpoint.inspect(path)
         if info.kind != "controlnet":
-            raise InvalidRequest("{path} is {a}, not a ControlNet.", path=path.name, a=checkpoint.A[info.kind])
+            raise InvalidRequest("{path} is {kind}, not a ControlNet.", path=path.name, kind=checkpoint.A[info.kind])
     if path.is_dir():
         from diffusers import ControlNetModel
 
@@ -83,7 +83,7 @@ def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpo
     if path.suffix.lower() not in PICKLED:
         info = checkpoint.inspect(path)
         if info.kind != "vae":
-            raise InvalidRequest("{path} is {a}, not a VAE.", path=path.name, a=checkpoint.A[info.kind])
+            raise InvalidRequest("{path} is {kind}, not a VAE.", path=path.name, kind=checkpoint.A[info.kind])
     if path.is_dir():
         from diffusers import AutoencoderKL
 
@@ -163,9 +163,9 @@ def _one_sentence(name: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
         raise InvalidRequest(
-            "{name} can't be loaded: {splitlines!r}",
+            "{name} can't be loaded: {reason!r}",
             name=name,
-            splitlines=str(error).splitlines()[0] if str(error) else error,
+            reason=str(error).splitlines()[0] if str(error) else error,
         ) from error
 
 

@@ -120,7 +120,7 @@ def read(path: Path) -> LoraFile:
 
     info = checkpoint.inspect(path)
     if info.kind != "lora":
-        raise InvalidRequest("{path} is {a}, not a LoRA.", path=path.name, a=checkpoint.A[info.kind])
+        raise InvalidRequest("{path} is {kind}, not a LoRA.", path=path.name, kind=checkpoint.A[info.kind])
     declared = DeclaredAlphas.of(path, info.metadata)
     grouped: dict[str, dict[str, torch.Tensor]] = {}
     # Read, not mapped: a mapped file could not be replaced on Windows, and a person may be trained again.

@@ -49,7 +49,7 @@ def create(name: str, config: Mapping[str, Any]) -> Any:
     """A fresh scheduler for the sampler ``name`` with the betas and prediction type of a model's ``config``."""
     table = _table()
     if name not in table:
-        raise InvalidRequest("There is no sampler {name!r}; there are {names}.", name=name, names=", ".join(SAMPLERS))
+        raise InvalidRequest("There is no sampler {name!r}; there are {known}.", name=name, known=", ".join(SAMPLERS))
     betas = {key: config[key] for key in (*_BETAS, _ZERO_SNR) if config.get(key) is not None}
     with quiet():
         return table[name](betas)

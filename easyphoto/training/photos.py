@@ -164,9 +164,9 @@ def report(images: Iterable[tuple[str, Image]], vision: Vision) -> PhotoReport:
     photos = sorted((_look(name, image, vision) for name, image in images), key=lambda p: (p.digest, p.name))
     if vision.embedder.name != embedder:
         raise VisionFailed(
-            "Likeness was measured with {embedder} and {embedder2} serves now: start again.",
-            embedder=embedder,
-            embedder2=vision.embedder.name,
+            "Likeness was measured with {before} and {now} serves now: start again.",
+            before=embedder,
+            now=vision.embedder.name,
         )
     _, chosen = _person(photos, vision.embedder.calibration)
     verdicts = [_measure(photo, chosen.get(i)) for i, photo in enumerate(photos)]

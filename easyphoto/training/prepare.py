@@ -126,7 +126,7 @@ def _spared(what: str, write: Callable[[], None], emit: Listener) -> bool:
 def _scored_against(selection: crops.Selection) -> str:
     names = ", ".join(p.name for p in selection.held_out)
     if names:
-        return Message("Likeness is scored against photos that are not trained on: {names}.", names=names)
+        return Message("Likeness is scored against photos that are not trained on: {photos}.", photos=names)
     enough = crops.HOLD_OUT_FROM
     return Message(
         "Likeness is scored against the training photos, which flatters it; from {enough} photos on, one is held out.",

@@ -56,6 +56,8 @@ class Backend:
     def missing(self, models: Path, shelf: Shelf | None = None) -> list[str]:
         """What it lacks here, in words; empty when it can be tried. ``shelf``: a look through ``models`` that many
         backends share."""
-        packages = [Message("the package {p}", p=p) for p in self.packages if importlib.util.find_spec(p) is None]
-        files = [Message("the file {w}", w=w) for w in self.weights if not (models / w).is_file()]
+        packages = [
+            Message("the package {package}", package=p) for p in self.packages if importlib.util.find_spec(p) is None
+        ]
+        files = [Message("the file {file}", file=w) for w in self.weights if not (models / w).is_file()]
         return packages + files + (shelf or Shelf(models)).lacking(self.assets)

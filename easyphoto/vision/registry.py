@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import AssetMissing, InvalidRequest
-from easyphoto.messages import Message
+from easyphoto.messages import Message, joined
 from easyphoto.ports import (
     Enhancer,
     FaceDetector,
@@ -62,9 +62,9 @@ class LocalVision:
         self._order = {role: self._ordered(role, table, wanted.get(role)) for role in ROLES}
         if unknown := sorted(set(wanted) - set(ROLES)):
             raise InvalidRequest(
-                "There is no vision role named {names}; the roles are {list}.",
-                names=", ".join(unknown),
-                list=_list(ROLES),
+                "There is no vision role named {unknown}; the roles are {roles}.",
+                unknown=", ".join(unknown),
+                roles=joined(ROLES),
             )
 
     @property
@@ -146,7 +146,10 @@ class LocalVision:
         known = [b.name for b in self._table if b.role == role]
         if name not in known:
             raise InvalidRequest(
-                "There is no {role} named {name}; there are {list}.", role=Message(role), name=name, list=_list(known)
+                "There is no {role} named {name}; there are {known}.",
+                role=Message(role),
+                name=name,
+                known=joined(known),
             )
         return sorted(self._order[role], key=lambda b: b.name != name)
 
@@ -157,10 +160,10 @@ class LocalVision:
         known = [b.name for b in table if b.role == role]
         if wanted not in known:
             raise InvalidRequest(
-                "There is no {role} named {wanted}; there are {list}.",
+                "There is no {role} named {wanted}; there are {known}.",
                 role=Message(role),
                 wanted=wanted,
-                list=_list(known),
+                known=joined(known),
             )
         first = [b for b in allowed if b.name == wanted]
         if not first:
@@ -174,10 +177,10 @@ class LocalVision:
         elif lacks := first[0].missing(self._models):
             self._note(
                 Message(
-                    "The {role} {wanted} can't be used because {list} is missing; the next best serves.",
+                    "The {role} {wanted} can't be used because {lacks} is missing; the next best serves.",
                     role=Message(role),
                     wanted=wanted,
-                    list=_list(lacks),
+                    lacks=joined(lacks),
                 )
             )
         return first + [b for b in allowed if b.name != wanted]
@@ -216,16 +219,12 @@ class LocalVision:
                 )
         lacks = sorted({item for b in self._order[role] for item in b.missing(self._models, shelf)})
         raise AssetMissing(
-            "No {role} can be used here; missing: {list}.",
+            "No {role} can be used here; missing: {lacks}.",
             role=Message(role),
-            list=_list(lacks) or "none, but loading failed",
+            lacks=joined(lacks) if lacks else Message("none, but loading failed"),
         )
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notices:
             self.notices.append(sentence)
             log.warning(sentence)
-
-
-def _list(items: Sequence[str]) -> str:
-    return ", ".join(items)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from easyphoto import errors
+from easyphoto import errors, pictures
 from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
-from easyphoto.errors import InvalidRequest
-from easyphoto.messages import LANGUAGES, languages, translated
+from easyphoto.errors import AssetMissing, InvalidRequest, NoFace
+from easyphoto.messages import LANGUAGES, Message, joined, languages, translated
 from easyphoto.people import user_id
-from easyphoto.training.photos import Verdict
+from easyphoto.training.crops import select
+from easyphoto.training.photos import PhotoReport, PhotoVerdict, Verdict
 from easyphoto.ui import texts
+from easyphoto.vision import registry
 
 PACKAGE = Path(__file__).resolve().parents[2] / "easyphoto"
 ELSEWHERE = ("cli/", "api/", "messages/")
@@ -81,8 +83,30 @@ def test_every_error_and_message_has_its_chinese() -> None:
 
 
 def test_every_parameter_has_its_chinese() -> None:
+    assert not labels() - set(languages.catalog("zh"))
+
+
+def test_nothing_is_translated_that_is_never_said() -> None:
+    said = labels() | words_of_the_catalog() | set(texts.STATIC) | set(texts.SAYINGS.values())
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = dict(_constants(tree))
+        found = (_text(node, constants) for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.BinOp))
+        said |= {text for text in found if text is not None}
+    assert not set(languages.catalog("zh")) - said
+
+
+def labels() -> set[str]:
+    """The labels and the help of all parameters."""
     rows = [d.param for cls in (TrainConfig, PortraitConfig) for d in declared(cls)]
-    assert not {text for row in rows for text in (row.label, row.help) if text not in languages.catalog("zh")}
+    return {text for row in rows for text in (row.label, row.help)}
+
+
+def words_of_the_catalog() -> set[str]:
+    """What the weights and their bundles are, and licences that are more than a name."""
+    catalog = Catalog.load()
+    spoken = {a.what for a in catalog.assets.values()} | {b.what for b in catalog.bundles.values()}
+    return spoken | {a.licence for a in catalog.assets.values() if re.search(r"[a-z] [a-z]", a.licence)}
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != languages.ENGLISH])
@@ -98,10 +122,7 @@ def test_a_test_with_an_f_string_would_fail(tmp_path: Path) -> None:
 
 
 def test_what_the_catalog_says_has_its_chinese() -> None:
-    catalog, known = Catalog.load(), languages.catalog("zh")
-    spoken = {a.what for a in catalog.assets.values()} | {b.what for b in catalog.bundles.values()}
-    spoken |= {a.licence for a in catalog.assets.values() if re.search(r"[a-z] [a-z]", a.licence)}
-    assert not spoken - set(known)
+    assert not words_of_the_catalog() - set(languages.catalog("zh"))
 
 
 def test_sentences_as_they_are_met() -> None:
@@ -113,6 +134,42 @@ def test_sentences_as_they_are_met() -> None:
         with pytest.raises(InvalidRequest) as error:
             raising()  # type: ignore[no-untyped-call]
         assert translated(error.value.message, "zh") == expected
+
+
+def test_sentences_within_sentences_and_behind_one_another(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    with pytest.raises(InvalidRequest) as broken:
+        pictures.load(tmp_path / "a.jpg")
+    out = Message("A photo was left out: {error}", error=broken.value)
+    kinds = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+    assert translated(out, "zh") == f"忽略了一张照片：a.jpg 不是可读取的图片：请另存为 {kinds}。"
+
+    failures = [
+        Message("{host} {reason}", host="x.org", reason=Message("can't be reached")),
+        Message("{host} {reason}", host="y.org", reason=Message("answered {status}", status=404)),
+    ]
+    one = AssetMissing("{wanted} could not be downloaded: {tried}.", wanted="a.onnx", tried=joined(failures, "; "))
+    two = joined([one.message, Message("The training was stopped.")], " ")
+    assert translated(two, "zh") == "a.onnx 下载失败：x.org 无法连接；y.org 返回了状态 404。训练已停止。"
+
+    vision = registry.create(tmp_path, backends={"enhancer": "gpen"})
+    (notice,) = vision.notices
+    missing = "、".join(translated(lack, "zh") for lack in lacking("gpen", tmp_path))
+    assert translated(notice, "zh") == f"无法使用画质增强 gpen，缺少 {missing}；使用次优方式。"
+    assert "文件" in missing
+
+    with pytest.raises(NoFace) as refused:
+        select(PhotoReport((photo("a.jpg", Verdict.NO_FACE), photo("b.jpg", Verdict.BLURRED)), "nobody's", ()))
+    assert translated(refused.value.message, "zh") == "没有可用于训练的照片（a.jpg：没有人脸；b.jpg：模糊）。"
+    assert translated("Something nobody wrote down.", "zh") == "Something nobody wrote down."
+
+
+def lacking(backend: str, models: Path) -> list[str]:
+    return next(b for b in registry.BACKENDS if b.name == backend).missing(models)
+
+
+def photo(name: str, verdict: Verdict) -> PhotoVerdict:
+    return PhotoVerdict(name, "", verdict, "")
 
 
 def test_every_verdict_has_a_word() -> None:

@@ -164,4 +164,4 @@ def _named(root: Path, name: str, what: str, place: str) -> Path:
 
 def _did_you_mean(wanted: str, names: Sequence[str]) -> str:
     close = naming.near(wanted, names)
-    return Message(" Did you mean {names}?", names=" or ".join(close)) if close else ""
+    return Message(" Did you mean {close}?", close=" or ".join(close)) if close else ""

@@ -122,7 +122,7 @@ class Models:
             self._merged = lora.Applied(parts, layers)
         except InvalidRequest as error:
             names = ", ".join(path.name for path, _ in loras)
-            raise InvalidRequest("{names}: {error}", names=names, error=error) from error
+            raise InvalidRequest("{loras}: {error}", loras=names, error=error) from error
         self._merged_key = key
 
     def fault(self, parts: sd.Parts, vae: Path | None, loras: Sequence[Path], controlnets: Mapping[Path, Any]) -> str:
@@ -148,7 +148,7 @@ class Models:
         if spoilt:
             names = ", ".join(path.name for path in loras)
             return Message(
-                "The LoRA {names} changes the model beyond what its numbers hold: lower its weight.", names=names
+                "The LoRA {loras} changes the model beyond what its numbers hold: lower its weight.", loras=names
             )
         return ""
 

@@ -35,7 +35,7 @@ def find(webui: WebUI, name: str) -> Any:
     info = naming.find(name, known, "base model")
     if info is None:
         close = naming.near(name, [entry.name for entry in known])
-        more = Message(" Did you mean {names}?", names=" or ".join(close)) if close else ""
+        more = Message(" Did you mean {close}?", close=" or ".join(close)) if close else ""
         raise InvalidRequest("The WebUI has no base model {name!r}.{more}", name=name, more=more)
     return info
 
@@ -65,6 +65,6 @@ def find_vae(webui: WebUI, name: str, known: Mapping[str, Any]) -> str:
     twins = [entry.name for entry in naming.listed(folder) if entry.value.name == found]
     if len(twins) > 1:
         raise naming.AmbiguousName(
-            Message("Two VAEs are called {found}: {names}; rename one.", found=found, names=joined(twins[:2], " and "))
+            Message("Two VAEs are called {name}: {files}; rename one.", name=found, files=joined(twins[:2], " and "))
         )
     return found

@@ -153,7 +153,7 @@ def _family_or_reason(path: Path) -> Family | str:
     return (
         info.family
         if info.kind == "checkpoint"
-        else Message("{path} is {a}, not a checkpoint.", path=path.name, a=checkpoints.A[info.kind])
+        else Message("{path} is {kind}, not a checkpoint.", path=path.name, kind=checkpoints.A[info.kind])
     )
 
 

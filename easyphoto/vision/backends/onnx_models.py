@@ -33,20 +33,20 @@ def check(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape | None]) 
     ):
         if len(found) != len(wanted):
             raise AssetMissing(
-                "{path} is not the expected model: {count} {kind}s instead of {count2}.",
+                "{path} is not the expected model: {count} {kind}s instead of {expected}.",
                 path=path.name,
                 count=len(found),
                 kind=kind,
-                count2=len(wanted),
+                expected=len(wanted),
             )
         for shape, like in zip(found, wanted, strict=True):
             if like is not None and not _fits(shape, like):
                 raise AssetMissing(
-                    "{path} is not the expected model: {kind} of shape {say} instead of {say2}.",
+                    "{path} is not the expected model: {kind} of shape {shape} instead of {expected}.",
                     path=path.name,
                     kind=kind,
-                    say=_say(shape),
-                    say2=_say(like),
+                    shape=_say(shape),
+                    expected=_say(like),
                 )
 
 
@@ -58,12 +58,12 @@ class OnnxModel:
         ins, outs = self._session.get_inputs(), self._session.get_outputs()
         if len(ins) != 1 or not _fits(ins[0].shape, given) or not _fits(outs[0].shape, first):
             raise AssetMissing(
-                "{path} is not the expected model: {say} -> {say2} instead of {say3} -> {say4}.",
+                "{path} is not the expected model: {inputs} -> {outputs} instead of {given} -> {wanted}.",
                 path=path.name,
-                say=_say(ins[0].shape),
-                say2=_say(outs[0].shape),
-                say3=_say(given),
-                say4=_say(first),
+                inputs=_say(ins[0].shape),
+                outputs=_say(outs[0].shape),
+                given=_say(given),
+                wanted=_say(first),
             )
         self._input, self._output = ins[0].name, outs[0].name
 
