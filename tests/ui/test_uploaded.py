@@ -77,13 +77,14 @@ def test_gradios_folder_is_ours_while_the_program_runs(service: EasyPhoto, tmp_p
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from easyphoto.config import Paths
 from easyphoto.service import EasyPhoto
 from easyphoto.ui.temporary import own_folder
 from easyphoto.ui.uploaded import Uploaded
 from tests.fakes import FakeHost, FakeVision
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it, and so its children
 service = EasyPhoto(FakeHost(), FakeVision(), Paths.standalone(Path(sys.argv[1])))
 with own_folder(service):
     Uploaded(service.uploads, "photos").add("a" * 32, [Path(sys.argv[2])])
@@ -99,9 +100,6 @@ def test_nothing_stays_however_the_program_ends(how: signal.Signals, paths: Path
     data = paths.outputs.parent
     project = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", PROGRAM, str(data), str(photo)]
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a background job of a shell ignores it, and so its children
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=project) as child:
         assert child.stdout is not None and child.stdout.readline() == b"there\n"
         assert len(files_below(paths.uploads)) == 1
