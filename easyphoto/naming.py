@@ -90,6 +90,12 @@ def near(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     return [by_fold[fold] for fold in close]
 
 
+def did_you_mean(wanted: str, names: Iterable[str]) -> str:
+    """The question after a sentence that there is no ``wanted``, with its space before; "" where nothing is like it."""
+    close = near(wanted, names)
+    return Message(" Did you mean {close}?", close=" or ".join(close)) if close else ""
+
+
 def listed(root: Path, endings: Collection[str] = ENDINGS) -> list[Named[Path]]:
     """The model files and diffusers folders anywhere below ``root`` by their names, in order.
 

@@ -12,6 +12,7 @@ from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, Cancelled, HostFailed, InvalidRequest
 from easyphoto.hosts.webui.border import WebUI
 from easyphoto.hosts.webui.host import WebUIHost
+from easyphoto.messages import translated
 from easyphoto.ports import Control, ControlRole, Host, Img2Img, LoraRef, Txt2Img
 from easyphoto.vision import annotate
 from tests.fakes import blank
@@ -260,6 +261,7 @@ def test_base_models_with_their_families_the_chosen_one_first(fake: FakeWebUI) -
     broken = {b.name: b.reason for b in host.broken_checkpoints()}
     assert set(broken) == {"old.ckpt", "half.safetensors", "gone.safetensors"}
     assert "pickle" in broken["old.ckpt"] and "truncated" in broken["half.safetensors"]
+    assert all(translated(reason, "zh") != reason for reason in broken.values()), "a page says it in its language"
 
 
 @pytest.fixture
@@ -335,6 +337,18 @@ def test_a_tag_in_the_prompt_must_mean_one_lora(fake: FakeWebUI) -> None:
     with pytest.raises(InvalidRequest, match=r"Two LoRAs are called twin.*a/twin\.safetensors and b/twin\.safetensors"):
         host.img2img(img2img(loras=[LoraRef(last.parents[1] / "a" / "twin.safetensors", 1.0)]))
     assert len(fake.pictures) == 1
+
+
+def test_a_lora_folder_may_be_given_from_where_the_host_was_started(
+    fake: FakeWebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fake.root)
+    fake.modules["modules.shared"].cmd_opts.lora_dir = "models/Lora"
+    for folder in ("a", "b"):
+        (fake.root / "models" / "Lora" / folder).mkdir()
+        lora(fake, f"{folder}/twin")
+    with pytest.raises(InvalidRequest, match=r"a/twin\.safetensors and b/twin\.safetensors"):
+        host_of(fake).img2img(img2img(loras=[LoraRef(fake.root / "models" / "Lora" / "a" / "twin.safetensors", 1.0)]))
 
 
 def test_a_lora_that_is_not_there_or_not_the_one(fake: FakeWebUI, tmp_path: Path) -> None:

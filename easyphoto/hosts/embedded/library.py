@@ -48,7 +48,7 @@ def find_checkpoint(paths: Paths, name: str | None) -> Checkpoint:
         raise NotFound(
             "There is no checkpoint {name!r}.{did_you_mean}",
             name=name,
-            did_you_mean=_did_you_mean(name, [e.name for e in known]),
+            did_you_mean=naming.did_you_mean(name, [e.name for e in known]),
         )
     found = _judged(next(entry for entry in known if entry.value is path))
     if isinstance(found, BrokenModel):
@@ -157,11 +157,6 @@ def _named(root: Path, name: str, what: str, place: str) -> Path:
             what=what,
             name=name,
             place=place,
-            did_you_mean=_did_you_mean(name, names),
+            did_you_mean=naming.did_you_mean(name, names),
         )
     return found
-
-
-def _did_you_mean(wanted: str, names: Sequence[str]) -> str:
-    close = naming.near(wanted, names)
-    return Message(" Did you mean {close}?", close=" or ".join(close)) if close else ""

@@ -7,7 +7,6 @@ names are resolved here, among what it lists, and it is handed a title that mean
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from easyphoto import naming
@@ -34,8 +33,7 @@ def find(webui: WebUI, name: str) -> Any:
     known = listed(webui)
     info = naming.find(name, known, "base model")
     if info is None:
-        close = naming.near(name, [entry.name for entry in known])
-        more = Message(" Did you mean {close}?", close=" or ".join(close)) if close else ""
+        more = naming.did_you_mean(name, [entry.name for entry in known])
         raise InvalidRequest("The WebUI has no base model {name!r}.{more}", name=name, more=more)
     return info
 
@@ -61,8 +59,7 @@ def find_vae(webui: WebUI, name: str, known: Mapping[str, Any]) -> str:
     found = naming.find(name, [naming.Named(key, key, (str(path),)) for key, path in known.items()], "VAE")
     if found is None:
         raise AssetMissing("The WebUI has no VAE {name!r}: put it into models/VAE.", name=name)
-    folder = Path(str(getattr(webui.shared.cmd_opts, "vae_dir", None) or Path(webui.paths.models_path) / "VAE"))
-    twins = [entry.name for entry in naming.listed(folder) if entry.value.name == found]
+    twins = [entry.name for entry in naming.listed(webui.folder_of("vae_dir", "VAE")) if entry.value.name == found]
     if len(twins) > 1:
         raise naming.AmbiguousName(
             Message("Two VAEs are called {name}: {files}; rename one.", name=found, files=joined(twins[:2], " and "))

@@ -78,6 +78,10 @@ class WebUI:
     def option(self, key: str, default: Any = None) -> Any:
         return self.shared.opts.data.get(key, default)
 
+    def folder_of(self, argument: str, name: str) -> Path:
+        """Where a kind of models lies: what the host's ``argument`` says, else ``name`` below its models folder."""
+        return folder(getattr(self.shared.cmd_opts, argument, None) or folder(self.paths.models_path) / name)
+
     def run(self, work: Callable[[], Result]) -> Result:
         """Do ``work`` where the host does its own generating: on the main thread if it has a loop there.
 

@@ -123,7 +123,7 @@ class WebUIHost:
 
     def _family_of(self, job: Txt2Img) -> Family:
         path = Path(base_models.find(self._webui, job.checkpoint).filename) if job.checkpoint else self._current()
-        family = "no base model is chosen" if path is None else self._look(path)
+        family = Message("no base model is chosen") if path is None else self._look(path)
         if not isinstance(family, Family):
             raise InvalidRequest(
                 "The base model {checkpoint} can't be used: {family}", checkpoint=job.checkpoint or path, family=family
@@ -149,7 +149,7 @@ def _family_or_reason(path: Path) -> Family | str:
         info = checkpoints.inspect(path)
     except InvalidRequest as error:
         log.info("%s is left out: %s", path.name, error)
-        return str(error)
+        return error.message
     return (
         info.family
         if info.kind == "checkpoint"

@@ -14,6 +14,7 @@ from easyphoto.messages import Message, joined
 from easyphoto.naming import AmbiguousName
 from easyphoto.ports import LoraRef
 
+_FOLDER = ("lora_dir", "Lora")
 _TAG = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>", re.IGNORECASE)
 
 
@@ -55,7 +56,7 @@ def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
     for name, _ in _tags(prompt):
         if _taken(networks, name) is None:
             raise AssetMissing("The WebUI has no LoRA {name}, which the prompt asks for.", name=name)
-        twins = [entry.name for entry in naming.listed(_folder(webui)) if entry.value.stem == name]
+        twins = [entry.name for entry in naming.listed(webui.folder_of(*_FOLDER)) if entry.value.stem == name]
         if len(twins) > 1:
             two = joined(twins[:2], " and ")
             raise AmbiguousName(
@@ -138,13 +139,9 @@ def _tags(prompt: str) -> list[tuple[str, float]]:
     return found
 
 
-def _folder(webui: WebUI) -> Path:
-    return Path(str(getattr(webui.shared.cmd_opts, "lora_dir", None) or Path(webui.paths.models_path) / "Lora"))
-
-
 def _shown(webui: WebUI, path: Path) -> str:
     """A file by its name below the LoRA folder."""
-    folder = _folder(webui)
+    folder, path = webui.folder_of(*_FOLDER), path.absolute()
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 

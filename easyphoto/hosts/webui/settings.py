@@ -95,12 +95,11 @@ class WebUISettings:
     def paths(self) -> Paths:
         """The WebUI's folders: ``--data-dir``, ``--models-dir`` and ``--lora-dir`` are honoured."""
         data, models = folder(self.webui.paths.data_path), folder(self.webui.paths.models_path)
-        lora = getattr(self.webui.shared.cmd_opts, "lora_dir", None) or models / "Lora"
         chosen = str(self._value(OUTPUTS)).strip()
         return Paths(
             outputs=folder(chosen) if chosen else data / "outputs",
             models=models,
-            loras=folder(lora),
+            loras=self.webui.folder_of("lora_dir", "Lora"),
             templates=program.FILES / "templates",
             bench=program.FILES / "models" / "bench",
         )
