@@ -13,6 +13,7 @@ from typing import Literal
 from easyphoto import environment, families
 from easyphoto.config import Paths
 from easyphoto.errors import EasyPhotoError
+from easyphoto.families.spec import FamilySpec
 from easyphoto.folders import free_bytes, nearest
 from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, TellsBroken, Vision
@@ -42,7 +43,6 @@ GAINS = {
     "fuser": "a learned face fusion",
     "enhancer": "learned enhancement of faces and pictures",
 }
-CONTROLS = (ControlRole.CANNY, ControlRole.OPENPOSE, ControlRole.COLOR, ControlRole.TILE)
 PACKAGES = {
     "torch": "everything that renders or trains",
     "diffusers": "the embedded engine and the trainer",
@@ -124,7 +124,7 @@ def _host(host: Host) -> Iterator[Finding]:
         elif names:
             yield Finding("weights", f"{family.value} base model", "ok", ", ".join(names[:4]))
             there = host.controls(family)
-            for role in CONTROLS:
+            for role in _roles(families.spec(family)):
                 if role in there:
                     yield Finding("weights", f"{family.value} control {role.value}", "ok", "there")
                 else:
@@ -141,6 +141,12 @@ def _host(host: Host) -> Iterator[Finding]:
             str(limit),
             "3: raise the number of ControlNet units in the settings",
         )
+
+
+def _roles(spec: FamilySpec) -> list[ControlRole]:
+    """The controls that the passes of a family use, as far as there are models of them."""
+    used = {row.role for rows in spec.controls.values() for row in rows}
+    return [role for role in ControlRole if role in used and (spec.shipped or spec.models_of(role))]
 
 
 def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
