@@ -33,12 +33,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from easyphoto import program
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Progress
 from easyphoto.exclusive import exclusive
 from easyphoto.messages import Message
 
-FOLDER = Path(__file__).resolve().parent.parent / ".environment"
+FOLDER = program.ROOT / ".environment"
 STAMP = "environment.json"
 FALLBACK = "easyphoto-host.pth"
 HOW = "the first training or portrait makes it, in some minutes, and so does `python install.py` with the host's Python"
@@ -299,8 +300,10 @@ def create(
             try:
                 _make(facts, packages, place, tell, cancelled)
                 _write_stamp(place, stamp)
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(place, ignore_errors=True)
+                if isinstance(error, OSError):
+                    raise _unwritable(folder, error) from error
                 raise
     tell("Ready")
     return _status(folder, facts.python, torch)
@@ -344,15 +347,18 @@ def _alone(folder: Path, tell: _Teller, cancelled: Callable[[], bool]) -> Iterat
         lock = exclusive(_lock(folder), waiting)
         waited = lock.__enter__()
     except OSError as error:
-        reason = error.strerror or error
-        raise StorageFailed(
-            "EasyPhoto's own environment can't be made: {parent} can't be written ({reason}).",
-            parent=folder.parent,
-            reason=reason,
-        ) from error
+        raise _unwritable(folder, error) from error
     with contextlib.ExitStack() as stack:
         stack.push(lock)
         yield waited
+
+
+def _unwritable(folder: Path, error: OSError) -> StorageFailed:
+    return StorageFailed(
+        "EasyPhoto's own environment can't be made: {parent} can't be written ({reason}).",
+        parent=folder.parent,
+        reason=error.strerror or error,
+    )
 
 
 def _lock(folder: Path) -> Path:

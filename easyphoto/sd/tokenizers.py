@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from easyphoto import program
 from easyphoto.errors import AssetMissing
 from easyphoto.headers import read_header
 from easyphoto.messages import Message
@@ -20,7 +21,6 @@ _END = "<|endoftext|>"
 _PACKAGES = ("open_clip", "clip")
 """Packages that carry CLIP's merges; found on disk, never imported."""
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
-_EXTENSION = Path(__file__).resolve().parents[2]
 _OF_FORGE = Path("backend", "huggingface", "runwayml", "stable-diffusion-v1-5", "tokenizer")
 _OF_HUGGING_FACE = "models--openai--clip-vit-large-patch14"
 _MISSING = Message(
@@ -40,7 +40,7 @@ def folders(models: Path, checkpoint: Path | None = None) -> tuple[Path, ...]:
         models / "tokenizer",
         *beside,
         models / "Stable-diffusion",
-        *(root / _OF_FORGE for root in (models.parent, _EXTENSION.parent.parent)),
+        *(root / _OF_FORGE for root in (models.parent, program.ROOT.parent.parent)),
         cache / _OF_HUGGING_FACE / "snapshots",
     )
 

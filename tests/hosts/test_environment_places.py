@@ -25,6 +25,10 @@ from easyphoto.events import Event, Progress
 from easyphoto.exclusive import exclusive
 
 PROJECT = Path(environment.__file__).parent.parent
+WITH_TORCH = environment.HostPython(
+    sys.executable, (sys.version_info[0], sys.version_info[1]), {"torch": "2.4.0"}, (),
+    {"cv2": True, "venv": True, "ensurepip": True},
+)  # fmt: skip
 
 SCRIPT = """
 import json, sys, time
@@ -146,10 +150,6 @@ def test_two_makers_make_one(tmp_path: Path, little: None) -> None:
 
 def test_two_threads_make_one_and_waiting_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, made, told = tmp_path / ".environment", [], list[Event]()
-    facts = environment.HostPython(
-        sys.executable, tuple(sys.version_info[:2]), {"torch": "2.4.0"}, (),
-        {"cv2": True, "venv": True, "ensurepip": True},
-    )  # fmt: skip
 
     def make(facts: object, packages: object, place: Path, *_: object) -> None:
         environment._python_in(place).parent.mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_two_threads_make_one_and_waiting_can_be_cancelled(tmp_path: Path, monke
         time.sleep(1)
         made.append(place)
 
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: facts)
+    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: WITH_TORCH)
     monkeypatch.setattr(environment, "_make", make)
     threads = [threading.Thread(target=environment.create, kwargs={"folder": folder}) for _ in range(3)]
     for thread in threads:
@@ -235,6 +235,19 @@ def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
         environment._alone(tmp_path / "file" / ".environment", environment._Teller(None), lambda: False),
     ):
         pass
+
+
+def test_a_stamp_that_can_not_be_written_is_said_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(facts: object, packages: object, place: Path, *_: object) -> None:
+        (place / f"{environment.STAMP}.new").mkdir(parents=True)
+
+    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: WITH_TORCH)
+    monkeypatch.setattr(environment, "_make", make)
+    with pytest.raises(StorageFailed, match="can't be written"):
+        environment.create(folder=tmp_path / ".environment")
+    assert environment._places(tmp_path / ".environment") == []
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
