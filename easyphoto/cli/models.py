@@ -23,6 +23,7 @@ def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | N
     runs the command."""
     text = "Weights: what there is, what a feature needs and costs; get them, check them."
     parser: argparse.ArgumentParser = subparsers.add_parser("models", help=text, description=text)
+    common(parser)
     commands = parser.add_subparsers(dest="models_command", required=True, metavar="COMMAND")
     for name, text in (
         ("list", "every feature and what it needs"),

@@ -124,6 +124,14 @@ def test_a_mistake_is_one_sentence_and_a_documented_status(
     assert told[-1]["kind"] == "failed" and f"easyphoto: {told[-1]['message']}" == sentences[0]
 
 
+def test_options_of_every_command_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, line = ["--data", str(tmp_path), "--json"], ["models", "plan", "openpose"]
+    for at in range(len(line) + 1):
+        assert _run([*line[:at], *data, *line[at:]]) == 0
+        (told,) = capsys.readouterr().out.splitlines()
+        assert all(str(tmp_path) in missing["file"] for missing in json.loads(told)["missing"])
+
+
 @pytest.mark.parametrize("text", ["", " "])
 @pytest.mark.parametrize("option", ["--data", "--template"])
 def test_an_empty_path_is_not_the_current_folder(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
