@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from easyphoto.catalog.assets import DATA, Asset, Bundle, read
 from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.locate import Index, against, destination, find, shown
+from easyphoto.catalog.part import begun
 from easyphoto.catalog.plan import Plan, Present, Verdict
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, NotFound, StorageFailed
@@ -95,8 +96,8 @@ class Catalog:
                 missing.append(asset)
         if hashing and (present or unusable):
             records.save()
-        begun = sum(_begun(asset, folders) for asset in missing)
-        return Plan(names, tuple(present), tuple(missing), tuple(unusable), tuple(left_out), begun)
+        there = sum(min(begun(destination(asset, folders)), asset.bytes) for asset in missing)
+        return Plan(names, tuple(present), tuple(missing), tuple(unusable), tuple(left_out), there)
 
     def fetch(
         self,
@@ -200,8 +201,3 @@ def missing_sentence(plan: Plan, folders: Folders) -> str:
     """What is missing and where it would have to lie, for someone who may not use the network."""
     places = ", ".join(f"{a.file} in {shown(destination(a, folders).parent, folders)}" for a in plan.missing)
     return Message("Offline, and {count} files are missing: {places}.", count=len(plan.missing), places=places)
-
-
-def _begun(asset: Asset, folders: Folders) -> int:
-    part = destination(asset, folders).with_name(asset.file + ".part")
-    return min(part.stat().st_size, asset.bytes) if part.is_file() else 0

@@ -20,6 +20,7 @@ from easyphoto.catalog.assets import Asset
 from easyphoto.catalog.download import Download, Limits, Wanted
 from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.locate import destination, shown
+from easyphoto.catalog.part import begun
 from easyphoto.catalog.plan import size
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
@@ -90,12 +91,6 @@ def check_room(assets: Sequence[Asset], folders: Folders) -> None:
                 free=size(free),
                 where=where,
             )
-
-
-def begun(target: Path) -> int:
-    """Bytes of a download that was broken off."""
-    part = target.with_name(target.name + ".part")
-    return part.stat().st_size if part.is_file() else 0
 
 
 def fetch(

@@ -14,16 +14,22 @@ from easyphoto.errors import StorageFailed
 CHUNK = 1 << 20
 
 
+def begun(target: Path) -> int:
+    """Bytes of a download of ``target`` that was broken off."""
+    part = _beside(target)
+    return part.stat().st_size if part.is_file() else 0
+
+
 class Part:
     """``target.part`` and ``target.part.json``. The final name appears only by :meth:`finish`, whole."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.path = target.with_name(target.name + ".part")
+        self.path = _beside(target)
         self._note = target.with_name(target.name + ".part.json")
         self._digest: Any = hashlib.sha256()
         self._hashed = 0
-        self.size = self.path.stat().st_size if self.path.is_file() else 0
+        self.size = begun(target)
         self.url, self.validator = self._read_note() if self.size else ("", "")
 
     def begin(self, url: str, validator: str) -> None:
@@ -92,3 +98,7 @@ class Part:
         return StorageFailed(
             "{target} can't be written ({reason}).", target=self.target, reason=error.strerror or error
         )
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(target.name + ".part")

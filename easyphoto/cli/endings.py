@@ -75,15 +75,11 @@ def fail(error: EasyPhotoError, *, as_json: bool = False) -> int:
     return error.exit_status
 
 
-def status_for(code: str) -> int:
-    """The exit status of the error with that code."""
-    return next((kind.exit_status for kind in _kinds() if kind.code == code), EasyPhotoError.exit_status)
-
-
 def statuses() -> dict[int, str]:
     """Every exit status and what it means, in the words of the errors."""
     found = {0: "Done."}
-    for kind in _kinds():
+    kinds = (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EasyPhotoError))
+    for kind in kinds:
         words = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         found[kind.exit_status] = " ".join(filter(None, (found.get(kind.exit_status), words)))
     found[streams.READER_GONE] = "Whoever read the output stopped reading."
@@ -111,10 +107,6 @@ def terminable() -> Iterator[None]:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
-
-
-def _kinds() -> list[type[EasyPhotoError]]:
-    return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EasyPhotoError)]
 
 
 def _of_a_file(error: OSError) -> str:

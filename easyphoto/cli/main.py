@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyphoto import __version__
+from easyphoto import __version__, errors
 from easyphoto.cli import arguments, endings, flags, models, people, show, streams
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
@@ -183,7 +183,7 @@ def _generate(args: argparse.Namespace) -> int:
     result = show.follow(service.generate(request), as_json=args.json)
     if not args.json:
         print(f"{len(result.portraits)} portraits, {len(result.failures)} templates failed, seed {result.seed}.")
-    return 0 if result.portraits else endings.status_for(result.failures[0].code if result.failures else "")
+    return 0 if result.portraits else errors.of(result.failures[0].code if result.failures else "").exit_status
 
 
 def _demo(args: argparse.Namespace) -> int:
