@@ -17,16 +17,6 @@ SKIN_RATIO, FACE_RATIO = 3.0, 2.0
 ENLARGED = 2.0
 
 
-def polish(
-    picture: Image, made: Sequence[Face], others: Sequence[Face], config: PortraitConfig, vision: Vision
-) -> tuple[Image, float]:
-    """``picture`` retouched and enhanced as ``config`` says, and how many times larger it became.
-
-    ``gpen`` sharpens the faces of ``made`` and changes nothing else; ``realesrgan`` enlarges the whole picture.
-    """
-    return enhance(retouch(picture, made, others, config, vision), made, others, config, vision)
-
-
 def retouch(
     picture: Image, made: Sequence[Face], others: Sequence[Face], config: PortraitConfig, vision: Vision
 ) -> Image:
@@ -39,7 +29,10 @@ def retouch(
 def enhance(
     picture: Image, made: Sequence[Face], others: Sequence[Face], config: PortraitConfig, vision: Vision
 ) -> tuple[Image, float]:
-    """``picture`` sharpened as ``config`` says, and how many times larger it became."""
+    """``picture`` sharpened as ``config`` says, and how many times larger it became.
+
+    ``gpen`` sharpens the faces of ``made`` and changes nothing else; ``realesrgan`` enlarges the whole picture.
+    """
     if not config.super_resolution or config.super_resolution_ratio == 0:
         return picture, 1.0
     share = config.super_resolution_ratio

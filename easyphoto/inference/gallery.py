@@ -20,6 +20,7 @@ from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.filenames import shown
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.storage import files
+from easyphoto.vision import largest
 from easyphoto.vision.pose import Pose, pose_in
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Gallery:
 
 def main_face(image: Image, vision: Vision) -> Face | None:
     """The largest face of a picture, None when there is none."""
-    return max(vision.detector.detect(image), key=lambda face: face.width * face.height, default=None)
+    return largest(vision.detector.detect(image))
 
 
 def unit_mean(vectors: Sequence[Embedding]) -> Embedding | None:

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from easyphoto.inference import gallery, stages
-from easyphoto.inference.gallery import main_face, unit_mean
+from easyphoto.inference import stages
 from easyphoto.ports import Embedding, Face, FaceEmbedder, Image, Likeness, Vision
 from easyphoto.vision import geometry
 
 LOOK_RATIO = 3.0
 """The face is looked for in a square of so many times the size of the face that stood there."""
-
-
-def mean_embedding(photos: Sequence[Image], vision: Vision) -> Embedding | None:
-    """The direction of the mean of the photos' embeddings, of length 1; None when no photo has a face."""
-    found = ((photo, main_face(photo, vision)) for photo in photos)
-    vectors = [vision.embedder.embed(photo, face) for photo, face in found if face is not None]
-    return unit_mean(vectors)
-
-
-def remembered_mean(
-    photos: Sequence[Path], memory: Path, vision: Vision, unread: Callable[[str], None] | None = None
-) -> Embedding | None:
-    """:func:`mean_embedding` of photo files, kept in the file ``memory`` for as long as photos and embedder stay.
-
-    Photos that can't be read don't count; ``unread`` is told their names.
-    """
-    return gallery.remembered(photos, memory, vision, unread).mean
-
-
-def likeness(image: Image, where: Face, person: Embedding, vision: Vision) -> Likeness | None:
-    """The likeness to ``person`` of the face that stands at ``where``; None when no face is found there."""
-    seen = find(image, where, vision)
-    return None if seen is None else compare(*seen, [person], vision.embedder)
 
 
 def find(image: Image, where: Face, vision: Vision) -> tuple[Image, Face] | None:

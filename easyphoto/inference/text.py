@@ -9,6 +9,7 @@ from easyphoto.config import SCENE_CONTROLS
 from easyphoto.errors import NoFace
 from easyphoto.families.spec import Pass
 from easyphoto.inference import plan, poses
+from easyphoto.inference.gallery import main_face
 from easyphoto.inference.painter import Painter, Words
 from easyphoto.inference.task import SEEDS, Notice, PortraitTask, Subject
 from easyphoto.messages import Message
@@ -57,12 +58,10 @@ def _large(faces: Sequence[Face]) -> list[Face]:
 
 def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: Notice) -> Image:
     """The part of ``picture`` around the face that has the shape that was asked for, at that size."""
-    config, size = task.config, (picture.shape[0], picture.shape[1])
+    family, config, size = task.checkpoint.family, task.config, (picture.shape[0], picture.shape[1])
     asked = config.text_to_image_height, config.text_to_image_width
-    drawn = plan.drawn_size(task.checkpoint.family, config)
-    if (drawn[0], drawn[1]) == plan.text_size(task.checkpoint.family, config) and families.spec(
-        task.checkpoint.family
-    ).size.text_side is None:
+    drawn = plan.drawn_size(family, config)
+    if drawn == plan.text_size(family, config) and families.spec(family).size.text_side is None:
         if size != (drawn[1], drawn[0]):
             told(
                 Message(
@@ -155,11 +154,10 @@ def _pose(task: PortraitTask, size: Size, seed: int, vision: Vision | None) -> t
     crop = _middle(picture, size)
     if families.spec(family).shipped and vision is not None:
         # Its control knows faces alone, as large as its pictures show them.
-        faces = vision.detector.detect(picture)
-        if not faces:
+        face = main_face(picture, vision)
+        if face is None:
             raise NoFace("The picture with the pose has no face, and this model takes the pose from the face alone.")
-        largest = max(faces, key=lambda face: face.width)
-        crop = geometry.face_crop(largest, FACE_ROOM, (picture.shape[0], picture.shape[1]))
+        crop = geometry.face_crop(face, FACE_ROOM, (picture.shape[0], picture.shape[1]))
         crop = Crop(crop.left, crop.top, crop.left + min(crop.size), crop.top + min(crop.size))
     return (Control(ControlRole.OPENPOSE, geometry.resize(geometry.cut(picture, crop), size), weight),)
 

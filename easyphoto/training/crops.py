@@ -13,7 +13,7 @@ from easyphoto.messages import Message, joined
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
 from easyphoto.training.samples import WHOLE, Sample
-from easyphoto.vision import geometry, masks
+from easyphoto.vision import geometry, largest, masks
 from easyphoto.vision.geometry import Box, Crop, Size
 
 REFERENCE_RATIO = 3.0
@@ -106,13 +106,9 @@ def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on
     square."""
     result = []
     for index, image in enumerate(sorted(images, key=digest)):
-        faces = vision.detector.detect(image)
-        if faces:
-            largest = max(faces, key=lambda f: f.width * f.height)
-            crop = _around(image, largest, max(config.crop_ratio, 1.0))[0]
-        else:
-            crop = _middle(image)
-        if config.skin_retouching_bool and faces:
+        face = largest(vision.detector.detect(image))
+        crop = _middle(image) if face is None else _around(image, face, max(config.crop_ratio, 1.0))[0]
+        if config.skin_retouching_bool and face is not None:
             crop = vision.retoucher.retouch(crop)
         result.append(Sample(geometry.resize(crop, (config.resolution, config.resolution))))
         on_photo(index + 1, len(images))

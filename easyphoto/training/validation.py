@@ -18,7 +18,7 @@ from easyphoto.sd.parts import Parts
 from easyphoto.training import crops
 from easyphoto.training.spec import TRIGGER
 from easyphoto.training.state import Score
-from easyphoto.vision import geometry, masks
+from easyphoto.vision import geometry, largest, masks
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,6 @@ def packaged() -> tuple[Path, ...]:
         return ()
     path = Path(found.submodule_search_locations[0]) / "mpl-data" / "sample_data" / "grace_hopper.jpg"
     return (path,) if path.is_file() else ()
-
-
-def largest(faces: Sequence[Face]) -> Face | None:
-    """The face with the largest box, None when there is none."""
-    return max(faces, key=lambda f: f.width * f.height, default=None)
 
 
 class Validator:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from easyphoto.errors import InvalidRequest, VisionFailed
-from easyphoto.ports import Embedding, FaceEmbedder, Likeness, Vision
+from easyphoto.ports import Embedding, Face, FaceEmbedder, Likeness, Vision
+
+
+def largest(faces: Sequence[Face]) -> Face | None:
+    """The face with the largest box, None when there is none."""
+    return max(faces, key=lambda face: face.width * face.height, default=None)
 
 
 def likeness(embedder: FaceEmbedder, a: Embedding, b: Embedding) -> Likeness:

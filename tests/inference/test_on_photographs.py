@@ -10,6 +10,7 @@ import pytest
 
 from easyphoto.config import Family
 from easyphoto.inference import score, stages
+from easyphoto.inference.gallery import main_face
 from easyphoto.inference.portrait import portray
 from easyphoto.inference.task import Subject
 from easyphoto.ports import Image, Vision
@@ -34,13 +35,14 @@ def test_fusion_alone_makes_the_face_more_like_the_person(
     host = FakeHost(paint=identity)
     job = task((grace_hopper,), eileen, family=Family.BENCH, config=config(skin_retouching_bool=True))
     (portrait,) = portray(job, host, vision)
-    person = score.mean_embedding([eileen.reference], vision)
-    face = score.main_face(grace_hopper, vision)
-    assert person is not None
+    face, own = main_face(grace_hopper, vision), main_face(eileen.reference, vision)
     assert face is not None
-    before = score.likeness(grace_hopper, face, person, vision)
+    assert own is not None
+    person = vision.embedder.embed(eileen.reference, own)
+    seen = score.find(grace_hopper, face, vision)
+    assert seen is not None
+    before = score.compare(*seen, [person], vision.embedder)
     after = portrait.likeness[0]
-    assert before is not None
     assert after is not None
     assert 1 - after.cosine < 0.6 * (1 - before.cosine)
     assert after.score > before.score
@@ -69,7 +71,7 @@ def test_of_six_people_five_keep_every_bit(eileen: Subject, six_people: Image, v
 
 
 def test_a_face_at_the_picture_s_edge_is_no_trouble(eileen: Subject, astronaut: Image, vision: Vision) -> None:
-    face = score.main_face(astronaut, vision)
+    face = main_face(astronaut, vision)
     assert face is not None
     top, right = max(0, round(face.box[1]) - 12), round(face.box[2]) + 12
     cut = np.ascontiguousarray(astronaut[top:, :right])

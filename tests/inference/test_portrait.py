@@ -14,7 +14,7 @@ from easyphoto import pictures
 from easyphoto.config import Family, PortraitConfig
 from easyphoto.errors import AssetMissing, Cancelled, HostFailed, InvalidRequest, NoFace, StorageFailed
 from easyphoto.events import Event, Notice, Portrayed, Progress, TemplateFailed
-from easyphoto.inference import plan, score, stages, text
+from easyphoto.inference import gallery, plan, stages, text
 from easyphoto.inference.portrait import STAGES, portray
 from easyphoto.inference.task import PortraitTask, subject, with_seed
 from easyphoto.people import Person
@@ -359,19 +359,19 @@ def test_the_mean_of_the_photos_is_kept_until_a_photo_changes(tmp_path: Path) ->
     for path in photos:
         pictures.save_jpg(path, draw_face(blank(200, 200), (100, 100), 90, who=40))
     memory, vision = tmp_path / "embedding.json", FakeVision()
-    first = score.remembered_mean(photos, memory, vision)
+    first = gallery.remembered(photos, memory, vision).mean
     vision.detector = None  # type: ignore[assignment]
     vision.backends = lambda: {"embedder": "fake-embedder"}  # type: ignore[method-assign]
-    again = score.remembered_mean(photos, memory, vision)
+    again = gallery.remembered(photos, memory, vision).mean
     assert first is not None
     assert again is not None
     assert (first == again).all()
     pictures.save_jpg(photos[0], draw_face(blank(210, 200), (100, 100), 90, who=0))
-    changed = score.remembered_mean(photos, memory, FakeVision())
+    changed = gallery.remembered(photos, memory, FakeVision()).mean
     assert changed is not None
     assert changed[1] < first[1]
     memory.write_text("[")
-    assert (score.remembered_mean(photos, memory, FakeVision()) == changed).all()
+    assert (gallery.remembered(photos, memory, FakeVision()).mean == changed).all()
 
 
 # --- backends that are asked for -------------------------------------------------------------------------------------
