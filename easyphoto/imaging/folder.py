@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from easyphoto.filenames import shown
 from easyphoto.imaging import formats
 from easyphoto.messages import Message
 
@@ -26,9 +27,10 @@ class Listing:
         """One sentence that names what was passed over and what to do, or nothing."""
         if not self.passed_over:
             return ""
-        names = ", ".join(p.name for p in self.passed_over[:_NAMED])
+        names: str = ", ".join(shown(p.name) for p in self.passed_over[:_NAMED])
         more = len(self.passed_over) - _NAMED
-        names += f" and {more} more" if more > 0 else ""
+        if more > 0:
+            names = Message("{files} and {count} more", files=names, count=more)
         if {formats.lacking(p.suffix.lower()) for p in self.passed_over} == {"HEIF"}:
             return Message("Passed over: {files}; the package pillow-heif is needed for HEIC photos.", files=names)
         return Message("Passed over: {files}; what can be read is {readable}.", files=names, readable=formats.READABLE)

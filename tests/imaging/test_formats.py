@@ -19,6 +19,7 @@ from easyphoto.cli import main
 from easyphoto.errors import InvalidRequest
 from easyphoto.imaging import folder, formats
 from easyphoto.inference import task
+from easyphoto.messages import translated
 from tests.imaging.made import chunk, encoded, jpeg_with, png_with, segment
 
 PICTURE = Pillow.new("RGB", (24, 16), (200, 60, 40))
@@ -105,6 +106,8 @@ def test_a_folder_tells_what_it_passed_over(tmp_path: Path, monkeypatch: pytest.
     assert folder.listing(tmp_path).notice == ""
     many = folder.listed([Path(f"{i}.cr2") for i in range(9)])
     assert not many.pictures and "4.cr2 and 4 more" in many.notice
+    assert "4.cr2 等另外 4 个" in translated(many.notice, "zh"), "no English is left in the middle of a sentence"
+    assert "\ufffd.cr2" in folder.listed([Path("\udcff.cr2")]).notice, "a name that is no text can still be shown"
 
 
 # --- what is said about a picture ------------------------------------------------------------------------------------
