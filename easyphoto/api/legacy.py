@@ -144,7 +144,7 @@ def _queue_training(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[
     if reading.wants("enable_rl"):
         reading.remarks.append(f"enable_rl was left out: {schema.NOT_YET['enable_rl']}.")
     user_id = _text(fields, "user_id", "tmp")
-    config = service.train_config(_unlike_sd1(values, service))
+    config = service.train_config(_unlike_the_defaults(values, service))
     return service.train(TrainRequest(user_id, photos, config)), reading.remarks
 
 
@@ -154,12 +154,13 @@ def _trained(person: Person, remarks: list[str]) -> str:
     return "\n".join([TRAINED, *remarks])
 
 
-def _unlike_sd1(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
-    """Without those that only repeat the defaults for SD1, when the base model is of another family.
+def _unlike_the_defaults(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
+    """Without those that only repeat the declared defaults, when the base model's family has others.
 
     Clients of the original send its whole form, so that a value equal to the default was not chosen by anybody.
     """
-    if service.checkpoint(values.get("sd_model_checkpoint", "")).family == families.known()[0].family:
+    family = service.checkpoint(values.get("sd_model_checkpoint", "")).family
+    if not families.spec(family).learning.person:
         return values
     usual = {d.name: d.default for d in declared(TrainConfig)}
     kept = ("sd_model_checkpoint", "train_mode_choose", "skin_retouching_bool")

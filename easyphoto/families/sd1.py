@@ -77,16 +77,16 @@ SPEC = FamilySpec(
     controls=CONTROLS,
     control_models=table(
         {
-            (ControlRole.CANNY, 0): ControlModel(
-                ("control_v11p_sd15_canny", "control_sd15_canny", "control_canny(?!.*xl)")
+            ControlRole.CANNY: (
+                ControlModel(("control_v11p_sd15_canny", "control_sd15_canny", "control_canny(?!.*xl)")),
             ),
-            (ControlRole.OPENPOSE, 0): ControlModel(
-                ("control_v11p_sd15_openpose", "control_sd15_openpose", "control_openpose(?!.*xl)")
+            ControlRole.OPENPOSE: (
+                ControlModel(("control_v11p_sd15_openpose", "control_sd15_openpose", "control_openpose(?!.*xl)")),
             ),
-            (ControlRole.COLOR, 0): ControlModel(("control_sd15_random_color",)),
-            (ControlRole.TILE, 0): ControlModel(("control_v11f1e_sd15_tile",)),
-            (ControlRole.IP_ADAPTER_FACE, 0): ControlModel(
-                ("ip_adapter_full_face_sd15", "ip_adapter_plus_face_sd15"), CLIP_FACE
+            ControlRole.COLOR: (ControlModel(("control_sd15_random_color",)),),
+            ControlRole.TILE: (ControlModel(("control_v11f1e_sd15_tile",)),),
+            ControlRole.IP_ADAPTER_FACE: (
+                ControlModel(("ip_adapter_full_face_sd15", "ip_adapter_plus_face_sd15"), CLIP_FACE),
             ),
         }
     ),

@@ -25,6 +25,7 @@ SPEC = FamilySpec(
         context=1024,
         encoders=(1024,),
         written="sd_v2",
+        v2=True,
         declared=("sd_v2", "sd_2", "sd2", "stable-diffusion-v2"),
         architecture="stable-diffusion-v2-768-v",
         epsilon_names="512|base",
@@ -35,15 +36,17 @@ SPEC = FamilySpec(
     controls=CONTROLS,
     control_models=table(
         {
-            (ControlRole.CANNY, 0): ControlModel(("control_v11p_sd21_canny", "control_sd21_canny")),
-            (ControlRole.OPENPOSE, 0): ControlModel(
-                (
-                    "control_v11p_sd21_openposev2(?!_)",
-                    "control_v11p_sd21_openpose(?!v2_)",
-                    "control_sd21_openpose",
-                )
+            ControlRole.CANNY: (ControlModel(("control_v11p_sd21_canny", "control_sd21_canny")),),
+            ControlRole.OPENPOSE: (
+                ControlModel(
+                    (
+                        "control_v11p_sd21_openposev2(?!_)",
+                        "control_v11p_sd21_openpose(?!v2_)",
+                        "control_sd21_openpose",
+                    )
+                ),
             ),
-            (ControlRole.COLOR, 0): ControlModel(("control_v11p_sd21_color",)),
+            ControlRole.COLOR: (ControlModel(("control_v11p_sd21_color",)),),
         }
     ),
     memory=MemoryNumbers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from easyphoto.config import Family
-from easyphoto.families.sd1 import CLIP_FACE, PROMPTS, SCENE, UNET_LAYERS
+from easyphoto.families.sd1 import PROMPTS, SCENE, UNET_LAYERS
 from easyphoto.families.spec import (
     ControlModel,
     ControlRow,
@@ -20,6 +20,8 @@ from easyphoto.families.spec import (
 )
 from easyphoto.ports import ControlRole
 
+CANNY = ("diffusers_xl_canny_full", "diffusers_xl_canny_mid", "diffusers_xl_canny", "canny.*xl", "xl.*canny")
+CLIP_FACE = ("ip_adapter_auto", "ip_adapter_clip_sdxl_plus_vith", "clip_vit_h_(ipadapter)")
 PERSON = table({"resolution": 1024, "max_train_steps": 600, "rank": 32, "network_alpha": 16})
 
 SPEC = FamilySpec(
@@ -47,18 +49,14 @@ SPEC = FamilySpec(
     ),
     control_models=table(
         {
-            (ControlRole.CANNY, 0): ControlModel(
-                ("diffusers_xl_canny_full", "diffusers_xl_canny_mid", "diffusers_xl_canny", "canny.*xl", "xl.*canny")
+            ControlRole.CANNY: (ControlModel(CANNY),),
+            ControlRole.OPENPOSE: (ControlModel(("thibaud_xl_openpose", "openposexl2", ".*openpose.*xl")),),
+            ControlRole.TILE: (ControlModel(("ttplanetsdxlcontrolnet_tile", ".*tile.*xl", ".*xl.*tile")),),
+            ControlRole.IP_ADAPTER_FACE: (ControlModel(("ip_adapter_plus_face_sdxl",), CLIP_FACE),),
+            ControlRole.INSTANTID: (
+                ControlModel(("ip_adapter_instant_id_sdxl",), ("instant_id_face_embedding", "insightface_(instantid)")),
+                ControlModel(("control_instant_id_sdxl",), ("instant_id_face_keypoints",)),
             ),
-            (ControlRole.OPENPOSE, 0): ControlModel(("thibaud_xl_openpose", "openposexl2", ".*openpose.*xl")),
-            (ControlRole.TILE, 0): ControlModel(("ttplanetsdxlcontrolnet_tile", ".*tile.*xl", ".*xl.*tile")),
-            (ControlRole.IP_ADAPTER_FACE, 0): ControlModel(
-                ("ip_adapter_plus_face_sdxl",), ("ip_adapter_auto", "ip_adapter_clip_sdxl_plus_vith", CLIP_FACE[2])
-            ),
-            (ControlRole.INSTANTID, 0): ControlModel(
-                ("ip_adapter_instant_id_sdxl",), ("instant_id_face_embedding", "insightface_(instantid)")
-            ),
-            (ControlRole.INSTANTID, 1): ControlModel(("control_instant_id_sdxl",), ("instant_id_face_keypoints",)),
         }
     ),
     memory=MemoryNumbers(

@@ -164,9 +164,9 @@ class Header:
     ``context``: width of the text that the UNet attends to, which is unlike that of all other families. ``encoders``:
     widths of its text encoders. ``second_encoder``: it has two. ``written``: ``ss_base_model_version`` of its LoRAs as
     they are written here; ``declared``: how that or ``modelspec.architecture`` may begin in others' files.
-    ``architecture``: ``modelspec.architecture`` as it is written here, None where there is no published name.
-    ``epsilon_names``: a pattern of the names of files that predict noise although files of the family that say nothing
-    predict v; None where those predict noise too.
+    ``architecture``: ``modelspec.architecture`` as it is written here, None where there is no published name. ``v2``:
+    what ``ss_v2`` of its LoRAs says. ``epsilon_names``: a pattern of the names of files that predict noise although
+    files of the family that say nothing predict v; None where those predict noise too.
     """
 
     context: int
@@ -175,6 +175,7 @@ class Header:
     declared: tuple[str, ...]
     architecture: str | None = None
     second_encoder: bool = False
+    v2: bool = False
     epsilon_names: str | None = None
 
     def predicts_v(self, stem: str) -> bool:
@@ -216,8 +217,8 @@ class FamilySpec:
     size: WorkingSize
     drawing: Drawing
     controls: Mapping[Pass, tuple[ControlRow, ...]]
-    control_models: Mapping[tuple[ControlRole, int], ControlModel]
-    """By role and number: a role can need more than one model."""
+    control_models: Mapping[ControlRole, tuple[ControlModel, ...]]
+    """A role can need more than one model."""
     memory: MemoryNumbers
     engine: str
     vae_scale: float = 0.18215
@@ -229,10 +230,6 @@ class FamilySpec:
         if scene:
             values["train_mode_choose"] = TRAIN_MODES[1]
         return from_mapping(TrainConfig, {**values, **chosen})
-
-    def models_of(self, role: ControlRole) -> tuple[ControlModel, ...]:
-        """The models that serve ``role``, empty where the family has none."""
-        return tuple(model for (of, _), model in sorted(self.control_models.items()) if of is role)
 
 
 def table(rows: Mapping[Any, Any]) -> Mapping[Any, Any]:

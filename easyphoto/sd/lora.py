@@ -174,12 +174,13 @@ def _layer(file: str, module: str, tensors: Mapping[str, torch.Tensor], declared
 def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The ``ss_*`` metadata that tells others what a LoRA is: base family, rank, alpha; then ``extra``."""
     first = next(iter(layers.values()))
+    header = families.spec(family).header
     return {
-        "ss_base_model_version": families.spec(family).header.written,
+        "ss_base_model_version": header.written,
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(first.rank),
         "ss_network_alpha": f"{first.alpha:g}",
-        "ss_v2": str(families.spec(family).header.written.startswith("sd_v2")),
+        "ss_v2": str(header.v2),
         **(extra or {}),
     }
 

@@ -37,8 +37,8 @@ def txt2img(
     that the model can't make and unknown samplers.
     """
     with torch.no_grad():
-        run = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control)
-        latents = run.run(run.noise() * run.scheduler.init_noise_sigma, 0, on_step)
+        work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control)
+        latents = work.run(work.noise() * work.scheduler.init_noise_sigma, 0, on_step)
         return Rendered(sampling.picture(sampling.decode(parts, latents)), job.seed)
 
 
@@ -60,15 +60,15 @@ def img2img(
             denoising_strength=job.denoising_strength,
         )
     with torch.no_grad():
-        run = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control)
+        work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control)
         image = _fit(job.image, job.width, job.height)
         blurred = None if job.mask is None else blur(_fit(job.mask, job.width, job.height), job.mask_blur)
         original = sampling.encode_image(parts, image)
         if blurred is not None:
-            run.hold(original, blurred)
+            work.hold(original, blurred)
         begin = job.steps - samplers.steps_to_run(job.steps, job.denoising_strength)
-        start = run.add_noise(original, run.noise(), begin)
-        result = sampling.picture(sampling.decode(parts, run.run(start, begin, on_step)))
+        start = work.add_noise(original, work.noise(), begin)
+        result = sampling.picture(sampling.decode(parts, work.run(start, begin, on_step)))
         if blurred is not None:
             result = paste(image, result, blurred)
         return Rendered(result, job.seed)

@@ -28,14 +28,16 @@ LISTED = {"checkpoint", "vae"}
 
 def by_the_library(asset: Asset) -> bool:
     """Chosen from a list, or found by its published name."""
-    models = [m for spec in families.known() for role in library.DRAWN for m in spec.models_of(role)]
+    models = [m for spec in families.known() for role in library.DRAWN for m in spec.control_models.get(role, ())]
     published = [name for model in models for name in model.names]
     return asset.folder in LISTED or any(library._called(Path(asset.file), name) for name in published)
 
 
 def by_controlnet(asset: Asset) -> bool:
     """A model that a role of control takes in a WebUI, or what the WebUI's own openpose preprocessor loads."""
-    patterns = [p for spec in families.known() for model in spec.control_models.values() for p in model.names]
+    patterns = [
+        p for spec in families.known() for models in spec.control_models.values() for m in models for p in m.names
+    ]
     name = ControlModel.plain(Path(asset.file).stem)
     return asset.folder == "openpose" or any(re.match(pattern, name) for pattern in patterns)
 

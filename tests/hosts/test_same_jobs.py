@@ -108,7 +108,7 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingEmbedd
     paths.loras.mkdir()
     (models / "ControlNet").mkdir()
     for role in library.DRAWN:
-        (models / "ControlNet" / f"{families.spec(Family.SD1).models_of(role)[0].published}.safetensors").touch()
+        (models / "ControlNet" / f"{families.spec(Family.SD1).control_models[role][0].published}.safetensors").touch()
     monkeypatch.setattr("easyphoto.checkpoint.require_same_family", lambda path, checkpoint: None)
     return RecordingEmbedded(paths)
 

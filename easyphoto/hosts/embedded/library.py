@@ -79,7 +79,7 @@ def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
         return folder if (folder / "config.json").is_file() else None
     if role not in DRAWN:
         return None
-    for published in (name for model in spec.models_of(role) for name in model.names):
+    for published in (name for model in spec.control_models.get(role, ()) for name in model.names):
         fitting = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if _called(e.value, published)]
         if fitting:
             # The same weights lie here under more than one name for many; a broken copy must not hide a whole one.

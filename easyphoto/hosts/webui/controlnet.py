@@ -63,7 +63,7 @@ def recipes(family: Family, role: ControlRole) -> tuple[Recipe, ...]:
     """The units that serve ``role`` for ``family``; empty where nothing does."""
     return tuple(
         Recipe(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), _MAPS.get(role))
-        for model in families.spec(family).models_of(role)
+        for model in families.spec(family).control_models.get(role, ())
     )
 
 
