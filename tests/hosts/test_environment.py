@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from easyphoto import environment
+from easyphoto.environment import making
 from easyphoto.errors import AssetMissing, Cancelled
 from easyphoto.events import Event, Progress
 
@@ -47,7 +48,7 @@ def test_versions() -> None:
 def no_pip(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that would download or import; others run."""
     kept: list[list[str]] = []
-    real = environment._run
+    real = making._run
 
     def run(command: Sequence[str], tell: Any, cancelled: Callable[[], bool]) -> None:
         if "venv" in command:
@@ -55,8 +56,8 @@ def no_pip(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         else:
             kept.append(list(command))
 
-    monkeypatch.setattr(environment, "_run", run)
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: WITH_TORCH)
+    monkeypatch.setattr(making, "_run", run)
+    monkeypatch.setattr(making, "inspect", lambda python=sys.executable: WITH_TORCH)
     return kept
 
 
@@ -121,10 +122,10 @@ def test_what_fails_is_taken_away_and_told_with_the_last_error(tmp_path: Path, m
     def make(facts: Any, packages: Any, folder: Path, tell: Any, cancelled: Any) -> None:
         folder.mkdir()
         script = "print('Collecting peft'); print('ERROR: No space left on device'); raise SystemExit(1)"
-        environment._run([sys.executable, "-c", script], tell, cancelled)
+        making._run([sys.executable, "-c", script], tell, cancelled)
 
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: WITH_TORCH)
-    monkeypatch.setattr(environment, "_make", make)
+    monkeypatch.setattr(making, "inspect", lambda python=sys.executable: WITH_TORCH)
+    monkeypatch.setattr(making, "_make", make)
     told: list[Event] = []
     with pytest.raises(AssetMissing, match="could not be made: ERROR: No space left on device"):
         environment.create(told.append, folder=tmp_path / "e")
@@ -142,7 +143,7 @@ def test_without_a_network_one_sentence_says_so() -> None:
     )
     script = f"print({chr(10).join(said)!r}); raise SystemExit(1)"
     with pytest.raises(AssetMissing) as told:
-        environment._run([sys.executable, "-c", script], environment._Teller(None), lambda: False)
+        making._run([sys.executable, "-c", script], making._Teller(None), lambda: False)
     assert "pip reaches no package index. Check the network" in str(told.value)
     assert "Retry" not in str(told.value)
 
@@ -150,9 +151,9 @@ def test_without_a_network_one_sentence_says_so() -> None:
 def test_cancelling_stops_a_silent_download_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(Cancelled):
-        environment._run(
+        making._run(
             [sys.executable, "-c", "import time; time.sleep(60)"],
-            environment._Teller(None),
+            making._Teller(None),
             lambda: time.monotonic() - begin > 0.5,
         )
     assert time.monotonic() - begin < 5
@@ -160,11 +161,11 @@ def test_cancelling_stops_a_silent_download_at_once() -> None:
 
 def test_a_host_without_torch_or_venv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = environment.HostPython("/host/python", (3, 10), {"torch": None}, (), {"venv": True, "ensurepip": True})
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: facts)
+    monkeypatch.setattr(making, "inspect", lambda python=sys.executable: facts)
     with pytest.raises(AssetMissing, match="has no torch"):
         environment.create(folder=tmp_path / "e")
     bare = environment.HostPython("/host/python", (3, 10), {"torch": "2.1.2"}, (), {"venv": False, "ensurepip": False})
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: bare)
+    monkeypatch.setattr(making, "inspect", lambda python=sys.executable: bare)
     with pytest.raises(AssetMissing, match=r"without the venv module.*Python 3\.10"):
         environment.create(folder=tmp_path / "e")
 

@@ -20,11 +20,12 @@ from pathlib import Path
 import pytest
 
 from easyphoto import environment
+from easyphoto.environment import making, packages, places
 from easyphoto.errors import Cancelled, StorageFailed
 from easyphoto.events import Event, Progress
 from easyphoto.exclusive import exclusive
 
-PROJECT = Path(environment.__file__).parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 WITH_TORCH = environment.HostPython(
     sys.executable, (sys.version_info[0], sys.version_info[1]), {"torch": "2.4.0"}, (),
     {"cv2": True, "venv": True, "ensurepip": True},
@@ -34,14 +35,15 @@ SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from easyphoto import environment
+from easyphoto.environment import making, packages
 
 settings = json.loads(sys.argv[1])
-environment.SETS = (environment.PackageSet("little", (0,), None, tuple(settings["packages"])),)
-environment.COMMON, environment.NEEDED = (), tuple(settings["needed"])
-environment._FACTS = environment._FACTS.replace('version("torch")', '"2.4.0"').replace(
+packages.SETS = (environment.PackageSet("little", (0,), None, tuple(settings["packages"])),)
+packages.COMMON, making.NEEDED = (), tuple(settings["needed"])
+making._FACTS = making._FACTS.replace('version("torch")', '"2.4.0"').replace(
     '"versions": {', '"versions": {"torch": "2.4.0"} and {"torch": "2.4.0"} or {')
 if not settings["pip"]:
-    real = environment._run
+    real = making._run
     def run(command, tell, cancelled):
         if "venv" in command:
             return real([*command, "--without-pip"], tell, cancelled)
@@ -49,7 +51,7 @@ if not settings["pip"]:
             code = settings["install"] or ("import sys, time, pathlib as p\\nfor i in range(40):\\n"
                     " time.sleep(0.01); (p.Path(sys.prefix) / f'file{i}').write_text('x')")
             return real([command[0], "-c", code], tell, cancelled)
-    environment._run = run
+    making._run = run
 def show(event):
     print(event.message, flush=True)
 print(environment.create(show, folder=Path(settings["folder"])).sentence)
@@ -95,8 +97,8 @@ def _works(folder: Path) -> bool:
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the scripts take for the packages, for the status as this process sees it."""
-    monkeypatch.setattr(environment, "SETS", (environment.PackageSet("little", (0,), None, ("little==1",)),))
-    monkeypatch.setattr(environment, "COMMON", ())
+    monkeypatch.setattr(packages, "SETS", (environment.PackageSet("little", (0,), None, ("little==1",)),))
+    monkeypatch.setattr(packages, "COMMON", ())
 
 
 def test_any_path_gets_one_with_real_pip(tmp_path: Path, little: None) -> None:
@@ -124,7 +126,7 @@ def test_what_the_host_lacks_is_not_printed_as_an_error_of_ours(tmp_path: Path) 
     venv = tmp_path / "host"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     (whole,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    pip = [environment._python_in(venv), str(whole / "pip"), "--disable-pip-version-check"]
+    pip = [places.python_in(venv), str(whole / "pip"), "--disable-pip-version-check"]
     offline = ["--no-index", "--find-links", str(tmp_path)]
     subprocess.run([*pip, "install", "-q", *offline, "--no-deps", "greedy"], check=True, capture_output=True)
     loud = subprocess.run([*pip, "install", "-q", *offline, "little"], check=True, capture_output=True, text=True)
@@ -133,7 +135,7 @@ def test_what_the_host_lacks_is_not_printed_as_an_error_of_ours(tmp_path: Path) 
     assert subprocess.run(again, check=True, capture_output=True, text=True).stderr == ""
     failing = subprocess.run([*again, "none-such"], check=False, capture_output=True, text=True)
     assert failing.returncode == 1 and "none-such" in failing.stderr
-    installers = (PROJECT / "easyphoto.sh", PROJECT / "easyphoto.bat", Path(environment.__file__))
+    installers = (PROJECT / "easyphoto.sh", PROJECT / "easyphoto.bat", Path(making.__file__))
     assert all("--no-warn-conflicts" in file.read_text(encoding="utf-8") for file in installers)
 
 
@@ -142,23 +144,23 @@ def test_two_makers_make_one(tmp_path: Path, little: None) -> None:
     both = [_start(folder), _start(folder)]
     said = [making.communicate(timeout=60)[0] for making in both]
     assert [making.returncode for making in both] == [0, 0], said
-    assert sorted(environment.WAITING in text for text in said) == [False, True]
+    assert sorted(making.WAITING in text for text in said) == [False, True]
     assert sorted("Installing packages" in text for text in said) == [False, True]
     assert environment.status(folder, "2.4.0").ready and _works(folder)
-    assert environment._places(folder) == [folder]
+    assert places.found(folder) == [folder]
 
 
 def test_two_threads_make_one_and_waiting_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, made, told = tmp_path / ".environment", [], list[Event]()
 
     def make(facts: object, packages: object, place: Path, *_: object) -> None:
-        environment._python_in(place).parent.mkdir(parents=True)
-        environment._python_in(place).touch()
+        places.python_in(place).parent.mkdir(parents=True)
+        places.python_in(place).touch()
         time.sleep(1)
         made.append(place)
 
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: WITH_TORCH)
-    monkeypatch.setattr(environment, "_make", make)
+    monkeypatch.setattr(making, "inspect", lambda python=sys.executable: WITH_TORCH)
+    monkeypatch.setattr(making, "_make", make)
     threads = [threading.Thread(target=environment.create, kwargs={"folder": folder}) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -170,7 +172,7 @@ def test_two_threads_make_one_and_waiting_can_be_cancelled(tmp_path: Path, monke
     assert made == [folder] and environment.status(folder).ready
     environment.create(told.append, folder=folder)
     assert len(made) == 2, "who had not to wait makes it new"
-    assert not [e for e in told if isinstance(e, Progress) and e.message == environment.WAITING]
+    assert not [e for e in told if isinstance(e, Progress) and e.message == making.WAITING]
 
 
 def test_a_failed_update_leaves_the_one_that_works(tmp_path: Path, little: None) -> None:
@@ -182,7 +184,7 @@ def test_a_failed_update_leaves_the_one_that_works(tmp_path: Path, little: None)
     said, _ = failing.communicate(timeout=120)
     assert failing.returncode != 0 and "none-such" in said
     assert environment.status(folder, "2.4.0") == before and _works(folder)
-    assert environment._places(folder) == [folder], "what was begun is taken away"
+    assert places.found(folder) == [folder], "what was begun is taken away"
 
 
 def test_an_update_has_a_place_of_its_own_and_the_old_is_swept_later(
@@ -196,10 +198,10 @@ def test_an_update_has_a_place_of_its_own_and_the_old_is_swept_later(
     (tmp_path / ".environment.0123abcd" / "half").mkdir(parents=True)
     (tmp_path / ".environment.backup").mkdir()
     environment.ensure(None, lambda: False, folder=folder)
-    assert environment._places(folder) == [folder, second.parent.parent], "what was broken off is gone"
-    monkeypatch.setattr(environment, "KEPT_FOR", -1)
+    assert places.found(folder) == [folder, second.parent.parent], "what was broken off is gone"
+    monkeypatch.setattr(places, "KEPT_FOR", -1)
     assert environment.ensure(None, lambda: False, folder=folder) == second
-    assert environment._places(folder) == [second.parent.parent] and _works(folder)
+    assert places.found(folder) == [second.parent.parent] and _works(folder)
     assert (tmp_path / ".environment.backup").is_dir(), "only what we named is ours"
 
 
@@ -215,7 +217,7 @@ def test_killed_at_any_moment_the_one_before_is_there(tmp_path: Path, little: No
         making.communicate(timeout=30)
         assert environment.status(folder, "2.4.0").ready and _works(folder)
     _make(folder)
-    assert len(environment._places(folder)) <= 2 and _works(folder)
+    assert len(places.found(folder)) <= 2 and _works(folder)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that can't be written")
@@ -223,7 +225,7 @@ def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with (
         pytest.raises(StorageFailed, match="can't be written"),
-        environment._alone(tmp_path / ".environment", environment._Teller(None), lambda: False),
+        making._alone(tmp_path / ".environment", making._Teller(None), lambda: False),
     ):
         pass
 
@@ -232,7 +234,7 @@ def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StorageFailed, match="can't be written"),
-        environment._alone(tmp_path / "file" / ".environment", environment._Teller(None), lambda: False),
+        making._alone(tmp_path / "file" / ".environment", making._Teller(None), lambda: False),
     ):
         pass
 
@@ -243,11 +245,11 @@ def test_a_stamp_that_can_not_be_written_is_said_and_nothing_stays(
     def make(facts: object, packages: object, place: Path, *_: object) -> None:
         (place / f"{environment.STAMP}.new").mkdir(parents=True)
 
-    monkeypatch.setattr(environment, "inspect", lambda python=sys.executable: WITH_TORCH)
-    monkeypatch.setattr(environment, "_make", make)
+    monkeypatch.setattr(making, "inspect", lambda python=sys.executable: WITH_TORCH)
+    monkeypatch.setattr(making, "_make", make)
     with pytest.raises(StorageFailed, match="can't be written"):
         environment.create(folder=tmp_path / ".environment")
-    assert environment._places(tmp_path / ".environment") == []
+    assert places.found(tmp_path / ".environment") == []
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:

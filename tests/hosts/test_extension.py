@@ -24,6 +24,7 @@ from easyphoto.catalog import Folders
 from easyphoto.catalog.folders import ALSO_LOOK
 from easyphoto.catalog.locate import Index
 from easyphoto.config import Paths
+from easyphoto.environment import making
 from easyphoto.errors import AssetMissing
 from easyphoto.events import Listener, Progress
 from easyphoto.hosts.webui import extension
@@ -239,8 +240,8 @@ def test_a_job_makes_the_environment_first_and_shows_it(paths: Paths, monkeypatc
         listener(Progress(stage="environment", step=2, total=4, message="Collecting peft"))
         raise AssetMissing("There is no network.")
 
-    monkeypatch.setattr(environment, "status", lambda *_, **__: environment.Status(False, "It isn't made yet."))
-    monkeypatch.setattr(environment, "create", create)
+    monkeypatch.setattr(making, "status", lambda *_, **__: environment.Status(False, "It isn't made yet."))
+    monkeypatch.setattr(making, "create", create)
     service = EasyPhoto(FakeHost(), FakeVision(), paths, python=extension.make_environment)
     job = service.train(TrainRequest("ann", (blank(64, 64),)))
     with pytest.raises(AssetMissing, match="There is no network"):
