@@ -146,7 +146,7 @@ def _host(host: Host) -> Iterator[Finding]:
 def _roles(spec: FamilySpec) -> list[ControlRole]:
     """The controls that the passes of a family use, as far as there are models of them."""
     used = {row.role for rows in spec.controls.values() for row in rows}
-    return [role for role in ControlRole if role in used and (spec.shipped or spec.models_of(role))]
+    return [role for role in ControlRole if role in used and (spec.shipped or spec.control_models.get(role))]
 
 
 def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
