@@ -13,6 +13,8 @@ import gradio as gr
 
 from easyphoto.errors import InvalidRequest
 
+Updates = dict[Any, Any]
+"""What an event changes, by component."""
 WRAPPERS = (frozenset({"args", "kwargs"}), frozenset({"xargs", "xkwargs"}))
 """Names of the arguments of Forge's wrappers around events."""
 
@@ -35,11 +37,10 @@ def _fitting(function: Any, **wanted: Any) -> dict[str, Any]:
 def picture_input(label: str, **more: Any) -> Any:
     """One picture to upload; its value is the path of the file as it was uploaded: gradio is not to convert it, for it
     would drop transparency, and open kinds of file that start programs."""
-    source: dict[str, Any] = {"source": "upload"} if _accepts(gr.Image.__init__, "source") else {}
-    if not source:
-        source = {"sources": ["upload", "clipboard"]}
-    as_it_is = {"image_mode": None} if not _accepts(gr.Image.__init__, "source") else {}
-    return gr.Image(label=label, type="filepath", **source, **as_it_is, **more)
+    way: dict[str, Any] = {"sources": ["upload", "clipboard"], "image_mode": None}
+    if _accepts(gr.Image.__init__, "source"):
+        way = {"source": "upload"}
+    return gr.Image(label=label, type="filepath", **way, **more)
 
 
 def html(value: str, **more: Any) -> Any:

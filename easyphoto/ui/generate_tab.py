@@ -15,8 +15,9 @@ from easyphoto.inference import poses
 from easyphoto.jobs import Job
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.ui import compat, panel
+from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Choices, Form
-from easyphoto.ui.job_tab import JobTab, Updates
+from easyphoto.ui.job_tab import JobTab
 from easyphoto.ui.kept import Kept
 from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
 from easyphoto.ui.settings import MAX_FACES, Settings
@@ -302,19 +303,19 @@ class GenerateTab(JobTab):
             return self._refused(error, language)
         return self._shown(job, language)
 
-    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
-        made = [e for e in panel.View.of(job).portrayed if e.path and Path(e.path).is_file()]
-        return len(made), {
+    def _made_by(self, job: Job[Any]) -> list[Portrayed]:
+        return [e for e in panel.View.of(job).portrayed if e.path and Path(e.path).is_file()]
+
+    def _mark(self, job: Job[Any]) -> object:
+        return len(self._made_by(job))
+
+    def _showing(self, job: Job[Any], language: str) -> Updates:
+        made = self._made_by(job)
+        return {
             self.portraits: [(e.path, _caption(e, language)) for e in made],
             self.selected: made[0].path if made else None,
             self.recipe: panel.recipe(Path(made[0].path)) if made else "",
         }
-
-    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
-        if updates[self.seen] == data[self.seen]:
-            for unchanged in self._made:
-                updates.pop(unchanged)
-        return updates
 
     def _portrait_selected(self, event: gr.SelectData, job_id: str) -> tuple[Any, Any]:
         try:

@@ -13,18 +13,18 @@ from easyphoto.jobs import Job
 from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
+from easyphoto.ui.compat import Updates
 from easyphoto.ui.kept import Kept
-
-Updates = dict[Any, Any]
 
 
 class JobTab(ABC):
-    """A tab with the panel of one job. ``language`` tells the language of a request.
+    """A tab with the panel of one job. ``language`` returns the language of a request.
 
-    A page follows the last job that was started from it; before the first, the last of its kind that there was. Jobs
-    that others started are told in a line below and never take the panel.
+    A page follows the last job that was started from it. Before it has started one, it follows the last job of this
+    kind that there was. A line below the panel tells of the jobs that others started; they never take the panel over.
 
-    Subclasses make its components where they want them and say in :meth:`_showing` what else a job shows.
+    Subclasses place the components where they want them. While a job runs, the page looks at it once a second. The
+    panel is drawn at each look; what :meth:`_showing` makes beside it, only when :meth:`_mark` has changed.
     """
 
     what: str
@@ -66,23 +66,32 @@ class JobTab(ABC):
     # --- the job -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
-        """What changes when there is more to see of ``job``, and what it shows beside its panel."""
+    def _mark(self, job: Job[Any]) -> object:
+        """A value that changes whenever there is more to see of ``job`` beside its panel."""
 
-    @abstractmethod
-    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
-        """``updates`` of a job that is being followed, without what ``data`` says is shown already."""
+    def _showing(self, job: Job[Any], language: str) -> Updates:
+        """The updates of what ``job`` shows beside its panel."""
+        return {}
+
+    def _moved_on(self, job: Job[Any], data: Mapping[Any, Any], language: str) -> Updates:
+        """Further updates for a page that follows ``job`` when :meth:`_mark` changes; ``data`` holds its inputs."""
+        return {}
+
+    def _seen(self, job: Job[Any], language: str) -> str:
+        """What the page keeps of a look, to tell at the next one whether there is more to see."""
+        return f"{job.id}:{self._mark(job)}:{language}"
 
     def _shown(self, job: Job[Any], language: str, *, own: bool = True) -> Updates:
         """Follow ``job``; ``own``: it was started from this page, which will come back to it."""
-        mark, more = self._showing(job, language)
+        seen = self._seen(job, language)  # first: what happens from here on, the next look finds
+        shown = self._panel(job, language)  # second: after a panel that has ended there is no next look
         return {
             self.job: job.id,
-            self.progress: self._panel(job, language),
-            self.seen: f"{job.id}:{mark}:{language}",
+            self.progress: shown,
+            self.seen: seen,
             self.error: "",
             self.mark: panel.mark(self.what, job.id, self.prefix, own=own),
-            **more,
+            **self._showing(job, language),
         }
 
     def _panel(self, job: Job[Any] | None, language: str) -> str:
@@ -138,7 +147,10 @@ class JobTab(ABC):
             job = self._service.jobs.get(data[self.job])
         except NotFound:
             return {self.progress: self._panel(None, language)}
-        updates = self._shown(job, language)
-        for unchanged in (self.job, self.error, self.mark):
-            updates.pop(unchanged)
-        return self._ticked(job, updates, data, language)
+        updates: Updates = {
+            self.progress: self._panel(job, language)
+        }  # first: after an ended one there is no next look
+        seen = self._seen(job, language)
+        if seen != data[self.seen]:
+            updates |= {self.seen: seen, **self._showing(job, language), **self._moved_on(job, data, language)}
+        return updates

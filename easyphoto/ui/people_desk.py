@@ -12,11 +12,10 @@ from easyphoto.messages import translated
 from easyphoto.people import Person
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
+from easyphoto.ui.compat import Updates
 from easyphoto.ui.texts import say
 
 PREFIX = "easyphoto_people"
-
-Updates = dict[Any, Any]
 
 
 def called(person: Person, language: str) -> str:
@@ -117,6 +116,6 @@ class PeopleDesk:
         words = [say("person deleted", language, name=name, n=removed.files + removed.uploads, size=size)]
         if removed.portraits_left:
             words.append(say("portraits left", language, n=len(removed.portraits_left)))
-        updates = {**away, **self.fresh(language), self.note: panel.good(" ".join(words))}
-        updates[self.who] = compat.update(choices=compat.choices(self._everybody(language)), value=None)
-        return {**updates, **self._gone(name, data[self._page], language)}
+        nobody = compat.update(choices=compat.choices(self._everybody(language)), value=None)
+        others = self._gone(name, data[self._page], language)
+        return {**others, **away, self.note: panel.good(" ".join(words)), self.who: nobody}

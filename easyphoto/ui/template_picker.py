@@ -16,12 +16,11 @@ from easyphoto.pictures import Source
 from easyphoto.service import EasyPhoto
 from easyphoto.templates import Template
 from easyphoto.ui import compat, panel
+from easyphoto.ui.compat import Updates
 from easyphoto.ui.texts import say
 
 PREFIX = "easyphoto_generate"
 PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
-
-Updates = dict[Any, Any]
 
 
 class TemplatePicker:

@@ -14,8 +14,9 @@ from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.training import captions
 from easyphoto.ui import compat, panel
+from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Form
-from easyphoto.ui.job_tab import JobTab, Updates
+from easyphoto.ui.job_tab import JobTab
 from easyphoto.ui.kept import Kept
 from easyphoto.ui.texts import say
 from easyphoto.ui.uploaded import Uploaded
@@ -194,12 +195,14 @@ class TrainTab(JobTab):
             return self._refused(error, language)
         return self._shown(job, language)
 
-    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
-        mark = f"{len(panel.View.of(job).validations)}:{job.state}"
+    def _mark(self, job: Job[Any]) -> object:
+        return f"{len(panel.View.of(job).validations)}:{job.state}"
+
+    def _showing(self, job: Job[Any], language: str) -> Updates:
         updates: Updates = {self.validation: panel.validation(job, language)}
         if job.state in STOPPED:
             updates |= self._to_go_on(job.subject)
-        return mark, updates
+        return updates
 
     def _to_go_on(self, user_id: str) -> Updates:
         """Whom and with what to resume, where that training was stopped and can go on."""
@@ -215,13 +218,8 @@ class TrainTab(JobTab):
             note = panel.hint(say("can go on", language, name=job.subject))
         return super()._panel(job, language) + note
 
-    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
-        if updates[self.seen] == data[self.seen]:
-            for unchanged in (self.validation, *self._resumed):
-                updates.pop(unchanged, None)
-        if job.state == "finished":
-            updates |= self._trained(job.subject, data[self._first_user], language)
-        return updates
+    def _moved_on(self, job: Job[Any], data: Mapping[Any, Any], language: str) -> Updates:
+        return self._trained(job.subject, data[self._first_user], language) if job.state == "finished" else {}
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from easyphoto.errors import EasyPhotoError
 from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, weights_panel
-from easyphoto.ui.job_tab import JobTab, Updates
+from easyphoto.ui.compat import Updates
+from easyphoto.ui.job_tab import JobTab
 from easyphoto.ui.kept import Kept
 from easyphoto.ui.settings import Settings
 
@@ -97,9 +98,8 @@ class WeightsTab(JobTab):
             return self._refused(error, language)
         return self._shown(job, language)
 
-    def _showing(self, job: Job[Any], language: str) -> tuple[object, Updates]:
-        return job.state, {}
+    def _mark(self, job: Job[Any]) -> object:
+        return job.state
 
-    def _ticked(self, job: Job[Any], updates: Updates, data: Mapping[Any, Any], language: str) -> Updates:
-        changed = updates[self.seen] != data[self.seen]
-        return {**updates, **(self._plan(data[self.feature], language) if changed else {})}
+    def _moved_on(self, job: Job[Any], data: Mapping[Any, Any], language: str) -> Updates:
+        return self._plan(data[self.feature], language)

@@ -12,7 +12,9 @@ import pytest
 from easyphoto import pictures
 from easyphoto.service import EasyPhoto, PortraitRequest
 from easyphoto.ui import compat
+from easyphoto.ui.generate_tab import GenerateTab
 from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
+from easyphoto.ui.settings import Settings
 from tests.acting import templates_in, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -77,3 +79,16 @@ def test_portraits_go_too_when_that_was_asked_for(desk: PeopleDesk, service: Eas
 
 def test_nobody_chosen_deletes_nobody(desk: PeopleDesk) -> None:
     assert "Choose whom" in desk._asked({desk.who: None, desk.portraits: False}, ASKED)[desk.note]
+
+
+def test_who_was_deleted_is_no_longer_chosen(service: EasyPhoto) -> None:
+    import gradio as gr
+
+    trained(service, "ada")
+    tab = GenerateTab(service, Settings(), compat.language)
+    with gr.Blocks():
+        tab.build()
+        tab.bind(gr.State(""), gr.HTML(""), lambda page, language: "")
+    done = tab.desk._deleted({tab.desk.who: "ada", tab.desk.portraits: False, tab.desk._page: ""}, ASKED)
+    assert done[tab.desk.who]["value"] is None and done[tab.desk.who]["choices"] == []
+    assert "ada was deleted" in done[tab.desk.note]
