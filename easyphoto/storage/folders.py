@@ -6,6 +6,7 @@ The layout is that of the original extension where it had the same thing, so tha
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,13 @@ class JobFolder:
     def earlier(self) -> Path:
         """What the training before this one would go on from, until this one has something itself."""
         return self.path / EARLIER
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        """The list of texts that stands under ``field`` in :attr:`request`; empty where it can't be read."""
+        try:
+            return tuple(str(value) for value in json.loads(self.request.read_text(encoding="utf-8"))[field])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
 
 
 @dataclass(frozen=True)

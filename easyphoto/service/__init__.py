@@ -1,0 +1,36 @@
+"""What EasyPhoto can do, for every edge: the tabs, the HTTP API and the command line call this and nothing below it.
+
+``facade`` is the program, ``requests`` says what it may be asked, and two desks take it: ``training_desk`` and
+``portrait_desk``. What the desks share is a ``workplace``; ``host_models`` finds what the host makes pictures with.
+"""
+
+from easyphoto.service.facade import MAX_CHECKS, EasyPhoto
+from easyphoto.service.host_models import NoSuchModel
+from easyphoto.service.requests import (
+    MAX_PHOTOS,
+    MAX_TEMPLATES,
+    NOBODY,
+    PortraitRequest,
+    PortraitResult,
+    Preferences,
+    TrainRequest,
+    photo_names,
+)
+from easyphoto.service.training_desk import DISK_FOR_TRAINING
+from easyphoto.service.workplace import Interpreter
+
+__all__ = [
+    "DISK_FOR_TRAINING",
+    "MAX_CHECKS",
+    "MAX_PHOTOS",
+    "MAX_TEMPLATES",
+    "NOBODY",
+    "EasyPhoto",
+    "Interpreter",
+    "NoSuchModel",
+    "PortraitRequest",
+    "PortraitResult",
+    "Preferences",
+    "TrainRequest",
+    "photo_names",
+]

@@ -1,0 +1,201 @@
+"""The program as every edge calls it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyphoto import pictures
+from easyphoto.catalog import Catalog, Folders
+from easyphoto.config import Paths, TrainConfig
+from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
+from easyphoto.jobs import Job, JobQueue
+from easyphoto.people import PeopleStore, Person, Removed
+from easyphoto.pictures import Source
+from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Vision
+from easyphoto.service.host_models import BaseModels
+from easyphoto.service.portrait_desk import PortraitDesk
+from easyphoto.service.requests import PortraitRequest, PortraitResult, Preferences, TrainRequest, photo_names
+from easyphoto.service.training_desk import TrainingDesk
+from easyphoto.service.workplace import Interpreter, Workplace
+from easyphoto.storage import portraits
+from easyphoto.storage.uploads import Uploads
+from easyphoto.templates import TemplateStore
+from easyphoto.weights import Weights
+
+if TYPE_CHECKING:
+    from easyphoto.training.photos import PhotoReport
+
+MAX_CHECKS = 4
+"""How many may have their photos looked at, at the same time: each holds all its photos in memory."""
+
+
+class EasyPhoto:
+    """The program. ``host`` runs Stable Diffusion, ``vision`` sees faces, ``paths`` is where everything lies.
+
+    ``python`` gives the interpreter that trainings run in, and makes its environment first if need be: it is called
+    at the start of every job with the job's listener and its "is it cancelled". None for the interpreter that runs now.
+    ``preferences`` are asked at each use, ``folders`` are where weights go and are looked for.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        vision: Vision,
+        paths: Paths,
+        python: Interpreter | None = None,
+        preferences: Callable[[], Preferences] = Preferences,
+        folders: Callable[[], Folders] | None = None,
+    ) -> None:
+        self.host = host
+        self.vision = vision
+        self.paths = paths
+        self.people = PeopleStore(paths)
+        self.templates = TemplateStore(paths)
+        self.uploads = Uploads(paths)
+        self.jobs = JobQueue()
+        self.preferences = preferences
+        self._base_models = BaseModels(host)
+        self._place = Workplace(
+            host=host,
+            vision=vision,
+            paths=paths,
+            python=python,
+            preferences=lambda: self.preferences(),  # noqa: PLW0108 - another answer may be put in its place
+            people=self.people,
+            templates=self.templates,
+            jobs=self.jobs,
+            base_models=self._base_models,
+        )
+        self._trainings = TrainingDesk(self._place)
+        self._portraits = PortraitDesk(self._place)
+        self._checks = threading.BoundedSemaphore(MAX_CHECKS)
+        self.weights = Weights(
+            Catalog.load(),
+            folders or (lambda: Folders.of(paths)),
+            self.jobs,
+            lambda: self.preferences().commercial_only,
+            self._place.new_weights.set,
+        )
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def check_photos(self, photos: Sequence[Source]) -> PhotoReport:
+        """What the trainer would say of these photos, before anybody waits for a training. They are named as
+        :func:`photo_names` does; one that can't be read has a verdict like any other. :class:`TooBusy` when
+        ``MAX_CHECKS`` others are at it."""
+        if not self._checks.acquire(blocking=False):
+            raise TooBusy(
+                "The photos of {max_checks} others are being looked at: try again in a moment.", max_checks=MAX_CHECKS
+            )
+        try:
+            return self._check_photos(photos)
+        finally:
+            self._checks.release()
+
+    def _check_photos(self, photos: Sequence[Source]) -> PhotoReport:
+        from easyphoto.training.photos import PhotoVerdict, Verdict, report
+
+        unreadable: list[PhotoVerdict] = []
+
+        def readable() -> Iterator[tuple[str, Image]]:
+            for name, source in zip(photo_names(photos), photos, strict=True):
+                try:
+                    yield name, pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
+                except InvalidRequest as error:
+                    unreadable.append(PhotoVerdict(name, "", Verdict.UNREADABLE, error.message))
+
+        made = report(readable(), self.vision)
+        return replace(made, photos=(*made.photos, *unreadable))
+
+    def train_config(self, chosen: Mapping[str, Any]) -> TrainConfig:
+        """What the user chose, over the defaults for the base model's family and the mode."""
+        return self._trainings.config(chosen)
+
+    def train(self, request: TrainRequest) -> Job[Person]:
+        """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
+        return self._trainings.queue(request)
+
+    def stopped_training(self, user_id: str) -> TrainConfig | None:
+        """The options of the last training of this person that a training which is resumed goes on with, the base
+        model by its name; None where there is nothing to go on with."""
+        return self._trainings.stopped_training(user_id)
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    def portraits_of(self, user_id: str) -> list[Path]:
+        """The portraits that show a person, alone or with others, by the recipes in them."""
+        return portraits.of(self.paths.portraits, user_id)
+
+    def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
+        """Delete a person: photos, LoRA, everything of their trainings, their uploads, and the portraits that show
+        them where ``portraits`` says so. What was removed, and which portraits are left.
+
+        :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are being
+        trained, by whatever process, and while a portrait of theirs waits or is made here, :class:`StorageFailed` when
+        not everything can be deleted.
+        """
+        with self._place.comings:
+            if self._place.is_queued(user_id):
+                raise InvalidRequest("{user_id!r} is being trained: cancel that training first.", user_id=user_id)
+            if any(user_id in job.uses and not job.ended for job in self.jobs.list()):
+                raise InvalidRequest(
+                    "Portraits of {user_id!r} are being made: wait for them or cancel that job first.", user_id=user_id
+                )
+            removed = self.people.delete(user_id)
+        try:
+            uploads = self.uploads.empty(user_id)
+            shown = self.portraits_of(user_id)
+            size = sum(path.stat().st_size for path in shown)
+            for path in shown if portraits else ():
+                path.unlink()
+        except OSError as error:
+            raise StorageFailed(
+                "Not everything of {user_id!r} could be deleted: {reason}.",
+                user_id=user_id,
+                reason=error.strerror or error,
+            ) from error
+        self.host.refresh_loras()
+        if not portraits:
+            return replace(removed, uploads=len(uploads), portraits_left=tuple(shown))
+        return replace(
+            removed,
+            files=removed.files + len(shown),
+            bytes=removed.bytes + size,
+            uploads=len(uploads),
+            portraits=tuple(shown),
+        )
+
+    # --- portraits ---------------------------------------------------------------------------------------------------
+
+    def generate(self, request: PortraitRequest) -> Job[PortraitResult]:
+        """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
+        return self._portraits.queue(request)
+
+    def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
+        """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
+
+        The recipe knows its template by sha256: one of ``templates`` or of the presets must be that file.
+        """
+        return self._portraits.replay(recipe, templates, changes)
+
+    # --- base models -------------------------------------------------------------------------------------------------
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The host's base models that can be used, its default first."""
+        return self._base_models.usable()
+
+    def broken_checkpoints(self) -> list[BrokenModel]:
+        """What lies among the host's base models and can't be used, and why."""
+        return self._base_models.broken()
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The host's base model that ``name`` means (:mod:`easyphoto.naming`), or its default for an empty name.
+
+        :class:`InvalidRequest` where there is none, with the reason where it is broken; :class:`AmbiguousName` where
+        two could be meant.
+        """
+        return self._base_models.named(name)

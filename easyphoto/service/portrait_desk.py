@@ -1,0 +1,203 @@
+"""Where portraits are asked for: what can be known to be wrong is refused at once, the rest waits in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from easyphoto import pictures
+from easyphoto.checkpoint import require_same_family
+from easyphoto.config import SCENE_CONTROLS
+from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.errors import of as kind_of
+from easyphoto.events import Event, Finished, Notice, TemplateFailed
+from easyphoto.jobs import Job
+from easyphoto.messages import Message
+from easyphoto.people import Person
+from easyphoto.ports import Checkpoint, ControlRole
+from easyphoto.service.requests import MAX_TEMPLATES, NOBODY, PortraitRequest, PortraitResult, bytes_held
+from easyphoto.service.saved_portrait import SavedPortrait
+from easyphoto.service.workplace import Workplace
+
+
+class PortraitDesk:
+    """Takes requests for portraits and works on them in the queue."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+
+    def queue(self, request: PortraitRequest) -> Job[PortraitResult]:
+        """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
+        if len(request.templates) > MAX_TEMPLATES:
+            raise InvalidRequest(
+                "{count} templates are too many: at most {max_templates}.",
+                count=len(request.templates),
+                max_templates=MAX_TEMPLATES,
+            )
+        with self._place.comings:
+            return self._queue_portraits(request)
+
+    def _queue_portraits(self, request: PortraitRequest) -> Job[PortraitResult]:
+        people = [None if name == NOBODY else self._place.people.get(name) for name in request.user_ids]
+        chosen = [person for person in people if person is not None]
+        for person in chosen:
+            if person.scene:
+                raise InvalidRequest(
+                    "{user_id} is a scene and nobody's face: choose it as the scene.", user_id=person.user_id
+                )
+            person.require_whole()
+        if not chosen:
+            raise InvalidRequest("Nobody was chosen: pick a user id for at least one face.")
+        scene = self._scene(request.config.scene_id)
+        if not request.templates and not request.config.text_to_image_input_prompt.strip() and scene is None:
+            raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
+        checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
+        for person in chosen:
+            require_same_family(person.lora, checkpoint)
+        self._check_files(request, checkpoint, scene)
+        subject = ", ".join(person.user_id for person in chosen)
+        return self._place.jobs.submit(
+            "generate",
+            subject,
+            lambda job: self._generate(job, request, people, checkpoint, scene),
+            holds=bytes_held(*request.templates, request.pose_template),
+            uses=[person.user_id for person in (*chosen, scene) if person is not None],
+        )
+
+    def _scene(self, name: str) -> Person | None:
+        """The scene of that name, None for none. Raises :class:`NotFound` and :class:`InvalidRequest`."""
+        if name in ("", NOBODY):
+            return None
+        try:
+            found = self._place.people.get(name)
+        except NotFound:
+            raise NotFound("There is no scene {name!r}: train one, or choose none.", name=name) from None
+        if not found.scene:
+            raise InvalidRequest("{user_id} is a person and no scene: choose a scene, or none.", user_id=found.user_id)
+        return found
+
+    def _check_files(self, request: PortraitRequest, checkpoint: Checkpoint, scene: Person | None) -> None:
+        """Refuse what a file is missing for, or the wrong one there, before anybody waits for it."""
+        from easyphoto.inference import plan
+
+        plan.lcm_loras(checkpoint.family, request.config, self._place.paths.loras)
+        if request.templates:
+            return
+        if scene is not None:
+            try:
+                require_same_family(scene.lora, checkpoint)
+            except InvalidRequest as error:
+                raise InvalidRequest(
+                    "The scene {user_id} can't be used here: {error}", user_id=scene.user_id, error=error
+                ) from error
+        way = request.config.t2i_control_way
+        if way == SCENE_CONTROLS[0]:
+            return
+        if way == SCENE_CONTROLS[2] and request.pose_template is None:
+            raise InvalidRequest("{way!r} needs a picture to take the pose from.", way=way)
+        family = checkpoint.family
+        if ControlRole.OPENPOSE not in self._place.host.controls(family) or self._place.host.control_limit() == 0:
+            raise AssetMissing(
+                "A pose needs an openpose ControlNet for {family} models, which the host doesn't "
+                "have: get one, or choose {scene_controls!r}.",
+                family=family.value,
+                scene_controls=SCENE_CONTROLS[0],
+            )
+
+    def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
+        """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
+
+        The recipe knows its template by sha256: one of ``templates`` or of the presets must be that file.
+        """
+        from easyphoto.inference import recipe as recipes
+
+        read = recipes.read(recipe)
+        once = {"seed": read.seed, "batch_size": 1, "sd_model_checkpoint": read.data["checkpoint"]["name"]}
+        config = replace(read.config, **{**once, **changes})
+        if read.from_text:
+            return PortraitRequest(read.user_ids, (), config)
+        for template in templates:
+            read.check_template(template)
+        found = read.find_template([*templates, *(t.path for t in self._place.templates.list())])
+        if found is None:
+            raise InvalidRequest(
+                "{recipe} was made on the template {template_name}: give that file too.",
+                recipe=recipe.name,
+                template_name=read.template_name,
+            )
+        return PortraitRequest(read.user_ids, (found,), config)
+
+    def _generate(
+        self,
+        job: Job[PortraitResult],
+        request: PortraitRequest,
+        people: Sequence[Person | None],
+        checkpoint: Checkpoint,
+        scene: Person | None,
+    ) -> PortraitResult:
+        from easyphoto.inference.portrait import portray
+        from easyphoto.inference.task import PortraitTask, seat, with_seed
+
+        if self._place.python is not None:  # the vision worker runs there
+            self._place.python(job.emit, job.cancelled)
+        if self._place.new_weights.is_set():  # not while another job looks through the models that are loaded
+            self._place.new_weights.clear()
+            self._place.vision.release()
+        config = with_seed(request.config)
+
+        def notice(message: str) -> None:
+            job.emit(Notice(message=message))
+
+        if scene is not None and not request.templates and not config.text_to_image_input_prompt.strip():
+            config = replace(config, text_to_image_input_prompt=str((scene.marks or {}).get("prompt") or ""))
+        task = PortraitTask(
+            templates=request.templates,
+            people=tuple(None if person is None else seat(person, self._place.vision, notice) for person in people),
+            config=config,
+            checkpoint=checkpoint,
+            lora_folder=self._place.paths.loras,
+            scene=None if scene is None else scene.lora,
+            pose_template=None if request.pose_template is None else pictures.load(request.pose_template),
+            folder=self._place.paths.portraits,
+            commercial_only=self._place.preferences().commercial_only,
+        )
+        failures: list[TemplateFailed] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, TemplateFailed):
+                failures.append(event)
+            job.emit(event)
+
+        portraits = tuple(
+            SavedPortrait.of(portrait if request.keep_stages else replace(portrait, stages={}))
+            for portrait in portray(task, self._place.host, self._place.vision, listen, job.cancelled)
+        )
+        if not portraits and failures:
+            raise _nothing_made(failures)
+        names = [portrait.path.name for portrait in portraits if portrait.path is not None]
+        job.emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
+        return PortraitResult(portraits, tuple(failures), config.seed)
+
+    def _portrait_checkpoint(self, wanted: str, people: Sequence[Person]) -> Checkpoint:
+        """The base model that was asked for, or the one that the first person was trained on."""
+        if wanted:
+            return self._place.base_models.named(wanted)
+        trained_on = str((people[0].marks or {}).get("base_model", ""))
+        return self._place.base_models.of_family(people[0].family, trained_on)
+
+
+def _nothing_made(failures: Sequence[TemplateFailed]) -> EasyPhotoError:
+    """The error of a job none of whose portraits came about: the reason of the first, and of how many."""
+    first = failures[0]
+    kind = kind_of(first.code)
+    if len(failures) == 1:
+        return kind(first.message)
+    return kind(
+        Message(
+            "None of the {count} portraits could be made; the first: {message}",
+            count=len(failures),
+            message=first.message,
+        )
+    )

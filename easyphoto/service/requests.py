@@ -1,0 +1,94 @@
+"""What is asked of the program and what comes back: trainings, portraits, and what was decided for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from easyphoto.config import PRECISIONS, PortraitConfig, TrainConfig
+from easyphoto.errors import InvalidRequest
+from easyphoto.events import TemplateFailed
+from easyphoto.pictures import Source
+from easyphoto.ports import Portrait
+
+NOBODY = "none"
+"""The user id that leaves a face alone."""
+MAX_PHOTOS = 100
+MAX_TEMPLATES = 200
+
+
+@dataclass(frozen=True, eq=False)
+class TrainRequest:
+    """Photos of one person, and how to train. ``config`` None takes the defaults of the base model's family.
+
+    ``resume`` goes on with the last training of this person, with that training's options and photos. ``chosen`` names
+    the fields of ``config`` that the user gave a value to, which matters then: those that differ from the earlier
+    training's and would change what was learned are refused by name. None: those that aren't defaults.
+    """
+
+    user_id: str
+    photos: tuple[Source, ...]
+    config: TrainConfig | None = None
+    validation_templates: tuple[Source, ...] = ()
+    resume: bool = False
+    chosen: frozenset[str] | None = None
+    captions: tuple[str, ...] = ()
+    """What each photo of a scene shows, in the order of the photos; where it is empty, the ``.txt`` file beside a photo
+    says it, else the scene's own prompt does. A person's photos all have the same caption."""
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitRequest:
+    """Who goes onto which templates. ``user_ids``: one per face from left to right, ``none`` leaves a face alone.
+    Without templates, the portrait is made from text."""
+
+    user_ids: tuple[str, ...]
+    templates: tuple[Source, ...] = ()
+    config: PortraitConfig = field(default_factory=PortraitConfig)
+    pose_template: Source | None = None
+    keep_stages: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitResult:
+    """What came of a portrait job: the portraits, the templates that failed, and the seed that was used."""
+
+    portraits: tuple[Portrait, ...]
+    failures: tuple[TemplateFailed, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What was decided for all jobs. ``commercial_only``: no weights whose licence forbids commercial use.
+    ``precision``: of trainings that leave it at ``auto``."""
+
+    commercial_only: bool = False
+    precision: str = PRECISIONS[0]
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InvalidRequest(
+                "The precision must be one of {choices}, not {precision!r}.",
+                choices=", ".join(PRECISIONS),
+                precision=self.precision,
+            )
+
+
+def photo_names(photos: Sequence[Source]) -> list[str]:
+    """What a report calls each photo: its file name, with a number where that name came before."""
+    names: list[str] = []
+    for index, source in enumerate(photos):
+        name = called = source.name if isinstance(source, Path) else f"photo {index + 1}"
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{called} ({count})"
+        names.append(name)
+    return names
+
+
+def bytes_held(*sources: Source | None) -> int:
+    """How many bytes these pictures hold in memory; a file on the disk holds none."""
+    return sum(len(source) for source in sources if isinstance(source, bytes))

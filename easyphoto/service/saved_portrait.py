@@ -1,0 +1,25 @@
+"""A portrait that is remembered by its file."""
+
+from __future__ import annotations
+
+from easyphoto import pictures
+from easyphoto.ports import Image, Portrait
+
+
+class SavedPortrait(Portrait):
+    """A portrait whose pixels lie in its file alone and are read when they are asked for: the queue remembers what it
+    made long after anybody looks at it."""
+
+    @classmethod
+    def of(cls, portrait: Portrait) -> Portrait:
+        """The same without its pixels; one that has no file keeps them."""
+        if portrait.path is None:
+            return portrait
+        saved = object.__new__(cls)
+        saved.__dict__.update({k: v for k, v in vars(portrait).items() if k != "image"}, alpha=None)
+        return saved
+
+    def __getattr__(self, name: str) -> Image:
+        if name == "image" and self.path is not None:
+            return pictures.load(self.path)
+        raise AttributeError(name)

@@ -1,0 +1,255 @@
+"""Where trainings are asked for: what can be known to be wrong is refused at once, the rest waits in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from easyphoto import families, pictures
+from easyphoto.checkpoint import require_checkpoint
+from easyphoto.config import PRECISIONS, TRAIN_MODES, TrainConfig, declared
+from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.events import Event, Failed, Finished, Listener, Notice
+from easyphoto.folders import free_bytes
+from easyphoto.jobs import Job
+from easyphoto.messages import Message
+from easyphoto.people import Person
+from easyphoto.ports import Checkpoint
+from easyphoto.service.requests import MAX_PHOTOS, TrainRequest, bytes_held, photo_names
+from easyphoto.service.workplace import Workplace
+from easyphoto.storage import earlier, locks
+from easyphoto.storage.folders import STAGED, JobFolder, PersonFolder
+from easyphoto.storage.scratch import Scratch
+
+DISK_FOR_TRAINING = 2 * 2**30
+"""Bytes that must be free before a training starts: photos, crops, checkpoints and the LoRA of a full-size model."""
+
+
+class TrainingDesk:
+    """Takes requests to train and works on them in the queue."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+
+    def config(self, chosen: Mapping[str, Any]) -> TrainConfig:
+        """What the user chose, over the defaults for the base model's family and the mode."""
+        family = self._place.base_models.named(str(chosen.get("sd_model_checkpoint", ""))).family
+        scene = chosen.get("train_mode_choose") == TRAIN_MODES[1]
+        return families.spec(family).train_config(scene=scene, **chosen)
+
+    def queue(self, request: TrainRequest) -> Job[Person]:
+        """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
+        name = self._place.people.to_train(request.user_id)
+        if request.captions and len(request.captions) != len(request.photos):
+            raise InvalidRequest(
+                "There are {captions} captions for {photos} photos.",
+                captions=len(request.captions),
+                photos=len(request.photos),
+            )
+        if not request.photos and not request.resume:
+            raise InvalidRequest("There are no photos: upload 5 to 20 photos of one person.")
+        if len(request.photos) > MAX_PHOTOS:
+            raise InvalidRequest(
+                "{count} photos are too many: at most {max_photos}.", count=len(request.photos), max_photos=MAX_PHOTOS
+            )
+        with self._place.comings:
+            return self._queue_training(self._place.people.at(name), request)
+
+    def _queue_training(self, person: PersonFolder, request: TrainRequest) -> Job[Person]:
+        name = person.name
+        if not self._place.is_queued(name):
+            # Behind a training of the same person that waits here, it is looked at when its turn comes.
+            if locks.busy(person.job):
+                raise InvalidRequest(
+                    "{name} is being trained already: wait for that training to end or cancel it.", name=name
+                )
+            _, checkpoint = self._order(person, request)
+        else:
+            checkpoint = self._place.base_models.named(request.config.sd_model_checkpoint if request.config else "")
+        self._require_parts(checkpoint)
+        free = free_bytes(self._place.paths.outputs)
+        if free is None:
+            raise StorageFailed(
+                "The drive of {outputs} isn't there: nothing can be written.", outputs=self._place.paths.outputs
+            )
+        if families.spec(checkpoint.family).learning.needs_disk and free < DISK_FOR_TRAINING:
+            raise StorageFailed(
+                "Only {free:.1f} GB of disk are free; a training needs {disk_for_training:.0f}.",
+                free=free / 2**30,
+                disk_for_training=DISK_FOR_TRAINING / 2**30,
+            )
+        return self._place.jobs.submit(
+            "train",
+            name,
+            lambda job: self._train(job, name, request),
+            holds=bytes_held(*request.photos, *request.validation_templates),
+            uses=(name,),
+        )
+
+    def _train(self, job: Job[Person], name: str, request: TrainRequest) -> Person:
+        from easyphoto.training.job import TrainingSpec, run
+
+        python = None if self._place.python is None else self._place.python(job.emit, job.cancelled)
+        home = self._place.people.at(self._place.people.to_train(name))
+        config, checkpoint = self._order(home, request)
+        with ExitStack() as held:
+            held.callback(home.drop_if_empty)
+            stage = held.enter_context(Scratch(home.job.path, STAGED))
+            names, photos = self._photos(job, home, JobFolder(stage.path), request)
+            resumes = request.resume and (home.job.state.is_file() or not request.photos)
+            spec = TrainingSpec(
+                user_id=name,
+                photos=photos,
+                names=names,
+                captions=self._captions(home, request, names) if config.is_scene else (),
+                config=config,
+                checkpoint=checkpoint.path,
+                family=checkpoint.family,
+                person_folder=home.path,
+                lora_path=self._place.people.lora(name),
+                validation_templates=self._validation_templates(home, JobFolder(stage.path), request),
+                models=self._place.paths.models,
+                python=python,
+                resume=resumes,
+                commercial_only=self._place.preferences().commercial_only,
+            )
+            self._place.new_weights.clear()
+            self._place.vision.release()
+            with self._place.host.training():
+                run(spec, home.job.path, _all_but_the_end(job), job.cancelled)
+        self._place.host.refresh_loras()
+        person = self._place.people.get(name)
+        job.emit(Finished(result={"user_id": name, "likeness": person.likeness, "works": person.works}))
+        return person
+
+    def _order(self, home: PersonFolder, request: TrainRequest) -> tuple[TrainConfig, Checkpoint]:
+        """How and on what to train. A training that is resumed takes what its first request says."""
+        from easyphoto.training import resume
+
+        before = None
+        if request.resume and home.job.path.is_dir():
+            with locks.alone(home.job, home.name):
+                try:
+                    earlier.settle(home.job)
+                except OSError as error:
+                    raise StorageFailed(
+                        "{home} can't be written: {reason}.", home=home.name, reason=error.strerror or error
+                    ) from error
+                before = resume.earlier(home.job)
+        if before is None:
+            if request.resume and not request.photos and not home.photos():
+                raise InvalidRequest("There is no earlier training of {home!r} to go on with.", home=home.name)
+            checkpoint = self._place.base_models.named(request.config.sd_model_checkpoint if request.config else "")
+            return self._with_precision(request.config or self.config({})), checkpoint
+        checkpoint = self._place.base_models.trained_on(before.checkpoint, before.family)
+        if request.config is None:
+            return before.config, checkpoint
+        chosen = self._chosen(request.config) if request.chosen is None else request.chosen
+        if "sd_model_checkpoint" in chosen and request.config.sd_model_checkpoint:
+            wanted = self._place.base_models.named(request.config.sd_model_checkpoint)
+            if wanted.path != checkpoint.path:
+                raise resume.other_options([("sd_model_checkpoint", checkpoint.name, wanted.name)])
+        return resume.options(before.config, self._with_precision(request.config), chosen), checkpoint
+
+    def stopped_training(self, user_id: str) -> TrainConfig | None:
+        """The options of the last training of this person that a training which is resumed goes on with, the base
+        model by its name; None where there is nothing to go on with."""
+        from easyphoto.training import resume
+
+        try:
+            job = self._place.people.at(user_id).job
+            before = resume.earlier(job) if job.state.is_file() else None
+            if before is None:
+                return None
+            return replace(
+                before.config,
+                sd_model_checkpoint=self._place.base_models.trained_on(before.checkpoint, before.family).name,
+            )
+        except InvalidRequest:
+            return None
+
+    def _with_precision(self, config: TrainConfig) -> TrainConfig:
+        if config.mixed_precision != PRECISIONS[0]:
+            return config
+        return replace(config, mixed_precision=self._place.preferences().precision)
+
+    def _chosen(self, config: TrainConfig) -> frozenset[str]:
+        """The fields that aren't what a form shows before anybody touches it."""
+        checkpoint = self._place.base_models.named(config.sd_model_checkpoint)
+        usual = families.spec(checkpoint.family).train_config(scene=config.is_scene)
+        first = {"train_mode_choose": TRAIN_MODES[0]}
+        named = {d.name for d in declared(TrainConfig)} - {"sd_model_checkpoint"}
+        chosen = {n for n in named if getattr(config, n) != first.get(n, getattr(usual, n))}
+        if checkpoint != self._place.base_models.named(""):
+            chosen.add("sd_model_checkpoint")
+        return frozenset(chosen)
+
+    def _photos(
+        self, job: Job[Person], home: PersonFolder, stage: JobFolder, request: TrainRequest
+    ) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """What the user calls the photos to train on, and where they lie. New ones are kept upright in the staging
+        folder until the training has the person for itself; one that can't be read is left out with a notice."""
+        kept, earlier_names = tuple(home.photos()), home.job.texts("names")
+        if request.resume and not request.photos:
+            if not kept:
+                raise InvalidRequest("There is no earlier training of {home!r} to go on with.", home=home.name)
+            return earlier_names, kept
+        paths: dict[str, Path] = {}
+        for name, source in zip(photo_names(request.photos), request.photos, strict=True):
+            try:
+                image = pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
+            except InvalidRequest as error:
+                job.emit(Notice(message=Message("A photo was left out: {error}", error=error)))
+                continue
+            paths[name] = stage.photos / f"{len(paths)}.jpg"
+            pictures.save_jpg(paths[name], image)
+        if not paths:
+            raise InvalidRequest("None of the photos can be read.")
+        if request.resume and home.job.state.is_file():
+            if sorted(p.read_bytes() for p in paths.values()) != sorted(p.read_bytes() for p in kept):
+                raise InvalidRequest(
+                    "These are other photos than those of the earlier training: resume without photos, or train again "
+                    "without resume."
+                )
+            return earlier_names, kept
+        return tuple(paths), tuple(paths.values())
+
+    def _captions(self, home: PersonFolder, request: TrainRequest, names: Sequence[str]) -> tuple[str, ...]:
+        """What was written of the photos that are called ``names``; of the earlier ones, where a training goes on."""
+        from easyphoto.training import captions
+
+        if request.resume and (not request.photos or home.job.state.is_file()):
+            return home.job.texts("captions")
+        given = request.captions or ("",) * len(request.photos)
+        found = {}
+        for name, source, text in zip(photo_names(request.photos), request.photos, given, strict=True):
+            found[name] = text or (captions.beside(source) if isinstance(source, Path) else "")
+        return tuple(found.get(name, "") for name in names)
+
+    def _validation_templates(self, home: PersonFolder, stage: JobFolder, request: TrainRequest) -> tuple[Path, ...]:
+        if not request.validation_templates:
+            kept = tuple(sorted(home.job.templates.glob("*.png"))) if request.resume else ()
+            return kept or tuple(t.path for t in self._place.templates.list() if not t.own and t.faces == 1)
+        paths = tuple(stage.templates / f"template-{i}.png" for i in range(len(request.validation_templates)))
+        for path, source in zip(paths, request.validation_templates, strict=True):
+            pictures.save_png(path, pictures.load(source))
+        return paths
+
+    def _require_parts(self, checkpoint: Checkpoint) -> None:
+        """What the trainer can't do without in a base model, known before anybody waits or a photo is looked at."""
+
+        if checkpoint.path.exists():
+            require_checkpoint(checkpoint.path)
+
+
+def _all_but_the_end(job: Job[Person]) -> Listener:
+    """The trainer's events go to the job, but the job says itself how it ended."""
+
+    def listen(event: Event) -> None:
+        if not isinstance(event, Finished | Failed):
+            job.emit(event)
+
+    return listen

@@ -1,0 +1,45 @@
+"""What the desks of one program share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from easyphoto.config import Paths
+from easyphoto.events import Listener
+from easyphoto.jobs import JobQueue
+from easyphoto.people import PeopleStore
+from easyphoto.ports import Host, Vision
+from easyphoto.service.host_models import BaseModels
+from easyphoto.service.requests import Preferences
+from easyphoto.templates import TemplateStore
+
+Interpreter: TypeAlias = Callable[[Listener, Callable[[], bool]], Path]
+
+
+@dataclass(frozen=True, eq=False)
+class Workplace:
+    """The engine, the eyes, the folders and the queue of one program. ``python`` is as :class:`EasyPhoto` has it.
+
+    ``comings`` is held while a job that needs a person is queued, and while a person is deleted: neither comes in
+    between the other. ``new_weights`` is set when weights came that vision hasn't looked for yet.
+    """
+
+    host: Host
+    vision: Vision
+    paths: Paths
+    python: Interpreter | None
+    preferences: Callable[[], Preferences]
+    people: PeopleStore
+    templates: TemplateStore
+    jobs: JobQueue
+    base_models: BaseModels
+    comings: threading.Lock = field(default_factory=threading.Lock)
+    new_weights: threading.Event = field(default_factory=threading.Event)
+
+    def is_queued(self, user_id: str) -> bool:
+        """Whether a training of this person waits or runs here."""
+        return any(j.what == "train" and j.subject == user_id and not j.ended for j in self.jobs.list())
