@@ -35,6 +35,12 @@ class Source:
     pose: Pose
 
 
+def look(image: Image, vision: Vision) -> Source | None:
+    """The picture with its largest face and where that looks; None when it has none."""
+    face = main_face(image, vision)
+    return None if face is None else Source(image, face, pose_in(vision, image, face))
+
+
 def apart(a: Pose, b: Pose) -> float:
     """How far two heads are turned apart, in degrees of yaw."""
     return math.hypot(a.yaw - b.yaw, PITCH_WEIGHT * (a.pitch - b.pitch))
@@ -48,13 +54,15 @@ def agree(a: Pose, b: Pose) -> bool:
 
 
 class Sources:
-    """The reference picture of a person and the photos of its gallery, each read when it is first needed."""
+    """The reference picture of a person and the photos of its gallery, each read when it is first needed and embedded
+    when it was first fused in."""
 
-    def __init__(self, reference: Image, face: Face, gallery: Gallery | None, vision: Vision) -> None:
-        self.reference = Source(reference, face, pose_in(vision, reference, face))
+    def __init__(self, reference: Source, gallery: Gallery | None, vision: Vision) -> None:
+        self.reference = reference
         self._gallery = gallery
         self._vision = vision
         self._read: dict[int, Source | None] = {}
+        self._embedded: dict[Source, Embedding] = {}
 
     def nearest(self, head: Pose) -> Source:
         """What is taken for a template's ``head``; whether it agrees with it is for the caller to see."""
@@ -76,8 +84,12 @@ class Sources:
         if self._gallery is None or not self._gallery.shots:
             return [mean], None
         name = self._gallery.embedder
-        own = None if source is None else embedder_named(self._vision, name).embed(source.image, source.face)
-        return self._gallery.others(own), name
+        return self._gallery.others(None if source is None else self._embedding(source, name)), name
+
+    def _embedding(self, source: Source, embedder: str) -> Embedding:
+        if source not in self._embedded:
+            self._embedded[source] = embedder_named(self._vision, embedder).embed(source.image, source.face)
+        return self._embedded[source]
 
     def _load(self, index: int, shot: Shot) -> Source | None:
         if index not in self._read:
@@ -90,5 +102,4 @@ class Sources:
         except InvalidRequest as error:
             log.warning("a photo is not fused from: %s", error)
             return None
-        face = main_face(image, self._vision)
-        return None if face is None else Source(image, face, pose_in(self._vision, image, face))
+        return look(image, self._vision)

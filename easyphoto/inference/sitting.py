@@ -1,0 +1,153 @@
+"""One person before one template: the two passes over one face, and its place in the pictures of the portrait."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from easyphoto.families.spec import Feed, Pass
+from easyphoto.inference import stages
+from easyphoto.inference.plan import MaskKind, PassRow
+from easyphoto.inference.sources import Source, agree, apart
+from easyphoto.inference.studio import Look, Sitter, Studio
+from easyphoto.messages import Message
+from easyphoto.ports import Face, Image, Mask
+from easyphoto.vision import geometry, landmarks, makeup, masks, outline
+from easyphoto.vision.pose import pose_in
+
+
+class Sitting:
+    """One person before one template: the two passes over one face, and its place in the pictures of ``album``."""
+
+    def __init__(
+        self, studio: Studio, sitter: Sitter, face: Face, others: list[Face], album: dict[str, Image], seed: int
+    ) -> None:
+        self._studio = studio
+        self.sitter = sitter
+        self._album = album
+        self._words = studio.words(sitter, seed)
+        picture = album["final"]
+        self._frame = stages.frame(picture, face, studio.family, crop=studio.config.crop_face_preprocess)
+        self._look = studio.look(self._frame.image, self._frame.face)
+        self._width = self._frame.face.width
+        self._permitted = stages.allowed(self._frame.crop, [face], others)
+        self._changed: Mask = masks.empty(self._frame.size)
+        self.head = pose_in(studio.vision, picture, face)
+        """Where the template's head looks."""
+        self.laid: Mask = masks.empty((picture.shape[0], picture.shape[1]))
+        """Where, in the whole picture, the result lies over it; known once it does."""
+        self.fused: Source | None = None
+        """The picture whose own pixels were bent into the face, if any were."""
+        self._replaced = self._with_face_id()
+
+    def sit(self) -> None:
+        """Make the face and lay every stage of it into the album."""
+        studio, rows = self._studio, self._studio.rows
+        pictures: dict[str, Image] = {}
+        start = self._frame.image
+        pictures["first"] = self.run(rows[Pass.FIRST], start, pictures)
+        pictures["second"] = self.run(rows[Pass.SECOND], pictures["first"], pictures)
+        result = pictures["second"]
+        if studio.config.makeup_transfer:
+            result = studio.spared(Message("The make-up transfer"), result, lambda: self._made_up(pictures["second"]))
+        size = self._album["final"].shape[0], self._album["final"].shape[1]
+        laid = stages.paste_mask(self._changed, self._width, self._frame.crop, size)
+        permitted = stages.whole_mask(self._permitted, self._frame.crop, size)
+        self.laid = masks.intersection(stages.whole_mask(laid, self._frame.crop, size), permitted)
+        for name, patch in {**pictures, "final": result}.items():
+            self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
+
+    def run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Image:
+        """One pass of the chain over the working picture: fuse, repaint, keep the face, shift the colours."""
+        studio, width = self._studio, self._width
+        if row.mask is MaskKind.WHOLE:
+            image = self._shape(image)
+        if row.fusion is not None:
+            studio.meter.stage("fusion")
+            image = self._fuse(image, row.fusion)
+        pictures.setdefault("fusion", image)
+        before = studio.look(image, self._look.face)
+        self._mark(stages.first_mask(before.parts, width))
+        if row.repaint:
+            mask = self._mask(row.mask, before)
+            if mask is not None:
+                self._mark(mask)
+            feeds = {Feed.INPUT: image, Feed.REPLACED: self._replaced}
+            painted = studio.painter.repaint(row, image, mask, feeds, self._words)
+            if mask is None:
+                kept = stages.shape_mask(studio.look(painted, before.face).parts, width)
+                self._mark((kept > 0.02).astype(np.float32))
+                painted = geometry.blend(image, painted, kept)
+            image = painted
+        if row.colour_shift:
+            plain = image
+            image = studio.spared(Message("The colour shift"), plain, lambda: self._in_colours(plain, before.face, row))
+        return image
+
+    def _in_colours(self, image: Image, near: Face, row: PassRow) -> Image:
+        """``image`` with its face in the template's colours."""
+        now, then = self._studio.look(image, near), self._frame.image
+        return stages.shift_colours(image, now.parts, then, self._look.parts, self._width, lips=row.shift_lips)
+
+    def _made_up(self, image: Image) -> Image:
+        """``image`` with the template's make-up."""
+        own = self._studio.look(image, self._look.face).parts
+        ratio = self._studio.config.makeup_transfer_ratio
+        return makeup.transfer(image, own, self._frame.image, self._look.parts, ratio)
+
+    def _with_face_id(self) -> Image:
+        """The template with the person's best picture over its face. A face that looks elsewhere would turn the pose:
+        the template's own then stays."""
+        image, face = self._frame.image, self.sitter.face_id
+        if not agree(face.pose, self.head):
+            return image
+        return stages.replace_face(image, self._look.face, face.image, face.face)
+
+    def _shape(self, image: Image) -> Image:
+        """The face in the outline of the person's: no host would redraw a jaw that its controls hold fast."""
+        studio, source = self._studio, self.sitter.sources.nearest(self.head)
+        if not agree(source.pose, self.head):
+            studio.meter.notice(
+                Message(
+                    "The outline of {user_id}'s face was not matched: the template's head looks "
+                    "{apart:.0f}° away from the nearest photo.",
+                    user_id=self.sitter.subject.user_id,
+                    apart=apart(source.pose, self.head),
+                )
+            )
+            return image
+        given = landmarks.of(studio.vision, source.image, source.face)
+        face = studio.face(image, self._look.face)
+        shaped, where = outline.match(image, landmarks.of(studio.vision, image, face), given)
+        self._mark(where)
+        return shaped
+
+    def _fuse(self, image: Image, ratio: float) -> Image:
+        studio, sources = self._studio, self.sitter.sources
+        bends = getattr(studio.vision.fuser, "bends", True)
+        source = sources.nearest(self.head) if bends else sources.reference
+        if bends and not agree(source.pose, self.head):
+            studio.meter.notice(
+                Message(
+                    "The face of {user_id} was not fused in: the template's head looks {apart:.0f}° away "
+                    "from the nearest photo, and a face bent so far would show.",
+                    user_id=self.sitter.subject.user_id,
+                    apart=apart(source.pose, self.head),
+                )
+            )
+            return image
+        self.fused = source if bends else None
+        before = studio.look(image, self._look.face)
+        fused = studio.vision.fuser.fuse(image, before.face, source.image, source.face)
+        after = studio.look(fused, before.face)
+        mask = stages.blend_mask(before.parts, after.parts, ratio, self._width)
+        self._mark((mask > 0.02).astype(np.float32))
+        return geometry.blend(image, fused, mask)
+
+    def _mask(self, kind: MaskKind, look: Look) -> Mask | None:
+        if kind is MaskKind.WHOLE:
+            return None
+        make = stages.first_mask if kind is MaskKind.FACE else stages.second_mask
+        return make(look.parts, self._width)
+
+    def _mark(self, mask: Mask) -> None:
+        self._changed = masks.union(self._changed, mask)

@@ -1,0 +1,185 @@
+"""What all portraits of a job share: the rows of its passes, its people with their pictures, who sees and paints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from easyphoto.config import PortraitConfig
+from easyphoto.errors import Cancelled, NoFace, reason
+from easyphoto.families.spec import Pass
+from easyphoto.inference import gallery, plan, sources, stages, text
+from easyphoto.inference.gallery import Gallery
+from easyphoto.inference.painter import Meter, Painter, Words
+from easyphoto.inference.sources import Source, Sources
+from easyphoto.inference.task import PortraitTask, Subject, Template, Unusable
+from easyphoto.messages import Message
+from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Sitter:
+    """A subject with what was found in its pictures."""
+
+    subject: Subject
+    sources: Sources
+    face_id: Source
+    mean: Embedding
+    loras: tuple[LoraRef, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A face in a working picture and its parts."""
+
+    face: Face
+    parts: FaceParts
+
+
+class Studio:
+    """What all portraits of a task share."""
+
+    def __init__(self, task: PortraitTask, host: Host, vision: Vision, meter: Meter) -> None:
+        self.task = task
+        self.host = host
+        self.vision = _preferring(task.config, vision, meter)
+        self.meter = meter
+        self.config: PortraitConfig = task.config
+        self.family = task.checkpoint.family
+        self.painter = Painter(host, task.checkpoint, meter)
+        self.rows = {which: plan.row(which, self.family, task.config) for which in Pass}
+        self.style = plan.style_loras(self.family, task.config, task.lora_folder, film_look=not task.commercial_only)
+        if not task.templates and len(task.subjects) > 1:
+            meter.notice(Message("A picture made from text shows one person: the first that was chosen."))
+        people = task.people if task.templates else tuple(task.subjects[:1])
+        self.sitters = [None if person is None else self._seated(person) for person in people]
+        unseated = [one.error for one in self.sitters if isinstance(one, Unusable)]
+        if unseated and not any(isinstance(one, Sitter) for one in self.sitters):
+            raise unseated[0]
+        self._found: tuple[Template, list[Face]] | None = None
+
+    @property
+    def cost(self) -> float:
+        """About how many steps one portrait takes."""
+        count = sum(isinstance(sitter, Sitter) for sitter in self.sitters)
+        faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
+        background = self.rows[Pass.BACKGROUND].cost if self.has_background(count) else 0
+        return faces + background + (0 if self.task.templates else text.cost(self.task))
+
+    def has_background(self, faces: int) -> bool:
+        """Whether a pass over the background follows when so many faces were made."""
+        return not self.config.fusion_only and (self.config.background_restore or faces > 1)
+
+    def _seated(self, person: Subject | Unusable) -> Sitter | Unusable:
+        try:
+            return self._sitter(person) if isinstance(person, Subject) else person
+        except NoFace as error:
+            return Unusable(person.user_id, error)
+
+    def _sitter(self, subject: Subject) -> Sitter:
+        if not subject.works:
+            self.meter.notice(
+                Message(
+                    "The training of {user_id} was marked as failed: expect little likeness.", user_id=subject.user_id
+                )
+            )
+        reference = sources.look(subject.reference, self.vision)
+        if reference is None:
+            raise NoFace("The reference picture of {user_id} has no face that can be found.", user_id=subject.user_id)
+        shown = self._gallery(subject)
+        face_id = None if subject.face_id is subject.reference else sources.look(subject.face_id, self.vision)
+        mean = subject.mean if shown is subject.gallery or shown is None else shown.mean
+        if mean is None:
+            mean = self.vision.embedder.embed(reference.image, reference.face)
+        weight = self.config.lora_weights
+        own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 else ()
+        album = Sources(reference, shown, self.vision)
+        return Sitter(subject, album, face_id or reference, mean, (*own, *self.style))
+
+    def _gallery(self, subject: Subject) -> Gallery | None:
+        """The person's photos as the embedder that serves now sees them."""
+        found = subject.gallery
+        if found is None or found.embedder == self.vision.embedder.name:
+            return found
+        return gallery.measure([shot.path for shot in found.shots], self.vision)
+
+    def faces(self, template: Template) -> list[Face]:
+        """The faces of a template; :class:`NoFace` when there is none, or none that somebody was chosen for."""
+        if self._found is None or self._found[0] is not template:
+            self.meter.stage("template")
+            self._found = (template, self.vision.detector.detect(template.image))
+        faces = self._found[1]
+        if not faces:
+            raise NoFace("No face was found in {template}.", template=template.name)
+        if all(sitter is None for sitter in self.sitters[: len(faces)]):
+            raise NoFace(
+                "Nobody was chosen for the {count} face(s) of {template}.", count=len(faces), template=template.name
+            )
+        for sitter in self.sitters[: len(faces)]:
+            if isinstance(sitter, Unusable):
+                raise sitter.error
+        if len(self.sitters) > len(faces):
+            self.meter.notice(
+                Message(
+                    "{people} people were chosen and {template} has {faces} faces: the last are left out.",
+                    people=len(self.sitters),
+                    template=template.name,
+                    faces=len(faces),
+                )
+            )
+        return faces
+
+    def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
+        """What ``work`` gives, or ``otherwise`` and a notice: what comes after a picture is made must not lose it."""
+        try:
+            return work()
+        except Cancelled:
+            raise
+        except Exception as error:
+            log.warning("%s failed", what, exc_info=True)
+            self.meter.notice(Message("{what} failed and was left out: {reason}.", what=what, reason=reason(error)))
+            return otherwise
+
+    def words(self, sitter: Sitter, seed: int) -> Words:
+        """Prompts and LoRAs of a face pass."""
+        return Words(
+            plan.prompt(self.family, self.config), plan.negative_prompt(self.family, self.config), sitter.loras, seed
+        )
+
+    def face(self, image: Image, expected: Face) -> Face:
+        """The face near ``expected`` as it is now, or ``expected`` itself where none is found."""
+        return stages.nearest(self.vision.detector.detect(image), expected) or expected
+
+    def look(self, image: Image, expected: Face) -> Look:
+        """The face that :meth:`face` finds, with its parts."""
+        face = self.face(image, expected)
+        return Look(face, self.vision.parser.parse(image, face))
+
+
+def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:
+    """``vision`` with the backends that were asked for; one that can't be had is said once.
+
+    The default is no news: nobody asked for it, and ``doctor`` and the Weights tab name what it lacks.
+    """
+    wanted = plan.backends(config)
+    by_default = plan.backends(PortraitConfig())
+    chosen = vision.preferring(wanted)
+    serving = chosen.backends()
+    for role, name in wanted.items():
+        if name not in (serving.get(role, name), by_default.get(role)):
+            meter.notice(
+                Message(
+                    "The {role} {name} is not here, or its licence is not allowed, so {serving} serves: "
+                    "the Weights tab and `python -m easyphoto models` say how to get it.",
+                    role=Message(role),
+                    name=name,
+                    serving=serving[role],
+                )
+            )
+    return chosen
