@@ -15,10 +15,10 @@ from accelerate import Accelerator
 
 from easyphoto import checkpoint, families, pictures, sd
 from easyphoto.sd import lora as lora_files
+from easyphoto.storage.triggers import TRIGGER
 from easyphoto.training import dataset, loop
 from easyphoto.training.lora import Shape, TrainedLora
 from easyphoto.training.samples import Sample
-from easyphoto.training.spec import TRIGGER
 
 
 def main() -> None:

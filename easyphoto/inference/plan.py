@@ -16,10 +16,7 @@ from easyphoto.config import FUSION_METHODS, Family, PortraitConfig
 from easyphoto.errors import AssetMissing
 from easyphoto.families.spec import ControlRow, Pass
 from easyphoto.ports import ControlRole, LoraRef
-
-TRIGGER = "easyphoto_face, easyphoto, 1person"
-"""The caption of every training photo, and so the words that wake a person's LoRA."""
-SCENE_TRIGGER = "special_scene, scene"
+from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
 
 TEXT_TRIES = 4
 """How often a picture from text that doesn't show one face is drawn again."""

@@ -12,8 +12,9 @@ from easyphoto.events import Listener, Notice, PhotosChecked, Progress
 from easyphoto.messages import Message
 from easyphoto.ports import Image, Vision
 from easyphoto.storage.folders import PROCESSED, REFERENCE, REPORT, SHEET
+from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
 from easyphoto.training import crops, photos, samples, sheet
-from easyphoto.training.spec import SCENE_TRIGGER, TRIGGER, TrainingSpec
+from easyphoto.training.spec import TrainingSpec
 
 Stop = Callable[[], bool]
 """Whether the training shall end."""

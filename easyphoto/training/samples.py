@@ -9,7 +9,7 @@ from pathlib import Path
 
 from easyphoto import pictures
 from easyphoto.ports import Image
-from easyphoto.training.spec import TRIGGER
+from easyphoto.storage.triggers import TRIGGER
 from easyphoto.vision.geometry import Box
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)

@@ -12,11 +12,6 @@ from easyphoto import families
 from easyphoto.config import Family, TrainConfig, from_mapping
 from easyphoto.errors import InvalidRequest
 
-SCENE_TRIGGER = "special_scene, scene"
-"""What every caption of a scene ends with, and what wakes its LoRA."""
-TRIGGER = "easyphoto_face, easyphoto, 1person"
-"""The caption of every photo of a person; LoRAs of the original answer to the same words."""
-
 
 @dataclass(frozen=True)
 class TrainingSpec:

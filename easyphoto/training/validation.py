@@ -15,8 +15,8 @@ from easyphoto.errors import StorageFailed
 from easyphoto.ports import Embedding, Face, Image, Img2Img, Mask, OnStep, Vision
 from easyphoto.sd import render
 from easyphoto.sd.parts import Parts
+from easyphoto.storage.triggers import TRIGGER
 from easyphoto.training import crops
-from easyphoto.training.spec import TRIGGER
 from easyphoto.training.state import Score
 from easyphoto.vision import geometry, largest, masks
 

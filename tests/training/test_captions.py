@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from easyphoto import families, pictures
-from easyphoto.config import Family
+from easyphoto.config import Family, PortraitConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event
 from easyphoto.inference import plan
-from easyphoto.training import captions, prepare, spec
+from easyphoto.storage.triggers import SCENE_TRIGGER
+from easyphoto.training import captions, prepare
 from easyphoto.training.spec import TrainingSpec
 from tests.fakes import FakeVision, blank, draw_face
 
@@ -48,7 +49,10 @@ def test_a_dropped_photo_shifts_no_caption(tmp_path: Path) -> None:
 
 
 def test_a_scene_nobody_described_learns_its_trigger(tmp_path: Path) -> None:
-    assert set(prepared(tmp_path).values()) == {spec.SCENE_TRIGGER} == {plan.SCENE_TRIGGER}
+    assert set(prepared(tmp_path).values()) == {SCENE_TRIGGER}
+    assert f", {SCENE_TRIGGER}," in plan.text_prompt(
+        Family.BENCH, PortraitConfig(text_to_image_input_prompt="a beach"), with_scene=True
+    )
 
 
 def test_text_files_belong_to_the_photos_of_their_stem(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from easyphoto import families
 from easyphoto.config import Family, TrainConfig
 from easyphoto.inference import stages
 from easyphoto.ports import Face, Image
+from easyphoto.storage.triggers import TRIGGER
 from easyphoto.training import crops, photos, samples
 from easyphoto.training.samples import Sample
-from easyphoto.training.spec import TRIGGER
 from tests.fakes import FakeVision, blank, draw_face
 
 

@@ -68,9 +68,9 @@ class Trial:
 
         from easyphoto import families
         from easyphoto.config import Family
+        from easyphoto.storage.triggers import TRIGGER
         from easyphoto.training import dataset, loop
         from easyphoto.training.lora import Shape, TrainedLora
-        from easyphoto.training.spec import TRIGGER
 
         config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS)
         parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
@@ -106,7 +106,7 @@ class Trial:
     def _render(self, parts: Any, view: View, image: Image) -> Image:
         from easyphoto.ports import Img2Img
         from easyphoto.sd import render
-        from easyphoto.training.spec import TRIGGER
+        from easyphoto.storage.triggers import TRIGGER
 
         job = Img2Img(
             prompt=TRIGGER,
