@@ -7,8 +7,9 @@ the extension already call.
 
 from __future__ import annotations
 
+import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -526,10 +527,15 @@ Config = TypeVar("Config", TrainConfig, PortraitConfig)
 
 def declared(cls: type[Any]) -> Iterator[Declared]:
     """The declared fields of a configuration, in order."""
+    return iter(_declared(typing.cast(Hashable, cls)))
+
+
+@cache
+def _declared(cls: Any) -> tuple[Declared, ...]:
+    """Found once for each class: a table of thousands of rows asks thousands of times."""
     hints = typing.get_type_hints(cls)
-    for f in fields(cls):
-        kind, optional = _plain_type(hints[f.name])
-        yield Declared(f.name, kind, optional, _default(f), f.metadata["param"])
+    kinds = {f.name: _plain_type(hints[f.name]) for f in fields(cls)}
+    return tuple(Declared(f.name, *kinds[f.name], _default(f), f.metadata["param"]) for f in fields(cls))
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
@@ -544,33 +550,48 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
 def validate(config: Any) -> None:
     """Raise :class:`InvalidRequest` with one sentence for the first value of a wrong type or outside its range."""
     for d in declared(type(config)):
-        value: Any = getattr(config, d.name)
-        if d.type is float and type(value) is int:
-            value = float(value)
+        given = getattr(config, d.name)
+        value = checked(d, given)
+        if value is not given:
             object.__setattr__(config, d.name, value)
-        if d.param.numbered and (named := numbered(value, d.param.choices)) is not None:
-            value = named
-            object.__setattr__(config, d.name, value)
-        if type(value) is not d.type:
-            raise InvalidRequest("{name} must be {kind}, not {value!r}.", name=d.name, kind=_NAMES[d.type], value=value)
-        low, high = d.param.minimum, d.param.maximum
-        below = low is not None and isinstance(value, (int, float)) and not value >= low
-        above = high is not None and isinstance(value, (int, float)) and not value <= high
-        if below or above:
-            raise InvalidRequest(
-                "{name} must be from {low} to {high}, not {value!r}.",
-                name=d.name,
-                low=_number(low),
-                high=_number(high),
-                value=value,
-            )
-        if d.param.choices and value not in d.param.choices:
-            raise InvalidRequest(
-                "{name} must be one of {choices}, not {value!r}.",
-                name=d.name,
-                choices=", ".join(d.param.choices),
-                value=value,
-            )
+
+
+def checked(d: Declared, value: Any) -> Any:
+    """``value`` as the field ``d`` takes it: a whole number where any number may stand, and a choice's name for its
+    number, are changed. :class:`InvalidRequest` with one sentence for a wrong type or a value outside the range."""
+    if d.type is float and type(value) is int:
+        value = _as_float(value)
+    if d.param.numbered and (named := numbered(value, d.param.choices)) is not None:
+        value = named
+    if type(value) is not d.type:
+        raise InvalidRequest("{name} must be {kind}, not {value!r}.", name=d.name, kind=_NAMES[d.type], value=value)
+    low, high = d.param.minimum, d.param.maximum
+    below = low is not None and isinstance(value, (int, float)) and not value >= low
+    above = high is not None and isinstance(value, (int, float)) and not value <= high
+    if below or above:
+        raise InvalidRequest(
+            "{name} must be from {low} to {high}, not {value!r}.",
+            name=d.name,
+            low=_number(low),
+            high=_number(high),
+            value=value,
+        )
+    if d.param.choices and value not in d.param.choices:
+        raise InvalidRequest(
+            "{name} must be one of {choices}, not {value!r}.",
+            name=d.name,
+            choices=", ".join(d.param.choices),
+            value=value,
+        )
+    return value
+
+
+def _as_float(value: int) -> float:
+    """A whole number as any number; one that is too large for that is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def numbered(value: object, choices: tuple[str, ...]) -> str | None:

@@ -281,12 +281,17 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _loras(task: PortraitTask) -> list[LoraRef]:
-    weight = task.config.lora_weights
-    own = [LoraRef(p.lora, weight) for p in task.subjects if p.lora is not None and weight > 0]
-    scene = [LoraRef(task.scene, plan.SCENE_WEIGHT)] if task.scene is not None and not task.templates else []
-    film_look = not task.commercial_only
-    style = plan.style_loras(task.checkpoint.family, task.config, task.lora_folder, film_look=film_look)
-    return [*own, *scene, *style]
+    scene = None if task.templates else task.scene
+    people = [person.lora for person in task.subjects if person.lora is not None]
+    style = plan.style_loras(task.checkpoint.family, task.config, task.lora_folder, film_look=not task.commercial_only)
+    return loras(people, task.config.lora_weights, scene, style)
+
+
+def loras(people: Sequence[Path], weight: float, scene: Path | None, style: Sequence[LoraRef]) -> list[LoraRef]:
+    """The LoRAs of a portrait in the order in which its recipe names them: those of the ``people`` who sit, that of the
+    ``scene`` of a picture from text, and those of ``style`` (:func:`plan.style_loras`)."""
+    own = [LoraRef(path, weight) for path in people if weight > 0]
+    return [*own, *([] if scene is None else [LoraRef(scene, plan.SCENE_WEIGHT)]), *style]
 
 
 def _lora(ref: LoraRef) -> dict[str, Any]:

@@ -18,7 +18,14 @@ from easyphoto.pictures import Source
 from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Vision
 from easyphoto.service.host_models import BaseModels
 from easyphoto.service.portrait_desk import PortraitDesk
-from easyphoto.service.requests import PortraitRequest, PortraitResult, Preferences, TrainRequest, photo_names
+from easyphoto.service.requests import (
+    Accepted,
+    PortraitRequest,
+    PortraitResult,
+    Preferences,
+    TrainRequest,
+    photo_names,
+)
 from easyphoto.service.training_desk import TrainingDesk
 from easyphoto.service.workplace import Interpreter, Workplace
 from easyphoto.storage import portraits
@@ -174,6 +181,11 @@ class EasyPhoto:
     def generate(self, request: PortraitRequest) -> Job[PortraitResult]:
         """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
         return self._portraits.queue(request)
+
+    def accept(self, request: PortraitRequest, person: Callable[[str], Person] | None = None) -> Accepted:
+        """What :meth:`generate` would make of the request, or refuse, without queueing it. ``person`` looks a user id
+        up where many requests are asked about, and defaults to the people who are there."""
+        return self._portraits.accept(request, person)
 
     def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.

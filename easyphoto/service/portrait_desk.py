@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ from easyphoto.jobs import Job
 from easyphoto.messages import Message
 from easyphoto.people import Person
 from easyphoto.ports import Checkpoint, ControlRole
-from easyphoto.service.requests import MAX_TEMPLATES, NOBODY, PortraitRequest, PortraitResult, bytes_held
+from easyphoto.service.requests import (
+    MAX_TEMPLATES,
+    NOBODY,
+    Accepted,
+    PortraitRequest,
+    PortraitResult,
+    bytes_held,
+)
 from easyphoto.service.saved_portrait import SavedPortrait
 from easyphoto.service.workplace import Workplace
 
@@ -30,41 +37,45 @@ class PortraitDesk:
 
     def queue(self, request: PortraitRequest) -> Job[PortraitResult]:
         """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
+        with self._place.comings:
+            accepted = self.accept(request)
+            chosen = [person for person in accepted.people if person is not None]
+            return self._place.jobs.submit(
+                "generate",
+                ", ".join(person.user_id for person in chosen),
+                lambda job: self._generate(job, request, accepted),
+                holds=bytes_held(*request.templates, request.pose_template),
+                uses=[person.user_id for person in (*chosen, accepted.scene) if person is not None],
+            )
+
+    def accept(self, request: PortraitRequest, person: Callable[[str], Person] | None = None) -> Accepted:
+        """What the request comes to; what can be known to be wrong with it is refused. ``person`` looks a user id up,
+        the people who are there by default."""
         if len(request.templates) > MAX_TEMPLATES:
             raise InvalidRequest(
                 "{count} templates are too many: at most {max_templates}.",
                 count=len(request.templates),
                 max_templates=MAX_TEMPLATES,
             )
-        with self._place.comings:
-            return self._queue_portraits(request)
-
-    def _queue_portraits(self, request: PortraitRequest) -> Job[PortraitResult]:
-        people = [None if name == NOBODY else self._place.people.get(name) for name in request.user_ids]
+        look_up = person or self._place.people.get
+        people = tuple(None if name == NOBODY else look_up(name) for name in request.user_ids)
         chosen = [person for person in people if person is not None]
-        for person in chosen:
-            if person.scene:
+        for one in chosen:
+            if one.scene:
                 raise InvalidRequest(
-                    "{user_id} is a scene and nobody's face: choose it as the scene.", user_id=person.user_id
+                    "{user_id} is a scene and nobody's face: choose it as the scene.", user_id=one.user_id
                 )
-            person.require_whole()
+            one.require_whole()
         if not chosen:
             raise InvalidRequest("Nobody was chosen: pick a user id for at least one face.")
         scene = self._scene(request.config.scene_id)
         if not request.templates and not request.config.text_to_image_input_prompt.strip() and scene is None:
             raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
         checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
-        for person in chosen:
-            require_same_family(person.lora, checkpoint)
+        for one in chosen:
+            require_same_family(one.lora, checkpoint)
         self._check_files(request, checkpoint, scene)
-        subject = ", ".join(person.user_id for person in chosen)
-        return self._place.jobs.submit(
-            "generate",
-            subject,
-            lambda job: self._generate(job, request, people, checkpoint, scene),
-            holds=bytes_held(*request.templates, request.pose_template),
-            uses=[person.user_id for person in (*chosen, scene) if person is not None],
-        )
+        return Accepted(people, checkpoint, scene)
 
     def _scene(self, name: str) -> Person | None:
         """The scene of that name, None for none. Raises :class:`NotFound` and :class:`InvalidRequest`."""
@@ -129,14 +140,7 @@ class PortraitDesk:
             )
         return PortraitRequest(read.user_ids, (found,), config)
 
-    def _generate(
-        self,
-        job: Job[PortraitResult],
-        request: PortraitRequest,
-        people: Sequence[Person | None],
-        checkpoint: Checkpoint,
-        scene: Person | None,
-    ) -> PortraitResult:
+    def _generate(self, job: Job[PortraitResult], request: PortraitRequest, accepted: Accepted) -> PortraitResult:
         from easyphoto.inference.portrait import portray
         from easyphoto.inference.task import PortraitTask, seat, with_seed
 
@@ -145,18 +149,19 @@ class PortraitDesk:
         if self._place.new_weights.is_set():  # not while another job looks through the models that are loaded
             self._place.new_weights.clear()
             self._place.vision.release()
-        config = with_seed(request.config)
+        scene = accepted.scene
+        config = accepted.prompted(with_seed(request.config), request)
 
         def notice(message: str) -> None:
             job.emit(Notice(message=message))
 
-        if scene is not None and not request.templates and not config.text_to_image_input_prompt.strip():
-            config = replace(config, text_to_image_input_prompt=str((scene.marks or {}).get("prompt") or ""))
         task = PortraitTask(
             templates=request.templates,
-            people=tuple(None if person is None else seat(person, self._place.vision, notice) for person in people),
+            people=tuple(
+                None if person is None else seat(person, self._place.vision, notice) for person in accepted.people
+            ),
             config=config,
-            checkpoint=checkpoint,
+            checkpoint=accepted.checkpoint,
             lora_folder=self._place.paths.loras,
             scene=None if scene is None else scene.lora,
             pose_template=None if request.pose_template is None else pictures.load(request.pose_template),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from easyphoto.config import PRECISIONS, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import TemplateFailed
+from easyphoto.people import Person
 from easyphoto.pictures import Source
-from easyphoto.ports import Portrait
+from easyphoto.ports import Checkpoint, Portrait
 
 NOBODY = "none"
 """The user id that leaves a face alone."""
@@ -48,6 +49,22 @@ class PortraitRequest:
     config: PortraitConfig = field(default_factory=PortraitConfig)
     pose_template: Source | None = None
     keep_stages: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
+    """What a request for portraits comes to: who sits for each face (None: it is left alone), on which base model, in
+    which scene (None: in none)."""
+
+    people: tuple[Person | None, ...]
+    checkpoint: Checkpoint
+    scene: Person | None
+
+    def prompted(self, config: PortraitConfig, request: PortraitRequest) -> PortraitConfig:
+        """``config`` with the scene's own prompt where a picture is made from text and nobody wrote one."""
+        if self.scene is None or request.templates or config.text_to_image_input_prompt.strip():
+            return config
+        return replace(config, text_to_image_input_prompt=str((self.scene.marks or {}).get("prompt") or ""))
 
 
 @dataclass(frozen=True, eq=False)

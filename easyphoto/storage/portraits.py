@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as Pillow
 
@@ -12,17 +14,23 @@ CHUNK = "easyphoto"
 """The text chunk that a portrait's recipe stands in."""
 
 
-def people_in(path: Path) -> tuple[str, ...]:
-    """The user ids of a portrait's recipe; empty for a picture without one. No pixel is read."""
+def recipe_in(path: Path) -> Mapping[str, Any] | None:
+    """The recipe of a portrait as its file holds it; None for a picture without one. No pixel is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Pillow.open(path, formats=["PNG"]) as opened:
                 recipe = json.loads(str(opened.info[CHUNK]))
-        return tuple(str(name) for name in recipe["user_ids"])
     # Any file may lie among the portraits, and a stranger's PNG may be broken in many ways; it shows nobody we know.
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError, Pillow.DecompressionBombError):
-        return ()
+        return None
+    return recipe if isinstance(recipe, dict) else None
+
+
+def people_in(path: Path) -> tuple[str, ...]:
+    """The user ids of a portrait's recipe; empty for a picture without one."""
+    names = (recipe_in(path) or {}).get("user_ids")
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 def of(folder: Path, user_id: str) -> list[Path]:
