@@ -15,17 +15,17 @@ from typing import Any, Literal
 from easyphoto import families, lora_header, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.headers import Header, Shape, read_header
+from easyphoto.headers import SafetensorsHeader, TensorShape, read_header
 from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint
 
 __all__ = [
     "A",
     "CheckpointInfo",
-    "Header",
+    "SafetensorsHeader",
     "Kind",
     "Prediction",
-    "Shape",
+    "TensorShape",
     "inspect",
     "read_header",
     "require_checkpoint",
@@ -96,7 +96,7 @@ def inspect(path: Path) -> CheckpointInfo:
         raise InvalidRequest("{path} has weights of shapes that no {kind} has.", path=path.name, kind=kind) from error
 
 
-def _inspect_file(path: Path, header: Header, kind: Kind) -> CheckpointInfo:
+def _inspect_file(path: Path, header: SafetensorsHeader, kind: Kind) -> CheckpointInfo:
     family = _family(path, header, kind)
     rank, alpha = _rank(header) if kind == "lora" else (None, None)
     return CheckpointInfo(
@@ -148,7 +148,7 @@ def require_same_family(lora: Path, checkpoint: Checkpoint) -> CheckpointInfo:
 # --- single files ----------------------------------------------------------------------------------------------------
 
 
-def _check_numbers(name: str, header: Header) -> None:
+def _check_numbers(name: str, header: SafetensorsHeader) -> None:
     """Matrices of whole numbers are quantised in a way that nothing here can undo."""
     for key, shape in header.shapes.items():
         kind = header.dtypes[key]
@@ -158,7 +158,7 @@ def _check_numbers(name: str, header: Header) -> None:
             )
 
 
-def _inspect_vae(path: Path, header: Header) -> CheckpointInfo:
+def _inspect_vae(path: Path, header: SafetensorsHeader) -> CheckpointInfo:
     shape = next(s for n, s in header.shapes.items() if n.endswith("decoder.conv_in.weight"))
     if len(shape) == 4 and shape[1] != _LATENT_CHANNELS:
         raise InvalidRequest(
@@ -167,7 +167,7 @@ def _inspect_vae(path: Path, header: Header) -> CheckpointInfo:
     return CheckpointInfo(path, VAE_FAMILY, "vae", metadata=header.metadata)
 
 
-def _kind(header: Header) -> Kind | None:
+def _kind(header: SafetensorsHeader) -> Kind | None:
     names = header.shapes
     if any(mark in name for name in names for mark in lora_header.MARKS):
         return "lora"
@@ -181,7 +181,7 @@ def _kind(header: Header) -> Kind | None:
     return "vae" if any(n in names for n in vae) else None
 
 
-def _family(path: Path, header: Header, kind: Kind) -> Family:
+def _family(path: Path, header: SafetensorsHeader, kind: Kind) -> Family:
     if kind == "lora":
         return lora_header.family(path.name, header)
     width = next((shape[1] for name, shape in header.shapes.items() if _CONTEXT_KEY.search(name)), None)
@@ -192,7 +192,7 @@ def _family(path: Path, header: Header, kind: Kind) -> Family:
     return lora_header.family_of_width(width, path.name)
 
 
-def _rank(header: Header) -> tuple[int | None, float | None]:
+def _rank(header: SafetensorsHeader) -> tuple[int | None, float | None]:
     rank = lora_header.rank(header)
     try:
         alpha = float(header.metadata["ss_network_alpha"])
@@ -201,7 +201,7 @@ def _rank(header: Header) -> tuple[int | None, float | None]:
     return rank, alpha
 
 
-def _prediction(path: Path, header: Header, family: Family) -> Prediction:
+def _prediction(path: Path, header: SafetensorsHeader, family: Family) -> Prediction:
     """Metadata, a ``v_pred`` tensor or a ``.yaml`` beside the file say it; where they are silent the family's habit
     decides, for weights can't tell."""
     declared = header.metadata.get("modelspec.prediction_type", "")

@@ -17,7 +17,7 @@ from typing import Any
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.messages import Message
 
-Shape = tuple[int, ...]
+TensorShape = tuple[int, ...]
 
 BYTES: Mapping[str, int] = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -29,15 +29,15 @@ _UNREADABLE = "is not a whole safetensors file"
 
 
 @dataclass(frozen=True)
-class Header:
+class SafetensorsHeader:
     """Names, shapes and types of a file's tensors, and its metadata."""
 
-    shapes: Mapping[str, Shape]
+    shapes: Mapping[str, TensorShape]
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> SafetensorsHeader:
     """The header of a safetensors file.
 
     :class:`InvalidRequest`, with what it is instead, when it is truncated, padded, contradicts itself or is of another
@@ -73,7 +73,7 @@ def read_header(path: Path) -> Header:
         )
     if not _fit(shapes, dtypes, places):
         raise InvalidRequest("{path} " + _UNREADABLE + ": its header contradicts itself.", path=path.name)
-    return Header(shapes, dtypes, {str(k): str(v) for k, v in metadata.items()})
+    return SafetensorsHeader(shapes, dtypes, {str(k): str(v) for k, v in metadata.items()})
 
 
 def _raw(path: Path) -> tuple[bytes, int]:
@@ -90,7 +90,7 @@ def _raw(path: Path) -> tuple[bytes, int]:
         return file.read(length), size
 
 
-def _fit(shapes: Mapping[str, Shape], dtypes: Mapping[str, str], places: Mapping[str, tuple[int, int]]) -> bool:
+def _fit(shapes: Mapping[str, TensorShape], dtypes: Mapping[str, str], places: Mapping[str, tuple[int, int]]) -> bool:
     """Whether every tensor has as many bytes as its shape and type need, one after the other without gaps."""
     for name, (begin, end) in places.items():
         width: Any = BYTES.get(dtypes[name])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.headers import Header, Shape
+from easyphoto.headers import SafetensorsHeader, TensorShape
 from easyphoto.messages import Message
 
 _OTHER_WIDTHS = {1280: Message("the SDXL refiner"), 4096: Message("a model with a T5 text encoder")}
@@ -38,7 +38,7 @@ _FOREIGN = re.compile(r"(?:double_blocks|single_blocks|joint_blocks|single_trans
 _SDXL_ONLY = re.compile(r"(?:transformer_blocks[._][1-9]\d*[._]|label_emb[._]|add_embedding[._])")
 
 
-def family(name: str, header: Header) -> Family:
+def family(name: str, header: SafetensorsHeader) -> Family:
     """The family of the LoRA ``name``. :class:`InvalidRequest`, in one sentence, when it is of no family that is known
     or nothing tells."""
     widths = set(_widths(header.shapes, _CONTEXT, also=_UNET))
@@ -82,7 +82,7 @@ def family_of_width(width: int, name: str) -> Family:
     )
 
 
-def inputs(name: str, shapes: Mapping[str, Shape]) -> int | None:
+def inputs(name: str, shapes: Mapping[str, TensorShape]) -> int | None:
     """How many inputs the module has whose LoRA the tensor ``name`` belongs to; None where this tensor doesn't tell."""
     shape = shapes[name]
     if DOWN.search(name) or name.endswith((".hada_w1_b", ".hada_w2_b", ".diff")):
@@ -94,12 +94,12 @@ def inputs(name: str, shapes: Mapping[str, Shape]) -> int | None:
     return None
 
 
-def rank(header: Header) -> int | None:
+def rank(header: SafetensorsHeader) -> int | None:
     """The rank of the first plain LoRA in the file."""
     return next((shape[0] for name, shape in header.shapes.items() if DOWN.search(name)), None)
 
 
-def _widths(shapes: Mapping[str, Shape], pattern: re.Pattern[str], *, also: re.Pattern[str]) -> Iterator[int]:
+def _widths(shapes: Mapping[str, TensorShape], pattern: re.Pattern[str], *, also: re.Pattern[str]) -> Iterator[int]:
     for name in shapes:
         if pattern.search(name) and also.search(name):
             width = inputs(name, shapes)
@@ -107,7 +107,7 @@ def _widths(shapes: Mapping[str, Shape], pattern: re.Pattern[str], *, also: re.P
                 yield width
 
 
-def _possible(name: str, shapes: Mapping[str, Shape]) -> frozenset[Family]:
+def _possible(name: str, shapes: Mapping[str, TensorShape]) -> frozenset[Family]:
     """The families that the shapes of a LoRA without cross attention leave open."""
     possible = frozenset(found.family for found in families.known())
     for width in set(_widths(shapes, _ENCODER, also=re.compile(""))):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from easyphoto.catalog import Asset, Bundle, Catalog, Folders, Plan
+from easyphoto.catalog import Asset, Bundle, Catalog, DownloadPlan, Folders
 from easyphoto.catalog.plan import size
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Finished, Progress
@@ -131,10 +131,10 @@ class Weights:
             found.append(Serving(role, now.get(role, ""), kept_off))
         return found
 
-    def _plan(self, names: Sequence[str]) -> Plan:
+    def _plan(self, names: Sequence[str]) -> DownloadPlan:
         return self.catalog.plan(names, self._folders(), commercial_only=self.commercial_only, hashing=False)
 
-    def _needs(self, bundle: Bundle, plan: Plan, begun: int = 0) -> Needs:
+    def _needs(self, bundle: Bundle, plan: DownloadPlan, begun: int = 0) -> Needs:
         chosen, _ = self.catalog.select([bundle.name], commercial_only=self.commercial_only)
         names = {asset.name for asset in chosen}
         there = {p.asset.name: p for p in plan.present}
@@ -153,7 +153,7 @@ class Weights:
         own = replace(plan, missing=tuple(a for a in plan.missing if a.name in names), begun=begun)
         return Needs(bundle, tuple(entries), own.bytes, own.exact)
 
-    def _fetch(self, job: Job[list[str]], names: tuple[str, ...], before: Plan) -> list[str]:
+    def _fetch(self, job: Job[list[str]], names: tuple[str, ...], before: DownloadPlan) -> list[str]:
         job.emit(Progress(stage="download", message=before.sentence()))
         missing = {a.name: a for a in before.missing}
         after = self.catalog.fetch(

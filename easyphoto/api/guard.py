@@ -23,9 +23,9 @@ from fastapi.responses import JSONResponse
 from easyphoto.errors import InvalidRequest, TooBusy
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiMessage: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
+Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class _Metered:
         self._held = 0
         self.refusal: Refusal | None = None
 
-    async def __call__(self) -> Message:
+    async def __call__(self) -> AsgiMessage:
         if self.refusal is None:
             message = await self._receive()
             self.refusal = self._weigh(len(message.get("body", b"")))
@@ -345,7 +345,7 @@ class Guard:
         metered = _Metered(receive, self._limit(scope["path"]), self._budget)
         started = False
 
-        async def passed_on(message: Message) -> None:
+        async def passed_on(message: AsgiMessage) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 if metered.refusal is not None:

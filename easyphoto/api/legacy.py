@@ -116,19 +116,19 @@ def add(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
         return schema.LegacyVideo(message="Video isn't supported by this version of EasyPhoto; portraits are.")
 
 
-Queued = TypeVar("Queued")
+_Queued = TypeVar("_Queued")
 
 
 async def _queued(
-    request: Request, queue: Callable[[Mapping[str, Any], EasyPhoto], Queued], service: EasyPhoto
-) -> Queued:
+    request: Request, queue: Callable[[Mapping[str, Any], EasyPhoto], _Queued], service: EasyPhoto
+) -> _Queued:
     """What ``queue`` makes of the request's fields. They are let go of before the wait that follows."""
     queued = await run_in_threadpool(_from_body, await _body(request), queue, service)
     guard.release(request.scope)
     return queued
 
 
-def _from_body(data: bytes, queue: Callable[[Mapping[str, Any], EasyPhoto], Queued], service: EasyPhoto) -> Queued:
+def _from_body(data: bytes, queue: Callable[[Mapping[str, Any], EasyPhoto], _Queued], service: EasyPhoto) -> _Queued:
     return queue(_fields(data), service)
 
 

@@ -3,6 +3,6 @@
 from easyphoto.catalog.assets import Asset, Bundle
 from easyphoto.catalog.catalog import Catalog, Look
 from easyphoto.catalog.folders import Folders
-from easyphoto.catalog.plan import Plan, Present, Verdict
+from easyphoto.catalog.plan import DownloadPlan, FileVerdict, Present
 
-__all__ = ["Asset", "Bundle", "Catalog", "Folders", "Look", "Plan", "Present", "Verdict"]
+__all__ = ["Asset", "Bundle", "Catalog", "Folders", "Look", "DownloadPlan", "Present", "FileVerdict"]

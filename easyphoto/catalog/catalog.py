@@ -12,7 +12,7 @@ from easyphoto.catalog.assets import DATA, Asset, Bundle, read
 from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.locate import Index, against, destination, find, shown
 from easyphoto.catalog.part import begun
-from easyphoto.catalog.plan import Plan, Present, Verdict
+from easyphoto.catalog.plan import DownloadPlan, FileVerdict, Present
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, NotFound, StorageFailed
 from easyphoto.events import Event, Listener
@@ -75,7 +75,7 @@ class Catalog:
 
     def plan(
         self, names: str | Iterable[str], folders: Folders, *, commercial_only: bool = False, hashing: bool = True
-    ) -> Plan:
+    ) -> DownloadPlan:
         """What of the bundles (or assets) is there, and what the rest costs. Never touches the network.
 
         Files are found by name, and by checksum under another name, anywhere in ``folders``. ``hashing``: compute
@@ -86,7 +86,7 @@ class Catalog:
         index, records = Index(folders), Records(folders.root)
         present: list[Present] = []
         missing: list[Asset] = []
-        unusable: list[Verdict] = []
+        unusable: list[FileVerdict] = []
         for asset in assets:
             found, wrong = find(asset, folders, index, records, hashing=hashing)
             unusable += wrong
@@ -97,7 +97,7 @@ class Catalog:
         if hashing and (present or unusable):
             records.save()
         there = sum(min(begun(destination(asset, folders)), asset.bytes) for asset in missing)
-        return Plan(names, tuple(present), tuple(missing), tuple(unusable), tuple(left_out), there)
+        return DownloadPlan(names, tuple(present), tuple(missing), tuple(unusable), tuple(left_out), there)
 
     def fetch(
         self,
@@ -109,7 +109,7 @@ class Catalog:
         listener: Listener = _silent,
         cancelled: Callable[[], bool] = _never,
         options: Options | None = None,
-    ) -> Plan:
+    ) -> DownloadPlan:
         """Download what is missing and return the plan after it, with nothing missing but optional files.
 
         ``offline``: never touch the network (None: as the environment says). Raises AssetMissing with one sentence for
@@ -139,16 +139,16 @@ class Catalog:
             )
         return again()
 
-    def verify(self, folders: Folders, names: Iterable[str] | None = None) -> list[Verdict]:
+    def verify(self, folders: Folders, names: Iterable[str] | None = None) -> list[FileVerdict]:
         """Read every file that is there under an asset's name again and compare it with what is expected."""
         assets = self.select(names)[0] if names is not None else list(self.assets.values())
         index, records = Index(folders), Records(folders.root)
-        verdicts: list[Verdict] = []
+        verdicts: list[FileVerdict] = []
         for asset in assets:
             paths = [
                 p for p in index.named(asset.file) if not asset.by_folder or p.parent.name == Path(asset.under).name
             ]
-            verdicts += [Verdict(asset, p, against(asset, p, records, again=True)) for p in paths]
+            verdicts += [FileVerdict(asset, p, against(asset, p, records, again=True)) for p in paths]
         if verdicts:
             records.save()
         return verdicts
@@ -197,7 +197,7 @@ class Look:
         return found.path if found else None
 
 
-def missing_sentence(plan: Plan, folders: Folders) -> str:
+def missing_sentence(plan: DownloadPlan, folders: Folders) -> str:
     """What is missing and where it would have to lie, for someone who may not use the network."""
     places = ", ".join(f"{a.file} in {shown(destination(a, folders).parent, folders)}" for a in plan.missing)
     return Message("Offline, and {count} files are missing: {places}.", count=len(plan.missing), places=places)

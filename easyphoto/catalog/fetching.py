@@ -105,7 +105,7 @@ def fetch(
     """Download the assets. What fails does not stop the others; then AssetMissing says which and why. A full disk or
     the user stops all. An optional asset that fails is a notice."""
     stop = threading.Event()
-    meter = Meter(assets, listener)
+    meter = DownloadMeter(assets, listener)
 
     def one(asset: Asset) -> None:
         wanted = Wanted(
@@ -161,7 +161,7 @@ def _gather(futures: dict[Future[None], Asset], stop: threading.Event, listener:
     return failures
 
 
-class Meter:
+class DownloadMeter:
     """Progress over all files, at most twice a second. Time left from the speed of the last ten seconds."""
 
     def __init__(self, assets: Sequence[Asset], listener: Listener) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from easyphoto.catalog.assets import Asset
 from easyphoto.catalog.folders import Folders
 from easyphoto.catalog.formats import wrong_file
-from easyphoto.catalog.plan import Present, Verdict
+from easyphoto.catalog.plan import FileVerdict, Present
 from easyphoto.catalog.records import Records
 from easyphoto.messages import Message
 
@@ -76,17 +76,17 @@ def shown(folder: Path, folders: Folders) -> str:
 
 def find(
     asset: Asset, folders: Folders, index: Index, records: Records, *, hashing: bool = True
-) -> tuple[Present | None, list[Verdict]]:
+) -> tuple[Present | None, list[FileVerdict]]:
     """The asset's file, and what was found under its name but can't be used.
 
     ``hashing``: compute checksums that are not remembered; without, a name, a size and a sound structure suffice.
     """
-    wrong: list[Verdict] = []
+    wrong: list[FileVerdict] = []
     for path in _by_name(asset, folders, index):
         reason = against(asset, path, records, hashing=hashing)
         if reason is None:
             return Present(asset, path, "name"), wrong
-        wrong.append(Verdict(asset, path, reason))
+        wrong.append(FileVerdict(asset, path, reason))
     for path in (p for name in asset.also for p in index.named(name)):
         if wrong_file(path) is None:
             return Present(asset, path, "name"), wrong

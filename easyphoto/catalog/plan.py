@@ -19,7 +19,7 @@ class Present:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FileVerdict:
     """A file under an asset's name, and what speaks against using it; ``reason`` is None when nothing does."""
 
     asset: Asset
@@ -31,7 +31,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """``present`` and ``missing`` assets of ``names``; ``unusable``: files under the name of an asset that are not it;
     ``left_out``: what may not be used commercially where only that is allowed; ``begun``: bytes of the missing that are
     there already."""
@@ -39,7 +39,7 @@ class Plan:
     names: tuple[str, ...]
     present: tuple[Present, ...]
     missing: tuple[Asset, ...]
-    unusable: tuple[Verdict, ...] = ()
+    unusable: tuple[FileVerdict, ...] = ()
     left_out: tuple[Asset, ...] = ()
     begun: int = 0
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from easyphoto.catalog import Catalog, Folders, Plan
+from easyphoto.catalog import Catalog, DownloadPlan, Folders
 from easyphoto.catalog.locate import destination
 from easyphoto.catalog.plan import size
 from easyphoto.cli.arguments import a_folder, common, ranged
@@ -131,7 +131,7 @@ def _verify(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int
     return 1 if any(v.reason for v in verdicts) else 0
 
 
-def describe(plan: Plan, folders: Folders) -> list[str]:
+def describe(plan: DownloadPlan, folders: Folders) -> list[str]:
     """A plan as lines of text."""
     lines = [f"there    {p.asset.file} ({p.path})" for p in plan.present]
     lines += [f"unusable {v}" for v in plan.unusable]
@@ -144,7 +144,7 @@ def describe(plan: Plan, folders: Folders) -> list[str]:
     return [*lines, plan.sentence()]
 
 
-def as_data(plan: Plan, folders: Folders) -> dict[str, Any]:
+def as_data(plan: DownloadPlan, folders: Folders) -> dict[str, Any]:
     """A plan as JSON data."""
     return {
         "names": list(plan.names),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from easyphoto.environment import places
 from easyphoto.environment.packages import PackageSet, choose
-from easyphoto.environment.places import FOLDER, Status, status
+from easyphoto.environment.places import FOLDER, EnvironmentStatus, status
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Progress
 from easyphoto.exclusive import exclusive
@@ -93,7 +93,7 @@ def create(
     *,
     folder: Path = FOLDER,
     host: str = sys.executable,
-) -> Status:
+) -> EnvironmentStatus:
     """Make the environment new, or bring it up to date. Changes nothing outside ``folder`` and its like beside it.
 
     One that is there stays as it is, and in use, until the new one is whole. Where somebody else is making one, waits

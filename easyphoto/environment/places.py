@@ -32,7 +32,7 @@ KEPT_FOR = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Status:
+class EnvironmentStatus:
     """Whether the environment can be used; if not, ``sentence`` says why and what to do."""
 
     ready: bool
@@ -64,7 +64,7 @@ def interpreter(folder: Path = FOLDER) -> Path:
     return python_in(current(folder) or folder)
 
 
-def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
+def status(folder: Path = FOLDER, torch: str | None = None) -> EnvironmentStatus:
     """Whether the environment is there, whole, and fits. ``torch`` is the version that the host has now, if known.
 
     Costs a look at a few files; runs nothing.
@@ -72,14 +72,14 @@ def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
     return status_for(folder, sys.version_info[:2], torch)
 
 
-def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> Status:
+def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> EnvironmentStatus:
     """The same for a host of another Python."""
     place = current(folder, python, torch)
     stamp = None if place is None else read_stamp(place)
     if place is None or stamp is None:
-        return Status(False, Message("EasyPhoto's own environment isn't made yet: " + HOW + "."))
+        return EnvironmentStatus(False, Message("EasyPhoto's own environment isn't made yet: " + HOW + "."))
     if stamp.fits(python, torch):
-        return Status(
+        return EnvironmentStatus(
             True,
             Message("EasyPhoto's own environment is ready ({packages}).", packages=stamp.packages),
             python_in(place),
@@ -88,11 +88,11 @@ def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> Stat
     if stamp.python != tuple(python) or (torch is not None and stamp.torch != torch):
         version = ".".join(map(str, stamp.python))
         had = Message("Python {version} and torch {torch}", version=version, torch=stamp.torch)
-        return Status(
+        return EnvironmentStatus(
             False,
             Message("EasyPhoto's own environment was made for {had}, and the host has changed: " + HOW + ".", had=had),
         )
-    return Status(False, Message("EasyPhoto's own environment is of an older version: " + HOW + "."))
+    return EnvironmentStatus(False, Message("EasyPhoto's own environment is of an older version: " + HOW + "."))
 
 
 def installed(package: str, folder: Path = FOLDER) -> str | None:

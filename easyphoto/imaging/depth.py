@@ -54,7 +54,7 @@ def floats_to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
     return _scaled(finite, top)
 
 
-def decode_tiff(data: bytes, header: tiff.Header) -> Pillow.Image | None:
+def decode_tiff(data: bytes, header: tiff.TiffDirectory) -> Pillow.Image | None:
     """A TIFF that Pillow can't open, read by OpenCV: three channels of 10 to 16 bits or of floats, or grey of 64 bits;
     None where it can't either. The caller has checked the header's size."""
     if header.planar or header.samples not in (1, 3, 4) or header.bits not in (10, 12, 14, 16, 32, 64):

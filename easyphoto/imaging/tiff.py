@@ -37,7 +37,7 @@ _KINDS = {1: "B", 3: "H", 4: "I"}
 
 
 @dataclass(frozen=True)
-class Header:
+class TiffDirectory:
     """What the first directory says of its picture. ``planar``: each channel lies for itself."""
 
     width: int
@@ -65,7 +65,7 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*")
 
 
-def header(data: bytes) -> Header | None:
+def header(data: bytes) -> TiffDirectory | None:
     """The header, None for what is no TIFF or has no size."""
     try:
         order, entries = _directory(data)
@@ -84,7 +84,7 @@ def header(data: bytes) -> Header | None:
 
     try:
         profile = found.get(_PROFILE)
-        return Header(
+        return TiffDirectory(
             width=number(_WIDTH, 0),
             height=number(_HEIGHT, 0),
             bits=number(BITS, 1),

@@ -21,7 +21,7 @@ from easyphoto.inference.shelf import Shelf
 from easyphoto.inference.sitting import Sitting
 from easyphoto.inference.sources import agree, apart
 from easyphoto.inference.studio import Sitter, Studio
-from easyphoto.inference.task import SEEDS, PortraitTask, Template, check, hash_image, read, with_seed
+from easyphoto.inference.task import SEEDS, LoadedTemplate, PortraitTask, check, hash_image, read, with_seed
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Host, Image, Likeness, Mask, Portrait, Vision
 from easyphoto.vision import embedder_named, geometry, masks
@@ -98,7 +98,7 @@ def _failed(index: int, error: Exception) -> TemplateFailed:
     return TemplateFailed(template=index, code=EasyPhotoError.code, message=sentence)
 
 
-def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[tuple[int, Template | None, int]]:
+def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[tuple[int, LoadedTemplate | None, int]]:
     """(index, template, seed) of every portrait to be made; None where the template is still to be drawn."""
     seeds = [(task.config.seed + i) % SEEDS for i in range(task.config.batch_size)]
     studio.meter.expect(studio.cost * max(len(task.templates), 1) * len(seeds))
@@ -118,7 +118,7 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
         yield from ((index, template, seed) for seed in seeds)
 
 
-def _portrait(studio: Studio, index: int, template: Template | None, seed: int) -> Portrait:
+def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed: int) -> Portrait:
     """One portrait, scored and described."""
     if template is None:
         template = _drawn(studio, seed)
@@ -190,11 +190,11 @@ def _judged(studio: Studio, picture: Image, where: Face, sitting: Sitting) -> Li
     return score.compare(*seen, vectors, judge)
 
 
-def _drawn(studio: Studio, seed: int) -> Template:
+def _drawn(studio: Studio, seed: int) -> LoadedTemplate:
     subject = studio.task.subjects[0]
     studio.meter.stage("text")
     image = text.make_template(studio.task, subject, studio.painter, studio.vision, seed, studio.meter.notice)
-    return Template(image, "the picture made from the text", hash_image(image))
+    return LoadedTemplate(image, "the picture made from the text", hash_image(image))
 
 
 def _background(studio: Studio, picture: Image, pasted: Mask, faces: tuple[list[Face], list[Face]], seed: int) -> Image:

@@ -28,7 +28,7 @@ _LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
+class Figure:
     """``face``: 68 points, ``body``: 18 joints or None each, in face widths from the nose tip of a frontal head."""
 
     name: str
@@ -39,11 +39,11 @@ class Pose:
 
 
 @lru_cache(maxsize=1)
-def known() -> tuple[Pose, ...]:
+def known() -> tuple[Figure, ...]:
     """All poses, in the order in which they are offered."""
     rows = json.loads(DATA.read_text(encoding="utf-8"))
     return tuple(
-        Pose(
+        Figure(
             row["name"],
             row["title"],
             row["title_zh"],
@@ -54,7 +54,7 @@ def known() -> tuple[Pose, ...]:
     )
 
 
-def chosen(name: str, seed: int) -> Pose:
+def chosen(name: str, seed: int) -> Figure:
     """The pose of that name; for the first choice, one that follows from the seed."""
     poses = known()
     if name == POSES[0]:
@@ -62,22 +62,22 @@ def chosen(name: str, seed: int) -> Pose:
     return next(pose for pose in poses if pose.name == name)
 
 
-def draw(pose: Pose, size: Size, family: Family) -> Image:
+def draw(figure: Figure, size: Size, family: Family) -> Image:
     """The map at ``size`` (height, width): a figure with its face, or the face alone for the bench checkpoint, whose
     control knows nothing else."""
     height, width = size
     face_alone = families.spec(family).shipped
     unit = min(size) * (FACE_SHARE if face_alone else FIGURE_FACE)
     origin = np.array([width / 2, height * (0.52 if face_alone else 0.3)], np.float32)
-    face = annotate.openpose_face(size, [pose.face * unit + origin], pupils=not face_alone)
+    face = annotate.openpose_face(size, [figure.face * unit + origin], pupils=not face_alone)
     if face_alone:
         return face
-    return np.maximum(_body(pose, size, unit, origin), face)
+    return np.maximum(_body(figure, size, unit, origin), face)
 
 
-def _body(pose: Pose, size: Size, unit: float, origin: Points) -> Image:
+def _body(figure: Figure, size: Size, unit: float, origin: Points) -> Image:
     canvas: Image = np.zeros((*size, 3), np.uint8)
-    joints = [None if j is None else np.array(j, np.float32) * unit + origin for j in pose.body]
+    joints = [None if j is None else np.array(j, np.float32) * unit + origin for j in figure.body]
     thick = max(1, round(min(size) / 128))
     for index, (a, b) in enumerate(_LIMBS):
         start, end = joints[a], joints[b]

@@ -27,7 +27,7 @@ from easyphoto.config import PortraitConfig, declared, from_mapping
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.families.spec import Pass
 from easyphoto.inference import plan
-from easyphoto.inference.task import PortraitTask, Template, hash_image, names
+from easyphoto.inference.task import LoadedTemplate, PortraitTask, hash_image, names
 from easyphoto.likeness import clipped, cosine_words, words
 from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
@@ -96,7 +96,7 @@ class Recipe:
 
 def build(
     task: PortraitTask,
-    template: Template,
+    template: LoadedTemplate,
     index: int,
     seed: int,
     likeness: Sequence[Likeness | None],
@@ -120,7 +120,7 @@ def build(
 
 
 def outline(
-    task: PortraitTask, template: Template, index: int, seed: int, likeness: Sequence[Likeness | None]
+    task: PortraitTask, template: LoadedTemplate, index: int, seed: int, likeness: Sequence[Likeness | None]
 ) -> dict[str, Any]:
     """What a recipe says without asking host or vision and without reading a file."""
     config = replace(task.config, seed=seed, batch_size=1, sd_model_checkpoint=task.checkpoint.name)

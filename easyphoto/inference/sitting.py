@@ -7,8 +7,8 @@ import numpy as np
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import stages
 from easyphoto.inference.plan import MaskKind, PassRow
-from easyphoto.inference.sources import Source, agree, apart
-from easyphoto.inference.studio import Look, Sitter, Studio
+from easyphoto.inference.sources import FaceSource, agree, apart
+from easyphoto.inference.studio import ParsedFace, Sitter, Studio
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Mask
 from easyphoto.vision import geometry, landmarks, makeup, masks, outline
@@ -35,7 +35,7 @@ class Sitting:
         """Where the template's head looks."""
         self.laid: Mask = masks.empty((picture.shape[0], picture.shape[1]))
         """Where, in the whole picture, the result lies over it; known once it does."""
-        self.fused: Source | None = None
+        self.fused: FaceSource | None = None
         """The picture whose own pixels were bent into the face, if any were."""
         self._replaced = self._with_face_id()
 
@@ -143,7 +143,7 @@ class Sitting:
         self._mark((mask > 0.02).astype(np.float32))
         return geometry.blend(image, fused, mask)
 
-    def _mask(self, kind: MaskKind, look: Look) -> Mask | None:
+    def _mask(self, kind: MaskKind, look: ParsedFace) -> Mask | None:
         if kind is MaskKind.WHOLE:
             return None
         make = stages.first_mask if kind is MaskKind.FACE else stages.second_mask

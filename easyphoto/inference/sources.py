@@ -27,7 +27,7 @@ aside and the other's is ``GAIN`` degrees nearer."""
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class FaceSource:
     """A picture with the face that is taken from it."""
 
     image: Image
@@ -35,10 +35,10 @@ class Source:
     pose: Pose
 
 
-def look(image: Image, vision: Vision) -> Source | None:
+def look(image: Image, vision: Vision) -> FaceSource | None:
     """The picture with its largest face and where that looks; None when it has none."""
     face = main_face(image, vision)
-    return None if face is None else Source(image, face, pose_in(vision, image, face))
+    return None if face is None else FaceSource(image, face, pose_in(vision, image, face))
 
 
 def apart(a: Pose, b: Pose) -> float:
@@ -53,18 +53,18 @@ def agree(a: Pose, b: Pose) -> bool:
     return abs(a.yaw - b.yaw) <= MAX_YAW and abs(a.pitch - b.pitch) <= MAX_PITCH
 
 
-class Sources:
+class FaceSources:
     """The reference picture of a person and the photos of its gallery, each read when it is first needed and embedded
     when it was first fused in."""
 
-    def __init__(self, reference: Source, gallery: Gallery | None, vision: Vision) -> None:
+    def __init__(self, reference: FaceSource, gallery: Gallery | None, vision: Vision) -> None:
         self.reference = reference
         self._gallery = gallery
         self._vision = vision
-        self._read: dict[int, Source | None] = {}
-        self._embedded: dict[Source, Embedding] = {}
+        self._read: dict[int, FaceSource | None] = {}
+        self._embedded: dict[FaceSource, Embedding] = {}
 
-    def nearest(self, head: Pose) -> Source:
+    def nearest(self, head: Pose) -> FaceSource:
         """What is taken for a template's ``head``; whether it agrees with it is for the caller to see."""
         best = self.reference
         if self._gallery is None or apart(best.pose, head) <= NEAR:
@@ -78,7 +78,7 @@ class Sources:
                 return found
         return best
 
-    def compared_with(self, source: Source | None, mean: Embedding) -> tuple[list[Embedding], str | None]:
+    def compared_with(self, source: FaceSource | None, mean: Embedding) -> tuple[list[Embedding], str | None]:
         """The vectors that a portrait is compared with whose face was taken from ``source``, and whose they are (None:
         those of the embedder that serves). What was laid in is no witness of itself where there is another photo."""
         if self._gallery is None or not self._gallery.shots:
@@ -86,17 +86,17 @@ class Sources:
         name = self._gallery.embedder
         return self._gallery.others(None if source is None else self._embedding(source, name)), name
 
-    def _embedding(self, source: Source, embedder: str) -> Embedding:
+    def _embedding(self, source: FaceSource, embedder: str) -> Embedding:
         if source not in self._embedded:
             self._embedded[source] = embedder_named(self._vision, embedder).embed(source.image, source.face)
         return self._embedded[source]
 
-    def _load(self, index: int, shot: Shot) -> Source | None:
+    def _load(self, index: int, shot: Shot) -> FaceSource | None:
         if index not in self._read:
             self._read[index] = self._look(shot)
         return self._read[index]
 
-    def _look(self, shot: Shot) -> Source | None:
+    def _look(self, shot: Shot) -> FaceSource | None:
         try:
             image = pictures.load(shot.path)
         except InvalidRequest as error:

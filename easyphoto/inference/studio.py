@@ -13,8 +13,8 @@ from easyphoto.families.spec import Pass
 from easyphoto.inference import gallery, plan, sources, stages, text
 from easyphoto.inference.gallery import Gallery
 from easyphoto.inference.painter import Meter, Painter, Words
-from easyphoto.inference.sources import Source, Sources
-from easyphoto.inference.task import PortraitTask, Subject, Template, Unusable
+from easyphoto.inference.sources import FaceSource, FaceSources
+from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
 from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
 
@@ -28,14 +28,14 @@ class Sitter:
     """A subject with what was found in its pictures."""
 
     subject: Subject
-    sources: Sources
-    face_id: Source
+    sources: FaceSources
+    face_id: FaceSource
     mean: Embedding
     loras: tuple[LoraRef, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ParsedFace:
     """A face in a working picture and its parts."""
 
     face: Face
@@ -62,7 +62,7 @@ class Studio:
         unseated = [one.error for one in self.sitters if isinstance(one, Unusable)]
         if unseated and not any(isinstance(one, Sitter) for one in self.sitters):
             raise unseated[0]
-        self._found: tuple[Template, list[Face]] | None = None
+        self._found: tuple[LoadedTemplate, list[Face]] | None = None
 
     @property
     def cost(self) -> float:
@@ -99,7 +99,7 @@ class Studio:
             mean = self.vision.embedder.embed(reference.image, reference.face)
         weight = self.config.lora_weights
         own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 else ()
-        album = Sources(reference, shown, self.vision)
+        album = FaceSources(reference, shown, self.vision)
         return Sitter(subject, album, face_id or reference, mean, (*own, *self.style))
 
     def _gallery(self, subject: Subject) -> Gallery | None:
@@ -109,7 +109,7 @@ class Studio:
             return found
         return gallery.measure([shot.path for shot in found.shots], self.vision)
 
-    def faces(self, template: Template) -> list[Face]:
+    def faces(self, template: LoadedTemplate) -> list[Face]:
         """The faces of a template; :class:`NoFace` when there is none, or none that somebody was chosen for."""
         if self._found is None or self._found[0] is not template:
             self.meter.stage("template")
@@ -156,10 +156,10 @@ class Studio:
         """The face near ``expected`` as it is now, or ``expected`` itself where none is found."""
         return stages.nearest(self.vision.detector.detect(image), expected) or expected
 
-    def look(self, image: Image, expected: Face) -> Look:
+    def look(self, image: Image, expected: Face) -> ParsedFace:
         """The face that :meth:`face` finds, with its parts."""
         face = self.face(image, expected)
-        return Look(face, self.vision.parser.parse(image, face))
+        return ParsedFace(face, self.vision.parser.parse(image, face))
 
 
 def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:

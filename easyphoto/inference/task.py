@@ -20,10 +20,10 @@ from easyphoto.messages import Message
 from easyphoto.people import Person
 from easyphoto.ports import Alpha, Checkpoint, Embedding, Image, Vision
 
-Picture: TypeAlias = np.ndarray | Path | bytes  # type: ignore[type-arg]
+TemplatePicture: TypeAlias = np.ndarray | Path | bytes  # type: ignore[type-arg]
 """A template: pixels, a file, or the bytes of one."""
 
-Notice: TypeAlias = Callable[[str], None]
+OnNotice: TypeAlias = Callable[[str], None]
 """Tells the user something that stops nothing."""
 
 SEEDS = 2**32
@@ -72,7 +72,7 @@ class PortraitTask:
     ``folder`` each portrait is saved there. ``commercial_only`` leaves out LoRAs that may not be used commercially.
     """
 
-    templates: tuple[Picture, ...]
+    templates: tuple[TemplatePicture, ...]
     people: tuple[Subject | Unusable | None, ...]
     config: PortraitConfig
     checkpoint: Checkpoint
@@ -88,7 +88,7 @@ class PortraitTask:
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
+class LoadedTemplate:
     """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file; ``alpha`` as in
     :class:`easyphoto.ports.Portrait`."""
 
@@ -122,17 +122,17 @@ def with_seed(config: PortraitConfig) -> PortraitConfig:
     return replace(config, seed=secrets.randbelow(SEEDS - config.batch_size))
 
 
-def read(picture: Picture, index: int) -> Template:
+def read(picture: TemplatePicture, index: int) -> LoadedTemplate:
     """The template, read and hashed; :class:`InvalidRequest` when it is no picture."""
     if isinstance(picture, np.ndarray):
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or min(picture.shape[:2]) < 8:
             raise InvalidRequest("Template {index} is not an RGB picture of 8 bits.", index=index + 1)
-        return Template(picture, f"template {index + 1}", hash_image(picture))
+        return LoadedTemplate(picture, f"template {index + 1}", hash_image(picture))
     name = shown(picture.name) if isinstance(picture, Path) else f"Template {index + 1}"
     made = pictures.read(picture, name=name)
     if isinstance(picture, Path):
-        return Template(made.image, name, hashlib.sha256(picture.read_bytes()).hexdigest(), made.alpha)
-    return Template(made.image, f"template {index + 1}", hashlib.sha256(picture).hexdigest(), made.alpha)
+        return LoadedTemplate(made.image, name, hashlib.sha256(picture.read_bytes()).hexdigest(), made.alpha)
+    return LoadedTemplate(made.image, f"template {index + 1}", hashlib.sha256(picture).hexdigest(), made.alpha)
 
 
 def hash_image(image: Image) -> str:
@@ -142,7 +142,7 @@ def hash_image(image: Image) -> str:
     return digest.hexdigest()
 
 
-def seat(person: Person, vision: Vision, notice: Notice) -> Subject | Unusable:
+def seat(person: Person, vision: Vision, notice: OnNotice) -> Subject | Unusable:
     """:func:`subject`, or why there is none: one person's damaged files are no fault of the others'."""
     try:
         return subject(person, vision, notice)
@@ -150,7 +150,7 @@ def seat(person: Person, vision: Vision, notice: Notice) -> Subject | Unusable:
         return Unusable(person.user_id, error)
 
 
-def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject:
+def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subject:
     """The pictures of a trained person, read. What can be done without (the best picture, a photo of many) is left out
     with a ``notice`` when it is damaged. :class:`InvalidRequest` that says whose reference picture can't be read."""
     try:
@@ -181,7 +181,7 @@ def subject(person: Person, vision: Vision, notice: Notice = _silent) -> Subject
     )
 
 
-def _face_id(person: Person, reference: Image, notice: Notice) -> Image:
+def _face_id(person: Person, reference: Image, notice: OnNotice) -> Image:
     if person.face_id is None:
         return reference
     try:

@@ -11,7 +11,7 @@ from easyphoto.families.spec import Pass
 from easyphoto.inference import plan, poses
 from easyphoto.inference.gallery import main_face
 from easyphoto.inference.painter import Painter, Words
-from easyphoto.inference.task import SEEDS, Notice, PortraitTask, Subject
+from easyphoto.inference.task import SEEDS, OnNotice, PortraitTask, Subject
 from easyphoto.messages import Message
 from easyphoto.ports import Control, ControlRole, Face, Image, LoraRef, Txt2Img, Vision
 from easyphoto.vision import geometry
@@ -24,7 +24,7 @@ FACE_ROOM = 2.1
 
 
 def make_template(
-    task: PortraitTask, person: Subject, painter: Painter, vision: Vision, seed: int, told: Notice
+    task: PortraitTask, person: Subject, painter: Painter, vision: Vision, seed: int, notice: OnNotice
 ) -> Image:
     """:func:`draw_template` until one face is in it, at the size that was asked for.
 
@@ -41,13 +41,13 @@ def make_template(
             break
     assert best is not None
     if len(best[2]) > 1:
-        told(
+        notice(
             Message(
                 "The picture from text shows {count} faces, whatever was tried: change the prompt or the seed.",
                 count=len(best[2]),
             )
         )
-    return _as_asked(task, best[1], best[2], told)
+    return _as_asked(task, best[1], best[2], notice)
 
 
 def _large(faces: Sequence[Face]) -> list[Face]:
@@ -56,14 +56,14 @@ def _large(faces: Sequence[Face]) -> list[Face]:
     return [face for face in faces if face.width > widest / 3]
 
 
-def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: Notice) -> Image:
+def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], notice: OnNotice) -> Image:
     """The part of ``picture`` around the face that has the shape that was asked for, at that size."""
     family, config, size = task.checkpoint.family, task.config, (picture.shape[0], picture.shape[1])
     asked = config.text_to_image_height, config.text_to_image_width
     drawn = plan.drawn_size(family, config)
     if drawn == plan.text_size(family, config) and families.spec(family).size.text_side is None:
         if size != (drawn[1], drawn[0]):
-            told(
+            notice(
                 Message(
                     "With a scene the picture from text is enlarged to {width} x {height}.",
                     width=size[1],
@@ -77,7 +77,7 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], told: N
         left = min(max(0, round(x - crop.size[1] / 2)), size[1] - crop.size[1])
         top = min(max(0, round(y - crop.size[0] / 2)), size[0] - crop.size[0])
         crop = Crop(left, top, left + crop.size[1], top + crop.size[0])
-    told(
+    notice(
         Message(
             "The picture from text was drawn at {width} x {height}, which its model knows, and cut "
             "and enlarged to {asked_width} x {asked_height}.",

@@ -18,8 +18,8 @@ COMMA_BACKTRACK = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Conditioning:
-    """``context``: (1, tokens, width); ``pooled``: (1, width), SDXL only."""
+class PromptEmbedding:
+    """A prompt as the UNet attends to it. ``context``: (1, tokens, width); ``pooled``: (1, width), SDXL only."""
 
     context: torch.Tensor
     pooled: torch.Tensor | None = None
@@ -61,7 +61,7 @@ def chunks(spans: Sequence[prompts.Span], tokenizer: Any) -> list[Chunk]:
     return done
 
 
-def encode(parts: Parts, prompt: str, negative: str) -> tuple[Conditioning, Conditioning]:
+def encode(parts: Parts, prompt: str, negative: str) -> tuple[PromptEmbedding, PromptEmbedding]:
     """The embeddings of a prompt and of its negative, equally long."""
     strategy = strategies.of(parts.family)
     parts.placement.use(*parts.text_encoders)
@@ -82,7 +82,7 @@ def encode(parts: Parts, prompt: str, negative: str) -> tuple[Conditioning, Cond
     if strategy.blank_negative and not negative.strip():
         joined[1] = torch.zeros_like(joined[1])
         pooled[1] = torch.zeros_like(pooled[1]) if pooled[1] is not None else None
-    return Conditioning(joined[0], pooled[0]), Conditioning(joined[1], pooled[1])
+    return PromptEmbedding(joined[0], pooled[0]), PromptEmbedding(joined[1], pooled[1])
 
 
 def _encode_chunks(

@@ -18,7 +18,7 @@ import torch
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
 from easyphoto.sd import control, samplers, strategies, vae
-from easyphoto.sd.conditioning import Conditioning, encode
+from easyphoto.sd.conditioning import PromptEmbedding, encode
 from easyphoto.sd.parts import Parts
 
 ControlNets = Mapping[ControlRole, Any]
@@ -186,7 +186,7 @@ def _check(parts: Parts, job: Txt2Img) -> None:
         raise InvalidRequest("The seed must be from 0 to {max_seed}, not {seed}.", max_seed=MAX_SEED, seed=job.seed)
 
 
-def _added(parts: Parts, job: Txt2Img, sides: list[Conditioning]) -> dict[str, torch.Tensor] | None:
+def _added(parts: Parts, job: Txt2Img, sides: list[PromptEmbedding]) -> dict[str, torch.Tensor] | None:
     pooled = [s.pooled for s in sides if s.pooled is not None]
     like = torch.empty(0, dtype=parts.dtype, device=parts.device)
     vectors = torch.cat(pooled).to(parts.dtype) if pooled else None

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from easyphoto.checkpoint import Shape
+from easyphoto.checkpoint import TensorShape
 
-Shapes = Mapping[str, Shape]
+Shapes = Mapping[str, TensorShape]
 
 HEADS, HEAD_CHANNELS = 8, 64
 _TIME_CHANNELS = 256
@@ -123,7 +123,7 @@ def _config(
     depths: list[int],
     middle: int,
     inputs: int,
-    added: Shape | None,
+    added: TensorShape | None,
 ) -> dict[str, Any]:
     context = next((s[1] for name, s in shapes.items() if name.endswith("attn2.to_k.weight")), None)
     projection = next((s for name, s in shapes.items() if name.endswith("proj_in.weight")), ())

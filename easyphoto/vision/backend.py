@@ -10,7 +10,7 @@ from typing import Any
 
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Points, Vision
-from easyphoto.vision.backends.assets import Shelf
+from easyphoto.vision.backends.assets import Inventory
 
 ROLES = (
     "detector",
@@ -53,11 +53,11 @@ class Backend:
     weights: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
 
-    def missing(self, models: Path, shelf: Shelf | None = None) -> list[str]:
-        """What it lacks here, in words; empty when it can be tried. ``shelf``: a look through ``models`` that many
+    def missing(self, models: Path, inventory: Inventory | None = None) -> list[str]:
+        """What it lacks here, in words; empty when it can be tried. ``inventory``: a look through ``models`` that many
         backends share."""
         packages = [
             Message("the package {package}", package=p) for p in self.packages if importlib.util.find_spec(p) is None
         ]
         files = [Message("the file {file}", file=w) for w in self.weights if not (models / w).is_file()]
-        return packages + files + (shelf or Shelf(models)).lacking(self.assets)
+        return packages + files + (inventory or Inventory(models)).lacking(self.assets)

@@ -26,7 +26,7 @@ from easyphoto.ports import (
 from easyphoto.vision import landmarks
 from easyphoto.vision.backend import ROLES, Backend, Context
 from easyphoto.vision.backends import packaged, weighted
-from easyphoto.vision.backends.assets import Shelf
+from easyphoto.vision.backends.assets import Inventory
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +102,8 @@ class LocalVision:
     def backends(self) -> Mapping[str, str]:
         """Role -> name of the backend that serves it, without loading anything; roles that nothing serves are left
         out."""
-        shelf = Shelf(self._models)
-        chosen = {role: self._candidates(role, shelf) for role in ROLES}
+        inventory = Inventory(self._models)
+        chosen = {role: self._candidates(role, inventory) for role in ROLES}
         return {role: candidates[0].name for role, candidates in chosen.items() if candidates}
 
     def preferring(self, backends: Mapping[str, str]) -> Vision:
@@ -120,13 +120,13 @@ class LocalVision:
 
     def describe(self) -> list[dict[str, Any]]:
         """Every backend of the table with its role, licence and what it lacks here, for ``doctor``."""
-        serving, shelf = self.backends(), Shelf(self._models)
+        serving, inventory = self.backends(), Inventory(self._models)
         return [
             {
                 "role": b.role,
                 "name": b.name,
                 "serves": serving.get(b.role) == b.name,
-                "missing": b.missing(self._models, shelf),
+                "missing": b.missing(self._models, inventory),
                 "licence": b.licence,
                 "commercial": b.commercial,
             }
@@ -185,9 +185,9 @@ class LocalVision:
             )
         return first + [b for b in allowed if b.name != wanted]
 
-    def _candidates(self, role: str, shelf: Shelf) -> list[Backend]:
+    def _candidates(self, role: str, inventory: Inventory) -> list[Backend]:
         there = [b for b in self._order[role] if (role, b.name) not in self._broken]
-        return [b for b in there if not b.missing(self._models, shelf)]
+        return [b for b in there if not b.missing(self._models, inventory)]
 
     def _get(self, role: str) -> Any:
         with self._lock:
@@ -198,8 +198,8 @@ class LocalVision:
     def _load(self, role: str) -> str:
         """Load the best that can be, unless it is already; its name."""
         context = Context(models=self._models, vision=self, landmarks=partial(landmarks.of, self))
-        shelf = Shelf(self._models)
-        for backend in self._candidates(role, shelf):
+        inventory = Inventory(self._models)
+        for backend in self._candidates(role, inventory):
             try:
                 if (role, backend.name) not in self._loaded:
                     self._loaded[role, backend.name] = backend.factory(context)
@@ -217,7 +217,7 @@ class LocalVision:
                         reason=reason,
                     )
                 )
-        lacks = sorted({item for b in self._order[role] for item in b.missing(self._models, shelf)})
+        lacks = sorted({item for b in self._order[role] for item in b.missing(self._models, inventory)})
         raise AssetMissing(
             "No {role} can be used here; missing: {lacks}.",
             role=Message(role),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.config import Family, PortraitConfig
-from easyphoto.inference.task import Picture, PortraitTask, Subject
+from easyphoto.inference.task import PortraitTask, Subject, TemplatePicture
 from easyphoto.ports import Checkpoint, Image
 from tests.fakes import blank, draw_face
 
@@ -37,7 +37,7 @@ def config(**more: Any) -> PortraitConfig:
 
 
 def task(
-    templates: tuple[Picture, ...], *people: Subject | None, family: Family = Family.BENCH, **more: Any
+    templates: tuple[TemplatePicture, ...], *people: Subject | None, family: Family = Family.BENCH, **more: Any
 ) -> PortraitTask:
     """A task with :func:`config` unless another is given."""
     chosen = more.pop("config", None) or config()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from easyphoto.hosts.embedded.models import Models
 
 log = logging.getLogger(__name__)
-Job = TypeVar("Job", bound=Txt2Img)
+_Job = TypeVar("_Job", bound=Txt2Img)
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -127,7 +127,7 @@ class EmbeddedHost:
             return held
         return library.find_checkpoint(self._paths, name)
 
-    def _resolve(self, job: Job, chosen: Checkpoint) -> tuple[Job, list[tuple[Path, float]]]:
+    def _resolve(self, job: _Job, chosen: Checkpoint) -> tuple[_Job, list[tuple[Path, float]]]:
         """The job with a seed and prompts without tags, and all its LoRAs, which are there and of the right family."""
         prompt, tags = prompts.split_loras(job.prompt)
         negative, _ = prompts.split_loras(job.negative_prompt)

@@ -29,7 +29,7 @@ _KEPT_CONTROLNETS = 5
 _KEPT_LORAS = 8
 
 
-class Kept:
+class LruCache:
     """The last few values by key; the one unused longest goes first."""
 
     def __init__(self, limit: int) -> None:
@@ -63,9 +63,9 @@ class Models:
         self.device = device
         self.dtype = dtype
         self.placement = Placement(device)
-        self._checkpoint = Kept(1)
-        self._controlnets = Kept(_KEPT_CONTROLNETS)
-        self._loras = Kept(_KEPT_LORAS)
+        self._checkpoint = LruCache(1)
+        self._controlnets = LruCache(_KEPT_CONTROLNETS)
+        self._loras = LruCache(_KEPT_LORAS)
         self._merged: lora.Applied | None = None
         self._merged_key: Hashable = None
         self.loaded: Checkpoint | None = None

@@ -41,8 +41,8 @@ _METHODS = (
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One unit for a role: its model, and preprocessors by their names in all hosts."""
+class RoleModel:
+    """A model that serves a role in one unit, and its preprocessors by their names in all hosts."""
 
     model: ControlModel
     modules: tuple[str, ...] = ("none",)
@@ -59,10 +59,10 @@ _MAPS: Mapping[ControlRole, Callable[[Image], Image]] = MappingProxyType(
 """Maps that are made here."""
 
 
-def recipes(family: Family, role: ControlRole) -> tuple[Recipe, ...]:
+def role_models(family: Family, role: ControlRole) -> tuple[RoleModel, ...]:
     """The units that serve ``role`` for ``family``; empty where nothing does."""
     return tuple(
-        Recipe(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), _MAPS.get(role))
+        RoleModel(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), _MAPS.get(role))
         for model in families.spec(family).control_models.get(role, ())
     )
 
@@ -79,7 +79,7 @@ class ControlNet:
     def roles(self, family: Family) -> frozenset[ControlRole]:
         """The roles for which every model and preprocessor is there."""
         return frozenset(
-            role for role in ControlRole if (made := recipes(family, role)) and all(self._fits(r) for r in made)
+            role for role in ControlRole if (made := role_models(family, role)) and all(self._fits(r) for r in made)
         )
 
     def units(self, controls: Sequence[Control], family: Family) -> list[dict[str, Any]]:
@@ -100,27 +100,27 @@ class ControlNet:
         return units + [{"enabled": False}] * (self.slots - len(units))
 
     def _units(self, control: Control, family: Family) -> list[dict[str, Any]]:
-        made = recipes(family, control.role)
+        made = role_models(family, control.role)
         if not made:
             raise AssetMissing(
                 "There is no {role} control for {family} models.", role=control.role.value, family=family.value
             )
-        return [self._unit(control, recipe) for recipe in made]
+        return [self._unit(control, serving) for serving in made]
 
-    def _unit(self, control: Control, recipe: Recipe) -> dict[str, Any]:
-        model = _find(recipe.model.names, self.models)
+    def _unit(self, control: Control, serving: RoleModel) -> dict[str, Any]:
+        model = _find(serving.model.names, self.models)
         if model is None:
             raise AssetMissing(
                 "The {role} control needs a ControlNet model like {published}: put it into "
                 "models/ControlNet and refresh the list of models in the ControlNet panel.",
                 role=control.role.value,
-                published=recipe.model.published,
+                published=serving.model.published,
             )
-        image, modules = control.image, recipe.modules
+        image, modules = control.image, serving.modules
         if control.is_map:
             modules = ("none",)
-        elif recipe.make_map is not None:
-            image, modules = recipe.make_map(control.image), ("none",)
+        elif serving.make_map is not None:
+            image, modules = serving.make_map(control.image), ("none",)
         module = _find([f"{re.escape(m)}$" for m in modules], self.modules)
         if module is None:
             raise AssetMissing(
@@ -142,10 +142,10 @@ class ControlNet:
             "save_detected_map": False,
         }
 
-    def _fits(self, recipe: Recipe) -> bool:
-        modules = ("none",) if recipe.make_map is not None else recipe.modules
+    def _fits(self, serving: RoleModel) -> bool:
+        modules = ("none",) if serving.make_map is not None else serving.modules
         known = [f"{re.escape(m)}$" for m in modules]
-        return _find(recipe.model.names, self.models) is not None and _find(known, self.modules) is not None
+        return _find(serving.model.names, self.models) is not None and _find(known, self.modules) is not None
 
 
 def find(webui: WebUI, img2img: bool) -> ControlNet | None:

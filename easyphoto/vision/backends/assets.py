@@ -33,8 +33,8 @@ def find(models: Path, name: str) -> Path:
     return path
 
 
-class Shelf:
-    """What of the catalog lies below a models folder, seen once: whoever asks for many assets asks one shelf."""
+class Inventory:
+    """What of the catalog lies below a models folder, seen once: whoever asks for many assets asks one inventory."""
 
     def __init__(self, models: Path) -> None:
         self._models = models

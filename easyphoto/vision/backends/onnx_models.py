@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from easyphoto.errors import AssetMissing
 
-Shape = tuple[int | None, ...]
+OnnxShape = tuple[int | None, ...]
 PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -23,7 +23,7 @@ def providers() -> list[str]:
     return [p for p in PREFERRED if p in there] or list(there)
 
 
-def check(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape | None]) -> None:
+def check(path: Path, inputs: Sequence[OnnxShape], outputs: Sequence[OnnxShape | None]) -> None:
     """AssetMissing unless the model has these inputs and outputs. ``None`` in a shape: any length, also a free one;
     in place of an output's shape: any shape."""
     session = _open(path)
@@ -53,7 +53,7 @@ def check(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape | None]) 
 class OnnxModel:
     """A model with one input whose first output is what is wanted."""
 
-    def __init__(self, path: Path, given: Shape, first: Shape) -> None:
+    def __init__(self, path: Path, given: OnnxShape, first: OnnxShape) -> None:
         self._session = _open(path)
         ins, outs = self._session.get_inputs(), self._session.get_outputs()
         if len(ins) != 1 or not _fits(ins[0].shape, given) or not _fits(outs[0].shape, first):
@@ -88,7 +88,7 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _fits(shape: Sequence[Any], like: Shape) -> bool:
+def _fits(shape: Sequence[Any], like: OnnxShape) -> bool:
     """Whether a declared shape agrees with ``like``; a free or named length of the model agrees with any."""
     if not shape:
         return True
