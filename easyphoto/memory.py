@@ -158,12 +158,12 @@ class RenderPlan:
     @property
     def changes(self) -> tuple[str, ...]:
         """What differs from having everything on the device, in words."""
-        told = {
+        changes = {
             Message("each part of the model on the device only while it works"): self.by_role,
             Message("unused ControlNets in the computer's memory"): self.idle_leave and not self.by_role,
             Message("decoding in tiles"): self.tiled,
         }
-        return tuple(words for words, holds in told.items() if holds)
+        return tuple(words for words, holds in changes.items() if holds)
 
     def sentence(self) -> str:
         """One sentence for the user."""

@@ -342,12 +342,12 @@ class PeopleStore:
         try:
             self._mend(home, lora)
             there = (lora.is_file(), home.reference.is_file(), home.marks.is_file())
-            told = _scene_marks(lora) if there[0] and not there[2] else {}
-            if sum(there) < 2 and not told:
+            scene_marks = _scene_marks(lora) if there[0] and not there[2] else {}
+            if sum(there) < 2 and not scene_marks:
                 # A LoRA alone may be anybody's, and a picture alone is a training that never came to its end.
                 return None
             try:
-                marks = _marks(home.marks) or told
+                marks = _marks(home.marks) or scene_marks
             except InvalidRequest as error:
                 return replace(
                     plain, works=False, fault=Message("{name} can't be used: {error}", name=name, error=error)

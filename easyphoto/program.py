@@ -28,9 +28,9 @@ def data_folder(environment: Mapping[str, str] | None = None, installed: bool = 
     What ``EASYPHOTO_DATA`` says, else the checkout, else ``EasyPhoto`` in the home folder: ``site-packages`` is no
     place for anybody's photos, and a new version of the package would take them along.
     """
-    told = (os.environ if environment is None else environment).get(DATA, "")
-    if told.strip():
-        return Path(told)
+    named = (os.environ if environment is None else environment).get(DATA, "")
+    if named.strip():
+        return Path(named)
     if not installed:
         return ROOT
     try:

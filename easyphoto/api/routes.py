@@ -128,7 +128,7 @@ def _answer(status: int, code: str, message: str) -> JSONResponse:
 def _first(error: RequestValidationError) -> str:
     """The first complaint of the validator as a sentence."""
     first = error.errors()[0]
-    kind, told = str(first["type"]), str(first["msg"])
+    kind, complaint = str(first["type"]), str(first["msg"])
     place = [str(p) for p in first["loc"] if p not in ("body", "query", "path", "header")]
     if "json" in kind:
         reason = str((first.get("ctx") or {}).get("error") or (first.get("ctx") or {}).get("msg") or "")
@@ -138,7 +138,7 @@ def _first(error: RequestValidationError) -> str:
         return schema.unknown_option(place[-1])
     if not place:
         return "The body must be one JSON object."
-    return f"{'.'.join(place)}: {told[:1].lower()}{told[1:]}."
+    return f"{'.'.join(place)}: {complaint[:1].lower()}{complaint[1:]}."
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------

@@ -49,17 +49,17 @@ def alone(root: Path, listener: Listener, cancelled: Callable[[], bool]) -> Iter
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / LOCK)
-        told = False
+        announced = False
         while True:
             try:
                 lock.acquire(timeout=0.5)
                 break
             except Timeout:
-                if not told:
+                if not announced:
                     listener(
                         Notice(message=Message("Another process is downloading weights; this one goes on after it."))
                     )
-                told = True
+                announced = True
                 if cancelled():
                     raise Cancelled("The download was stopped while waiting for another one.") from None
     except OSError as error:
@@ -170,21 +170,21 @@ class DownloadMeter:
         self._listener = listener
         self._lock = threading.Lock()
         self._marks: deque[tuple[float, int]] = deque()
-        self._told = 0.0
+        self._last_report = 0.0
 
     def set(self, asset: Asset, count: int) -> None:
         with self._lock:
             self._there[asset.name] = count
             self._total[asset.name] = max(self._total[asset.name], count)
-            if (now := time.monotonic()) - self._told >= 0.5:
-                self._tell(now, asset)
+            if (now := time.monotonic()) - self._last_report >= 0.5:
+                self._report(now, asset)
 
     def done(self, asset: Asset, count: int) -> None:
         with self._lock:
             self._there[asset.name] = self._total[asset.name] = count
-            self._tell(time.monotonic(), asset)
+            self._report(time.monotonic(), asset)
 
-    def _tell(self, now: float, asset: Asset) -> None:
+    def _report(self, now: float, asset: Asset) -> None:
         there, total = sum(self._there.values()), sum(self._total.values())
         self._marks.append((now, there))
         while len(self._marks) > 2 and now - self._marks[0][0] > 10:
@@ -192,7 +192,7 @@ class DownloadMeter:
         since, before = self._marks[0]
         speed = (there - before) / (now - since) if now > since else 0.0
         left = (total - there) / speed if speed > 0 else None
-        self._told = now
+        self._last_report = now
         message = Message("{file}: {there} of {total}", file=asset.file, there=size(there), total=size(total))
         if speed > 0:
             message = Message("{message}, {speed}/s", message=message, speed=size(speed))

@@ -58,8 +58,8 @@ def status_of(command: Callable[[], int], *, as_json: bool) -> int:
         return fail(StorageFailed(_of_a_file(error)), as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last edge: whoever typed a command gets a sentence, not our stack
         _log.debug("", exc_info=error)
-        told = f"An unexpected error stopped this: {type(error).__name__}: {error}"
-        return fail(EasyPhotoError(f"{told} (--verbose shows where.)"), as_json=as_json)
+        sentence = f"An unexpected error stopped this: {type(error).__name__}: {error}"
+        return fail(EasyPhotoError(f"{sentence} (--verbose shows where.)"), as_json=as_json)
 
 
 def fail(error: EasyPhotoError, *, as_json: bool = False) -> int:

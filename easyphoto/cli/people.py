@@ -43,11 +43,11 @@ def run(paths: Callable[[argparse.Namespace], Paths], args: argparse.Namespace) 
 
     _check(args)
     store = PeopleStore(paths(args))
-    told, data = {"list": _list, "delete": _delete, "export": _export, "import": _import}[args.action](store, args)
+    text, data = {"list": _list, "delete": _delete, "export": _export, "import": _import}[args.action](store, args)
     if args.json:
         write_json(data)
-    elif told:
-        sys.stdout.write(told + "\n")
+    elif text:
+        sys.stdout.write(text + "\n")
     return 0
 
 

@@ -15,8 +15,8 @@ COMMERCIAL_ONLY, PRECISION = "EASYPHOTO_COMMERCIAL_ONLY", "EASYPHOTO_PRECISION"
 
 def preferences(commercial_only: bool = False, precision: str | None = None) -> Preferences:
     """What the flags say, else the environment."""
-    told = os.environ.get(COMMERCIAL_ONLY, "").strip().lower() not in ("", "0", "false", "no", "off")
-    return Preferences(commercial_only or told, precision or os.environ.get(PRECISION) or PRECISIONS[0])
+    by_environment = os.environ.get(COMMERCIAL_ONLY, "").strip().lower() not in ("", "0", "false", "no", "off")
+    return Preferences(commercial_only or by_environment, precision or os.environ.get(PRECISION) or PRECISIONS[0])
 
 
 def build(paths: Paths, chosen: Preferences | None = None) -> EasyPhoto:

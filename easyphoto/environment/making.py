@@ -220,16 +220,16 @@ class _Teller:
     def __init__(self, listener: Listener | None) -> None:
         self._listener = listener
         self._step = 0
-        self._told = ""
+        self._last_message = ""
         self.last_lines: list[str] = []
 
     def once(self, message: str) -> None:
         """Say it unless it was the last thing said."""
-        if message != self._told:
+        if message != self._last_message:
             self(message)
 
     def __call__(self, message: str) -> None:
-        self._told = message
+        self._last_message = message
         self._step = self.STAGES.index(message) if message in self.STAGES else self._step
         if self._listener is not None:
             total = len(self.STAGES) - 1

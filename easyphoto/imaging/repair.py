@@ -67,15 +67,15 @@ def _jpeg(data: bytes, keep_exif: bool) -> bytes:
         if marker == 0xDA:
             return b"".join([*made, data[place:]])
         end = place + 2 + int(struct.unpack_from(">H", data, place + 2)[0])
-        told = marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE)
+        is_metadata = marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE)
         exif = keep_exif and marker == 0xE1 and data[place + 4 : place + 8] == b"Exif"
-        if told and (end >= len(data) or data[end] != 0xFF):
+        if is_metadata and (end >= len(data) or data[end] != 0xFF):
             found = _FRAME.search(data, place + 2)
             if found is None:
                 raise ValueError("no picture")
             place = found.start()
             continue
-        if not told or exif:
+        if not is_metadata or exif:
             made.append(data[place:end])
         place = end
     raise ValueError("no picture")

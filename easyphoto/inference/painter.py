@@ -32,7 +32,7 @@ class Meter:
         self._between = Pace(enough=1)
         self._done = 0.0
         self._expected = 0.0
-        self._told: set[str] = set()
+        self._said: set[str] = set()
 
     def expect(self, steps: float) -> None:
         """So many more steps are to come; negative when some fell away."""
@@ -50,8 +50,8 @@ class Meter:
 
     def notice(self, message: str) -> None:
         """Tell the user something, once."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._said:
+            self._said.add(message)
             self._listener(Notice(message=message))
 
     def step(self, stage: str, step: int, total: int, expected: float) -> None:

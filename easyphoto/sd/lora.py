@@ -158,17 +158,17 @@ def _layer(file: str, module: str, tensors: Mapping[str, torch.Tensor], declared
         )
     if magnitude is not None and magnitude.numel() not in (up.shape[0], down.shape[1]):
         raise InvalidRequest("{file} has a DoRA of {module} whose magnitude doesn't fit it.", file=file, module=module)
-    told = tensors.get("alpha")
-    if told is None:
+    alpha = tensors.get("alpha")
+    if alpha is None:
         return LoraLayer(down, up, declared.alpha(module, int(down.shape[0])), magnitude)
-    if told.numel() != 1:
+    if alpha.numel() != 1:
         raise InvalidRequest(
             "{file} has a LoRA of {module} with {numel} numbers as its alpha.",
             file=file,
             module=module,
-            numel=told.numel(),
+            numel=alpha.numel(),
         )
-    return LoraLayer(down, up, float(told), magnitude)
+    return LoraLayer(down, up, float(alpha), magnitude)
 
 
 def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = None) -> dict[str, str]:

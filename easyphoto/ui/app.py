@@ -51,8 +51,8 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         generate.bind(page, train.report, train.photos_shown)
         weights.bind(weights_opened)
 
-        def load(told: str, request: gr.Request) -> dict[Any, Any]:
-            spoken, before = language(request), Kept.read(told)
+        def load(remembered: str, request: gr.Request) -> dict[Any, Any]:
+            spoken, before = language(request), Kept.read(remembered)
             parts = [tab.loaded(spoken, before) for tab in (train, generate, weights)]
             return {words: _words(spoken), page: before.page, **parts[0], **parts[1], **parts[2]}
 

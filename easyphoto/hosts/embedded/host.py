@@ -191,11 +191,11 @@ class EmbeddedHost:
             "device": name,
             "precision": str(dtype).removeprefix("torch."),
             **threads,
-            **self._told(),
+            **self._memory_plan(),
             **versions,
         }
 
-    def _told(self) -> dict[str, str]:
+    def _memory_plan(self) -> dict[str, str]:
         """The plan for the checkpoint in use at the size of its family with as many controls as the chain takes."""
         try:
             chosen = self._checkpoint(None)

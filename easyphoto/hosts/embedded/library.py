@@ -63,11 +63,11 @@ def _default(known: Sequence[naming.Named[Path]]) -> Checkpoint:
         if isinstance(found, Checkpoint):
             return found
         reasons.append(found.reason)
-    told = Message(" These can't be used: {reasons}", reasons=joined(reasons, " ")) if reasons else ""
+    unusable = Message(" These can't be used: {reasons}", reasons=joined(reasons, " ")) if reasons else ""
     raise AssetMissing(
-        "There is no checkpoint: put one into models/{checkpoints}, or restore the folder models/bench.{told}",
+        "There is no checkpoint: put one into models/{checkpoints}, or restore the folder models/bench.{unusable}",
         checkpoints=CHECKPOINTS,
-        told=told,
+        unusable=unusable,
     )
 
 

@@ -69,7 +69,7 @@ def _process(
         p.script_args = tuple(script_arguments)
         shared.state.begin(job=JOB)
         try:
-            with _steps_told(shared.state, on_step):
+            with _steps_reported(shared.state, on_step):
                 processed = _guarded(webui, p, job)
             watched.check()
             if shared.state.interrupted or shared.state.skipped or getattr(shared.state, "stopping_generation", False):
@@ -197,7 +197,7 @@ def _result(job: Txt2Img, processed: Any) -> Rendered:
 
 
 @contextlib.contextmanager
-def _steps_told(state: Any, on_step: OnStep | None) -> Iterator[None]:
+def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
     """Tell ``on_step`` of the host's steps from a thread; if it raises, interrupt the host and raise that here."""
     if on_step is None:
         yield
@@ -209,12 +209,12 @@ def _steps_told(state: Any, on_step: OnStep | None) -> Iterator[None]:
     state.sampling_step, state.sampling_steps = 0, 0
 
     def watch() -> None:
-        told, at = -1, 0.0
+        reported, at = -1, 0.0
         while not done.wait(POLL):
             step, total = int(state.sampling_step), max(int(state.sampling_steps), 1)
-            if step == told and time.monotonic() - at < REMIND:
+            if step == reported and time.monotonic() - at < REMIND:
                 continue
-            told, at = step, time.monotonic()
+            reported, at = step, time.monotonic()
             try:
                 tell(min(step, total), total)
             except BaseException as error:  # noqa: BLE001 - raised again where the host's work ends
