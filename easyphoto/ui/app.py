@@ -1,4 +1,5 @@
-"""The tabs as one gradio page: in a WebUI, below its EasyPhoto tab; standalone, the whole page."""
+"""The tabs as one gradio page. A WebUI shows it inside its EasyPhoto tab; in the standalone app it is the whole
+page."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ TITLE = "EasyPhoto"
 
 
 def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
-    """The Train, Inference and Weights tabs as ``gr.Blocks``, for ``on_ui_tabs`` of a WebUI or for a page of their own.
+    """Make the Train, Inference and Weights tabs as ``gr.Blocks``, for a WebUI's ``on_ui_tabs`` or for a page of their
+    own.
 
-    The page also needs ``style.css`` and ``javascript/easyphoto.js``: a WebUI takes them from the extension's folder by
-    itself, any other page gets them through :func:`style` and :func:`head`.
+    The page also needs ``style.css`` and ``javascript/easyphoto.js``. A WebUI loads both from the extension's folder by
+    itself; any other page gets them through :func:`style` and :func:`head`.
     """
     settings = settings or Settings()
     compat.serve_from((service.paths.portraits, *settings.servable))
@@ -63,17 +65,17 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
 
 
 def style() -> str:
-    """The style sheet of the tabs."""
+    """Return the style sheet of the tabs."""
     return (program.FILES / "style.css").read_text(encoding="utf-8")
 
 
 def head() -> str:
-    """What a page of our own needs in its head: the script of the tabs."""
+    """Return the script of the tabs, which a standalone page needs in its head."""
     script = (program.FILES / "javascript" / "easyphoto.js").read_text(encoding="utf-8")
     return f"<script>{script}</script>"
 
 
 def _words(language: str) -> str:
-    """The language of the page and its dictionary, where the script finds them."""
+    """Return a hidden element with the language of the page and its dictionary, where the script finds them."""
     words = escape(json.dumps(dictionary(), ensure_ascii=False), quote=True) if language == "zh" else "{}"
     return f'<div id="easyphoto-words" data-language="{language}" data-words="{words}"></div>'

@@ -1,4 +1,5 @@
-"""The curves of a training as one SVG: loss on the left axis, likeness on the right. Colours come from the page."""
+"""Draw the curves of a training as one SVG: the loss on the left axis, the likeness on the right. The page sets the
+colours."""
 
 from __future__ import annotations
 
@@ -16,8 +17,11 @@ POINTS = 240
 
 
 def curves(loss: Sequence[Point], likeness: Sequence[Point], labels: tuple[str, str, str], last_step: int) -> str:
-    """``loss`` and ``likeness`` are (step, value); ``labels`` name loss, likeness and step; the x axis ends at
-    ``last_step``. Without any point the answer is empty."""
+    """Draw both curves. Returns an empty text if there is no point at all.
+
+    ``loss`` and ``likeness`` are lists of (step, value). ``labels`` are the words for loss, likeness and step. The x
+    axis ends at ``last_step``.
+    """
     if not loss and not likeness:
         return ""
     end = max([last_step, *(x for x, _ in loss), *(x for x, _ in likeness), 1])
@@ -56,7 +60,7 @@ def _dot(point: Point, end: float) -> str:
 def _frame(end: float, labels: tuple[str, str, str]) -> str:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     loss, likeness, step = (escape(label) for label in labels)
-    whole = sorted({round(end * i / 4) for i in range(5)})  # a training of two steps has no half ones
+    whole = sorted({round(end * i / 4) for i in range(5)})  # a short training has no ticks at half a step
     ticks = "".join(
         f'<text x="{_x(mark, end):.0f}" y="{bottom + 14}" text-anchor="middle">{mark}</text>' for mark in whole
     )
@@ -81,7 +85,8 @@ def _scale(high: float, low: float, side: str) -> str:
 
 
 def _smoothed(points: Sequence[Point]) -> list[Point]:
-    """Exponential mean, corrected for its start: single losses of a diffusion model are mostly noise."""
+    """Return the exponential mean, corrected for its start, because single losses of a diffusion model are mostly
+    noise."""
     mean, weight, found = 0.0, 0.0, []
     for x, y in points:
         mean = SMOOTHING * mean + (1 - SMOOTHING) * y
@@ -96,7 +101,7 @@ def _thin(points: Sequence[Point]) -> list[Point]:
 
 
 def _nice(value: float) -> float:
-    """The next round number above, so that the axis doesn't dance with each point."""
+    """Return the next round number above ``value``, so that the axis doesn't change its scale with each new point."""
     if not value > 0:
         return 1.0
     size = 10.0 ** len(str(int(1 / value))) if value < 1 else 1.0

@@ -1,4 +1,5 @@
-"""What differs between gradio 3.41 (AUTOMATIC1111), 4.40 (Forge) and 6 (standalone). Nothing else knows the version."""
+"""The differences between gradio 3.41 (AUTOMATIC1111), 4.40 (Forge) and 6 (standalone). No other module knows which
+version it runs on."""
 
 from __future__ import annotations
 
@@ -14,15 +15,18 @@ import gradio as gr
 from easyphoto.errors import InvalidRequest
 
 Updates = dict[Any, Any]
-"""What an event changes, by component."""
+"""What an event changes: the new value or the update of each component."""
 WRAPPERS = (frozenset({"args", "kwargs"}), frozenset({"xargs", "xkwargs"}))
-"""Names of the arguments of Forge's wrappers around events."""
+"""The names of the arguments of the wrappers that Forge puts around events."""
 
 
 @lru_cache(maxsize=256)
 def _accepts(function: Any, name: str) -> bool:
-    """Whether a component or an event takes an argument. Forge hides events behind wrappers that take anything: what it
-    passes on to, any event of gradio's own tells."""
+    """Return whether a component or an event takes an argument of this name.
+
+    Forge hides events behind wrappers that take any argument. An event of gradio's own then shows what the wrapper
+    passes on.
+    """
     parameters = inspect.signature(function).parameters
     if frozenset(parameters) - {"_js"} in WRAPPERS:
         parameters = inspect.signature(gr.events.EventListener("click").listener).parameters
@@ -30,13 +34,16 @@ def _accepts(function: Any, name: str) -> bool:
 
 
 def _fitting(function: Any, **wanted: Any) -> dict[str, Any]:
-    """Those keyword arguments that this version knows."""
+    """Return those of the keyword arguments that this version of gradio knows."""
     return {k: v for k, v in wanted.items() if _accepts(function, k)}
 
 
 def picture_input(label: str, **more: Any) -> Any:
-    """One picture to upload; its value is the path of the file as it was uploaded: gradio is not to convert it, for it
-    would drop transparency, and open kinds of file that start programs."""
+    """Make a component to which one picture can be uploaded; its value is the path of the uploaded file.
+
+    Gradio must not convert the file: it would drop the transparency, and it would open formats whose readers start
+    other programs.
+    """
     way: dict[str, Any] = {"sources": ["upload", "clipboard"], "image_mode": None}
     if _accepts(gr.Image.__init__, "source"):
         way = {"source": "upload"}
@@ -44,12 +51,13 @@ def picture_input(label: str, **more: Any) -> Any:
 
 
 def html(value: str, **more: Any) -> Any:
-    """A piece of HTML of our own, which takes no room while it is empty."""
+    """Make a piece of HTML, which takes no room on the page while it is empty."""
     return gr.HTML(value, **{"elem_classes": ["easyphoto-slot"], **more})
 
 
 def tab(label: str, elem_id: str) -> Any:
-    """A tab whose parts are there before it is opened: version 6 can lose those that change while they are made."""
+    """Make a tab whose components exist before it is opened: version 6 can lose changes that arrive while it makes
+    them."""
     return gr.Tab(label, elem_id=elem_id, **_fitting(gr.Tab.__init__, render_children=True))
 
 
@@ -66,10 +74,10 @@ def listen(
     quiet: bool = False,
     script: str = "",
 ) -> Any:
-    """Bind ``function`` to an event, without a named endpoint of the page's own API.
+    """Bind ``function`` to an event, without a named endpoint in the page's own API.
 
-    ``quiet``: no progress overlay and no place in gradio's queue, for what a page asks once a second. ``script``: a
-    function of the browser whose answer takes the place of the one input.
+    A ``quiet`` event has no progress overlay and no place in gradio's queue; it suits what a page asks once a second.
+    ``script`` is a function of the browser; its answer takes the place of the one input.
     """
     hidden = _fitting(event, api_name=False, show_api=False, api_visibility="private")
     if "api_visibility" in hidden:
@@ -81,19 +89,22 @@ def listen(
 
 
 def update(**changes: Any) -> Any:
-    """A change of a component; without arguments, none."""
+    """Return a change of a component. Without arguments, nothing changes."""
     return gr.update(**changes)
 
 
 def shown(visible: bool) -> Any:
-    """The ``visible`` of a component that comes and goes. Version 6 makes one anew each time that it becomes visible,
-    and loses changes meanwhile, but it can also hide one that is made."""
+    """Return the ``visible`` of a component that comes and goes.
+
+    Version 6 makes a component anew each time that it becomes visible, and loses changes meanwhile. But it can also
+    hide a component that it has made, and this value asks for that.
+    """
     hides = "hidden" in str(inspect.signature(gr.Dropdown.__init__).parameters["visible"].annotation)
     return visible or ("hidden" if hides else False)
 
 
 def files(value: Any) -> list[Path]:
-    """The paths of what was uploaded: 3.x gives open temporary files, later versions give paths."""
+    """Return the paths of uploaded files. Version 3 gives open temporary files, later versions give paths."""
     if value is None:
         return []
     found: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
@@ -101,8 +112,11 @@ def files(value: Any) -> list[Path]:
 
 
 def choices(pairs: Iterable[str | tuple[str, str]]) -> list[Any]:
-    """What a dropdown offers: values, or what each is called and its value. Version 3 knows no names beside the values:
-    there the names are the values, and who reads them must know both."""
+    """Return what a dropdown offers, from values or from pairs of a name and a value.
+
+    Version 3 has no names beside the values. There the names become the values, so whoever reads the dropdown has to
+    understand both.
+    """
     annotation = str(inspect.signature(gr.Dropdown.__init__).parameters["choices"].annotation)
     if "tuple" in annotation.lower():
         return list(pairs)
@@ -110,32 +124,33 @@ def choices(pairs: Iterable[str | tuple[str, str]]) -> list[Any]:
 
 
 def upload_folders(component: Any) -> list[Path]:
-    """Where the files that are uploaded to a component lie until somebody takes them: hosts choose the folder too."""
+    """Return the folders in which uploads to a component lie until somebody takes them; a host may choose such a folder
+    too."""
     named = (getattr(component, name, None) for name in ("GRADIO_CACHE", "DEFAULT_TEMP_DIR"))
     return [Path(folder) for folder in (*named, os.environ.get("GRADIO_TEMP_DIR")) if folder]
 
 
 def selected(event: Any) -> int:
-    """The index that a gallery's select event tells of."""
+    """Return the index of the picture that was selected in a gallery."""
     index = event.index
     return int(index[0] if isinstance(index, list | tuple) else index)
 
 
 def language(request: Any) -> str:
-    """What the browser of a request asks for: ``zh`` or ``en``."""
+    """Return the language that the browser of a request asks for: ``zh`` or ``en``."""
     headers = getattr(request, "headers", None) or {}
     first = str(dict(headers).get("accept-language", "")).split(",")[0].strip().lower()
     return "zh" if first.startswith("zh") else "en"
 
 
 def serve_from(folders: Iterable[Path]) -> None:
-    """Let the page show pictures that lie in ``folders``. Version 3 copies what it shows and needs no leave."""
+    """Let the page show pictures that lie in ``folders``. Version 3 copies what it shows and needs no permission."""
     if hasattr(gr, "set_static_paths"):
         gr.set_static_paths([str(folder) for folder in folders])
 
 
 def number(value: Any, name: str, *, whole: bool) -> int | float:
-    """What a number field holds: 3.x gives floats for whole numbers."""
+    """Return what a number field holds, as a whole number where ``whole`` says so: version 3 always gives floats."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest("{name} must be a number.", name=name)
     if not whole:

@@ -1,4 +1,4 @@
-"""From declared fields to components, and from what the components hold back to values, by name."""
+"""Components made from declared fields, and values read back from those components, by the name of the field."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from easyphoto.config import Declared, declared
 from easyphoto.ui import compat
 
 SLIDER_STEPS = 2100
-"""A range with more steps than this gets a number field: a slider could not hit its values."""
+"""A range with more steps than this gets a number field, because nobody could hit its values with a slider."""
 FEW = 3
-"""So many choices are all in sight."""
+"""Up to this many choices are shown all at once; more of them become a dropdown."""
 LONG_TEXTS = ("additional_prompt", "additional_neg_prompt", "text_to_image_input_prompt", "training_prefix_prompt")
 
 Choices = Callable[[str], Sequence[str | tuple[str, str]]]
-"""What can be picked, for a language: values, or what each is called and its value."""
+"""A function from a language to what can be picked: values, or pairs of a name on the page and its value."""
 
 
 class Form:
-    """The components of one configuration. ``choices`` gives lists for text fields that are picked, not typed."""
+    """The components of one configuration. ``choices`` has the lists for those text fields that are picked rather than
+    typed."""
 
     def __init__(self, config: type, prefix: str, values: Mapping[str, Any], choices: Mapping[str, Choices]) -> None:
         self._fields = {d.name: d for d in declared(config)}
@@ -31,11 +32,12 @@ class Form:
         self.components: dict[str, Any] = {}
 
     def names(self, group: str) -> list[str]:
-        """The fields of a group that are offered, in the order in which they are declared."""
+        """Return the names of the fields of a group that users are offered, in the order of their declaration."""
         return [d.name for d in self._fields.values() if d.param.group == group and not d.param.legacy]
 
     def add(self, *names: str) -> None:
-        """Make the components of these fields, here: long texts each in a row, others two by two."""
+        """Make the components of these fields here. A long text gets a row of its own; the others stand two in a
+        row."""
         row: list[str] = []
         for name in names:
             if name in LONG_TEXTS:
@@ -57,7 +59,7 @@ class Form:
                 self.components[name] = self._component(self._fields[name])
 
     def values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
-        """Field values by name from gradio's ``{component: value}``."""
+        """Return the values of the fields by name, from gradio's ``{component: value}``."""
         found = {}
         for name, component in self.components.items():
             d, value = self._fields[name], data[component]
@@ -70,15 +72,15 @@ class Form:
 
     @property
     def picked(self) -> list[Any]:
-        """The components with lists."""
+        """Return the components whose value is picked from a list."""
         return [self.components[name] for name in self._choices if name in self.components]
 
     def updates(self, values: Mapping[str, Any]) -> dict[Any, Any]:
-        """Gradio's ``{component: update}`` that shows these values."""
+        """Return gradio's ``{component: update}`` that makes the form show these values."""
         return {c: compat.update(value=values[n]) for n, c in self.components.items() if n in values}
 
     def fresh_choices(self, language: str) -> dict[Any, Any]:
-        """Gradio's ``{component: update}`` for the lists that may have changed, in :attr:`picked`."""
+        """Return gradio's ``{component: update}`` with fresh lists for the components in :attr:`picked`."""
         return {
             self.components[name]: compat.update(choices=compat.choices(choices(language)))
             for name, choices in self._choices.items()

@@ -1,4 +1,4 @@
-"""The Inference tab: who, on what, how; and the portraits as they come."""
+"""The Inference tab: choose the people, the templates and the options, and watch the portraits arrive."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Background and finish": (),
 }
-"""The advanced options by accordion; the last takes what no other names."""
+"""The advanced options in each accordion. The last accordion takes every option that no other one names."""
 
 
 _, INNER_POSE, UPLOADED_POSE = SCENE_CONTROLS
 POSE_SIZE = (240, 192)
-"""Height and width of the picture of an inner pose."""
+"""The height and width, in pixels, of the picture of an inner pose."""
 
 
 class GenerateTab(JobTab):
-    """Components and what they do."""
+    """The components of the Inference tab and their events."""
 
     what, prefix, no_job = "generate", PREFIX, "No portraits yet."
 
@@ -161,7 +161,7 @@ class GenerateTab(JobTab):
             interactive=False,
             elem_id=f"{PREFIX}_recipe",
         )
-        # What a host's own buttons send on: its galleries have no captions, and its script finds no selection in ours.
+        # The host's own buttons send these on, because its script can't find the selection in a gallery with captions.
         self.selected = gr.Image(type="pil", visible=False, elem_id=f"{PREFIX}_selected")
         if self._settings.send_to is not None:
             self._settings.send_to(self.selected, self.recipe)
@@ -192,7 +192,7 @@ class GenerateTab(JobTab):
         )
 
     def people_now(self, language: str) -> Updates:
-        """Everybody who can be picked, as it is now."""
+        """Return updates that list everybody who can be picked now."""
         people = self._people(language)
         updates: Updates = {user: compat.update(choices=compat.choices(people)) for user in self.users}
         updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
@@ -216,7 +216,8 @@ class GenerateTab(JobTab):
         return [self.nobody, self.broken, *self.users, *self._form.picked, *self.desk.lists]
 
     def trained(self, user_id: str, first_user: str, language: str) -> Updates:
-        """Somebody was trained: they can be picked, and are, where nobody was."""
+        """Return updates that offer a person who has just been trained, and that pick this person if nobody was
+        picked."""
         updates, people = self.people_now(language), self._people(language)
         if first_user in (None, "", NOBODY) and user_id in (name for _, name in people):
             updates[self.users[0]] = compat.update(choices=compat.choices(people), value=user_id)
@@ -226,15 +227,18 @@ class GenerateTab(JobTab):
         return {**self.people_now(language), self._photos: self._photos_now(page, language)}
 
     def loaded(self, language: str, kept: Kept) -> Updates:
-        """What a page that is opened shows: fresh lists, and its portraits that run or were made last."""
+        """Return what a page shows when it is opened: fresh lists, and its portraits that are being made or were made
+        last."""
         updates, people = self.people_now(language), self._people(language)
         if len(people) > 1:
             updates[self.users[0]] = compat.update(choices=compat.choices(people), value=_first(people))
         return {**updates, **self.picker.fresh(), **self._last_shown(language, kept)}
 
     def faces_loaded(self) -> Updates:
-        """How many faces a page that is opened shows. An answer of its own, so quick that nobody can have changed the
-        number before it."""
+        """Return how many faces a page shows when it is opened.
+
+        This is an answer of its own, so that it arrives before anybody can have changed the number.
+        """
         count = self._faces()
         shown = {user: compat.update(visible=compat.shown(i < count)) for i, user in enumerate(self.users)}
         return {self.faces: count, **shown}
@@ -254,7 +258,7 @@ class GenerateTab(JobTab):
         return min(max(1, self._settings.faces()), MAX_FACES)
 
     def _people(self, language: str) -> list[tuple[str, str]]:
-        """What each is called on the page, and the user id."""
+        """Return each person's name on the page together with the user id."""
         return self._trained_here(language, scenes=False)
 
     def _trained_here(self, language: str, *, scenes: bool) -> list[tuple[str, str]]:
@@ -271,7 +275,7 @@ class GenerateTab(JobTab):
         return [compat.update(visible=compat.shown(control == way)) for way in (INNER_POSE, UPLOADED_POSE)]
 
     def _pose_pictures(self) -> list[tuple[str, str]]:
-        """The inner poses as they are drawn for models that know figures, and what each is called."""
+        """Return the inner poses with their titles, drawn as for a model whose openpose control knows figures."""
         drawn = ((self._thumbnails.drawn(p.name, poses.draw(p, POSE_SIZE, Family.SD1)), p) for p in poses.known())
         return [(str(path), pose.title) for path, pose in drawn if path is not None]
 
@@ -293,7 +297,7 @@ class GenerateTab(JobTab):
             values = self._form.values(data)
             pose = next(iter(compat.files(data[self.pose])), None)
             if data[self.picker.mode] != TEXT or values["t2i_control_way"] != UPLOADED_POSE:
-                pose = None  # it isn't in sight
+                pose = None  # the picture belongs to a choice that isn't on display
             people = self._service.people.list()
             users = tuple(user_id_of(data[u], people) or NOBODY for u in self.users[: int(data[self.faces] or 1)])
             values["scene_id"] = user_id_of(values["scene_id"], people)
@@ -329,7 +333,7 @@ class GenerateTab(JobTab):
 
 
 def _first(people: Sequence[tuple[str, str]]) -> str:
-    """The first whom nothing is said against, else the first who is somebody at all."""
+    """Return the first person without a warning, or else the first person at all."""
     somebody = [pair for pair in people if pair[1] != NOBODY]
     return next((name for called, name in somebody if called == name), somebody[0][1] if somebody else NOBODY)
 

@@ -1,4 +1,5 @@
-"""What the tabs share: each starts jobs of one kind and follows the last that was started from its page."""
+"""What the tabs have in common: each starts jobs of one kind and follows the last one that was started from its
+page."""
 
 from __future__ import annotations
 
@@ -30,9 +31,9 @@ class JobTab(ABC):
     what: str
     """The kind of its jobs."""
     prefix: str
-    """What its element ids begin with."""
+    """The beginning of the element ids of this tab."""
     no_job: str
-    """What stands in the panel before the first job."""
+    """What the panel says before the first job."""
 
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         self._service = service
@@ -47,8 +48,8 @@ class JobTab(ABC):
         self.error = compat.html("", elem_id=f"{self.prefix}_error")
 
     def _make_state(self) -> None:
-        """The job that is followed, what of it was shown, what the browser keeps of that, and the hidden button that
-        the page clicks while the job runs."""
+        """Make the hidden parts: which job is followed, what of it was shown, what the browser remembers of that, and
+        the button that the page clicks while the job runs."""
         self.job = gr.State("")
         self.seen = gr.State("")
         self.mark = compat.html("", elem_id=f"{self.prefix}_mark", elem_classes=["easyphoto-hidden"])
@@ -60,31 +61,33 @@ class JobTab(ABC):
 
     @property
     def _following(self) -> list[Any]:
-        """The components that every job shows itself in."""
+        """Return the components in which every job is shown."""
         return [self.job, self.progress, self.seen, self.error, self.mark]
 
     # --- the job -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _mark(self, job: Job[Any]) -> object:
-        """A value that changes whenever there is more to see of ``job`` beside its panel."""
+        """Return a value that changes whenever there is more to see of ``job`` beside its panel."""
 
     def _showing(self, job: Job[Any], language: str) -> Updates:
-        """The updates of what ``job`` shows beside its panel."""
+        """Return the updates that show what ``job`` has beside its panel."""
         return {}
 
     def _moved_on(self, job: Job[Any], data: Mapping[Any, Any], language: str) -> Updates:
-        """Further updates for a page that follows ``job`` when :meth:`_mark` changes; ``data`` holds its inputs."""
+        """Return further updates for a page that follows ``job`` when :meth:`_mark` changes; ``data`` holds its
+        inputs."""
         return {}
 
     def _seen(self, job: Job[Any], language: str) -> str:
-        """What the page keeps of a look, to tell at the next one whether there is more to see."""
+        """Return what the page keeps of a look, so that the next one can tell whether there is more to see."""
         return f"{job.id}:{self._mark(job)}:{language}"
 
     def _shown(self, job: Job[Any], language: str, *, own: bool = True) -> Updates:
-        """Follow ``job``; ``own``: it was started from this page, which will come back to it."""
-        seen = self._seen(job, language)  # first: what happens from here on, the next look finds
-        shown = self._panel(job, language)  # second: after a panel that has ended there is no next look
+        """Make the page follow ``job``. An ``own`` job was started from this page, which remembers it when it is loaded
+        again."""
+        seen = self._seen(job, language)  # first: the next look then finds all that happens from here on
+        shown = self._panel(job, language)  # second: once a panel shows the end, nobody looks again
         return {
             self.job: job.id,
             self.progress: shown,
@@ -95,7 +98,7 @@ class JobTab(ABC):
         }
 
     def _panel(self, job: Job[Any] | None, language: str) -> str:
-        """The panel of ``job``, or the empty one, and below it what others have asked for."""
+        """Return the panel of ``job``, or the empty one, with a line below it about the jobs of others."""
         jobs = self._service.jobs
         shown = panel.empty_panel(self.no_job)
         if job is not None:
@@ -104,7 +107,7 @@ class JobTab(ABC):
         return shown + panel.others(others, language, self._tick_id)
 
     def _last_shown(self, language: str, kept: Kept) -> Updates:
-        """The last job of this page; of all that there were, where it never had one."""
+        """Follow the last job of this page, or the last of all jobs of this kind if the page never had one."""
         own = kept.jobs.get(self.what)
         jobs = [job for job in self._service.jobs.list() if job.what == self.what]
         if own is None:
@@ -113,7 +116,7 @@ class JobTab(ABC):
         return self._shown(mine[0], language) if mine else self._nothing_shown(language)
 
     def _nothing_shown(self, language: str, *, own: bool = True) -> Updates:
-        """Follow no job; ``own``: and remember that."""
+        """Make the page follow no job. With ``own`` the browser remembers that."""
         return {
             self.job: "",
             self.seen: "",
@@ -123,7 +126,7 @@ class JobTab(ABC):
         }
 
     def _inputs_changed(self, job_id: str, language: str) -> Updates:
-        """What went wrong with the inputs before doesn't stay below new ones."""
+        """Put away the error of the inputs that were there before, so that it doesn't stand below new ones."""
         try:
             job = self._service.jobs.get(job_id)
         except NotFound:
@@ -149,7 +152,7 @@ class JobTab(ABC):
             return {self.progress: self._panel(None, language)}
         updates: Updates = {
             self.progress: self._panel(job, language)
-        }  # first: after an ended one there is no next look
+        }  # first: once a panel shows the end, nobody looks again
         seen = self._seen(job, language)
         if seen != data[self.seen]:
             updates |= {self.seen: seen, **self._showing(job, language), **self._moved_on(job, data, language)}

@@ -1,7 +1,7 @@
-"""What a browser remembers of its page while it is loaded again: whose photos, which jobs, and what was typed.
+"""What a browser remembers of its page while the page is loaded again: whose photos, which jobs, and what was typed.
 
-``javascript/easyphoto.js`` keeps it and hands it back as JSON. It comes from outside, so nothing in it is believed to
-be more than a name.
+``javascript/easyphoto.js`` keeps this and sends it back as JSON. The JSON comes from outside, so nothing in it is
+trusted to be more than a name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ASK = "() => (window.easyphotoKept ? window.easyphotoKept() : '{}')"
-"""The script that a page asks for it with."""
+"""The piece of script with which a page asks the browser for what it remembers."""
 LONGEST = 4000
 _PAGE = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"[0-9a-f]{0,32}")
@@ -23,8 +23,11 @@ _MAX_NAME = 200
 
 @dataclass(frozen=True)
 class Kept:
-    """``page`` is the secret name of the browser's page; ``jobs`` holds the id of its last job of each kind, empty
-    where its panel was put away; ``user_id`` is what was typed."""
+    """What the browser remembered.
+
+    ``page`` is the secret name of the browser's page. ``jobs`` has the id of its last job of each kind; the id is empty
+    if the panel of that job was put away. ``user_id`` is what the user had typed.
+    """
 
     page: str = field(default_factory=lambda: secrets.token_hex(16))
     jobs: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +35,7 @@ class Kept:
 
     @classmethod
     def read(cls, text: object) -> Kept:
-        """What the browser sent; anything that can't be true is left out."""
+        """Read what the browser sent, and leave out anything that can't be true."""
         try:
             data = json.loads(text) if isinstance(text, str) and len(text) <= LONGEST else {}
         except (ValueError, RecursionError):

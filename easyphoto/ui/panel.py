@@ -1,4 +1,4 @@
-"""What a job and a set of photos look like: HTML, made anew from the events at each look."""
+"""Jobs and sets of photos as HTML, which is made anew from the events each time that a page looks."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 THUMBNAIL = 168
 DOWNLOAD = "download"
 TALKATIVE = (DOWNLOAD, "environment")
-"""Stages whose message is for the user."""
+"""The stages whose message is meant for the user."""
 SHOWN = 4
-"""Pictures of a validation that are shown."""
+"""At most this many pictures of a validation are shown."""
 
 
 @dataclass
 class View:
-    """What the events of a job come to."""
+    """A summary of the events that a job has had so far."""
 
     progress: Progress | None = None
     train_steps: int = 0
@@ -94,7 +94,7 @@ class View:
 
 
 def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
-    """The state of a job. While it runs, the panel asks the page to click the element ``poll`` once a second."""
+    """Return the state of a job. While it runs, the panel makes the page click the element ``poll`` once a second."""
     view = View.of(job)
     parts = [_headline(job, queue, view, language)]
     if not job.ended:
@@ -116,7 +116,7 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
 
 
 def others(jobs: Sequence[Job[Any]], language: str, poll: str) -> str:
-    """A line about the jobs that run or wait beside the one that is shown."""
+    """Return a line about the jobs that are running or waiting beside the one that is shown."""
     if not jobs:
         return ""
     parts = (
@@ -127,13 +127,14 @@ def others(jobs: Sequence[Job[Any]], language: str, poll: str) -> str:
 
 
 def mark(what: str, job_id: str, prefix: str, *, own: bool) -> str:
-    """For the page's script, unseen: which job the panel of ``prefix`` is to show, and whether to remember it."""
+    """Return a hidden element for the page's script: which job the panel of ``prefix`` shows, and whether to remember
+    it."""
     kept = f' data-keep="{escape(what)}"' if own else ""
     return f'<div class="easyphoto-mark" data-job="{escape(job_id)}" data-prefix="{escape(prefix)}"{kept}></div>'
 
 
 def went_wrong(job: Job[Any]) -> bool:
-    """Whether a job ended without what it was started for."""
+    """Return whether a job ended without the thing that it was started for."""
     return job.ended and (job.state != "finished" or _outcome(job, View.of(job)) in ("failed", "doubtful"))
 
 
@@ -142,7 +143,7 @@ def empty_panel(text: str) -> str:
 
 
 def broken_models(models: Sequence[BrokenModel], language: str) -> str:
-    """The files among the base models that can't be picked, each with the reason."""
+    """Return the model files that can't be picked as base model, each with the reason."""
     if not models:
         return ""
     rows = "".join(f"<li>{escape(translated(model.reason, language))}</li>" for model in models)
@@ -151,7 +152,7 @@ def broken_models(models: Sequence[BrokenModel], language: str) -> str:
 
 
 def nobody(people: Sequence[tuple[str, str]], language: str) -> str:
-    """What is to be done first while there is nobody among ``people`` but the one who is nobody."""
+    """Return what the user has to do first, as long as ``people`` lists nobody but "none"."""
     if len(people) > 1:
         return ""
     way = f'<button type="button" data-open-tab="0">{escape(say("to training", language))}</button>'
@@ -159,7 +160,7 @@ def nobody(people: Sequence[tuple[str, str]], language: str) -> str:
 
 
 def error(message: str) -> str:
-    """The error line; an empty message takes it away."""
+    """Return the line with an error. An empty message makes the line go away."""
     return f'<div class="easyphoto-error" role="alert">{escape(message)}</div>' if message else ""
 
 
@@ -181,7 +182,7 @@ def _headline(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
 
 
 def _outcome(job: Job[Any], view: View) -> str:
-    """The state of a job as it is to be seen: one that finished may have failed, or be doubtful."""
+    """Return how a job's state is shown: a job that finished may still count as failed or doubtful."""
     if job.state != "finished":
         return job.state
     if job.what == "generate" and not view.portrayed:
@@ -190,7 +191,7 @@ def _outcome(job: Job[Any], view: View) -> str:
 
 
 def _in_vain(view: View) -> bool:
-    """Whether a training ended without raising the likeness."""
+    """Return whether a training ended without raising the likeness."""
     return isinstance(view.end, Finished) and view.end.result.get("works") is False
 
 
@@ -232,7 +233,7 @@ def _bar(progress: Progress | None, language: str) -> str:
         return '<div class="easyphoto-bar"><span style="width:0"></span></div>'
     share = 100 * min(1.0, progress.step / progress.total) if progress.total else 0
     words = stage(progress.stage, language)
-    if progress.total and progress.stage != DOWNLOAD:  # its message tells of bytes
+    if progress.total and progress.stage != DOWNLOAD:  # a download's message says how many bytes
         words = say("step", language, stage=words, step=_count(progress.step), total=_count(progress.total))
     if progress.message and progress.stage in TALKATIVE:
         words += f" · {translated(progress.message, language)}"
@@ -244,7 +245,7 @@ def _bar(progress: Progress | None, language: str) -> str:
 
 
 def _count(value: int) -> str:
-    """Bytes of a download in megabytes, everything else as it is."""
+    """Write the bytes of a download in megabytes, and every other number as it is."""
     return f"{value / 2**20:.0f} MB" if value >= 2**21 else str(value)
 
 
@@ -253,7 +254,7 @@ def _note(text: str, kind: str = "") -> str:
 
 
 def validation(job: Job[Any], language: str) -> str:
-    """The pictures of the last validations, the newest first."""
+    """Return the pictures of the last validations, the newest first."""
     rows = []
     for event in reversed(View.of(job).validations[-3:]):
         shown = [_figure(Path(p), "", "") for p in event.pictures[:SHOWN]]
@@ -266,7 +267,7 @@ def validation(job: Job[Any], language: str) -> str:
 
 
 def likeness_caption(scores: Sequence[float | None], language: str) -> str:
-    """What stands under a portrait: the likeness of each face."""
+    """Return the caption of a portrait: the likeness of each face."""
     known = [likeness_words(score) for score in scores if score is not None]
     return say("likeness_of", language, likeness=", ".join(known)) if known else ""
 
@@ -275,9 +276,9 @@ def likeness_caption(scores: Sequence[float | None], language: str) -> str:
 
 
 def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> str:
-    """Thumbnails of what was uploaded, with their verdicts once there is a ``report``.
+    """Return thumbnails of the uploaded photos, with a verdict below each once there is a ``report``.
 
-    The report names the photos as :func:`easyphoto.service.photo_names` does.
+    The report calls the photos by the names of :func:`easyphoto.service.photo_names`.
     """
     verdicts = {looked_at.name: looked_at for looked_at in (report.photos if report else ())}
     cards, taken = [], 0
@@ -304,7 +305,10 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
 
 
 def captions(photos: Sequence[Path], texts: Sequence[Path], language: str) -> str:
-    """Which of the uploaded texts say what a photo shows, and which have no photo of their name; nothing without."""
+    """Return lines that say how many uploaded texts are captions of a photo, and which have no photo of their name.
+
+    The answer is empty if there are no texts.
+    """
     stems = {path.stem for path in photos}
     alone = [path.name for path in texts if path.stem not in stems]
     lines = [say("captions", language, n=len(texts) - len(alone))] if texts else []
@@ -317,7 +321,7 @@ def _titled(name: str, reason: str) -> str:
 
 
 def pictures_shown(paths: Sequence[Path], words: str) -> str:
-    """Thumbnails of uploaded pictures below a line of words."""
+    """Return thumbnails of uploaded pictures below a line of words."""
     if not paths:
         return ""
     figures = "".join(_figure(path, path.stem, "") for path in paths)
@@ -338,7 +342,8 @@ def _figure(path: Path, words: str, kind: str, title: str = "") -> str:
 
 
 def thumbnail(path: Path) -> str:
-    """A small JPEG of a picture as a ``data:`` address. Raises ``InvalidRequest`` for what is no picture."""
+    """Return a small JPEG of a picture as a ``data:`` address. Raises ``InvalidRequest`` if the file is not a
+    picture."""
     return "data:image/jpeg;base64," + base64.b64encode(_small(path, THUMBNAIL)).decode("ascii")
 
 
@@ -351,7 +356,7 @@ def _small(path: Path, side: int) -> bytes:
 
 
 class Thumbnails:
-    """Small copies of pictures as files, made once, in a temporary folder that goes with this object."""
+    """Small copies of pictures as files. Each is made once, in a temporary folder that is removed with this object."""
 
     SIDE = 384
 
@@ -360,8 +365,11 @@ class Thumbnails:
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def of(self, path: Path) -> Path:
-        """The small copy of ``path`` as it is now, a grey one of what can't be read; where there is no room for a copy,
-        ``path`` itself."""
+        """Return the small copy of ``path`` as it is now.
+
+        A picture that can't be read gets a grey copy. If the disk has no room for a copy, the answer is ``path``
+        itself.
+        """
         try:
             state = path.stat()
             key = hashlib.sha256(f"{path}|{state.st_mtime_ns}|{state.st_size}".encode("utf-8", "replace")).hexdigest()
@@ -375,7 +383,7 @@ class Thumbnails:
         return small
 
     def drawn(self, name: str, image: Image) -> Path | None:
-        """A picture of our own under a name that no other has; None where there is no room for it."""
+        """Keep ``image`` under a name that no other picture has. Returns None if the disk has no room for it."""
         path = self._folder / f"{name}.jpg"
         try:
             if not path.exists():
@@ -386,7 +394,7 @@ class Thumbnails:
 
 
 def recipe(path: Path) -> str:
-    """How a portrait was made, as its file tells it: the WebUI's infotext where there is one."""
+    """Return what a portrait's file says about how it was made: the WebUI's infotext if it has one."""
     try:
         texts = pictures.read_text(path)
     except InvalidRequest:

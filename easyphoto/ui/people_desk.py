@@ -1,4 +1,5 @@
-"""Where a person is deleted: who, what goes with them, and a second question before it is done."""
+"""The part of the Inference tab where a person is deleted: whom, with what else, and a second question before it is
+done."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ PREFIX = "easyphoto_people"
 
 
 def called(person: Person, language: str) -> str:
-    """The user id, with what the user should know of that person before they pick them."""
+    """Return the user id, together with what the user should know of that person before picking them."""
     if person.fault:
         return say("damaged", language, name=person.user_id)
     if person.cancelled:
@@ -30,7 +31,8 @@ def called(person: Person, language: str) -> str:
 
 
 def user_id_of(value: str | None, people: Iterable[Person]) -> str:
-    """The user id that a dropdown's ``value`` means: itself, or what somebody is called on the page."""
+    """Return the user id that a dropdown's ``value`` means. The value is the id itself, or the person's name on the
+    page."""
     everybody = list(people)
     if not value or any(person.user_id == value for person in everybody):
         return value or ""
@@ -39,14 +41,14 @@ def user_id_of(value: str | None, people: Iterable[Person]) -> str:
 
 
 class PeopleDesk:
-    """Components and what they do. ``language`` tells the language of a request."""
+    """The components of this part and their events. ``language`` returns the language of a request."""
 
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         self._service = service
         self._language = language
 
     def build(self) -> None:
-        """Make the components, here."""
+        """Make the components here."""
         with compat.accordion("Delete a person"):
             with gr.Row():
                 self.who = gr.Dropdown(
@@ -69,7 +71,7 @@ class PeopleDesk:
             self.note = compat.html("", elem_id=f"{PREFIX}_note")
 
     def bind(self, page: Any, others: Sequence[Any], gone: Callable[[str, str, str], Updates]) -> None:
-        """Connect the events. After a deletion ``gone(user id, page, language)`` updates ``others``."""
+        """Connect the events. After a deletion, ``gone(user id, page, language)`` returns updates for ``others``."""
         self._page, self._gone = page, gone
         asked = {self.who, self.portraits}
         for event in (self.who.input, self.portraits.input):
@@ -83,14 +85,14 @@ class PeopleDesk:
         return [self.who]
 
     def fresh(self, language: str) -> Updates:
-        """Everybody who can be deleted, as it is now."""
+        """Return updates that list everybody who can be deleted now."""
         return {self.who: compat.update(choices=compat.choices(self._everybody(language)))}
 
     def _everybody(self, language: str) -> list[tuple[str, str]]:
         return [(called(person, language), person.user_id) for person in self._service.people.list()]
 
     def _put_away(self) -> Updates:
-        """Another choice takes back the question."""
+        """Take the second question back when the user chooses somebody else."""
         return {self.sure: compat.update(visible=compat.shown(False)), self.note: ""}
 
     def _asked(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:

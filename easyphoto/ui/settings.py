@@ -1,4 +1,5 @@
-"""What the program around the tabs decides: a WebUI through its settings page, the standalone app by its defaults."""
+"""What the program around the tabs decides: a WebUI through its settings page, the standalone app through its
+defaults."""
 
 from __future__ import annotations
 
@@ -20,12 +21,14 @@ def _browser() -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything is asked again at each page load, so that a changed setting needs no restart.
+    """The decisions of the program around the tabs. The tabs ask again at each page load, so a changed setting needs no
+    restart.
 
-    ``faces``: how many user ids the Inference tab shows at first. ``language``: ``"en"``, ``"zh"``, or empty to follow
-    the browser. ``send_to``: called once while the tabs are built, below the gallery of portraits, with a hidden image
-    and a text box that hold the selected portrait and its parameters; it may add the host's own buttons. ``servable``:
-    folders whose pictures the page may show beside those that the host shows anyway.
+    ``faces`` returns how many user ids the Inference tab shows at first. ``language`` returns ``"en"``, ``"zh"``, or an
+    empty text to follow the browser. ``send_to`` is called once while the tabs are built, below the gallery of
+    portraits; it gets a hidden image and a text box that hold the selected portrait and its parameters, and may add
+    buttons of the host. ``servable`` returns folders whose pictures the page may show in addition to those that the
+    host shows anyway.
     """
 
     faces: Callable[[], int] = _one
@@ -35,5 +38,5 @@ class Settings:
 
     @property
     def in_webui(self) -> bool:
-        """Whether a WebUI is around the tabs."""
+        """Return whether the tabs are shown inside a WebUI."""
         return self.send_to is not None

@@ -1,4 +1,5 @@
-"""Where the Inference tab takes its templates from: presets, one upload, many or a folder, or text alone."""
+"""The part of the Inference tab where templates are chosen: presets, one upload, many uploads or a folder, or text
+alone."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ PRESETS, SINGLE, MANY, TEXT = "presets", "single", "many", "text"
 
 
 class TemplatePicker:
-    """Components and what they do. ``language`` tells the language of a request."""
+    """The components of this part and their events. ``language`` returns the language of a request."""
 
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         self._service = service
@@ -34,7 +35,7 @@ class TemplatePicker:
     # --- layout ------------------------------------------------------------------------------------------------------
 
     def build(self, text: Callable[[], None]) -> None:
-        """Make the components, here; ``text`` makes those of the tab without a template."""
+        """Make the components here; ``text`` makes those of the inner tab that works without a template."""
         self.mode = gr.State(PRESETS)
         self.many = gr.State([])
         self.tabs: dict[str, Any] = {}
@@ -108,7 +109,7 @@ class TemplatePicker:
 
     @property
     def changes(self) -> list[Any]:
-        """The events by which somebody chooses other templates."""
+        """Return the events by which the user chooses other templates."""
         uploads = (self.upload_many, self.upload_folder)
         clicked = (self.chosen.input, self.presets.select, self.clear_many.click)
         return [*clicked, self.single.upload, *(button.upload for button in uploads)]
@@ -119,14 +120,15 @@ class TemplatePicker:
         return [self.presets, self.chosen]
 
     def fresh(self) -> Updates:
-        """The presets as they are now."""
+        """Return updates that list the presets as they are now."""
         return {
             self.presets: compat.update(value=self._preset_pictures()),
             self.chosen: compat.update(choices=list(self.titles())),
         }
 
     def templates(self, data: Mapping[Any, Any]) -> tuple[Source, ...]:
-        """What the open tab holds; nothing for text. :class:`InvalidRequest` when it holds nothing."""
+        """Return the templates in the inner tab that is open; there are none in the tab for text. Raises
+        :class:`InvalidRequest` if another tab is empty."""
         mode = data[self.mode]
         if mode == TEXT:
             return ()
@@ -145,7 +147,7 @@ class TemplatePicker:
     # --- presets -----------------------------------------------------------------------------------------------------
 
     def titles(self) -> dict[str, Template]:
-        """The presets by what they are called on the page."""
+        """Return the presets by their titles on the page."""
         found: dict[str, Template] = {}
         for template in self._service.templates.list():
             found[template.title if template.title not in found else template.name] = template
@@ -155,7 +157,7 @@ class TemplatePicker:
         return [(str(self._thumbnails.of(t.path)), title) for title, t in self.titles().items()]
 
     def preset_clicked(self, event: gr.SelectData, chosen: list[str]) -> list[str]:
-        """A click chooses, another lets go."""
+        """Choose the preset that was clicked, or let go of it if it was chosen already."""
         titles, index = list(self.titles()), compat.selected(event)
         if not 0 <= index < len(titles):
             return chosen
@@ -163,7 +165,7 @@ class TemplatePicker:
         return [t for t in titles if (t in chosen) != (t == title)]
 
     def add(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        """Keep uploaded pictures as presets of the user's own, and choose them."""
+        """Keep uploaded pictures as the user's own presets, and choose them."""
         language, names, chosen = self._language(request), [], list(data[self.chosen] or [])
         try:
             for path in compat.files(data[self.add_own]):
@@ -175,7 +177,7 @@ class TemplatePicker:
         return self._presets_now([*chosen, *names], note)
 
     def delete(self, chosen: list[str], request: gr.Request) -> Updates:
-        """Delete those of the chosen presets that are the user's own."""
+        """Delete those of the chosen presets that the user added."""
         language, titles = self._language(request), self.titles()
         own = [titles[t].name for t in chosen or [] if t in titles and titles[t].own]
         note = panel.good(say("deleted", language, n=len(own))) if own else panel.error(say("own_only", language))

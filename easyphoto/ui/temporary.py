@@ -1,4 +1,5 @@
-"""Where gradio keeps what a browser sends and what it shows: in a folder of this program's uploads, while it runs."""
+"""The folder where gradio keeps what a browser sends and what the page shows: among this program's uploads, while it
+runs."""
 
 from __future__ import annotations
 
@@ -12,16 +13,18 @@ from easyphoto.service import EasyPhoto
 from easyphoto.storage.scratch import Scratch, sweep
 
 VARIABLE = "GRADIO_TEMP_DIR"
-"""Gradio asks for its folder here, when a page is made and at every upload."""
+"""The environment variable that gradio reads when a page is made and at every upload, to find its folder."""
 _FOLDER = "page-"
 
 
 @contextmanager
 def own_folder(service: EasyPhoto) -> Iterator[None]:
-    """While entered, everything that comes through a page lies below the data folder; before and after, nothing.
+    """Keep everything that comes through a page below the data folder while this context is entered, and empty that
+    folder before and after.
 
-    For a program that makes its page inside and ends with it: the folder is told to gradio by an environment variable.
-    A signal to terminate ends the program as an exception does, so that nothing is left behind by it either.
+    This is for a program that makes its page inside the context and ends with it, because an environment variable tells
+    gradio where the folder is. SIGTERM then ends the program with an exception, so that the folder is emptied in this
+    case too.
     """
     uploads = service.paths.uploads
     service.uploads.empty_all()
@@ -41,7 +44,7 @@ def own_folder(service: EasyPhoto) -> Iterator[None]:
 
 @contextmanager
 def _terminated_as_an_exit() -> Iterator[None]:
-    # What a program around this one makes of the signal, an exception of its own, stays so.
+    # A program around this one that already handles the signal keeps its own way of doing so.
     if (
         threading.current_thread() is not threading.main_thread()
         or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL

@@ -1,7 +1,8 @@
-"""Everything the tabs say that isn't a parameter's label, in English; other languages are the catalogs of messages.
+"""Everything that the tabs say beside the labels of parameters, in English. The catalogs of messages hold the other
+languages.
 
-``STATIC`` are fixed words of the page: the page is built in English and ``javascript/easyphoto.js`` exchanges them.
-``SAYINGS`` are made on the server with numbers and names in them, in the language of the request.
+``STATIC`` has the fixed words of the page. The page is built in English, and ``javascript/easyphoto.js`` exchanges
+them. ``SAYINGS`` are sentences with numbers and names in them; the server makes them in the language of the request.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
 
 
 def dictionary() -> dict[str, str]:
-    """English to Chinese for all fixed words of the page."""
+    """Return the Chinese for each fixed English text of the page."""
     words = {*STATIC, *(b.what for b in Catalog.load().bundles.values())}
     for config in (TrainConfig, PortraitConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
@@ -219,12 +220,12 @@ def dictionary() -> dict[str, str]:
 
 
 def say(key: str, language: str, **values: object) -> str:
-    """A sentence of ``SAYINGS`` in ``language``."""
+    """Return a sentence of ``SAYINGS`` in ``language``."""
     return translated(Message(SAYINGS[key], **values), language)
 
 
 def stage(name: str, language: str) -> str:
-    """What a stage of a job is called; one that isn't known by its own name."""
+    """Return the words for a stage of a job. A stage that is not known keeps its own name."""
     key = f"stage {name}"
     return say(key, language) if key in SAYINGS else name.replace("_", " ").capitalize()
 

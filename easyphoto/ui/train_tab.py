@@ -1,4 +1,5 @@
-"""The Train tab: photos in, their report, and a training that can be watched, stopped, resumed and found again."""
+"""The Train tab: upload photos, read the report on them, and train; a training can be watched, stopped and resumed, and
+the page finds it again."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ NO_PHOTOS = "Upload photos to see here what each of them is worth for the traini
 
 
 class TrainTab(JobTab):
-    """Components and what they do."""
+    """The components of the Train tab and their events."""
 
     what, prefix, no_job = "train", PREFIX, "Nothing is being trained."
 
@@ -89,8 +90,8 @@ class TrainTab(JobTab):
     # --- events ------------------------------------------------------------------------------------------------------
 
     def bind(self, others: Sequence[Any], trained: Callable[[str, str, str], Updates], first_user: Any) -> None:
-        """Connect the events. When a training ends, ``trained(user id, what first_user holds, language)`` updates
-        ``others``."""
+        """Connect the events. When a training ends, ``trained(user id, value of first_user, language)`` returns updates
+        for ``others``."""
         self._first_user, self._trained = first_user, trained
         listing, have = [self.report, *self._following], {self.upload, self.page, self.job}
         uploaded = compat.listen(self.upload.upload, self._upload, have, listing)
@@ -107,11 +108,12 @@ class TrainTab(JobTab):
         fields = self._form.components
         choice = {fields["sd_model_checkpoint"], fields["train_mode_choose"]}
         rest = [c for name, c in fields.items() if name not in ("sd_model_checkpoint", "train_mode_choose")]
-        for component in choice:  # what the program fills in comes with values of its own
+        for component in choice:  # what the program fills in brings its own values along
             compat.listen(component.input, self._family_changed, choice, rest, quiet=True)
 
     def loaded(self, language: str, kept: Kept) -> Updates:
-        """What a page that is opened shows: fresh lists, and what it had before: user id, photos, its training."""
+        """Return what a page shows when it is opened: fresh lists, and the user id, photos and training that it had
+        before."""
         photos = self._uploaded.of(kept.page)
         updates: Updates = {**self._form.fresh_choices(language)}
         updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
@@ -120,7 +122,7 @@ class TrainTab(JobTab):
         updates |= self._last_shown(language, kept)
         done = {person.user_id for person in self._service.people.list() if not person.cancelled}
         if not updates.get(self.job) and kept.user_id and kept.user_id not in done:
-            updates |= self._to_go_on(kept.user_id)  # the program was started again since
+            updates |= self._to_go_on(kept.user_id)  # the program has been started again since then
         return updates
 
     @property
@@ -130,11 +132,11 @@ class TrainTab(JobTab):
 
     @property
     def _resumed(self) -> list[Any]:
-        """The components that tell of a training that can go on."""
+        """Return the components that show what a stopped training would go on with."""
         return [self.user_id, *self._form.components.values()]
 
     def check_again(self, loaded: Any) -> None:
-        """Look at the photos of a page that was ``loaded`` again."""
+        """Have the photos checked of a page that was ``loaded`` again."""
         compat.listen(loaded.then, self._check, [self.page], [self.report])
 
     # --- photos ------------------------------------------------------------------------------------------------------
@@ -149,13 +151,14 @@ class TrainTab(JobTab):
         return {**updates, self.report: self.photos_shown(page, language)}
 
     def photos_shown(self, page: str, language: str) -> str:
-        """The photos of a page, not looked at yet."""
+        """Return the photos of a page, without a report."""
         have, texts = self._uploaded.of(page), self._uploaded.texts(page)
         shown = panel.photos(have, None, language) if have else panel.empty_panel(NO_PHOTOS)
         return panel.captions(have, texts, language) + shown
 
     def _check(self, page: str, request: gr.Request) -> Any:
-        """The report on the photos, unless they are others by the time that it is made."""
+        """Return the report on the photos of a page, or no change if the page has other photos by the time that it is
+        ready."""
         language, photos = self._language(request), self._uploaded.of(page)
         if not photos:
             return self.photos_shown(page, language)
@@ -185,7 +188,7 @@ class TrainTab(JobTab):
         try:
             _, said = captions.split(() if resume else self._uploaded.texts(data[self.page]))
             beside = tuple(said.get(photo.stem, "") for photo in photos) if said else ()
-            # What was begun goes on as it was begun.
+            # A training that is resumed keeps the options with which it began.
             config = None if resume else from_mapping(TrainConfig, self._form.values(data))
             request = TrainRequest(data[self.user_id] or "", photos, config, resume=resume, captions=beside)
             job = self._service.train(request)
@@ -205,7 +208,7 @@ class TrainTab(JobTab):
         return updates
 
     def _to_go_on(self, user_id: str) -> Updates:
-        """Whom and with what to resume, where that training was stopped and can go on."""
+        """Return updates with the user id and the options of a stopped training, if it can go on."""
         config = self._service.stopped_training(user_id)
         if config is None:
             return {}
@@ -227,7 +230,8 @@ class TrainTab(JobTab):
         return [c.name for c in self._service.host.checkpoints()]
 
     def _defaults(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """The values for the base model's family; those of SD1 where the host has no base model at all."""
+        """Return the default values for the family of the base model, or those of SD1 if the host has no base model at
+        all."""
         try:
             config = self._service.train_config(chosen)
         except InvalidRequest:

@@ -1,4 +1,4 @@
-"""What a page was given, pictures and captions: kept among the program's own uploads, not in gradio's folder."""
+"""The pictures and captions that a page was given. They lie among the program's own uploads, not in gradio's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Uploaded:
         self._kind = kind
 
     def add(self, page: str, files: Sequence[Path], temporary: Sequence[Path] = ()) -> None:
-        """Keep copies of files, but for those that the page has; what lies in a ``temporary`` folder is removed.
+        """Keep copies of the files that the page doesn't have yet, and remove the originals that lie in a ``temporary``
+        folder.
 
         Raises ``StorageFailed``.
         """
@@ -31,19 +32,19 @@ class Uploaded:
             _remove(file, temporary)
 
     def of(self, page: str) -> list[Path]:
-        """The pictures that the page has now."""
+        """Return the pictures that the page has now."""
         return [path for path in self._all(page) if not captions.is_text(path)]
 
     def texts(self, page: str) -> list[Path]:
-        """The texts that the page has now: captions of pictures of the same name."""
+        """Return the texts that the page has now. Each is the caption of the picture with the same name."""
         return [path for path in self._all(page) if captions.is_text(path)]
 
     def clear(self, page: str) -> None:
-        """Remove what the page has."""
+        """Remove everything that the page has."""
         self._uploads.empty(self._key(page))
 
     def belong_to(self, page: str, user_id: str) -> None:
-        """What the page has are pictures of this person: they go when the person is deleted."""
+        """Say that the pictures of the page show this person; they are deleted together with the person."""
         self._uploads.belong(self._key(page), user_id)
 
     def _all(self, page: str) -> list[Path]:
@@ -54,13 +55,15 @@ class Uploaded:
 
 
 def _digest(path: Path) -> bytes:
-    """Of a picture's bytes; of a text's name too, for two pictures may be told of in the same words."""
+    """Return the digest of a picture's bytes. The digest of a text includes its name, because two pictures may have the
+    same caption."""
     name = path.name.encode("utf-8", "replace") if captions.is_text(path) else b""
     return hashlib.sha256(name + path.read_bytes()).digest()
 
 
 def _remove(file: Path, places: Sequence[Path]) -> None:
-    """Remove a file that lies below one of ``places``, and its folder there if it is empty then; any other stays."""
+    """Remove a file that lies below one of ``places``, and its folder if that is empty afterwards. Any other file
+    stays."""
     inside = [place.resolve() for place in places if file.resolve().is_relative_to(place.resolve())]
     if not inside:
         return

@@ -1,4 +1,4 @@
-"""What the Weights tab shows, as HTML: a feature's files, and what the licence switch does."""
+"""The content of the Weights tab as HTML: the files of a feature, and the effect of the licence switch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from easyphoto.weights import Entry, Needs, Serving
 
 
 def needs(feature: Needs, language: str, *, offline: bool, commercial_only: bool) -> str:
-    """The files of a feature: what is there, what is missing, sizes and licences, and in one line what it comes to."""
+    """Return the files of a feature: what is there, what is missing, sizes and licences, and one line with the
+    total."""
     rows = "".join(_row(entry, language) for entry in feature.entries)
     heads = "".join(f"<th>{escape(say(f'column {name}', language))}</th>" for name in ("file", "size", "licence"))
     notes = [_summary(feature, language)]
@@ -30,7 +31,7 @@ def needs(feature: Needs, language: str, *, offline: bool, commercial_only: bool
 
 
 def decided(preferences: Preferences, serving: Sequence[Serving], language: str, *, in_webui: bool) -> str:
-    """The licence switch and the precision as they are, where to change them, and what serves each role of vision."""
+    """Return the licence switch and the precision, where they can be changed, and what serves each role of vision."""
     key = "commercial on" if preferences.commercial_only else "commercial off"
     switch, why = say(key, language), say(f"{key} why", language)
     how = say("change in webui" if in_webui else "change in app", language)

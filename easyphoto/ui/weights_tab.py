@@ -1,4 +1,4 @@
-"""The Weights tab: what a feature needs, what of it is there, what the rest costs, and getting it."""
+"""The Weights tab: what a feature needs, what of it is there, how much the rest is to download, and the download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFIX = "easyphoto_weights"
 
 
 class WeightsTab(JobTab):
-    """Components and what they do."""
+    """The components of the Weights tab and their events."""
 
     what, prefix, no_job = "models", PREFIX, "Nothing is being downloaded."
 
@@ -62,7 +62,7 @@ class WeightsTab(JobTab):
         compat.listen(self.tick.click, self._tick, {self.job, self.seen, self.feature}, live, quiet=True)
 
     def loaded(self, language: str, kept: Kept) -> Updates:
-        """What a page that is opened shows: its download that runs or ended last."""
+        """Return what a page shows when it is opened: its download that is running or ended last."""
         return self._last_shown(language, kept)
 
     @property
@@ -84,7 +84,7 @@ class WeightsTab(JobTab):
             )
         try:
             serving = weights.serving(self._service.vision)
-        except EasyPhotoError:  # its environment isn't made yet, which the other tabs say
+        except EasyPhotoError:  # the environment of vision isn't made yet, and the other tabs say so
             serving = []
         updates[self.decided] = weights_panel.decided(preferences, serving, language, in_webui=self._settings.in_webui)
         return updates
