@@ -1,9 +1,9 @@
 """Makes or updates EasyPhoto's own Python environment. It changes nothing in the environment of a WebUI.
 
-    python install.py              make it, with the Python that runs this (take the WebUI's: venv/bin/python)
-    python install.py --host PATH  make it for another Python
+    python install.py              make it with the Python that runs this file (use the WebUI's: venv/bin/python)
+    python install.py --host PATH  make it with another Python
 
-A WebUI runs this file at every start; then it only says, in one line, whether the environment is there.
+A WebUI runs this file each time it starts. Then the file only says, in one line, whether the environment is there.
 """
 
 import argparse
@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def run_by_webui() -> bool:
-    """WebUIs put their own root first on PYTHONPATH; it holds their launch.py."""
+    """Return whether a WebUI runs this file: a WebUI puts its own root, which holds launch.py, first on PYTHONPATH."""
     first = os.environ.get("PYTHONPATH", "").split(os.pathsep)[0]
     return bool(first) and (Path(first) / "launch.py").is_file() and len(sys.argv) == 1
 

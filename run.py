@@ -1,4 +1,4 @@
-"""``python -m easyphoto`` from any folder: modules are looked for beside this file, and not where you happen to be.
+"""Run ``python -m easyphoto`` from any folder. Modules are looked for beside this file, and not in the current folder.
 
 python FOLDER/run.py COMMAND
 """

@@ -4,7 +4,7 @@ import sys
 
 
 def run() -> int:
-    """Run the command that the arguments of this process name; what an installed ``easyphoto`` starts."""
+    """Run the command that the arguments of this process name. An installed ``easyphoto`` starts here."""
     try:
         from easyphoto.cli.main import main
 

@@ -1,11 +1,12 @@
-"""Puts EasyPhoto into the WebUI: settings, the tab, the routes. The WebUI runs this again when it reloads its UI."""
+"""Puts EasyPhoto into the WebUI: its settings, its tab and its routes. The WebUI runs this file again when it reloads
+its UI."""
 
 import html
 import logging
 
 from modules import script_callbacks
 
-# Now, while the WebUI has this extension's folder on its path; once it is imported the package finds its own modules.
+# Import it now, while this extension's folder is on the WebUI's path. Later the package finds its modules by itself.
 import easyphoto  # noqa: F401
 
 log = logging.getLogger("easyphoto")
@@ -27,12 +28,12 @@ def add_tab():
 
         chosen = extension.settings()
         page = build_tabs(extension.service(), Settings(chosen.faces, chosen.language, extension.send_to))
-    # A WebUI drops a tab that fails, without a word: show the reason in its place.
+    # A WebUI leaves out a tab that fails and says nothing, so this tab shows the reason.
     except Exception as error:
         log.exception("EasyPhoto's tab could not be built")
         with gr.Blocks() as page:
             gr.HTML(f"<h3>EasyPhoto could not start</h3><p>{html.escape(f'{type(error).__name__}: {error}')}</p>")
-    # A WebUI keeps and gives back defaults by label alone, and both tabs have a "Seed": ours stay as declared.
+    # A WebUI stores defaults by label alone, and two of the tabs have a "Seed": keep ours as they are declared.
     for component in page.blocks.values():
         component.do_not_save_to_config = True
     return [(page, "EasyPhoto", "easyphoto")]
@@ -44,7 +45,7 @@ def add_routes(_, app):
     from easyphoto.hosts.webui import extension
 
     chosen = extension.settings()
-    # The tabs don't need the routes, so that they are there for those alone who asked for an API.
+    # The tabs work without the routes, so only a user who asked for an API gets them.
     if not chosen.api():
         routes.close(app, "EasyPhoto's HTTP API is off: start the WebUI with --api.")
         return

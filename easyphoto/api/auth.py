@@ -1,6 +1,7 @@
-"""Who may call the routes: HTTP basic authentication. What other web sites may not do is in ``guard``."""
+"""Who may call the routes, by HTTP basic authentication. :mod:`easyphoto.api.guard` decides what other web sites may
+not do."""
 
-# No annotations of the future here: old FastAPI can't look up those of an object that is called.
+# Annotations are not postponed in this module: an old FastAPI can't look up those of a callable object.
 import base64
 import secrets
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 
 class _Basic(HTTPBasic):
-    """As FastAPI's, which takes ASCII alone, for names and passwords in any script."""
+    """FastAPI's basic authentication for names and passwords in any script; FastAPI's own takes ASCII alone."""
 
     async def __call__(self, request: Request) -> HTTPBasicCredentials:  # type: ignore[override]
         scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
@@ -29,14 +30,15 @@ def _unknown() -> HTTPException:
 
 
 def basic(credentials: Mapping[str, str]) -> Callable[..., Any] | None:
-    """A dependency that lets only these users in (name -> password); None, for no check, when there are none."""
+    """Return a dependency that lets in only these users (name -> password), or None if there are no users to check
+    for."""
     if not credentials:
         return None
     known = {name.encode(): password.encode() for name, password in credentials.items()}
 
-    def check(given: HTTPBasicCredentials = Depends(_Basic())) -> None:  # noqa: B008 - this is how FastAPI is told
+    def check(given: HTTPBasicCredentials = Depends(_Basic())) -> None:  # noqa: B008 - FastAPI wants it in this place
         expected = known.get(given.username.encode())
-        # Compared even for an unknown name, so that the time taken tells nothing.
+        # The password is compared even for an unknown name, so that the time this takes gives nothing away.
         right = secrets.compare_digest(given.password.encode(), expected or b"")
         if expected is None or not right:
             raise _unknown()

@@ -1,9 +1,9 @@
-"""Who may speak to the server, and with what: one ASGI layer around everything that EasyPhoto answers.
+"""Who may speak to the server, and what they may send: one ASGI layer around everything that EasyPhoto answers.
 
-A browser carries the visitor's reach to every page that the visitor opens. So a request must name this server as one
-that is known (an attacker's own name that was made to resolve to this machine is none), must not come from a page of
-another site, and must not be larger than what was agreed. Programs that are no browsers send none of the marks of one
-and are let in; who they are is a matter for :mod:`easyphoto.api.auth`.
+A browser can reach this server, and it sends requests for any page that its user opens. So a request is refused unless
+it calls the server by a known name (an attacker can make a name of their own resolve to this machine), if it comes from
+a page of another site, and if it is too large. Programs that are not browsers send no signs of a page and are let in;
+:mod:`easyphoto.api.auth` decides who they are.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ _log = logging.getLogger(__name__)
 
 MB = 2**20
 REFUSED = "refused"
-"""The code of what is turned away because of where it comes from."""
+"""The error code of a request that is refused because of where it comes from."""
 CHANGING_GETS = ("/logout",)
-"""Paths whose GET changes something, against the rule; they are gradio's."""
+"""Paths on which a GET changes something, although it should not; gradio has them."""
 DRAIN_BYTES, DRAIN_SECONDS = 2**30, 10.0
-"""How much of a refused body is read away, and for how long: a client that still sends would never see the answer."""
+"""How many bytes of a refused body are read and thrown away, and for how many seconds at most. A client that is still
+sending would not see the answer otherwise."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PORTS = {"http": "80", "https": "443"}
@@ -58,16 +59,16 @@ class Refusal:
 
 
 def _own_names() -> frozenset[str]:
-    """What this machine calls itself, and how its neighbours find it."""
+    """Return the names that this machine has for itself, and those by which its neighbours find it."""
     own = socket.gethostname().casefold()
     first = own.partition(".")[0]
     return frozenset({"localhost", own, first, f"{first}.local"})
 
 
 def host_name(text: str) -> str:
-    """A name for :class:`Door` as a user writes it, with or without a port; a leading dot stands for all names below.
+    """Return a host name for :class:`Door` from what a user writes, with or without a port.
 
-    :class:`InvalidRequest` when it is no host name.
+    A leading dot stands for all names below it. Raises :class:`InvalidRequest` if the text is not a host name.
     """
     plain = text.strip()
     below = "." if plain.startswith(".") else ""
@@ -82,7 +83,8 @@ def host_name(text: str) -> str:
 
 
 def _authority(text: str) -> re.Match[str] | None:
-    """The host and port that ``text`` is; None when it is none: in brackets stands an IPv6 address and nothing else."""
+    """Return the host and the port in ``text``, or None if it has another form. Only an IPv6 address may stand in
+    brackets."""
     found = _AUTHORITY.fullmatch(text)
     if found is None or int(found[3] or 0) > _MAX_PORT:
         return None
@@ -96,12 +98,12 @@ def _name(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Door:
-    """By which names the server may be called, and which other sites' pages may call it.
+    """The names by which the server may be called, and the other sites whose pages may call it.
 
-    Addresses always pass: a page can be made to reach this machine under an attacker's *name*, never under an address
-    that its browser would take for the attacker's. ``names``: host names beside localhost and the machine's own, as
-    :func:`host_name` gives them. ``origins``: other origins whose pages are welcome, like ``https://tools.example``;
-    ``origin_pattern``: a regular expression for more of them, or empty.
+    An address always passes: an attacker can point a *name* of their own at this machine, but a browser never takes
+    this machine's address for the attacker's site. ``names`` are host names beside localhost and the machine's own, as
+    :func:`host_name` returns them. ``origins`` are other sites whose pages are welcome, like ``https://tools.example``.
+    ``origin_pattern`` is a regular expression for more of them, or an empty text.
     """
 
     names: frozenset[str] = frozenset()
@@ -111,12 +113,13 @@ class Door:
 
     @classmethod
     def named(cls, *names: str) -> Door:
-        """Open under these names too, as :func:`host_name` takes them."""
+        """Return a door that is also open under these names, which :func:`host_name` reads."""
         return cls(frozenset(map(host_name, names)))
 
     @classmethod
     def of(cls, names: Iterable[str], origins: Iterable[str] = (), origin_pattern: str = "") -> Door:
-        """The same from settings, where what is wrong must not keep the rest away: it is logged and left out."""
+        """Return a door as settings describe it. A wrong setting is logged and left out, so that the others still
+        hold."""
         known = set()
         for name in names:
             try:
@@ -131,7 +134,7 @@ class Door:
         return cls(frozenset(known), frozenset(origins), origin_pattern)
 
     def refusal(self, scope: Scope) -> Refusal | None:
-        """Why a request or a websocket may not come in; None when it may."""
+        """Return why a request or a websocket may not come in, or None if it may."""
         headers = _headers(scope)
         hosts = headers.get("host", [])
         host = _authority(hosts[0]) if len(hosts) == 1 else None
@@ -152,7 +155,7 @@ class Door:
         return any(name.endswith(known) for known in self.names if known.startswith("."))
 
     def _foreign(self, scope: Scope, headers: Mapping[str, Sequence[str]], host: re.Match[str]) -> Refusal | None:
-        """A refusal for what a page of another site sends."""
+        """Return a refusal if a page of another site sent the request."""
         refusal = Refusal(403, REFUSED, "Requests from other web sites are not answered.")
         origins = headers.get("origin", [])
         if any(self._welcome(origin) for origin in origins) and len(origins) == 1:
@@ -189,7 +192,7 @@ def _is_address(name: str) -> bool:
 
 
 def _same_site(page: str, host: re.Match[str]) -> bool:
-    """Whether an origin (or the address of a page) has the host and port that the request is for."""
+    """Return whether an origin, or the address of a page, has the host and the port to which the request goes."""
     try:
         parts = urlsplit(page)
     except ValueError:
@@ -202,7 +205,7 @@ def _same_site(page: str, host: re.Match[str]) -> bool:
 
 
 def _is_link(headers: Mapping[str, Sequence[str]]) -> bool:
-    """Whether a browser goes to the page as a whole, as by a link: not into a frame, not for a script."""
+    """Return whether a browser opens the page as a whole, as it does for a link, and not in a frame or for a script."""
     return headers.get("sec-fetch-mode") == ["navigate"] and headers.get("sec-fetch-dest") == ["document"]
 
 
@@ -210,14 +213,15 @@ def _is_link(headers: Mapping[str, Sequence[str]]) -> bool:
 
 
 class Budget:
-    """Bytes of bodies that all requests together may hold while they are read. For one event loop."""
+    """The number of bytes that the bodies of all requests together may hold while they are read. It serves one event
+    loop."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.taken = 0
 
     def take(self, count: int) -> bool:
-        """Whether there was room; one request alone always has it."""
+        """Take ``count`` bytes, and return whether there was room for them. A request that is alone always has room."""
         if self.taken and self.taken + count > self.size:
             return False
         self.taken += count
@@ -228,7 +232,8 @@ class Budget:
 
 
 class _Metered:
-    """A body that ends as if the client had gone once it is longer than ``limit``, or there is no room for it."""
+    """A body that breaks off, as if the client had gone, once it is longer than ``limit`` or the budget has no room for
+    it."""
 
     def __init__(self, receive: Receive, limit: int, budget: Budget | None) -> None:
         self._receive = receive
@@ -259,14 +264,14 @@ class _Metered:
         return None
 
     def release(self) -> None:
-        """Called when nobody holds the body any more."""
+        """Give the bytes back to the budget once nobody holds the body any more."""
         if self._budget is not None:
             self._budget.give_back(self._held)
         self._held = 0
 
 
 def release(scope: Scope) -> None:
-    """Say that the body of this request is no longer held, for one that goes on waiting."""
+    """Say that nobody holds the body of this request any more. A request that goes on waiting calls this."""
     give_back: Callable[[], None] = scope.get(_RELEASE, lambda: None)
     give_back()
 
@@ -277,9 +282,9 @@ def too_large(limit: int) -> Refusal:
 
 
 def _not_json(scope: Scope, headers: Mapping[str, Sequence[str]]) -> Refusal | None:
-    """A page can have a browser send forms and plain text to any site; JSON it must ask for first.
+    """Refuse a body that is not JSON: a page can make a browser send forms and plain text to any site, but not JSON.
 
-    No content type at all passes: clients of the original send their JSON so.
+    A request without any content type passes, because clients of the original send their JSON that way.
     """
     if scope["method"] in _SAFE:
         return None
@@ -298,16 +303,16 @@ def _not_json(scope: Scope, headers: Mapping[str, Sequence[str]]) -> Refusal | N
 
 
 def everything(path: str) -> bool:
-    """Bodies are JSON on every path."""
+    """Answer, for each path, that its bodies are JSON."""
     return True
 
 
 class Guard:
-    """An ASGI app that turns away what ``door`` doesn't let in and hands the rest to ``app``.
+    """An ASGI app that refuses what ``door`` doesn't let in and hands the rest to ``app``.
 
-    ``limit`` gives the most bytes of a body by path, ``takes_json`` the paths whose bodies must be JSON; ``budget`` is
-    shared by the requests of all paths, if given. ``framed`` False keeps pages of other sites from showing ours in a
-    frame.
+    ``limit`` returns the most bytes that a body may have on a path, and ``takes_json`` whether the bodies of a path
+    must be JSON. All requests on all paths share the ``budget``, if there is one. If ``framed`` is False, pages of
+    other sites can't show ours in a frame.
     """
 
     def __init__(
@@ -363,14 +368,14 @@ class Guard:
             await self._app({**self._typed(scope), _RELEASE: metered.release}, metered, passed_on)
         except Exception:
             if metered.refusal is None or started:
-                raise  # else it is about the body that we ended
+                raise  # an error after a refusal comes from the body that the guard broke off
         finally:
             metered.release()
         if metered.refusal is not None and not started:
             await _turn_away(metered.refusal, scope, receive, send)
 
     def _typed(self, scope: Scope) -> Scope:
-        """The request with the content type that it left out: newer FastAPI takes no JSON without one."""
+        """Add the content type that a request left out: newer versions of FastAPI take no JSON without it."""
         if scope["method"] in _SAFE or not self._takes_json(scope["path"]):
             return scope
         named = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
@@ -398,7 +403,8 @@ async def _turn_away(refusal: Refusal, scope: Scope, receive: Receive, send: Sen
 
 
 async def _drain(receive: Receive) -> None:
-    """Read what the client still sends, within bounds: it would not look at the answer before it has sent all."""
+    """Read what the client still sends, up to a limit, because it would not look at the answer before it has sent
+    everything."""
 
     async def all_of_it() -> None:
         size = 0
@@ -415,6 +421,7 @@ async def _drain(receive: Receive) -> None:
 
 
 def limits(usual: int, upload: int, uploads: Iterable[str]) -> Callable[[str], int]:
-    """Bytes by path for :class:`Guard`: ``upload`` for those that end like ``uploads``, else ``usual``."""
+    """Return the limit of each path for :class:`Guard`: ``upload`` bytes for a path that ends like one of ``uploads``,
+    ``usual`` bytes for any other."""
     ends = tuple(uploads)
     return lambda path: upload if path.endswith(ends) else usual

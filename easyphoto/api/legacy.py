@@ -1,8 +1,9 @@
-"""The routes of the original extension, with its names, defaults and answers, so that clients written for it go on.
+"""The routes of the original extension, with its names, defaults and answers, so that clients written for it keep
+working.
 
-One JSON object in; 200 and a ``message`` out when the job has ended, also for errors, as clients expect. They wait
-without holding a thread. Fields are accepted in any number. One that asks for what isn't there yet is left out, and
-``message`` says so.
+A client sends one JSON object. When the job has ended it gets status 200 and a ``message``, also for an error, because
+these clients expect that. The wait holds no thread. A request may have any fields. A field that asks for something that
+EasyPhoto doesn't have yet is left out, and ``message`` says so.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from easyphoto.service import (
 )
 
 CHECKPOINT = "Chilloutmix-Ni-pruned-fp16-fix.safetensors"
-"""The base model that the original's clients name unless told otherwise."""
+"""The base model that clients of the original name unless their user chose another."""
 PROMPT = (
     "upper-body, look at viewer, one twenty years old girl, wear white dress, standing, in the garden with flowers, "
     "in the winter, daytime, snow, f32"
@@ -49,22 +50,22 @@ _TRAIN_DEFAULTS: Mapping[str, Any] = {"sd_model_checkpoint": CHECKPOINT, "skin_r
 
 
 class NoFields(InvalidRequest):
-    """The body is no JSON object: the one error of a request that is answered by a status."""
+    """The body is not a JSON object. This is the only error that these routes answer with an error status."""
 
 
 @dataclass
 class _Reading:
-    """The fields of a request as they are read, and what has to be said about them."""
+    """The fields of a request while they are read, and the remarks that the answer will make about them."""
 
     fields: Mapping[str, Any]
     remarks: list[str] = field(default_factory=list)
 
     def wants(self, name: str) -> bool:
-        """Whether the client itself switched ``name`` on; the original's own default doesn't count."""
+        """Return whether the client itself switched ``name`` on; the default of the original doesn't count."""
         return bool(self.fields.get(name))
 
     def config_values(self, cls: type, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The declared fields, sent ones over ``defaults``, each brought to its type."""
+        """Return the declared fields, with what the client sent in place of ``defaults``, each brought to its type."""
         values = dict(defaults)
         for d in declared(cls):
             if self.fields.get(d.name) is not None:
@@ -72,7 +73,7 @@ class _Reading:
         return values
 
     def checkpoint(self, service: EasyPhoto, values: dict[str, Any]) -> None:
-        """Take the host's own base model where the one that the original names by default isn't there."""
+        """Take the host's own base model if the host lacks the one that the original names by default."""
         if values.get("sd_model_checkpoint") != CHECKPOINT:
             return
         try:
@@ -122,7 +123,7 @@ _Queued = TypeVar("_Queued")
 async def _queued(
     request: Request, queue: Callable[[Mapping[str, Any], EasyPhoto], _Queued], service: EasyPhoto
 ) -> _Queued:
-    """What ``queue`` makes of the request's fields. They are let go of before the wait that follows."""
+    """Return what ``queue`` makes of the request's fields. The fields are let go of before the wait that follows."""
     queued = await run_in_threadpool(_from_body, await _body(request), queue, service)
     guard.release(request.scope)
     return queued
@@ -136,7 +137,7 @@ def _from_body(data: bytes, queue: Callable[[Mapping[str, Any], EasyPhoto], _Que
 
 
 def _queue_training(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Person], list[str]]:
-    """The job, and what has to be said about the request."""
+    """Queue a training, and return its job with the remarks about the request."""
     reading = _Reading(fields)
     photos = wire.decode_all(_texts(fields, "instance_images"), "instance_images", MAX_PHOTOS)
     values = reading.config_values(TrainConfig, _TRAIN_DEFAULTS)
@@ -155,9 +156,10 @@ def _trained(person: Person, remarks: list[str]) -> str:
 
 
 def _unlike_the_defaults(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
-    """Without those that only repeat the declared defaults, when the base model's family has others.
+    """Leave out the values that only repeat the declared defaults, if the family of the base model has defaults of its
+    own.
 
-    Clients of the original send its whole form, so that a value equal to the default was not chosen by anybody.
+    Clients of the original send their whole form, so nobody chose a value that is equal to the default.
     """
     family = service.checkpoint(values.get("sd_model_checkpoint", "")).family
     if not families.spec(family).learning.person:
@@ -172,7 +174,7 @@ def _unlike_the_defaults(values: dict[str, Any], service: EasyPhoto) -> dict[str
 
 @dataclass(frozen=True)
 class _Asked:
-    """Portraits that were queued: whose, whether the likeness is wanted, and what has to be said about the request."""
+    """Portraits that were queued: of whom, whether the client wants the likeness, and the remarks about the request."""
 
     job: Job[PortraitResult]
     user_ids: tuple[str, ...]
@@ -194,7 +196,7 @@ def _portraits(asked: _Asked, service: EasyPhoto, scrubber: wire.Scrubber) -> sc
         failures = tuple(e for _, e in asked.job.events(follow=False) if isinstance(e, TemplateFailed))
         if not failures or asked.job.state == "cancelled":
             raise
-        result = PortraitResult((), failures, 0)  # every template has its line, as the original's clients read them
+        result = PortraitResult((), failures, 0)  # the original's clients read one line for each template
     outputs = [wire.encode(p.path) for p in result.portraits if p.path is not None]
     scores = _scores(result, asked.user_ids, service) if asked.display_score else []
     message = "\n".join([_report(result), *asked.remarks])
@@ -245,7 +247,10 @@ def _templates(fields: Mapping[str, Any], tab: int) -> tuple[Source, ...]:
 
 
 def _remark_on_identity(reading: _Reading) -> None:
-    """Say what was asked for by the client and isn't there; ``id_control`` is on by default in the original."""
+    """Remark on options that identify a person without a LoRA, if the client asked for one: none of them exists yet.
+
+    ``id_control`` is on by default in the original, so only a client that sends it gets the remark.
+    """
     for name in ("id_control", "ipa_control"):
         if reading.wants(name):
             reading.remarks.append(f"{name} was left out: {schema.NOT_YET[name]}.")
@@ -255,14 +260,14 @@ def _remark_on_identity(reading: _Reading) -> None:
 
 
 def _report(result: PortraitResult) -> str:
-    """A line for each template, as the original says it."""
+    """Return one line for each template, in the words of the original."""
     lines = {p.template: f"Template {p.template + 1} Success." for p in result.portraits}
     lines |= {f.template: f"Template {f.template + 1} error: Error info is {f.message}" for f in result.failures}
     return "\n".join(lines[i] for i in sorted(lines)) or "No portrait was made."
 
 
 def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhoto) -> list[list[str]]:
-    """For each face of each portrait the reference picture and its likeness in words, both in base64."""
+    """Return, for each face of each portrait, the reference picture and its likeness in words, both in base64."""
     found = []
     for portrait in result.portraits:
         for name, likeness in zip(user_ids, portrait.likeness, strict=False):
@@ -278,12 +283,12 @@ def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhot
 
 
 async def _body(request: Request) -> bytes:
-    """Read without the request keeping it."""
+    """Read the body in such a way that the request doesn't keep it."""
     return b"".join([part async for part in request.stream()])
 
 
 def _fields(data: bytes) -> Mapping[str, Any]:
-    """The fields of a body; :class:`NoFields` when it is no JSON object."""
+    """Return the fields of a body. Raises :class:`NoFields` if it is not a JSON object."""
     try:
         fields = json.loads(data)
     except json.JSONDecodeError as error:
@@ -305,7 +310,7 @@ def _text(fields: Mapping[str, Any], name: str, default: str) -> str:
 
 
 def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
-    """A list of texts; a text alone stands for a list of one."""
+    """Return a list of texts; a text alone counts as a list of one."""
     value = fields.get(name)
     if value is None:
         return []
@@ -316,7 +321,8 @@ def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _coerce(d: Declared, value: Any) -> Any:
-    """Numbers that were sent as text, and whole numbers that were sent as 1.0, as the original took them."""
+    """Accept numbers that were sent as text and whole numbers that were sent as 1.0, because the original accepted
+    them."""
     if d.type is str and not isinstance(value, str):
         raise InvalidRequest("{name} must be a text.", name=d.name)
     if d.type not in (int, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -324,7 +330,7 @@ def _coerce(d: Declared, value: Any) -> Any:
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        return value  # the configuration refuses it, with the name of the field
+        return value  # the configuration then refuses it, and names the field
     return int(number) if d.type is int and number.is_integer() else number
 
 
@@ -356,7 +362,8 @@ _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def _documented(config: type | None, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's schema, made from the declarations: nothing is required, anything more is accepted."""
+    """Return the schema of the request, made from the declarations: no field is required, and other fields are
+    accepted."""
     properties = {} if config is None else {d.name: _property(d) for d in declared(config)}
     body = {"type": "object", "properties": {**properties, **more}, "additionalProperties": True}
     return {

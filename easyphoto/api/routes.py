@@ -1,11 +1,11 @@
-"""The HTTP API: typed routes under ``/easyphoto/v1``, and those of the original extension beside them.
+"""The HTTP API: typed routes under ``/easyphoto/v1``, with those of the original extension beside them.
 
-    routes.mount(app, service)                       # for who calls it by an address or as localhost
+    routes.mount(app, service)                       # for clients that use an address or localhost
     routes.mount(app, service, authenticate=check)   # ``check`` is a FastAPI dependency that raises HTTPException
-    routes.mount(app, service, door=Door.named("photos.example.org"))   # called by this name too
+    routes.mount(app, service, door=Door.named("photos.example.org"))   # for clients that use this name too
 
-Each route stands behind a guard of its own, whatever the app around it does. No path of the server is taken from a
-client or given to one. Errors are ``{"code", "message"}``.
+Each route has a guard of its own, whatever the app around it does. The API takes no path of the server from a client
+and gives none away. An error is answered with ``{"code", "message"}``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES, EasyPhoto, PortraitRequ
 
 PREFIX = "/easyphoto/v1"
 MAX_BODY = 512 * 2**20
-"""Bytes of one request."""
+"""The most bytes that one request may have."""
 MAX_READ = 2 * MAX_BODY
-"""Bytes of all requests that are read at the same time."""
+"""The most bytes of all requests that are being read at the same time."""
 POLL = 0.25
-"""Seconds between two looks at a job that is followed."""
+"""Seconds between two looks at a job that a client follows."""
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a followed job sends a comment, so that proxies keep the line open."""
 BROKEN = "The body is broken JSON."
@@ -56,8 +56,10 @@ _REASONS = {
 def mount(
     app: FastAPI, service: EasyPhoto, authenticate: Callable[..., Any] | None = None, door: Door | None = None
 ) -> None:
-    """Add all routes to ``app``, which may run already. ``authenticate``, if given, is a dependency of every one of
-    them; ``door`` says by which names they may be called."""
+    """Add all routes to ``app``, which may be running already.
+
+    ``authenticate``, if given, is a dependency of each route. ``door`` knows the names by which clients may call them.
+    """
     scrubber = wire.Scrubber(service.paths)
     guards = [] if authenticate is None else [Depends(authenticate)]
     route_class = _route_class(scrubber, door or Door())
@@ -74,7 +76,7 @@ def mount(
 
 
 def close(app: FastAPI, sentence: str) -> None:
-    """In place of all routes: an answer that says in one sentence why they aren't there."""
+    """Add routes that say, in one sentence, why the real ones aren't there."""
 
     async def closed() -> JSONResponse:
         return _answer(403, REFUSED, sentence)
@@ -94,7 +96,8 @@ _TAKES_BODY = _errors(404, 409, 413, 415, 429, 507)
 
 
 def _route_class(scrubber: wire.Scrubber, door: Door) -> type[APIRoute]:
-    """Routes behind a guard that answer their errors as ``{"code", "message"}``, whatever the app around them does."""
+    """Return a class of routes behind a guard that answer an error with ``{"code", "message"}``, whatever the app
+    does."""
     budget = Budget(MAX_READ)
 
     class Route(APIRoute):
@@ -114,7 +117,9 @@ def _route_class(scrubber: wire.Scrubber, door: Door) -> type[APIRoute]:
                 except StarletteHTTPException as error:
                     if error.status_code != 400:
                         raise
-                    return _answer(422, InvalidRequest.code, BROKEN)  # FastAPI's, of a body that json can't read
+                    return _answer(
+                        422, InvalidRequest.code, BROKEN
+                    )  # FastAPI's error for a body that the json module can't read
 
             return guarded
 
@@ -126,13 +131,13 @@ def _answer(status: int, code: str, message: str) -> JSONResponse:
 
 
 def _first(error: RequestValidationError) -> str:
-    """The first complaint of the validator as a sentence."""
+    """Return the first complaint of the validator as a sentence."""
     first = error.errors()[0]
     kind, complaint = str(first["type"]), str(first["msg"])
     place = [str(p) for p in first["loc"] if p not in ("body", "query", "path", "header")]
     if "json" in kind:
         reason = str((first.get("ctx") or {}).get("error") or (first.get("ctx") or {}).get("msg") or "")
-        reason = reason.removesuffix(" at")  # json says so where it goes on with the place itself
+        reason = reason.removesuffix(" at")  # the json module ends so where it names the place itself
         return f"{BROKEN[:-1]}: {reason} at character {place[-1]}." if reason and place else BROKEN
     if kind in ("extra_forbidden", "value_error.extra"):
         return schema.unknown_option(place[-1])
@@ -245,7 +250,8 @@ def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) 
 
 
 async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Scrubber) -> AsyncIterator[str]:
-    """Polls instead of waiting, so that a listener that went away never holds a thread, nor the server's end."""
+    """Follow a job by looking at it again and again, because waiting would hold a thread for a listener that has gone,
+    and would keep the server from ending."""
     stops = waiting.closing()
     before = [e for n, e in job.events(follow=False) if n <= start]
     number, seen, quiet = start, sum(len(wire.pictures_of(e)) for e in before), 0.0

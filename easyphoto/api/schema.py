@@ -1,6 +1,6 @@
-"""What the HTTP API takes and gives, made from the declarations of ``config``.
+"""What the HTTP API takes and returns, made from the declarations in ``config``.
 
-Only what pydantic 1.10 and 2.x have in common is used: a WebUI brings its own.
+A WebUI brings its own pydantic, so only what versions 1.10 and 2.x have in common is used.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
 
 MAX_FEATURES = 30
 MAX_FACES = 20
-"""User ids in one request."""
+"""The most user ids in one request."""
 
 _EXTRA = {"title": "Base64", "description": "A picture file (JPEG, PNG, WebP ...) in base64."}
 
 
 def _field_type(d: Declared) -> Any:
-    """The type of a declared field as pydantic checks it: no text for a number, no number for true or false."""
+    """Return the type with which pydantic checks a declared field: text is no number, and true or false is none
+    either."""
     if d.type is bool:
         return StrictBool
-    # The limits stand in the type: with pydantic 1 a field can't limit a strict one.
+    # The limits belong to the type, because in pydantic 1 a field can't limit a strict type.
     if d.type is int:
         return pydantic.conint(strict=True, **_range(d))
     if d.type is float:
@@ -43,7 +44,7 @@ def _range(d: Declared) -> dict[str, Any]:
 
 
 def _options(name: str, config: type, doc: str) -> type[BaseModel]:
-    """A model with every declared field of ``config``, all of them optional."""
+    """Return a model with each declared field of ``config``, all of them optional."""
     fields: dict[str, Any] = {
         d.name: (_field_type(d), Field(d.default, title=d.param.label, description=d.param.help))
         for d in declared(config)
@@ -67,7 +68,7 @@ else:
 
 
 def chosen(model: BaseModel | None) -> dict[str, Any]:
-    """The fields that the client sent, by name."""
+    """Return the fields that the client sent, by name."""
     if model is None:
         return {}
     values: Mapping[str, Any] = (
@@ -82,11 +83,11 @@ NOT_YET: Mapping[str, str] = {
     "ipa_control": "identity from a picture isn't there yet",
     "ref_mode_choose": "portraits need a trained user id: identity from a picture isn't there yet",
 }
-"""Options of the original extension whose feature is still to come."""
+"""Options of the original extension that EasyPhoto doesn't have yet."""
 
 
 def unknown_option(name: str) -> str:
-    """The sentence for an option that isn't declared, with the one that may have been meant."""
+    """Return the sentence for an option that isn't declared, with the option that the client may have meant."""
     if name in NOT_YET:
         return f"The option {name!r} can't be taken: {NOT_YET[name]}."
     known = [d.name for config in (TrainConfig, PortraitConfig) for d in declared(config)]
@@ -112,7 +113,7 @@ class TrainPayload(BaseModel):
 
 
 class PortraitPayload(BaseModel):
-    """Who goes onto which templates. Without templates and presets the portrait is made from text."""
+    """Which people go onto which templates. Without templates and presets, the portrait is made from text."""
 
     user_ids: list[StrictStr] = Field(
         ..., description=f"One per face from left to right, `none` leaves a face alone; at most {MAX_FACES}."
@@ -147,7 +148,7 @@ class QueuedJob(BaseModel):
 
 
 class ProgressOut(BaseModel):
-    """How far a running job is; `seconds_left` where it can be told."""
+    """How far a running job is. `seconds_left` is null as long as nobody can tell."""
 
     stage: str
     step: int
@@ -198,9 +199,9 @@ class JobOut(BaseModel):
 
 
 class PersonOut(BaseModel):
-    """Somebody who was trained. `works` is false where training did not bring the likeness up, `cancelled` true where
-    it was stopped half-way, and `fault` says why somebody whose files are damaged can't be used; `likeness` goes from 0
-    (a stranger) to 1 (the same person)."""
+    """Somebody who was trained. `works` is false if the training did not raise the likeness, and `cancelled` is true if
+    it was stopped half-way. `fault` says why a person whose files are damaged can't be used. `likeness` goes from 0 (a
+    stranger) to 1 (the same person)."""
 
     user_id: str
     family: str | None = None
@@ -213,8 +214,9 @@ class PersonOut(BaseModel):
 
 
 class RemovedOut(BaseModel):
-    """What the deletion of a person removed: so many `files` of so many `bytes`, so many `uploads` of photos beside
-    them, and the names of the portraits that were deleted with the person, and of those that still show them."""
+    """What the deletion of a person removed: the number of `files` and their `bytes`, and the number of `uploads`
+    (photos that came through a page). `portraits` names those that were deleted too, `portraits_left` those that still
+    show the person."""
 
     user_id: str
     files: int
@@ -237,8 +239,8 @@ class TemplateOut(BaseModel):
 
 
 class FeatureOut(BaseModel):
-    """A feature and what its weights come to. `bytes` are still to be downloaded, about so many unless `exact`;
-    `complete`: all that it can't do without is there."""
+    """A feature and its weights. `bytes` is how much there is to download, an estimate unless `exact` is true.
+    `complete` is true if everything that the feature can't do without is there."""
 
     name: str
     what: str
@@ -267,8 +269,8 @@ class WeightOut(BaseModel):
 
 
 class FeatureDetail(FeatureOut):
-    """A feature with its files. `offline`: the network is switched off here; `commercial_only`: weights whose licence
-    forbids commercial use are left out."""
+    """A feature with its files. `offline` is true if this server may not use the network, and `commercial_only` if it
+    leaves out weights whose licence forbids commercial use."""
 
     weights: list[WeightOut]
     offline: bool
@@ -290,7 +292,7 @@ class BrokenCheckpointOut(BaseModel):
 
 
 class FindingOut(BaseModel):
-    """One row of what is here and what is missing."""
+    """One row of the report on what is here and what is missing."""
 
     area: str
     what: str

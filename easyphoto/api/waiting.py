@@ -1,7 +1,7 @@
-"""Waiting for a job without holding a thread, and without holding up a server that wants to stop.
+"""Wait for a job without holding a thread, and without holding up a server that wants to stop.
 
-A server that closes waits for the requests that are open. In AUTOMATIC1111 "Reload UI" joins it, so that a request
-which waits for a training would leave the user without a WebUI until the training ends.
+A server that closes waits for the requests that are open. AUTOMATIC1111 waits for its server at "Reload UI", so a
+request that waits for a training would leave the user without a WebUI until the training ends.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from easyphoto.errors import EasyPhotoError
 from easyphoto.jobs import Job
 
 POLL = 0.25
-"""Seconds between two looks."""
+"""Seconds between two looks at the job."""
 
 
 class Closing(EasyPhotoError):
-    """The server stops before the job has ended."""
+    """The server is stopping before the job has ended."""
 
     code = "closing"
     http_status = 503
 
 
 def closing() -> Callable[[], bool]:
-    """Whether the server that this request came through has been told to stop. Asked inside a request.
+    """Return whether the server of this request has been told to stop. Call it while a request is being answered.
 
-    Servers tell nobody before they have waited for all requests, and a WebUI starts one of its own that hands out no
-    reference. All of them are uvicorn's: the task that runs this event loop is its ``Server.serve``.
+    A server tells nobody before it has waited for all requests, and a WebUI hands out no reference to its server. But
+    each of these servers is uvicorn's, and the task that runs this event loop is its ``Server.serve``.
     """
     server = next((found for found in map(_server, asyncio.all_tasks()) if found is not None), None)
     return lambda: bool(getattr(server, "should_exit", False))
 
 
 def _server(task: asyncio.Task[Any]) -> Any:
-    """The uvicorn server whose method is among those that ``task`` is inside of, or None."""
+    """Return the uvicorn server in one of whose methods ``task`` is, or None."""
     running: Any = task.get_coro()
     while running is not None:
         frame = getattr(running, "cr_frame", None)
@@ -49,7 +49,7 @@ def _server(task: asyncio.Task[Any]) -> Any:
 
 
 async def until_ended(job: Job[Any], request: Request) -> None:
-    """Return when the job has ended or the client has gone; :class:`Closing` when the server stops first."""
+    """Return when the job has ended or the client has gone. Raises :class:`Closing` if the server stops first."""
     stops, gone = closing(), asyncio.ensure_future(_gone(request))
     try:
         while not job.ended and not gone.done():

@@ -1,4 +1,5 @@
-"""From the program's values to what goes over the wire and back: pictures as base64, and never a path of the server."""
+"""Conversions between the program's values and what is sent over HTTP: pictures as base64, and never a path of the
+server."""
 
 from __future__ import annotations
 
@@ -23,25 +24,25 @@ from easyphoto.service import PortraitResult
 from easyphoto.weights import Entry, Needs
 
 MAX_PICTURE = 40 * 2**20
-"""Bytes of one picture file that is sent to us."""
+"""The most bytes of one picture file that a client may send."""
 
 PROGRAM = Path(__file__).resolve().parents[2]
 
 _SEPARATOR = r"(?:\\\\|[/\\])"
 _QUOTED = re.compile(r"""(?P<quote>['"])(?:/|\\\\|[A-Za-z]:[\\/])(?:[^'"\n]*[\\/])?(?P<last>[^'"\n\\/]*)(?P=quote)""")
-"""An absolute path in quotes, of any system, with its last name."""
+"""An absolute path of any system, in quotes, with its last name."""
 _OTHERS = re.compile(
     r"""(?<![\w.:/\\<-])(?!/easyphoto/)(?:/|\\\\|[A-Za-z]:[\\/])(?:[^\s/\\'"<>|,;:()]+[\\/]+)+(?P<last>[^\s/\\'"<>|,;:()]*)"""
 )
-"""An absolute path without quotes and spaces that is more than one name long."""
+"""An absolute path of more than one name, without quotes and spaces."""
 _PATHS = ("path", "checkpoint", "lora", "report", "picture", "pictures")
-"""Fields of events that name files."""
+"""The fields of events that name files."""
 
 
 def decode(text: str, what: str) -> bytes:
-    """The file in a base64 text, with or without the head of a ``data:`` address.
+    """Return the file in a base64 text, which may begin with the head of a ``data:`` address.
 
-    ``what`` names it in the sentence of the :class:`InvalidRequest` that answers broken or too long texts.
+    Raises :class:`InvalidRequest` if the text is broken or too long; ``what`` is the name of the field in its sentence.
     """
     if text[:5].lower() == "data:":
         text = text.partition(",")[2]
@@ -57,7 +58,7 @@ def decode(text: str, what: str) -> bytes:
 
 
 def decode_all(texts: Sequence[str], what: str, at_most: int) -> tuple[bytes, ...]:
-    """Each text decoded; too many of them are an :class:`InvalidRequest`."""
+    """Decode each text. Raises :class:`InvalidRequest` if there are more than ``at_most``."""
     if len(texts) > at_most:
         raise InvalidRequest(
             "{count} pictures are too many for {what}: at most {at_most}.", count=len(texts), what=what, at_most=at_most
@@ -66,15 +67,15 @@ def decode_all(texts: Sequence[str], what: str, at_most: int) -> tuple[bytes, ..
 
 
 def encode(path: Path) -> str:
-    """A file as base64."""
+    """Return a file as base64."""
     return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 class Scrubber:
-    """Takes the server's folders out of what is said.
+    """Removes the server's folders from what a client is told.
 
-    What lies in the folders of the data stays readable from there on (``models/Stable-diffusion/x.safetensors``), so
-    that an advice can be followed; of any other path only the last name is left.
+    Inside the folders of the data, the part of a path from there on stays (``models/Stable-diffusion/x.safetensors``),
+    so that a client can follow advice about it. Of any other path only the last name stays.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -98,8 +99,10 @@ class Scrubber:
         self._ours = re.compile(rf"({folders})(?:(?P<into>{_SEPARATOR}(?=[^\s'\"]))|{_SEPARATOR}?(?![\w.-]))")
 
     def text(self, text: str) -> str:
-        """The text with what is said of the server's folders cut as above."""
-        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair from a client can't be sent back
+        """Return a text without the server's folders."""
+        text = text.encode(
+            "utf-8", "replace"
+        ).decode()  # a client may send half a surrogate pair, which can't be sent back
         return _OTHERS.sub(_last_name, _QUOTED.sub(_last_name, self._ours.sub(self._relative, text)))
 
     def _relative(self, found: re.Match[str]) -> str:
@@ -109,7 +112,7 @@ class Scrubber:
         return f"{name}/" if name else ""
 
     def value(self, value: Any) -> Any:
-        """The same for plain data of any depth."""
+        """Return plain data of any depth without the server's folders."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -120,7 +123,8 @@ class Scrubber:
 
 
 def _spellings(folder: Path) -> Iterator[str]:
-    """The ways in which a folder is written: as it is, with slashes, and as inside a quoted text."""
+    """Return the ways in which a folder may be written: as it is, with slashes, and as it looks inside a quoted
+    text."""
     yield str(folder)
     yield folder.as_posix()
     yield str(folder).replace("\\", "\\\\")
@@ -132,7 +136,7 @@ def _last_name(found: re.Match[str]) -> str:
 
 
 def pictures_of(event: Event) -> list[Path]:
-    """The picture files that an event tells of."""
+    """Return the picture files that an event names."""
     if isinstance(event, Portrayed):
         names: Sequence[str] = (event.path,)
     elif isinstance(event, Validated):
@@ -145,12 +149,14 @@ def pictures_of(event: Event) -> list[Path]:
 
 
 def all_pictures(job: Job[Any]) -> list[Path]:
-    """The pictures of a job so far, in the order in which its events named them: the numbers of the API."""
+    """Return the pictures of a job so far, in the order of its events; this order gives them their numbers in the
+    API."""
     return [path for _, event in job.events(follow=False) for path in pictures_of(event)]
 
 
 def sse(events: Iterator[tuple[int, Event]], seen: int, scrubber: Scrubber) -> Iterator[tuple[str, int]]:
-    """Events as server-sent events, each with the count of pictures up to and with it; ``seen`` came before."""
+    """Return events as server-sent events, each with the number of pictures up to and including it; ``seen`` pictures
+    came before."""
     for number, event in events:
         files = pictures_of(event)
         data = {k: v for k, v in asdict(event).items() if k not in _PATHS}
@@ -162,7 +168,7 @@ def sse(events: Iterator[tuple[int, Event]], seen: int, scrubber: Scrubber) -> I
 
 
 def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut:
-    """A job as the API shows it."""
+    """Return a job as the API shows it."""
     events = [event for _, event in job.events(follow=False)]
     progress = next((e for e in reversed(events) if isinstance(e, Progress)), None)
     failed = next((e for e in reversed(events) if isinstance(e, Failed)), None) if job.ended else None
@@ -216,7 +222,7 @@ def likeness_out(likeness: Likeness | None) -> schema.LikenessOut | None:
 
 
 def person_out(person: Person) -> schema.PersonOut:
-    """A person as the API shows them."""
+    """Return a person as the API shows them."""
     return schema.PersonOut(
         user_id=person.user_id,
         family=None if person.family is None else person.family.value,
@@ -230,7 +236,8 @@ def person_out(person: Person) -> schema.PersonOut:
 
 
 def removed_out(removed: Removed) -> schema.RemovedOut:
-    """What a deletion removed; portraits by their names, as a path of the server means nothing to a client."""
+    """Return what a deletion removed. Portraits are named without their path, because the server's paths mean nothing
+    to a client."""
     return schema.RemovedOut(
         user_id=removed.user_id,
         files=removed.files,
@@ -243,7 +250,7 @@ def removed_out(removed: Removed) -> schema.RemovedOut:
 
 
 def feature_out(needs: Needs) -> dict[str, Any]:
-    """What :class:`schema.FeatureOut` says of a feature."""
+    """Return what :class:`schema.FeatureOut` says about a feature."""
     return {
         "name": needs.bundle.name,
         "what": needs.bundle.what,
@@ -257,7 +264,7 @@ def feature_out(needs: Needs) -> dict[str, Any]:
 
 
 def weight_out(entry: Entry, scrubber: Scrubber) -> schema.WeightOut:
-    """One file of a feature; the name of what was found, never where."""
+    """Return one file of a feature: the name of the file that was found, and never the place."""
     asset = entry.asset
     return schema.WeightOut(
         name=asset.name,

@@ -1,14 +1,16 @@
 """Our own Python environment beside a host's: how it is made, checked and found.
 
-A WebUI's Python is not ours: nothing is installed there. The trainer and the vision worker run in a virtual environment
-beside the extension, which falls back on the host's site-packages for torch, numpy and whatever else fits, and holds
-what the host lacks or has too old. Only the standard library is used here, so that ``install.py`` works in any host.
+EasyPhoto installs nothing into a WebUI's Python, because that Python isn't ours. The trainer and the vision worker run
+in a virtual environment beside the extension. It takes torch, numpy and whatever else fits from the host's
+site-packages, and holds the packages that the host lacks or has in too old a version. Only the standard library is used
+here, so that ``install.py`` works in any host.
 
-Makers wait for one another; what is being made takes the place of what is there in one instant.
+Processes that make an environment wait for one another, and a new environment takes the place of the old one in one
+instant.
 
     python install.py            make or update it, with the Python of the host
-    status()                     is it there, whole, and for this host?
-    ensure(listener, cancelled)  its interpreter; made first if need be, from a running host
+    status()                     is it there, complete, and for this host?
+    ensure(listener, cancelled)  its interpreter, from a running host; it is made first if necessary
 """
 
 from easyphoto.environment.making import HostPython, create, ensure, inspect

@@ -1,4 +1,4 @@
-"""How an environment is made: what the host's Python has, a virtual environment, pip, and a check."""
+"""Make an environment: ask what the host's Python has, make a virtual environment, run pip, and check the result."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from easyphoto.messages import Message
 FALLBACK = "easyphoto-host.pth"
 WAITING = "Another process is making EasyPhoto's own environment: waiting for it"
 KEPT = ("torch", "torchvision", "numpy", "protobuf", "xformers")
-"""What the host has of these, our environment uses as it is: pip may neither replace nor double it."""
+"""If the host has one of these packages, our environment uses the host's: pip may neither replace it nor add a second
+one."""
 UNREACHABLE = ("after connection broken by", "Max retries exceeded", "ProxyError", "NameResolutionError")
-"""What pip says when there is no network, among much else."""
+"""Pieces of what pip prints, among much else, when there is no network."""
 NEEDED = ("torch", "numpy", "PIL", "cv2", "diffusers", "transformers", "peft", "accelerate", "dlib", "safetensors")
 
 _FACTS = """
@@ -50,7 +51,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class HostPython:
-    """What the host's Python is and has, as that Python says itself."""
+    """What the host's Python is and which packages it has, as that Python reports."""
 
     executable: str
     python: tuple[int, int]
@@ -60,7 +61,7 @@ class HostPython:
 
 
 def inspect(python: str = sys.executable) -> HostPython:
-    """Ask a Python what it is and has. AssetMissing when it can't be run."""
+    """Ask a Python what it is and which packages it has. Raises AssetMissing if it can't be run."""
     try:
         answer = subprocess.run(
             [python, "-c", _FACTS % (KEPT,)], capture_output=True, text=True, encoding="utf-8", env=_plain(), check=True
@@ -76,7 +77,8 @@ def inspect(python: str = sys.executable) -> HostPython:
 def ensure(
     listener: Listener | None, cancelled: Callable[[], bool], *, folder: Path = FOLDER, torch: str | None = None
 ) -> Path:
-    """The interpreter of the environment, which is made first if it isn't ready; errors as of :func:`create`."""
+    """Return the interpreter of the environment, and make the environment first if it isn't ready. Raises what
+    :func:`create` raises."""
     known = status(folder, torch)
     if known.python is None:
         known = create(listener, cancelled, folder=folder)
@@ -94,12 +96,14 @@ def create(
     folder: Path = FOLDER,
     host: str = sys.executable,
 ) -> EnvironmentStatus:
-    """Make the environment new, or bring it up to date. Changes nothing outside ``folder`` and its like beside it.
+    """Make the environment, or bring it up to date. Nothing changes outside ``folder`` and the folders of the same name
+    beside it.
 
-    One that is there stays as it is, and in use, until the new one is whole. Where somebody else is making one, waits
-    for that and takes it. ``listener`` gets Progress of stage "environment"; ``cancelled`` is polled a few times a
-    second. Raises AssetMissing with one sentence when a step fails, StorageFailed when the folder can't be written,
-    Cancelled when asked to stop; what was begun is then taken away.
+    An environment that is there already stays in use, and unchanged, until the new one is complete. If another process
+    is making one, this function waits for it and takes the result. ``listener`` gets Progress events of the stage
+    "environment"; ``cancelled`` is asked a few times a second. Raises AssetMissing with one sentence if a step fails,
+    StorageFailed if the folder can't be written, and Cancelled if ``cancelled`` said so; the unfinished environment is
+    then removed.
     """
     tell = _Teller(listener)
     tell(Message("Looking at the host's Python"))
@@ -142,7 +146,8 @@ def create(
 
 @contextlib.contextmanager
 def _alone(folder: Path, tell: _Teller, cancelled: Callable[[], bool]) -> Iterator[bool]:
-    """While entered, nobody else makes or sweeps. Gives whether somebody else did before."""
+    """Keep everybody else from making or sweeping environments meanwhile. Gives whether somebody else did so just
+    before."""
 
     def waiting() -> None:
         if cancelled():
@@ -180,17 +185,18 @@ def _make(facts: HostPython, packages: PackageSet, folder: Path, tell: _Teller, 
     wanted = [*packages.requirements, *([] if facts.has["cv2"] else ["opencv-python-headless"])]
     tell("Installing packages")
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--prefer-binary"]
-    # The host's packages aren't ours to judge: pip would print what they lack as an error of this installation.
+    # pip would report what the host's own packages lack as if it were an error of this installation.
     _run([*pip, "--no-warn-conflicts", "-c", str(constraints), *wanted], tell, cancelled)
     tell("Checking")
     _run([python, "-c", "import " + ", ".join(NEEDED)], tell, cancelled)
 
 
 def _fallback_line(folders: Sequence[str]) -> str:
-    """A ``.pth`` line that adds the host's folders at the end of the path.
+    """Return a ``.pth`` line that adds the host's folders at the end of the module path.
 
-    Statement rather than paths: the encoding of a ``.pth`` differs between systems, and these paths may be in any
-    script; and ``.pth`` files of the host, which may start anything, are not read.
+    The line is a statement and not a list of paths, for two reasons. The encoding of a ``.pth`` differs between
+    systems, while these paths may be in any script. And Python would read the ``.pth`` files of the host too, which may
+    start anything.
     """
     return f"import sys; sys.path.extend(p for p in {list(folders)!a} if p not in sys.path)\n"
 
@@ -202,12 +208,13 @@ def _site_packages(python: str) -> Path:
 
 
 def _plain() -> dict[str, str]:
-    """The environment variables for a child, without those by which a host bends its Python's path."""
+    """Return the environment variables for a child process, without those by which a host changes its Python's module
+    path."""
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")} | {"PYTHONUTF8": "1"}
 
 
 class _Teller:
-    """Turns what is being done into Progress events; pip's own lines become the message."""
+    """Turns the steps of the making into Progress events. The lines that pip prints become their message."""
 
     STAGES = (
         Message("Looking at the host's Python"),
@@ -224,7 +231,7 @@ class _Teller:
         self.last_lines: list[str] = []
 
     def once(self, message: str) -> None:
-        """Say it unless it was the last thing said."""
+        """Say ``message`` unless it was also the last one."""
         if message != self._last_message:
             self(message)
 
@@ -265,7 +272,7 @@ def _run(command: Sequence[str], tell: _Teller, cancelled: Callable[[], bool]) -
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """Why a command failed, as the rest of a sentence, from the last lines that it said."""
+    """Return, from the last lines that a command printed, why it failed, as the second half of a sentence."""
     if any(sign in line for line in lines for sign in UNREACHABLE):
         return Message(
             "pip reaches no package index. Check the network, or pip's own settings for a proxy "
@@ -276,7 +283,8 @@ def _reason(lines: Sequence[str]) -> str:
 
 
 def _lines(process: subprocess.Popen[str], cancelled: Callable[[], bool]) -> Iterator[str]:
-    """The lines of a process as they come; raises Cancelled soon after ``cancelled`` says so, lines or not."""
+    """Yield the lines of a process as they come. Raises Cancelled soon after ``cancelled`` says so, even if no line
+    comes."""
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
     output = process.stdout

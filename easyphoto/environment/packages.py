@@ -1,4 +1,5 @@
-"""What is installed beside which torch of a host. Raise a version here and in ``requirements.txt``."""
+"""Which packages are installed beside which torch of a host. To raise a version, change it here and in
+``requirements.txt``."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True)
 class PackageSet:
-    """Packages that work together with a torch from ``torch_from`` on and below ``torch_below`` (None: any newer)."""
+    """Packages that work together with any torch from ``torch_from`` on and below ``torch_below`` (None: any newer
+    one)."""
 
     name: str
     torch_from: Version
@@ -23,7 +25,7 @@ class PackageSet:
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """What is asked of pip."""
+        """Return what pip is asked for."""
         return self.packages + COMMON
 
 
@@ -53,7 +55,7 @@ SETS = (
 
 
 def parse_version(text: str) -> Version:
-    """The leading numbers of a version: ``"2.1.2+cu121"`` -> (2, 1, 2)."""
+    """Return the leading numbers of a version: ``"2.1.2+cu121"`` -> (2, 1, 2)."""
     numbers: list[int] = []
     for part in text.split("+", maxsplit=1)[0].split("."):
         digits = "".join(c for c in part if c.isdigit())
@@ -64,7 +66,7 @@ def parse_version(text: str) -> Version:
 
 
 def choose(torch: str) -> PackageSet:
-    """The set of packages for a host's torch; AssetMissing when it is too old for any."""
+    """Return the set of packages for a host's torch. Raises AssetMissing if the torch is too old for each of them."""
     for packages in SETS:
         if packages.fits(parse_version(torch)):
             return packages
@@ -75,5 +77,5 @@ def choose(torch: str) -> PackageSet:
 
 
 def requirements_of(packages: str) -> tuple[str, ...] | None:
-    """What is asked of pip for the set of that name."""
+    """Return what pip is asked for by the set of that name."""
     return next((s.requirements for s in SETS if s.name == packages), None)

@@ -1,8 +1,8 @@
-"""Where environments lie, and which of them counts.
+"""Where environments lie, and which of them is used.
 
-Every making has a place of its own, ``.environment`` or ``.environment.<8 hex digits>`` beside it, and becomes the
-environment in one instant, when its stamp is put there. Until then the one before serves; what a process is running in
-is never moved or changed. What was broken off or replaced is swept away later.
+Each environment is made in a place of its own: ``.environment``, or ``.environment.<8 hex digits>`` beside it. It
+becomes the one in use in one instant, when its stamp is written. Until then the previous one is used. The folder in
+which a process is running is never moved or changed. Unfinished and replaced environments are removed later.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ FOLDER = program.ROOT / ".environment"
 STAMP = "environment.json"
 HOW = "the first training or portrait makes it, in some minutes, and so does `python install.py` with the host's Python"
 KEPT_FOR = 24 * 3600.0
-"""Seconds for which a replaced environment is kept: something that runs in it may still want a module of it."""
+"""Seconds for which a replaced environment is kept, because a process that runs in it may still import one of its
+modules."""
 
 
 @dataclass(frozen=True)
 class EnvironmentStatus:
-    """Whether the environment can be used; if not, ``sentence`` says why and what to do."""
+    """Whether the environment can be used. If it can't, ``sentence`` says why and what to do."""
 
     ready: bool
     sentence: str
@@ -43,7 +44,7 @@ class EnvironmentStatus:
 
 @dataclass(frozen=True)
 class Stamp:
-    """Written last, so that what was broken off is never taken for whole."""
+    """The record that is written last, so that an unfinished environment is never taken for a complete one."""
 
     packages: str
     requirements: tuple[str, ...]
@@ -51,29 +52,31 @@ class Stamp:
     torch: str
     host: str
     made: int = 0
-    """Counts the makings: of two whole environments the later one counts."""
+    """A number that grows with each making: of two complete environments, the one with the higher number is used."""
 
     def fits(self, python: tuple[int, ...], torch: str | None) -> bool:
-        """Whether it is for a host of that Python and torch (None: any) and of this version of EasyPhoto."""
+        """Return whether the environment suits this version of EasyPhoto and a host with that Python and torch (None:
+        any torch)."""
         same = tuple(self.python) == tuple(python) and torch in (None, self.torch)
         return same and self.requirements == requirements_of(self.packages)
 
 
 def interpreter(folder: Path = FOLDER) -> Path:
-    """Where the environment's Python lies, whether it is there or not."""
+    """Return the path of the environment's Python, whether or not the file is there."""
     return python_in(current(folder) or folder)
 
 
 def status(folder: Path = FOLDER, torch: str | None = None) -> EnvironmentStatus:
-    """Whether the environment is there, whole, and fits. ``torch`` is the version that the host has now, if known.
+    """Return whether the environment is there, complete, and suits the host. ``torch`` is the host's version, if it is
+    known.
 
-    Costs a look at a few files; runs nothing.
+    This reads a few files and runs nothing.
     """
     return status_for(folder, sys.version_info[:2], torch)
 
 
 def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> EnvironmentStatus:
-    """The same for a host of another Python."""
+    """Return the same for a host with another Python."""
     place = current(folder, python, torch)
     stamp = None if place is None else read_stamp(place)
     if place is None or stamp is None:
@@ -96,8 +99,8 @@ def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> Envi
 
 
 def installed(package: str, folder: Path = FOLDER) -> str | None:
-    """The version of a package where trainings run: in our environment, else in this Python; None when it is in
-    neither."""
+    """Return the version of a package where trainings run: in our environment, or else in this Python; None if neither
+    has it."""
     place = current(folder, sys.version_info[:2]) or folder
     own = [str(p) for p in (*place.glob("lib/python*/site-packages"), *place.glob("Lib/site-packages"))]
     if own and status(folder).ready:
@@ -110,7 +113,7 @@ def installed(package: str, folder: Path = FOLDER) -> str | None:
 
 
 def found(folder: Path) -> list[Path]:
-    """Where an environment was made, or begun."""
+    """Return the folders in which an environment was made, or begun."""
     named = re.compile(re.escape(folder.name) + r"\.[0-9a-f]{8}")
     try:
         beside = sorted(p for p in folder.parent.iterdir() if named.fullmatch(p.name))
@@ -120,7 +123,8 @@ def found(folder: Path) -> list[Path]:
 
 
 def current(folder: Path, python: tuple[int, ...] | None = None, torch: str | None = None) -> Path | None:
-    """The place of the environment that counts: the last that is whole, and of those that fit the host if any does."""
+    """Return the folder of the environment in use: the last complete one among those that suit the host, or among all
+    if none does."""
     whole = [(stamp, p) for p in found(folder) if (stamp := read_stamp(p)) and python_in(p).exists()]
     fitting = [(stamp, p) for stamp, p in whole if python is not None and stamp.fits(python, torch)]
     return max(fitting or whole, key=lambda one: one[0].made, default=(None, None))[1]
@@ -131,22 +135,23 @@ def python_in(place: Path) -> Path:
 
 
 def lock(folder: Path) -> Path:
-    """The file that whoever makes or sweeps holds."""
+    """Return the file that a process locks while it makes or sweeps environments."""
     return folder.with_name(f"{folder.name}.lock")
 
 
 def sweep(folder: Path, keep: Path | None, old: bool = True) -> None:
-    """Remove what was broken off and, with ``old``, what was replaced. Only for whoever holds the :func:`lock`."""
+    """Remove unfinished environments and, with ``old``, replaced ones. Only the holder of the :func:`lock` may call
+    this."""
     for place in found(folder):
         if place != keep and (old or read_stamp(place) is None):
-            # without a stamp first: what can't be removed whole must not count as whole
+            # the stamp goes first: an environment that can be removed only in part must not count as complete
             with contextlib.suppress(OSError):
                 (place / STAMP).unlink(missing_ok=True)
                 shutil.rmtree(place)
 
 
 def sweep_when_idle(folder: Path) -> None:
-    """Sweep if there is anything to and nobody is making one: never worth waiting for, nor a failure."""
+    """Sweep if there is something to sweep and nobody is making an environment. This neither waits nor fails."""
     serving = current(folder, sys.version_info[:2])
     if serving is None or len(found(folder)) < 2:
         return
@@ -170,7 +175,7 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 
 def write_stamp(place: Path, stamp: Stamp) -> None:
-    """Make what lies in ``place`` the environment, in one instant."""
+    """Make the environment in ``place`` the one in use, in one instant."""
     draft = place / f"{STAMP}.new"
     draft.write_text(json.dumps(asdict(stamp), indent=1), encoding="utf-8")
     draft.replace(place / STAMP)

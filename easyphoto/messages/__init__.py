@@ -1,8 +1,8 @@
-"""What the program says, as data: a template in English with its values, and its translations.
+"""The sentences that the program says, as data: an English template with values, and the translations of templates.
 
 Message("There is no person {name!r}.", name=name)    a text that can still be said in another language
-joined([one, two], "; ")                              several of them in one
-translated(text, "zh")                                the same in another language, at the edge
+joined([one, two], "; ")                              several such texts as one
+translated(text, "zh")                                the text in another language, for the edge of the program
 """
 
 from easyphoto.messages.languages import LANGUAGES, translated

@@ -1,7 +1,7 @@
 """Messages in other languages.
 
-A file of a language holds English template -> Chinese template with the same places. A new language is one more such
-file. What has no translation stays English; what was put into a place is translated if it is a message itself.
+The file of a language maps each English template to a template of that language with the same places. One more such
+file adds a language. A text without translation stays English. A message inside another one is translated too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LANGUAGES = (ENGLISH, *sorted(path.stem for path in FOLDER.glob("*.json")))
 
 @lru_cache(maxsize=8)
 def catalog(language: str) -> Mapping[str, str]:
-    """English template -> template in ``language``; empty for a language that there is none for."""
+    """Return the templates of ``language`` by English template. The answer is empty for an unknown language."""
     if language == ENGLISH or language not in LANGUAGES:
         return {}
     found: dict[str, str] = json.loads((FOLDER / f"{language}.json").read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ def catalog(language: str) -> Mapping[str, str]:
 
 
 def translated(text: str, language: str) -> str:
-    """A message, or a text that a template without places is, in ``language``."""
+    """Return a message in ``language``. A plain text is translated too if it is a template without places."""
     known = catalog(language)
     return str(text) if not known else _said(text, known)
 
@@ -47,6 +47,6 @@ def _said(text: str, known: Mapping[str, str]) -> str:
 
 
 def _as_a_part(template: str, known: Mapping[str, str]) -> str:
-    """A sentence without its full stop, as it stands in another one."""
+    """Return the translation of a sentence without its full stop, as it stands inside another sentence."""
     whole = known.get(f"{template}.")
     return template if whole is None else whole.rstrip("。. ")

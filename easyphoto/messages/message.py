@@ -1,8 +1,8 @@
-"""A text that remembers its template and values.
+"""A text that remembers its template and its values.
 
-A :class:`Message` is a ``str``: its English wording, which logs, terminals and programs take as it is. Beside that it
-keeps the template and the values that made it, so that an edge can say it in another language without reading English
-back. It survives a trip through JSON as the data of :func:`to_data`.
+A :class:`Message` is a ``str``, the English text, which logs, terminals and programs use as it is. It also keeps the
+template and the values from which it was made, so that an edge of the program can say it in another language without
+parsing English. :func:`to_data` turns it into JSON and :func:`from_data` back.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ Value: TypeAlias = "str | int | float | bool | None"
 
 
 class Message(str):
-    """English text made from a ``template`` of :meth:`str.format` with named places, and the ``values`` put in.
+    """An English text, made from a ``template`` of :meth:`str.format` with named places and the ``values`` put into
+    them.
 
-    A value that is a message itself stays one, and so does the message of an exception that has one; numbers stay
-    numbers, for the format of their place; everything else becomes its text. Without values the template is the text,
-    whatever braces stand in it.
+    A value that is a message stays one, and so does the message of an exception that has one. A number stays a number,
+    so that its place can format it. Any other value becomes its text. If there are no values, the template is the text,
+    whatever braces it contains.
     """
 
     template: str
@@ -40,7 +41,7 @@ class Message(str):
 
 
 class Joined(Message):
-    """Several texts behind one another: ``template`` is what stands between them, ``parts`` are the texts."""
+    """Several texts one after another. ``parts`` are the texts, and ``template`` is what stands between them."""
 
     parts: tuple[str, ...]
 
@@ -57,12 +58,12 @@ class Joined(Message):
 
 
 def joined(parts: Iterable[str], joint: str = ", ") -> Message:
-    """The texts as one, with ``joint`` between them."""
+    """Return the texts as one, with ``joint`` between them."""
     return Joined(joint, parts)
 
 
 def plain(value: object) -> Value:
-    """A value as a message keeps it: a message, a number, a text."""
+    """Return a value in the form in which a message keeps it: a message, a number or a text."""
     if isinstance(value, BaseException):
         value = getattr(value, "message", None) or str(value)
     if isinstance(value, Enum):
@@ -71,12 +72,12 @@ def plain(value: object) -> Value:
         return value
     if isinstance(value, PathLike):
         return str(fspath(value))
-    item = getattr(value, "item", None)  # a number of numpy's
+    item = getattr(value, "item", None)  # a numpy number becomes Python's
     return plain(item()) if callable(item) else str(value)
 
 
 def to_data(message: Message) -> dict[str, Any]:
-    """The message as plain JSON data."""
+    """Return the message as plain JSON data."""
     if isinstance(message, Joined):
         return {"joint": message.template, "parts": [_value_data(part) for part in message.parts]}
     return {
@@ -86,7 +87,7 @@ def to_data(message: Message) -> dict[str, Any]:
 
 
 def from_data(data: Mapping[str, Any]) -> Message:
-    """The message of :func:`to_data`. Raises ValueError when the data is none."""
+    """Return the message that :func:`to_data` turned into ``data``. Raises ValueError if ``data`` has another form."""
     try:
         if "joint" in data:
             return Joined(str(data["joint"]), [_text(_value(part)) for part in data["parts"]])
