@@ -16,7 +16,7 @@ from PIL import ImageChops, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from easyphoto.errors import InvalidRequest
 from easyphoto.filenames import shown
-from easyphoto.imaging import colour, depth, formats, repair, tiff
+from easyphoto.imaging import depth, formats, repair, srgb, tiff
 from easyphoto.ports import Alpha, Image
 from easyphoto.storage.files import write_bytes as write_bytes  # noqa: PLC0414 - it is called by this name
 
@@ -196,7 +196,7 @@ def _decode(source: Source, name: str, limit: _Limit) -> Picture:
                 if opened.format in ("JPEG", "MPO"):
                     _check_scans(source, opened, name)
                     opened.draft("RGB", limit.of(opened.size))
-                profile = colour.profile_of(opened, _head(source))
+                profile = srgb.profile_of(opened, _head(source))
                 return _finished(_upright(_plain(opened)), profile, limit)
     except (InvalidRequest, FileNotFoundError):
         raise
@@ -279,9 +279,9 @@ def _finished(picture: Pillow.Image, profile: bytes | None, limit: _Limit) -> Pi
     """A picture in one of the modes of :func:`_plain`, no larger than the limit, in sRGB, on white."""
     picture = _shrunk(picture, limit)
     if picture.mode not in ("LA", "RGBA"):
-        return Picture(np.array(colour.to_srgb(picture, profile), dtype=np.uint8))
+        return Picture(np.array(srgb.to_srgb(picture, profile), dtype=np.uint8))
     alpha = picture.getchannel("A")
-    layer = colour.to_srgb(picture.convert(picture.mode[:-1]), profile)
+    layer = srgb.to_srgb(picture.convert(picture.mode[:-1]), profile)
     layer.putalpha(alpha)
     white = Pillow.new("RGBA", layer.size, (255, 255, 255, 255))
     image = np.array(Pillow.alpha_composite(white, layer).convert("RGB"), dtype=np.uint8)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from easyphoto.catalog import Asset, Bundle, Catalog, DownloadPlan, Folders
-from easyphoto.catalog.plan import size
+from easyphoto.catalog.download_plan import size
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Finished, Progress
 from easyphoto.jobs import NETWORK, Job, JobQueue

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from easyphoto.catalog import Asset, Catalog  # noqa: E402
-from easyphoto.catalog.folders import KINDS  # noqa: E402
-from easyphoto.catalog.plan import size  # noqa: E402
+from easyphoto.catalog.download_plan import size  # noqa: E402
+from easyphoto.catalog.model_folders import KINDS  # noqa: E402
 from easyphoto.vision.backend import ROLES, Backend  # noqa: E402
 from easyphoto.vision.registry import BACKENDS  # noqa: E402
 

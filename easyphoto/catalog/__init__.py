@@ -2,7 +2,7 @@
 
 from easyphoto.catalog.assets import Asset, Bundle
 from easyphoto.catalog.catalog import Catalog, Look
-from easyphoto.catalog.folders import Folders
-from easyphoto.catalog.plan import DownloadPlan, FileVerdict, Present
+from easyphoto.catalog.download_plan import DownloadPlan, FileVerdict, Present
+from easyphoto.catalog.model_folders import Folders
 
 __all__ = ["Asset", "Bundle", "Catalog", "Folders", "Look", "DownloadPlan", "Present", "FileVerdict"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easyphoto.catalog.folders import KINDS
-from easyphoto.catalog.sources import expand
+from easyphoto.catalog.addresses import expand
+from easyphoto.catalog.model_folders import KINDS
 
 DATA = Path(__file__).with_name("catalog.json")
 
@@ -19,8 +19,9 @@ DATA = Path(__file__).with_name("catalog.json")
 class Asset:
     """One file of weights.
 
-    ``file``: its name on disk; ``folder``: a kind of :data:`easyphoto.catalog.folders.KINDS`; ``under``: a subfolder of
-    that, or "". ``also``: names of other files that serve as well. ``bytes``: the exact size, unless ``about`` is true.
+    ``file``: its name on disk; ``folder``: a kind of :data:`easyphoto.catalog.model_folders.KINDS`; ``under``: a
+    subfolder of that, or "". ``also``: names of other files that serve as well. ``bytes``: the exact size, unless
+    ``about`` is true.
     ``sha256``: lower-case hexadecimal where it is publicly known (``sha256_from`` says by whom), else None: it is then
     recorded at the first download. ``instead``: the asset that takes its place where only commercial use is allowed.
     ``by_folder``: its name is too common to be looked for outside ``under``. ``optional``: the feature works without.

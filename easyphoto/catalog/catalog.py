@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from easyphoto.catalog.assets import DATA, Asset, Bundle, read
-from easyphoto.catalog.folders import Folders
+from easyphoto.catalog.download_plan import DownloadPlan, FileVerdict, Present
 from easyphoto.catalog.locate import Index, against, destination, find, shown
+from easyphoto.catalog.model_folders import Folders
 from easyphoto.catalog.part import begun
-from easyphoto.catalog.plan import DownloadPlan, FileVerdict, Present
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, NotFound, StorageFailed
 from easyphoto.events import Event, Listener

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from easyphoto.catalog.formats import wrong_file, wrong_start
 from easyphoto.catalog.part import Part
+from easyphoto.catalog.weight_formats import wrong_file, wrong_start
 from easyphoto.errors import AssetMissing, Cancelled
 from easyphoto.messages import Message, joined
 

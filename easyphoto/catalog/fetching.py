@@ -18,10 +18,10 @@ from filelock import FileLock, Timeout
 
 from easyphoto.catalog.assets import Asset
 from easyphoto.catalog.download import Download, Limits, Wanted
-from easyphoto.catalog.folders import Folders
+from easyphoto.catalog.download_plan import size
 from easyphoto.catalog.locate import destination, shown
+from easyphoto.catalog.model_folders import Folders
 from easyphoto.catalog.part import begun
-from easyphoto.catalog.plan import size
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Notice, Progress

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from easyphoto.catalog.assets import Asset
-from easyphoto.catalog.folders import Folders
-from easyphoto.catalog.formats import wrong_file
-from easyphoto.catalog.plan import FileVerdict, Present
+from easyphoto.catalog.download_plan import FileVerdict, Present
+from easyphoto.catalog.model_folders import Folders
 from easyphoto.catalog.records import Records
+from easyphoto.catalog.weight_formats import wrong_file
 from easyphoto.messages import Message
 
 SUFFIXES = frozenset({".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".onnx"})

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from easyphoto.catalog import Catalog, DownloadPlan, Folders
+from easyphoto.catalog.download_plan import size
 from easyphoto.catalog.locate import destination
-from easyphoto.catalog.plan import size
 from easyphoto.cli.arguments import a_folder, common, ranged
 from easyphoto.cli.show import Terminal
 from easyphoto.cli.streams import write_json

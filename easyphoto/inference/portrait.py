@@ -15,11 +15,11 @@ from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, StorageFai
 from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import finish, plan, recipe, score, stages, text
+from easyphoto.inference.face_sources import agree, apart
 from easyphoto.inference.painter import Meter, Words
 from easyphoto.inference.plan import MaskKind
 from easyphoto.inference.shelf import Shelf
 from easyphoto.inference.sitting import Sitting
-from easyphoto.inference.sources import agree, apart
 from easyphoto.inference.studio import Sitter, Studio
 from easyphoto.inference.task import SEEDS, LoadedTemplate, PortraitTask, check, hash_image, read, with_seed
 from easyphoto.messages import Message

@@ -6,8 +6,8 @@ import numpy as np
 
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import stages
+from easyphoto.inference.face_sources import FaceSource, agree, apart
 from easyphoto.inference.plan import MaskKind, PassRow
-from easyphoto.inference.sources import FaceSource, agree, apart
 from easyphoto.inference.studio import ParsedFace, Sitter, Studio
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Mask

@@ -10,10 +10,10 @@ from typing import TypeVar
 from easyphoto.config import PortraitConfig
 from easyphoto.errors import Cancelled, NoFace, reason
 from easyphoto.families.spec import Pass
-from easyphoto.inference import gallery, plan, sources, stages, text
+from easyphoto.inference import face_sources, gallery, plan, stages, text
+from easyphoto.inference.face_sources import FaceSource, FaceSources
 from easyphoto.inference.gallery import Gallery
 from easyphoto.inference.painter import Meter, Painter, Words
-from easyphoto.inference.sources import FaceSource, FaceSources
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
 from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
@@ -89,11 +89,11 @@ class Studio:
                     "The training of {user_id} was marked as failed: expect little likeness.", user_id=subject.user_id
                 )
             )
-        reference = sources.look(subject.reference, self.vision)
+        reference = face_sources.look(subject.reference, self.vision)
         if reference is None:
             raise NoFace("The reference picture of {user_id} has no face that can be found.", user_id=subject.user_id)
         shown = self._gallery(subject)
-        face_id = None if subject.face_id is subject.reference else sources.look(subject.face_id, self.vision)
+        face_id = None if subject.face_id is subject.reference else face_sources.look(subject.face_id, self.vision)
         mean = subject.mean if shown is subject.gallery or shown is None else shown.mean
         if mean is None:
             mean = self.vision.embedder.embed(reference.image, reference.face)

@@ -18,8 +18,8 @@ import torch
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
 from easyphoto.sd import control, samplers, strategies, vae
-from easyphoto.sd.conditioning import PromptEmbedding, encode
 from easyphoto.sd.parts import Parts
+from easyphoto.sd.prompt_embedding import PromptEmbedding, encode
 
 ControlNets = Mapping[ControlRole, Any]
 

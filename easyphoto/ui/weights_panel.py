@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from easyphoto.catalog.plan import size
+from easyphoto.catalog.download_plan import size
 from easyphoto.messages import translated
 from easyphoto.service import Preferences
 from easyphoto.ui.texts import say

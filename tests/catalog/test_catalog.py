@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from easyphoto.catalog import Asset, Catalog, Folders
+from easyphoto.catalog.addresses import expand
 from easyphoto.catalog.assets import read
-from easyphoto.catalog.folders import KINDS
+from easyphoto.catalog.download_plan import size
 from easyphoto.catalog.locate import destination
-from easyphoto.catalog.plan import size
-from easyphoto.catalog.sources import expand
+from easyphoto.catalog.model_folders import KINDS
 from easyphoto.cli.main import main
 from easyphoto.config import Paths
 from easyphoto.errors import NotFound

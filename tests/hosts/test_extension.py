@@ -21,15 +21,23 @@ from fastapi import FastAPI
 from easyphoto import environment
 from easyphoto.api import auth
 from easyphoto.catalog import Folders
-from easyphoto.catalog.folders import ALSO_LOOK
 from easyphoto.catalog.locate import Index
+from easyphoto.catalog.model_folders import ALSO_LOOK
 from easyphoto.config import Paths
 from easyphoto.environment import making
 from easyphoto.errors import AssetMissing
 from easyphoto.events import Listener, Progress
 from easyphoto.hosts.webui import extension
 from easyphoto.hosts.webui.border import WebUI
-from easyphoto.hosts.webui.settings import COMMERCIAL, DEFAULTS, FACES, KEEP_VISION, LANGUAGE, OUTPUTS, WebUISettings
+from easyphoto.hosts.webui.settings_page import (
+    COMMERCIAL,
+    DEFAULTS,
+    FACES,
+    KEEP_VISION,
+    LANGUAGE,
+    OUTPUTS,
+    WebUISettings,
+)
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.vision.remote import RemoteVision
 from tests.fakes import FakeHost, FakeVision, blank

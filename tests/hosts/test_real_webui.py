@@ -31,7 +31,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
-from easyphoto.hosts.webui.settings import DEFAULTS
+from easyphoto.hosts.webui.settings_page import DEFAULTS
 from easyphoto.ports import Image
 from tests.hosts.webui_page import WebUIPage
 from tests.ui import browser

@@ -14,8 +14,8 @@ import pytest
 from easyphoto import pictures
 from easyphoto.events import Event, Notice
 from easyphoto.inference import gallery
+from easyphoto.inference.face_sources import agree, apart
 from easyphoto.inference.portrait import portray
-from easyphoto.inference.sources import agree, apart
 from easyphoto.inference.task import Subject
 from easyphoto.ports import Calibration, Face, Image, Points, Portrait
 from easyphoto.vision import pose

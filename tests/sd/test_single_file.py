@@ -17,7 +17,7 @@ from easyphoto import sd
 from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.ports import Control, ControlRole, Txt2Img
-from easyphoto.sd import conditioning, lora, render, sampling, shapes, tokenizers
+from easyphoto.sd import lora, prompt_embedding, render, sampling, shapes, tokenizers
 from tests import tiny, tiny_files
 
 FAMILIES = [Family.SD1, Family.SD2, Family.SDXL]
@@ -84,7 +84,7 @@ def test_a_picture_and_a_lora(written: tuple[Family, Path, Any], vocabulary: Pat
 def test_sdxl_heeds_size_and_empty_negative(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
     path = tiny_files.single_file(tmp_path / "xl.safetensors", Family.SDXL, tiny_files.models(Family.SDXL, tokens))
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
-    positive, negative = conditioning.encode(parts, "a photo", "")
+    positive, negative = prompt_embedding.encode(parts, "a photo", "")
     assert positive.context.shape == (1, 77, 768 + 1280)
     assert positive.pooled is not None
     assert positive.pooled.shape == (1, 1280)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from easyphoto.catalog.folders import ALSO_LOOK
+from easyphoto.catalog.model_folders import ALSO_LOOK
 from easyphoto.config import Paths
 from easyphoto.hosts.webui import extension
 from easyphoto.service import EasyPhoto

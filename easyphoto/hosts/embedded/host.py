@@ -26,7 +26,7 @@ from easyphoto.sd.samplers import SAMPLERS
 if TYPE_CHECKING:
     import torch
 
-    from easyphoto.hosts.embedded.models import Models
+    from easyphoto.hosts.embedded.loaded_models import Models
 
 log = logging.getLogger(__name__)
 _Job = TypeVar("_Job", bound=Txt2Img)
@@ -116,7 +116,7 @@ class EmbeddedHost:
 
     def _held(self) -> Models:
         if self._models is None:
-            from easyphoto.hosts.embedded.models import Models
+            from easyphoto.hosts.embedded.loaded_models import Models
 
             self._models = Models(self._paths, *choose(*self._asked))
         return self._models

@@ -10,12 +10,12 @@ from typing import Any
 
 from easyphoto import environment
 from easyphoto.catalog import Folders
-from easyphoto.catalog.folders import ALSO_LOOK
+from easyphoto.catalog.model_folders import ALSO_LOOK
 from easyphoto.errors import AssetMissing
 from easyphoto.events import Listener
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
 from easyphoto.hosts.webui.host import WebUIHost
-from easyphoto.hosts.webui.settings import WebUISettings
+from easyphoto.hosts.webui.settings_page import WebUISettings
 from easyphoto.service import EasyPhoto, Preferences
 from easyphoto.vision.remote import RemoteVision
 

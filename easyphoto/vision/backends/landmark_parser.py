@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from easyphoto.ports import Face, FaceParts, Image
 from easyphoto.vision.backend import Context
-from easyphoto.vision.parts import face_parts
+from easyphoto.vision.face_parts import face_parts
 
 
 class LandmarkParser:

@@ -9,7 +9,7 @@ import numpy as np
 from easyphoto.ports import Face, Image, Mask, Points
 from easyphoto.vision import colour, geometry, landmarks, masks
 from easyphoto.vision.backend import Context
-from easyphoto.vision.parts import face_parts
+from easyphoto.vision.face_parts import face_parts
 from easyphoto.vision.warping import bend
 
 LIKENESS = 0.5

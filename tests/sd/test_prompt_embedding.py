@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from easyphoto.sd import Parts
-from easyphoto.sd.conditioning import chunks, encode
 from easyphoto.sd.prompt import parse
+from easyphoto.sd.prompt_embedding import chunks, encode
 
 
 def test_a_short_prompt_is_what_the_text_encoder_says(parts: Parts) -> None:
