@@ -15,9 +15,9 @@ from typing import Any, Literal
 from easyphoto import families, lora_header, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.headers import SafetensorsHeader, TensorShape, read_header
 from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint
+from easyphoto.storage.headers import SafetensorsHeader, TensorShape, read_header
 
 __all__ = [
     "A",

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.headers import SafetensorsHeader, TensorShape
 from easyphoto.messages import Message
+from easyphoto.storage.headers import SafetensorsHeader, TensorShape
 
 _OTHER_WIDTHS = {1280: Message("the SDXL refiner"), 4096: Message("a model with a T5 text encoder")}
 

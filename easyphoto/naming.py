@@ -26,7 +26,7 @@ T = TypeVar("T")
 ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 """Endings of model files, in whatever case."""
 PICKLED = ENDINGS[1:]
-"""Those of files that may run code when they are opened."""
+"""Endings of files that may run code when they are opened; only ``torch.load(weights_only=True)`` ever opens them."""
 FOLDER_MARKS = ("model_index.json", "config.json")
 """A folder that has one of these files is one model in diffusers' layout."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.api import schema
+from easyphoto.catalog.weights import Entry, Needs
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, TemplateFailed, Validated
@@ -21,7 +22,6 @@ from easyphoto.likeness import clipped, rounded
 from easyphoto.people import Person, Removed
 from easyphoto.ports import Likeness
 from easyphoto.service import PortraitResult
-from easyphoto.weights import Entry, Needs
 
 MAX_PICTURE = 40 * 2**20
 """The most bytes of one picture file that a client may send."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 
 from easyphoto.messages import Message
+from easyphoto.storage import headers
 
 PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 POINTER = b"version https://git-lfs"
-MAX_HEADER = 100_000_000
 
 
 def wrong_start(start: bytes) -> str | None:
@@ -51,18 +50,17 @@ def wrong_file(path: Path, suffix: str | None = None) -> str | None:
 
 
 def _wrong_safetensors(path: Path, size: int) -> str | None:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 10 or length > MAX_HEADER:
+    try:
+        headers.parse(path)
+    except headers.BrokenHeader as broken:
+        if broken.fault == "no header":
             return Message("is no safetensors file")
-        if 8 + length > size:
+        if broken.fault == "cut off":
             return Message("is cut off (its header is not whole)")
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            whole = 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return Message("is no safetensors file (its header can't be read)")
-    if whole != size:
-        return Message("is cut off or damaged ({size:,} bytes where its header says {whole:,})", size=size, whole=whole)
+        if broken.fault == "other size":
+            whole = size - broken.there + broken.wanted
+            return Message(
+                "is cut off or damaged ({size:,} bytes where its header says {whole:,})", size=size, whole=whole
+            )
+        return Message("is no safetensors file (its header can't be read)")
     return None

@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any
 from easyphoto import checkpoint, naming
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.sd import strategies
+from easyphoto.sd import single_file, strategies
 from easyphoto.sd.parts import Parts
-from easyphoto.sd.placement import Placement
+from easyphoto.sd.placement import Placement, placed
 
 if TYPE_CHECKING:
     import torch
-
-PICKLED = naming.PICKLED
-"""Endings of files that may run code when they are opened; only ``torch.load(weights_only=True)`` ever opens them."""
 
 
 def load(
@@ -45,8 +42,6 @@ def load(
     if path.is_dir():
         parts = _load_folder(info, device, dtype, other)
     else:
-        from easyphoto.sd import single_file
-
         parts = single_file.load(info, device=device, dtype=dtype, vae=other, tokenizers=tokenizers)
     for module in (parts.unet, parts.vae, *parts.text_encoders):
         module.eval().requires_grad_(False)
@@ -58,7 +53,7 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
 
     Published ones often are pickles (``.pth``): these are taken if they load without running code.
     """
-    if path.suffix.lower() not in PICKLED:
+    if path.suffix.lower() not in naming.PICKLED:
         info = checkpoint.inspect(path)
         if info.kind != "controlnet":
             raise InvalidRequest("{path} is {kind}, not a ControlNet.", path=path.name, kind=checkpoint.A[info.kind])
@@ -67,8 +62,6 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
 
         model = pretrained(ControlNetModel, path, dtype)
     else:
-        from easyphoto.sd import single_file
-
         model = single_file.load_controlnet(path, dtype=dtype)
     return placed(model, device).eval().requires_grad_(False)
 
@@ -80,7 +73,7 @@ def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpo
     """
     import torch
 
-    if path.suffix.lower() not in PICKLED:
+    if path.suffix.lower() not in naming.PICKLED:
         info = checkpoint.inspect(path)
         if info.kind != "vae":
             raise InvalidRequest("{path} is {kind}, not a VAE.", path=path.name, kind=checkpoint.A[info.kind])
@@ -89,21 +82,8 @@ def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpo
 
         model = pretrained(AutoencoderKL, path, torch.float32)
     else:
-        from easyphoto.sd import single_file
-
         model = single_file.load_vae(path, family)
     return placed(model, device).eval().requires_grad_(False)
-
-
-def placed(module: Any, device: str | torch.device) -> Any:
-    """The module on ``device``; convolutions in channels-last layout, in which they run much faster."""
-    import torch
-
-    module.to(device)
-    for child in module.modules():
-        if isinstance(child, torch.nn.Conv2d):
-            child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
-    return module
 
 
 def pretrained(cls: Any, folder: Path, dtype: torch.dtype) -> Any:

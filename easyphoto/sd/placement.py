@@ -44,3 +44,14 @@ class Placement:
     def holds(self, module: Any) -> bool:
         """Whether a module was brought to the device and is still there."""
         return module in self._there
+
+
+def placed(module: Any, device: str | torch.device) -> Any:
+    """The module on ``device``; convolutions in channels-last layout, in which they run much faster."""
+    import torch
+
+    module.to(device)
+    for child in module.modules():
+        if isinstance(child, torch.nn.Conv2d):
+            child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
+    return module

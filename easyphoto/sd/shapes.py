@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from easyphoto.checkpoint import TensorShape
+from easyphoto.storage.headers import TensorShape
 
 Shapes = Mapping[str, TensorShape]
 

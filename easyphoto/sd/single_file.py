@@ -14,16 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyphoto import families
+from easyphoto import families, naming
 from easyphoto.checkpoint import CheckpointInfo
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.sd import shapes as architectures
 from easyphoto.sd import strategies
 from easyphoto.sd import tokenizers as clip_tokenizers
-from easyphoto.sd.loading import PICKLED, placed
 from easyphoto.sd.parts import Parts
-from easyphoto.sd.placement import Placement
+from easyphoto.sd.placement import Placement, placed
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +92,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     try:
-        if path.suffix.lower() not in PICKLED:
+        if path.suffix.lower() not in naming.PICKLED:
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError, ValueError) as error:

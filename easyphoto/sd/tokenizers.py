@@ -13,8 +13,8 @@ from typing import Any
 
 from easyphoto import program
 from easyphoto.errors import AssetMissing
-from easyphoto.headers import read_header
 from easyphoto.messages import Message
+from easyphoto.storage.headers import read_header
 
 _LENGTH = 77
 _END = "<|endoftext|>"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from easyphoto import pictures
 from easyphoto.catalog import Catalog, Folders
+from easyphoto.catalog.weights import Weights
 from easyphoto.config import Paths, TrainConfig
 from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
 from easyphoto.jobs import Job, JobQueue
@@ -31,7 +32,7 @@ from easyphoto.service.workplace import Interpreter, Workplace
 from easyphoto.storage import portraits
 from easyphoto.storage.uploads import Uploads
 from easyphoto.templates import TemplateStore
-from easyphoto.weights import Weights
+from easyphoto.vision import registry
 
 if TYPE_CHECKING:
     from easyphoto.training.photos import PhotoReport
@@ -86,6 +87,7 @@ class EasyPhoto:
             self.jobs,
             lambda: self.preferences().commercial_only,
             self._place.new_weights.set,
+            registry.BY_ROLE,
         )
 
     # --- training ----------------------------------------------------------------------------------------------------

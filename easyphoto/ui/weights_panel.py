@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from easyphoto.catalog.download_plan import size
+from easyphoto.catalog.weights import Entry, Needs, Serving
 from easyphoto.messages import translated
 from easyphoto.service import Preferences
 from easyphoto.ui.texts import say
-from easyphoto.weights import Entry, Needs, Serving
 
 
 def needs(feature: Needs, language: str, *, offline: bool, commercial_only: bool) -> str:

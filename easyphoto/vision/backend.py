@@ -10,7 +10,7 @@ from typing import Any
 
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Points, Vision
-from easyphoto.vision.backends.assets import Inventory
+from easyphoto.vision.inventory import Inventory
 
 ROLES = (
     "detector",

@@ -26,11 +26,13 @@ from easyphoto.ports import (
 from easyphoto.vision import landmarks
 from easyphoto.vision.backend import ROLES, Backend, Context
 from easyphoto.vision.backends import packaged, weighted
-from easyphoto.vision.backends.assets import Inventory
+from easyphoto.vision.inventory import Inventory
 
 log = logging.getLogger(__name__)
 
 BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS)
+BY_ROLE: Mapping[str, Sequence[Backend]] = {role: [b for b in BACKENDS if b.role == role] for role in ROLES}
+"""Role -> the backends that can serve it, the best first."""
 
 
 def create(models: Path, *, backends: Mapping[str, str] | None = None, commercial_only: bool = False) -> Vision:

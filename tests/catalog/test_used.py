@@ -11,6 +11,7 @@ import pytest
 
 from easyphoto import families
 from easyphoto.catalog import Asset, Catalog, Folders
+from easyphoto.catalog.weights import Weights
 from easyphoto.cli.main import main
 from easyphoto.config import Paths
 from easyphoto.errors import NotFound
@@ -18,7 +19,6 @@ from easyphoto.families.spec import ControlModel
 from easyphoto.hosts.embedded import library
 from easyphoto.jobs import JobQueue
 from easyphoto.vision.registry import BACKENDS
-from easyphoto.weights import Weights
 from tests.fakes import FakeVision
 
 PLANNED = ("instantid", "ip-adapter-sd1", "ip-adapter-sdxl")

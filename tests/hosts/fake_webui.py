@@ -22,7 +22,7 @@ import pytest
 from PIL import Image as PilImage
 
 from easyphoto.errors import EasyPhotoError
-from easyphoto.headers import read_header
+from easyphoto.storage.headers import read_header
 
 CONTROL_MODELS = (
     "control_sd15_random_color [0a1b2c3d]",

@@ -22,10 +22,10 @@ from easyphoto.ports import Face, Image
 from easyphoto.vision import likeness, registry
 from easyphoto.vision.backend import Context
 from easyphoto.vision.backends import arcface, nets
-from easyphoto.vision.backends.assets import fill, read_state
 from easyphoto.vision.backends.bisenet import BiSeNetParser
 from easyphoto.vision.backends.five_points import FivePointDetector, drawn_face, locate
 from easyphoto.vision.backends.lanczos import LanczosEnhancer
+from easyphoto.vision.backends.net_weights import fill, read_state
 from easyphoto.vision.backends.onnx_models import OnnxModel
 from easyphoto.vision.backends.retouch import RetouchNet
 from easyphoto.vision.backends.u2net import U2NetSaliency

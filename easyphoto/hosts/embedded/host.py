@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from easyphoto import checkpoint as headers
-from easyphoto import families, memory, naming
+from easyphoto import checkpoint, families, memory, naming
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library
@@ -134,7 +133,7 @@ class EmbeddedHost:
         loras = [(library.find_lora(self._paths, tag.name), tag.weight) for tag in tags]
         loras += [(ref.path, ref.weight) for ref in job.loras]
         for path, _ in loras:
-            headers.require_same_family(path, chosen)
+            checkpoint.require_same_family(path, chosen)
         seed = job.seed if job.seed >= 0 else secrets.randbelow(2**32)
         return replace(job, prompt=prompt, negative_prompt=negative, seed=seed), loras
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from easyphoto.ports import Face, FaceParts, Image, Mask
 from easyphoto.vision import geometry, masks
-from easyphoto.vision.backends.assets import device, fill, read_state
+from easyphoto.vision.backends.net_weights import device, fill, read_state
 
 SIDE = 512
 CROP = 2.0

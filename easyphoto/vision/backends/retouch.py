@@ -13,7 +13,7 @@ from easyphoto.ports import Face, Image
 from easyphoto.vision import geometry
 from easyphoto.vision.backend import Context
 from easyphoto.vision.backends.arcface import soft_square
-from easyphoto.vision.backends.assets import device, fill, read_state
+from easyphoto.vision.backends.net_weights import device, fill, read_state
 
 SIDE = 512
 CROP = 1.5

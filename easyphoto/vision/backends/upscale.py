@@ -11,7 +11,7 @@ from easyphoto.ports import Enhancer, Image, Points
 from easyphoto.vision import geometry
 from easyphoto.vision.backend import Context
 from easyphoto.vision.backends.arcface import aligned, soft_square
-from easyphoto.vision.backends.assets import device, fill, read_state
+from easyphoto.vision.backends.net_weights import device, fill, read_state
 from easyphoto.vision.backends.onnx_models import OnnxModel
 
 TILE, OVERLAP = 256, 16

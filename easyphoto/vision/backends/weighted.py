@@ -11,7 +11,7 @@ from typing import Any
 from easyphoto.messages import Message
 from easyphoto.ports import Enhancer, FaceDetector, FaceEmbedder, FaceFuser, FaceParser, Retoucher, Saliency
 from easyphoto.vision.backend import Backend, Context
-from easyphoto.vision.backends.assets import find
+from easyphoto.vision.inventory import find
 
 _ONNX = ("onnxruntime",)
 _INSIGHTFACE = ("insightface", "onnx", "onnxruntime")

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.messages import Message
@@ -28,6 +28,9 @@ _MAX_HEADER = 100_000_000
 _UNREADABLE = "is not a whole safetensors file"
 
 
+Fault = Literal["no header", "cut off", "unreadable", "other size", "contradicts itself"]
+
+
 @dataclass(frozen=True)
 class SafetensorsHeader:
     """Names, shapes and types of a file's tensors, and its metadata."""
@@ -35,6 +38,37 @@ class SafetensorsHeader:
     shapes: Mapping[str, TensorShape]
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
+
+
+class BrokenHeader(Exception):
+    """A file that is no whole safetensors file. ``fault`` says in what way.
+
+    With "other size" the file has ``there`` bytes of weights where its header says ``wanted``.
+    """
+
+    def __init__(self, fault: Fault, there: int = 0, wanted: int = 0) -> None:
+        super().__init__(fault)
+        self.fault, self.there, self.wanted = fault, there, wanted
+
+
+def parse(path: Path) -> SafetensorsHeader:
+    """The header of a safetensors file, which is there. :class:`BrokenHeader` where the file isn't whole, OSError
+    where it can't be read."""
+    raw, size = _raw(path)
+    try:
+        entries = json.loads(raw)
+        metadata = dict(entries.pop("__metadata__", {}) or {})
+        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
+        dtypes = {name: str(entry["dtype"]) for name, entry in entries.items()}
+        places = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise BrokenHeader("unreadable") from error
+    there, wanted = size - 8 - len(raw), max((end for _, end in places.values()), default=0)
+    if wanted != there:
+        raise BrokenHeader("other size", there, wanted)
+    if not _fit(shapes, dtypes, places):
+        raise BrokenHeader("contradicts itself")
+    return SafetensorsHeader(shapes, dtypes, {str(k): str(v) for k, v in metadata.items()})
 
 
 def read_header(path: Path) -> SafetensorsHeader:
@@ -50,43 +84,41 @@ def read_header(path: Path) -> SafetensorsHeader:
     if not path.is_file():
         raise NotFound("There is no file {path}.", path=path.name)
     try:
-        raw, size = _raw(path)
+        return parse(path)
+    except BrokenHeader as error:
+        raise _told(path, error) from error
     except OSError as error:
         raise InvalidRequest(
             "{path} can't be read: {reason}.", path=path.name, reason=error.strerror or error
         ) from error
-    try:
-        entries = json.loads(raw)
-        metadata = dict(entries.pop("__metadata__", {}) or {})
-        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
-        dtypes = {name: str(entry["dtype"]) for name, entry in entries.items()}
-        places = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise InvalidRequest("{path} " + _UNREADABLE + ": its header can't be read.", path=path.name) from error
-    there, end = size - 8 - len(raw), max((end for _, end in places.values()), default=0)
-    if end != there:
-        raise InvalidRequest(
+
+
+def _told(path: Path, broken: BrokenHeader) -> InvalidRequest:
+    """The sentence for a file that isn't whole."""
+    if broken.fault == "unreadable":
+        return InvalidRequest("{path} " + _UNREADABLE + ": its header can't be read.", path=path.name)
+    if broken.fault == "other size":
+        return InvalidRequest(
             "{path} " + _UNREADABLE + ": it has {there} bytes of weights instead of {end}.",
             path=path.name,
-            there=there,
-            end=end,
+            there=broken.there,
+            end=broken.wanted,
         )
-    if not _fit(shapes, dtypes, places):
-        raise InvalidRequest("{path} " + _UNREADABLE + ": its header contradicts itself.", path=path.name)
-    return SafetensorsHeader(shapes, dtypes, {str(k): str(v) for k, v in metadata.items()})
+    if broken.fault == "contradicts itself":
+        return InvalidRequest("{path} " + _UNREADABLE + ": its header contradicts itself.", path=path.name)
+    return InvalidRequest("{path} " + _UNREADABLE + ": {guess}.", path=path.name, guess=_guess(path))
 
 
 def _raw(path: Path) -> tuple[bytes, int]:
     """The header's bytes, and the size of the whole file."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(64)
-        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
-        if not 2 <= length <= min(size - 8, _MAX_HEADER):
-            raise InvalidRequest(
-                "{path} " + _UNREADABLE + ": {guess}.", path=path.name, guess=_guess(start, size, path.suffix)
-            )
-        file.seek(8)
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if size < 10 or not 2 <= length <= _MAX_HEADER:
+            raise BrokenHeader("no header")
+        if length > size - 8:
+            raise BrokenHeader("cut off")
         return file.read(length), size
 
 
@@ -101,10 +133,15 @@ def _fit(shapes: Mapping[str, TensorShape], dtypes: Mapping[str, str], places: M
     return sum(end - begin for begin, end in places.values()) == max((end for _, end in places.values()), default=0)
 
 
-def _guess(start: bytes, size: int, suffix: str) -> str:
+def _guess(path: Path) -> str:
     """What a file is that has no header, as the end of a sentence."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        start = b""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if size == 0:
+    if not start:
         return Message("it is empty")
     if text.startswith(b"<"):
         return Message("it is a web page")
@@ -112,7 +149,7 @@ def _guess(start: bytes, size: int, suffix: str) -> str:
         return "it is a Git LFS pointer, not the file that it stands for"
     if text.startswith((b'{"', b"{\n", b"{ ")):
         return "it is a text, maybe an error message of a server"
-    if start.startswith((b"PK", b"\x80\x02")) and suffix.lower() == ".safetensors":
+    if start.startswith((b"PK", b"\x80\x02")) and path.suffix.lower() == ".safetensors":
         return "it looks like a pickled checkpoint that was renamed"
     if start.startswith((b"PK", b"\x80\x02")):
         return Message("it looks like a pickled checkpoint")

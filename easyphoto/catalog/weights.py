@@ -1,23 +1,22 @@
 """The weights of this program: what each feature needs, what is there, what a licence leaves out, and getting the rest.
 
-The catalog knows of files and the vision registry of backends; here they meet the folders and the choices of the
-program around them.
+The catalog knows of files; here it meets the folders, the queue and the choices of the program around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
-from easyphoto.catalog import Asset, Bundle, Catalog, DownloadPlan, Folders
-from easyphoto.catalog.download_plan import size
+from easyphoto.catalog.assets import Asset, Bundle
+from easyphoto.catalog.catalog import Catalog
+from easyphoto.catalog.download_plan import DownloadPlan, size
+from easyphoto.catalog.model_folders import Folders
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Finished, Progress
 from easyphoto.jobs import NETWORK, Job, JobQueue
 from easyphoto.ports import Vision
-from easyphoto.vision.backend import ROLES
-from easyphoto.vision.registry import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,23 @@ class Serving:
     left_out: tuple[str, ...] = ()
 
 
+class Ranked(Protocol):
+    """One of the backends that can serve a role of vision, as far as its licence goes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def commercial(self) -> bool:
+        """Whether it may be used commercially."""
+        ...
+
+
 class Weights:
-    """Bundles of the catalog in the folders of one host. ``commercial_only`` is asked at each call."""
+    """Bundles of the catalog in the folders of one host.
+
+    ``commercial_only`` is asked at each call, and ``fetched`` is called when files came. ``backends`` are, for each
+    role of vision, what can serve it, the best first.
+    """
 
     def __init__(
         self,
@@ -77,12 +91,14 @@ class Weights:
         jobs: JobQueue,
         commercial_only: Callable[[], bool],
         fetched: Callable[[], None],
+        backends: Mapping[str, Sequence[Ranked]] | None = None,
     ) -> None:
         self.catalog = catalog
         self._folders = folders
         self._jobs = jobs
         self._commercial_only = commercial_only
         self._fetched = fetched
+        self._backends = backends or {}
 
     @property
     def commercial_only(self) -> bool:
@@ -123,8 +139,8 @@ class Weights:
         """Which backend serves each role of vision. Loads no model."""
         now = vision.backends()
         found = []
-        for role in ROLES:
-            table = [b for b in BACKENDS if b.role == role]
+        for role in dict.fromkeys((*self._backends, *now)):
+            table = self._backends.get(role, ())
             known = [b.name for b in table]
             before = table[: known.index(now[role])] if now.get(role) in known else table
             kept_off = tuple(b.name for b in before if not b.commercial) if self.commercial_only else ()

@@ -1,0 +1,48 @@
+"""Which weights of the catalog lie here: found for a backend that needs them, without opening any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from easyphoto.catalog import Catalog, Folders, Look
+from easyphoto.errors import AssetMissing
+from easyphoto.messages import Message
+
+
+def find(models: Path, name: str) -> Path:
+    """The file of a catalog's asset, anywhere below the models folder, its checksum compared at the first time.
+    AssetMissing says how to get it."""
+    catalog = Catalog.load()
+    path = catalog.path(name, Folders.under(models), hashing=True)
+    if path is None:
+        bundle = next((b.name for b in catalog.offered.values() if name in b.assets), name)
+        file = catalog.assets[name].file
+        raise AssetMissing(
+            "The weights {file} are missing; `python -m easyphoto models fetch {bundle}` gets them.",
+            file=file,
+            bundle=bundle,
+        )
+    return path
+
+
+class Inventory:
+    """What of the catalog lies below a models folder, seen once: whoever asks for many assets asks one inventory."""
+
+    def __init__(self, models: Path) -> None:
+        self._models = models
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        return Catalog.load()
+
+    @cached_property
+    def _look(self) -> Look:
+        return Look(self._catalog, Folders.under(self._models))
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """What of the assets is not there, in words."""
+        return [
+            Message("the file {file}", file=self._catalog.assets[n].file) for n in names if self._look.path(n) is None
+        ]
