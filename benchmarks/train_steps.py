@@ -17,7 +17,7 @@ from easyphoto import checkpoint, families, pictures, sd
 from easyphoto.sd import lora as lora_files
 from easyphoto.storage.triggers import TRIGGER
 from easyphoto.training import dataset, loop
-from easyphoto.training.lora import Shape, TrainedLora
+from easyphoto.training.lora import LoraShape, TrainedLora
 from easyphoto.training.samples import Sample
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     images = [cv2.resize(pictures.load(f), (side, side), interpolation=cv2.INTER_AREA) for f in files]
     latents = dataset.encode(parts.vae, [Sample(i) for i in images], lambda done, total: None)
     trained = TrainedLora(
-        parts, Shape(options.rank, float(options.alpha)), seed=config.seed, train_text=config.train_text_encoder
+        parts, LoraShape(options.rank, float(options.alpha)), seed=config.seed, train_text=config.train_text_encoder
     )
     accelerator = Accelerator(mixed_precision=options.precision, cpu=True)
     trainer = loop.Trainer(parts, trained, latents, [TRIGGER] * len(images), config, accelerator)

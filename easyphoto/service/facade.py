@@ -106,7 +106,7 @@ class EasyPhoto:
             self._checks.release()
 
     def _check_photos(self, photos: Sequence[Source]) -> PhotoReport:
-        from easyphoto.training.photos import PhotoVerdict, Verdict, report
+        from easyphoto.training.photos import PhotoOutcome, PhotoVerdict, report
 
         unreadable: list[PhotoVerdict] = []
 
@@ -115,7 +115,7 @@ class EasyPhoto:
                 try:
                     yield name, pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
                 except InvalidRequest as error:
-                    unreadable.append(PhotoVerdict(name, "", Verdict.UNREADABLE, error.message))
+                    unreadable.append(PhotoVerdict(name, "", PhotoOutcome.UNREADABLE, error.message))
 
         made = report(readable(), self.vision)
         return replace(made, photos=(*made.photos, *unreadable))

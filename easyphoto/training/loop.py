@@ -15,9 +15,9 @@ from easyphoto.errors import AssetMissing, TrainingFailed
 from easyphoto.sd import finite
 from easyphoto.sd.parts import Parts
 from easyphoto.sd.precision import fast_bf16
-from easyphoto.training import conditioning, draws
-from easyphoto.training.conditioning import Conditioning
+from easyphoto.training import draws, encoded_captions
 from easyphoto.training.dataset import LatentSet
+from easyphoto.training.encoded_captions import EncodedCaptions
 from easyphoto.training.lora import TrainedLora
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Trainer:
         self._prediction = str(getattr(parts.prediction, "value", parts.prediction))
         self._texts = list(dict.fromkeys(captions))
         self._text_of = [self._texts.index(c) for c in captions for _ in range(2)]
-        self._ids = conditioning.tokens(parts, self._texts)
-        self._cached: Conditioning | None = None
+        self._ids = encoded_captions.tokens(parts, self._texts)
+        self._cached: EncodedCaptions | None = None
         self._bring()
         self._parameters = lora.parameters()
         self._optimizer: Any = accelerator.prepare(make_optimizer(self._parameters, config))
@@ -113,7 +113,7 @@ class Trainer:
         if self._cached is None:
             self._parts.placement.use(*encoders)
             with torch.no_grad():
-                self._cached = conditioning.encode(self._parts, self._ids, self._latents.pixels)
+                self._cached = encoded_captions.encode(self._parts, self._ids, self._latents.pixels)
         self._parts.placement.use(self._parts.unet)
 
     def _loss(self, items: Sequence[int], clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -134,13 +134,13 @@ class Trainer:
         known = self._latents.known[list(items)].to(errors.device)
         return (errors * known).flatten(1).mean(1) / known.flatten(1).mean(1)
 
-    def _told(self, items: Sequence[int]) -> Conditioning:
+    def _told(self, items: Sequence[int]) -> EncodedCaptions:
         rows = [self._text_of[i] for i in items]
         pixels = self._latents.pixels
         if self._lora.trains_text:
             # Every distinct caption once, however often it is in the batch.
             needed = sorted(set(rows))
-            fresh = conditioning.encode(self._parts, [ids[needed] for ids in self._ids], pixels)
+            fresh = encoded_captions.encode(self._parts, [ids[needed] for ids in self._ids], pixels)
             return fresh.take([needed.index(r) for r in rows])
         assert self._cached is not None
         return self._cached.take(rows)

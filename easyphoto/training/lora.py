@@ -21,7 +21,7 @@ TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 @dataclass(frozen=True)
-class Shape:
+class LoraShape:
     """``rank`` and ``alpha`` of every layer; the LoRA's scale is alpha / rank."""
 
     rank: int
@@ -31,7 +31,7 @@ class Shape:
 class TrainedLora:
     """The LoRA inside the parts of a model. Layers are called by their names in kohya's files."""
 
-    def __init__(self, parts: Parts, shape: Shape, *, seed: int, train_text: bool) -> None:
+    def __init__(self, parts: Parts, shape: LoraShape, *, seed: int, train_text: bool) -> None:
         """Put a LoRA that adds nothing yet beside the layers and freeze everything else."""
         self.shape = shape
         self.trains_text = train_text

@@ -49,7 +49,7 @@ SURER = 0.1
 """By how much, in cosine to the person or in the detector's score, a turned photo must show a face better."""
 
 
-class Verdict(str, Enum):
+class PhotoOutcome(str, Enum):
     """What became of a photo."""
 
     TAKEN = "taken"
@@ -65,7 +65,7 @@ class Verdict(str, Enum):
 
     @property
     def taken(self) -> bool:
-        return self in (Verdict.TAKEN, Verdict.SEVERAL_FACES)
+        return self in (PhotoOutcome.TAKEN, PhotoOutcome.SEVERAL_FACES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class PhotoVerdict:
 
     name: str
     digest: str
-    verdict: Verdict
+    verdict: PhotoOutcome
     reason: str
     faces: int = 0
     likeness: float | None = None
@@ -308,7 +308,7 @@ def _likely(seen: Sequence[_Seen]) -> list[_Seen]:
 
 def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
     if chosen is None:
-        return PhotoVerdict(photo.name, photo.digest, Verdict.NO_FACE, Message("No face was found."))
+        return PhotoVerdict(photo.name, photo.digest, PhotoOutcome.NO_FACE, Message("No face was found."))
     close = chosen.room < FILLS
     reason = (
         Message("Taken: the face fills the photo; photos that show the whole head teach more.")
@@ -323,7 +323,7 @@ def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
     return PhotoVerdict(
         name=photo.name,
         digest=photo.digest,
-        verdict=Verdict.SEVERAL_FACES if chosen.faces > 1 else Verdict.TAKEN,
+        verdict=PhotoOutcome.SEVERAL_FACES if chosen.faces > 1 else PhotoOutcome.TAKEN,
         reason=reason,
         faces=chosen.faces,
         sharpness=chosen.sharpness,
@@ -365,7 +365,7 @@ def _mark_strangers(verdicts: list[PhotoVerdict], calibration: Calibration) -> l
             reason = Message(
                 "Not the person of the other photos (likeness {words} to them).", words=words(calibration.score(cosine))
             )
-            marked = replace(marked, verdict=Verdict.SOMEONE_ELSE, reason=reason)
+            marked = replace(marked, verdict=PhotoOutcome.SOMEONE_ELSE, reason=reason)
         result.append(marked)
     return result
 
@@ -381,28 +381,28 @@ def _quality(photo: PhotoVerdict) -> PhotoVerdict:
         reason = Message(
             "The face is only {width:.0f} pixels wide; {min_face} are needed.", width=width, min_face=MIN_FACE
         )
-        return replace(photo, verdict=Verdict.TOO_SMALL, reason=reason)
+        return replace(photo, verdict=PhotoOutcome.TOO_SMALL, reason=reason)
     if photo.brightness is not None and photo.brightness < MIN_BRIGHTNESS:
         reason = Message(
             "The face is too dark (brightness {brightness:.0f} of 255, at least {min_brightness:.0f}).",
             brightness=photo.brightness,
             min_brightness=MIN_BRIGHTNESS,
         )
-        return replace(photo, verdict=Verdict.TOO_DARK, reason=reason)
+        return replace(photo, verdict=PhotoOutcome.TOO_DARK, reason=reason)
     if photo.sharpness is not None and photo.sharpness < MIN_SHARPNESS:
         reason = Message(
             "The face is blurred (sharpness {sharpness:.0f}, at least {min_sharpness:.0f}).",
             sharpness=photo.sharpness,
             min_sharpness=MIN_SHARPNESS,
         )
-        return replace(photo, verdict=Verdict.BLURRED, reason=reason)
+        return replace(photo, verdict=PhotoOutcome.BLURRED, reason=reason)
     if abs(photo.yaw or 0) > MAX_YAW or abs(photo.pitch or 0) > MAX_PITCH:
         reason = Message(
             "The head is turned too far (yaw {yaw:.0f}°, pitch {pitch:.0f}°).",
             yaw=photo.yaw or 0,
             pitch=photo.pitch or 0,
         )
-        return replace(photo, verdict=Verdict.EXTREME_POSE, reason=reason)
+        return replace(photo, verdict=PhotoOutcome.EXTREME_POSE, reason=reason)
     return photo
 
 
@@ -420,7 +420,7 @@ def _mark_duplicates(verdicts: list[PhotoVerdict], thumbnails: Sequence[NDArray[
             kept.append(i)
         else:
             reason = Message("The same picture as {name}.", name=verdicts[twin].name)
-            result[i] = replace(verdicts[i], verdict=Verdict.DUPLICATE, reason=reason)
+            result[i] = replace(verdicts[i], verdict=PhotoOutcome.DUPLICATE, reason=reason)
     return result
 
 

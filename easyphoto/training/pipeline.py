@@ -18,8 +18,8 @@ from easyphoto.ports import Vision
 from easyphoto.storage import files
 from easyphoto.storage.folders import LATENTS, PROCESSED, SCORES, STATE, VALIDATION, WEIGHTS, JobFolder
 from easyphoto.training import dataset, loop, planning, prepare, samples, state, validation
-from easyphoto.training.lora import Shape, TrainedLora
-from easyphoto.training.planning import Plan
+from easyphoto.training.lora import LoraShape, TrainedLora
+from easyphoto.training.planning import TrainingPlan
 from easyphoto.training.prepare import Stop
 from easyphoto.training.session import Session
 from easyphoto.training.spec import TrainingResult, TrainingSpec
@@ -52,7 +52,10 @@ def run(spec: TrainingSpec, folder: Path, emit: Listener, stop: Stop) -> Trainin
     parts = _load(spec, device, accelerator.mixed_precision, by_role=fitted.by_role)
     latents, captions = _latents(parts, folder, emit, stop)
     lora = TrainedLora(
-        parts, Shape(config.rank, float(config.network_alpha)), seed=config.seed, train_text=config.train_text_encoder
+        parts,
+        LoraShape(config.rank, float(config.network_alpha)),
+        seed=config.seed,
+        train_text=config.train_text_encoder,
     )
     trainer = loop.Trainer(parts, lora, latents, captions, config, accelerator)
     validator = None
@@ -67,7 +70,7 @@ def run(spec: TrainingSpec, folder: Path, emit: Listener, stop: Stop) -> Trainin
 
 def _templates(
     spec: TrainingSpec, material: prepare.Material, vision: Vision, emit: Listener
-) -> list[validation.Template]:
+) -> list[validation.ValidationTemplate]:
     if not spec.config.validation or material.selection is None:
         return []
     effort = families.spec(spec.family).learning.validation
@@ -83,7 +86,7 @@ def _templates(
     return found
 
 
-def _earlier(spec: TrainingSpec, folder: Path, plan: Plan, emit: Listener) -> state.TrainState | None:
+def _earlier(spec: TrainingSpec, folder: Path, plan: TrainingPlan, emit: Listener) -> state.TrainState | None:
     """The state to go on from. Raises :class:`InvalidRequest` when it is of another training."""
     earlier = state.load_state(folder) if spec.resume else None
     if earlier is not None and earlier.fingerprint != plan.fingerprint:
@@ -103,9 +106,9 @@ def _earlier(spec: TrainingSpec, folder: Path, plan: Plan, emit: Listener) -> st
 
 
 def _told(
-    plan: Plan,
+    plan: TrainingPlan,
     material: prepare.Material,
-    templates: Sequence[validation.Template],
+    templates: Sequence[validation.ValidationTemplate],
     earlier: state.TrainState | None,
 ) -> dict[str, Any]:
     chosen: dict[str, Any] = {} if material.selection is None else material.selection.to_mapping()

@@ -18,7 +18,7 @@ CANDIDATES = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """``steps`` of the optimiser on ``photos``; checkpoints at the steps ``saves``; ``fingerprint`` is equal for
     trainings of which one can go on where the other stopped."""
 
@@ -39,7 +39,7 @@ class Plan:
         return 1 + len(self.saves) + extra
 
 
-def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
+def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> TrainingPlan:
     """The plan for training on the pictures with these digests."""
     config = spec.config
     steps = config.steps(len(photos))
@@ -51,13 +51,13 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Plan:
         base.append(list(spec.captions))
     named = json.dumps([settings, list(photos), *base], sort_keys=True)
     fingerprint = hashlib.sha256(named.encode()).hexdigest()[:16]
-    return Plan(tuple(photos), steps, saves, validated, config.fusion, fingerprint)
+    return TrainingPlan(tuple(photos), steps, saves, validated, config.fusion, fingerprint)
 
 
 class Clock:
     """Tells how many seconds the training still takes, from how long its steps and validations took so far."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TrainingPlan) -> None:
         self._plan = plan
         self._step = Pace()
         # few are made, so that each counts: whoever measures one leaves its warm-up out

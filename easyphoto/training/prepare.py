@@ -13,7 +13,7 @@ from easyphoto.messages import Message
 from easyphoto.ports import Image, Vision
 from easyphoto.storage.folders import PROCESSED, REFERENCE, REPORT, SHEET
 from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
-from easyphoto.training import crops, photos, samples, sheet
+from easyphoto.training import crops, photo_sheet, photos, samples
 from easyphoto.training.spec import TrainingSpec
 
 Stop = Callable[[], bool]
@@ -101,7 +101,9 @@ def _show(
     more = {} if selection is None else {"selection": selection.to_mapping()}
     _spared(Message("The photo report"), lambda: report.save(folder / REPORT, **more), emit)
     if selection is None:
-        drawn = _spared(Message("The sheet of the photos"), lambda: sheet.save(folder / SHEET, report, images), emit)
+        drawn = _spared(
+            Message("The sheet of the photos"), lambda: photo_sheet.save(folder / SHEET, report, images), emit
+        )
         emit(
             PhotosChecked(
                 report=str(folder / REPORT),

@@ -17,7 +17,7 @@ from easyphoto.storage import earlier
 from easyphoto.storage.folders import FUSED, VALIDATION, JobFolder, PersonFolder
 from easyphoto.training import fusion, loop, planning, prepare, publish, state, validation
 from easyphoto.training.lora import TrainedLora
-from easyphoto.training.planning import Clock, Plan
+from easyphoto.training.planning import Clock, TrainingPlan
 from easyphoto.training.prepare import Stop
 from easyphoto.training.spec import TrainingResult, TrainingSpec
 from easyphoto.training.state import Score
@@ -30,7 +30,7 @@ class Session:
         self,
         spec: TrainingSpec,
         folder: Path,
-        plan: Plan,
+        plan: TrainingPlan,
         engine: tuple[TrainedLora, loop.Trainer, validation.Validator | None],
         emit: Listener,
         stop: Stop,

@@ -30,7 +30,7 @@ GAIN = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
+class ValidationTemplate:
     """A square crop around a face, what of it is repainted, and the name of its picture."""
 
     image: Image
@@ -38,10 +38,10 @@ class Template:
     name: str
 
 
-def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, count: int) -> list[Template]:
+def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, count: int) -> list[ValidationTemplate]:
     """The first ``count`` pictures with a face, others are left out: the square of at most ``ratio`` faces around the
     largest, in ``side`` pixels."""
-    found: list[Template] = []
+    found: list[ValidationTemplate] = []
     for path in paths:
         if len(found) == count:
             break
@@ -68,7 +68,7 @@ class Validator:
         self,
         parts: Parts,
         vision: Vision,
-        templates: Sequence[Template],
+        templates: Sequence[ValidationTemplate],
         photos: Sequence[Embedding],
         seed: int,
     ) -> None:
@@ -102,7 +102,7 @@ class Validator:
         embedding = self._vision.embedder.embed(image, face)
         return float(np.mean([float(np.dot(embedding, photo)) for photo in self._photos]))
 
-    def _render(self, template: Template, on_step: OnStep | None) -> Image:
+    def _render(self, template: ValidationTemplate, on_step: OnStep | None) -> Image:
         side = template.image.shape[0]
         job = Img2Img(
             prompt=TRIGGER,
@@ -156,9 +156,9 @@ def _kept(folder: Path, name: str, images: Sequence[Image]) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def _template(image: Image, face: Face, vision: Vision, ratio: float, side: int, name: str) -> Template:
+def _template(image: Image, face: Face, vision: Vision, ratio: float, side: int, name: str) -> ValidationTemplate:
     square = crops.square(face, ratio, (image.shape[0], image.shape[1]))
     part = geometry.resize(geometry.cut(image, square), (side, side))
     inside = geometry.in_crop(face, square, (side, side))
     whole = masks.close_holes(vision.parser.parse(part, inside).face)
-    return Template(part, masks.dilate(whole, inside.width / 10), name)
+    return ValidationTemplate(part, masks.dilate(whole, inside.width / 10), name)

@@ -17,7 +17,7 @@ from easyphoto.errors import AssetMissing, InvalidRequest, NoFace
 from easyphoto.messages import LANGUAGES, Message, joined, languages, translated
 from easyphoto.people import user_id
 from easyphoto.training.crops import select
-from easyphoto.training.photos import PhotoReport, PhotoVerdict, Verdict
+from easyphoto.training.photos import PhotoOutcome, PhotoReport, PhotoVerdict
 from easyphoto.ui import texts
 from easyphoto.vision import registry
 
@@ -159,7 +159,9 @@ def test_sentences_within_sentences_and_behind_one_another(tmp_path: Path) -> No
     assert "文件" in missing
 
     with pytest.raises(NoFace) as refused:
-        select(PhotoReport((photo("a.jpg", Verdict.NO_FACE), photo("b.jpg", Verdict.BLURRED)), "nobody's", ()))
+        select(
+            PhotoReport((photo("a.jpg", PhotoOutcome.NO_FACE), photo("b.jpg", PhotoOutcome.BLURRED)), "nobody's", ())
+        )
     assert translated(refused.value.message, "zh") == "没有可用于训练的照片（a.jpg：没有人脸；b.jpg：模糊）。"
     assert translated("Something nobody wrote down.", "zh") == "Something nobody wrote down."
 
@@ -168,10 +170,10 @@ def lacking(backend: str, models: Path) -> list[str]:
     return next(b for b in registry.BACKENDS if b.name == backend).missing(models)
 
 
-def photo(name: str, verdict: Verdict) -> PhotoVerdict:
+def photo(name: str, verdict: PhotoOutcome) -> PhotoVerdict:
     return PhotoVerdict(name, "", verdict, "")
 
 
 def test_every_verdict_has_a_word() -> None:
-    assert all(texts.say(verdict.value, "zh") != texts.say(verdict.value, "en") for verdict in Verdict)
-    assert all(translated(verdict.value, "zh") != verdict.value for verdict in Verdict)
+    assert all(texts.say(verdict.value, "zh") != texts.say(verdict.value, "en") for verdict in PhotoOutcome)
+    assert all(translated(verdict.value, "zh") != verdict.value for verdict in PhotoOutcome)

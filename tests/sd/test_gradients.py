@@ -12,7 +12,7 @@ from easyphoto import sd
 from easyphoto.ports import Image, Img2Img
 from easyphoto.sd import render, sampling
 from easyphoto.sd.sampling import Sampling
-from easyphoto.training.lora import Shape, TrainedLora
+from easyphoto.training.lora import LoraShape, TrainedLora
 
 STEPS = 4
 
@@ -44,7 +44,7 @@ def pixels(parts: sd.Parts, work: Img2Img, with_gradient: int) -> torch.Tensor:
 @pytest.mark.parametrize("sampler", ["DDIM", "Euler", "DPM++ 2M Karras"])
 def test_a_pixel_moves_with_a_weight_as_its_gradient_says(parts: sd.Parts, sampler: str) -> None:
     image = np.random.default_rng(0).integers(60, 190, (64, 64, 3), dtype=np.uint8)
-    lora = TrainedLora(parts, Shape(2, 2.0), seed=0, train_text=False)
+    lora = TrainedLora(parts, LoraShape(2, 2.0), seed=0, train_text=False)
     work, weights = job(image, sampler), lora.parameters()
     with torch.no_grad():
         for weight in weights:
@@ -67,7 +67,7 @@ def test_a_pixel_moves_with_a_weight_as_its_gradient_says(parts: sd.Parts, sampl
 
 def test_only_the_last_steps_keep_it_and_a_picture_needs_none(parts: sd.Parts) -> None:
     image = np.full((64, 64, 3), 128, np.uint8)
-    lora = TrainedLora(parts, Shape(2, 2.0), seed=0, train_text=False)
+    lora = TrainedLora(parts, LoraShape(2, 2.0), seed=0, train_text=False)
     work = job(image, "DDIM")
     last, none = pixels(parts, work, 1), pixels(parts, work, 0)
     assert last.requires_grad and not none.requires_grad

@@ -11,7 +11,7 @@ import torch
 from easyphoto import sd
 from easyphoto.config import Family
 from easyphoto.sd import lora as lora_files
-from easyphoto.training import conditioning
+from easyphoto.training import encoded_captions
 from tests import tiny, tiny_files
 from tests.training.test_loop import CAPTION, config, train
 
@@ -40,12 +40,12 @@ def test_a_lora_of_each_family_trains_and_does_the_same_from_its_file(
     lora_files.write(file, layers, lora_files.metadata(family, layers), torch.float32)
     read = lora_files.read(file)
     assert read.info.family is family
-    ids = conditioning.tokens(parts, [CAPTION])
+    ids = encoded_captions.tokens(parts, [CAPTION])
     fresh = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
     sample = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def predict(own: sd.Parts) -> torch.Tensor:
-        told = conditioning.encode(own, ids, 64)
+        told = encoded_captions.encode(own, ids, 64)
         return torch.as_tensor(own.unet(sample, 400, **told.unet_arguments(), return_dict=False)[0])
 
     with torch.no_grad(), lora_files.applied(fresh, [(read.layers, 1.0)]):
@@ -56,7 +56,7 @@ def test_sdxl_is_told_the_size_of_its_pictures(vocabulary: Path, tmp_path: Path)
     tokens = len(json.loads((vocabulary / "vocab.json").read_text(encoding="utf-8")))
     path = tiny_files.single_file(tmp_path / "xl.safetensors", Family.SDXL, tiny_files.models(Family.SDXL, tokens))
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
-    told = conditioning.encode(parts, conditioning.tokens(parts, ["a", "b"]), 1024)
+    told = encoded_captions.encode(parts, encoded_captions.tokens(parts, ["a", "b"]), 1024)
     assert told.hidden.shape[0] == 2 and told.pooled is not None and told.sizes is not None
     assert told.sizes.tolist() == [[1024, 1024, 0, 0, 1024, 1024]] * 2
     taken = told.take([1, 1, 0])

@@ -19,7 +19,7 @@ from easyphoto.sd import Parts, render
 from easyphoto.sd import lora as lora_files
 from easyphoto.sd.placement import Placement
 from easyphoto.training import dataset, draws, loop
-from easyphoto.training.lora import Shape, TrainedLora
+from easyphoto.training.lora import LoraShape, TrainedLora
 from easyphoto.training.samples import Sample
 from tests import tiny
 from tests.fakes import blank
@@ -51,7 +51,7 @@ def trainer_of(parts: Parts, cfg: TrainConfig) -> tuple[TrainedLora, loop.Traine
         gradient_accumulation_steps=cfg.gradient_accumulation_steps,
         cpu=True,
     )
-    shape = Shape(cfg.rank, float(cfg.network_alpha))
+    shape = LoraShape(cfg.rank, float(cfg.network_alpha))
     lora = TrainedLora(parts, shape, seed=cfg.seed, train_text=cfg.train_text_encoder)
     return lora, loop.Trainer(parts, lora, latents(), [CAPTION] * 3, cfg, accelerator)
 
@@ -171,7 +171,7 @@ def test_times_are_spread_over_the_whole_range() -> None:
 
 
 def test_snr_weighting_bounds_the_easy_steps(parts: Parts) -> None:
-    lora = TrainedLora(parts, Shape(4, 2.0), seed=0, train_text=False)
+    lora = TrainedLora(parts, LoraShape(4, 2.0), seed=0, train_text=False)
     AcceleratorState._reset_state(reset_partial_state=True)
     trainer = loop.Trainer(parts, lora, latents(), [CAPTION] * 3, config(snr_gamma=5.0), Accelerator(cpu=True))
     weights = trainer._weights(torch.tensor([1, 300, 950]))

@@ -14,8 +14,8 @@ import pytest
 from easyphoto import pictures
 from easyphoto.events import Event, Notice
 from easyphoto.ports import Image, Vision
-from easyphoto.training import crops, photos, prepare, sheet
-from easyphoto.training.photos import PhotoReport, Verdict
+from easyphoto.training import crops, photo_sheet, photos, prepare
+from easyphoto.training.photos import PhotoOutcome, PhotoReport
 from easyphoto.training.spec import TrainingSpec
 from tests.fakes import FakeVision, blank, draw_face
 from tests.training.conftest import SpecMaker, portraits
@@ -58,22 +58,22 @@ def verdict(report: PhotoReport, name: str) -> photos.PhotoVerdict:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("good0.jpg", Verdict.TAKEN),
-        ("good3.jpg", Verdict.TAKEN),
-        ("copy.jpg", Verdict.DUPLICATE),
-        ("hopper.jpg", Verdict.SOMEONE_ELSE),
-        ("group.jpg", Verdict.SOMEONE_ELSE),
-        ("two.jpg", Verdict.SEVERAL_FACES),
-        ("nothing.jpg", Verdict.NO_FACE),
-        ("soft.jpg", Verdict.BLURRED),
-        ("far.jpg", Verdict.TOO_SMALL),
+        ("good0.jpg", PhotoOutcome.TAKEN),
+        ("good3.jpg", PhotoOutcome.TAKEN),
+        ("copy.jpg", PhotoOutcome.DUPLICATE),
+        ("hopper.jpg", PhotoOutcome.SOMEONE_ELSE),
+        ("group.jpg", PhotoOutcome.SOMEONE_ELSE),
+        ("two.jpg", PhotoOutcome.SEVERAL_FACES),
+        ("nothing.jpg", PhotoOutcome.NO_FACE),
+        ("soft.jpg", PhotoOutcome.BLURRED),
+        ("far.jpg", PhotoOutcome.TOO_SMALL),
     ],
 )
-def test_every_photo_gets_its_verdict_and_a_reason(report: PhotoReport, name: str, expected: Verdict) -> None:
+def test_every_photo_gets_its_verdict_and_a_reason(report: PhotoReport, name: str, expected: PhotoOutcome) -> None:
     found = verdict(report, name)
     assert found.verdict is expected, found.reason
     assert found.reason.endswith(".")
-    assert found.taken is (expected in (Verdict.TAKEN, Verdict.SEVERAL_FACES))
+    assert found.taken is (expected in (PhotoOutcome.TAKEN, PhotoOutcome.SEVERAL_FACES))
 
 
 def test_of_several_faces_the_person_is_used(report: PhotoReport) -> None:
@@ -90,7 +90,7 @@ def test_someone_else_is_measurably_less_like_the_rest(report: PhotoReport) -> N
 
 
 def test_a_photo_of_the_person_with_less_light_is_no_duplicate(report: PhotoReport) -> None:
-    assert sum(p.verdict is Verdict.DUPLICATE for p in report.photos) == 1
+    assert sum(p.verdict is PhotoOutcome.DUPLICATE for p in report.photos) == 1
 
 
 def test_the_order_of_the_files_changes_nothing(named: dict[str, Image], report: PhotoReport, vision: Vision) -> None:
@@ -104,7 +104,7 @@ def test_the_report_is_json_and_a_picture(named: dict[str, Image], report: Photo
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert data["taken"] == 6 and data["refused"] == 6 and data["note"] == "提示"
     assert {"name", "verdict", "reason", "likeness", "sharpness", "yaw"} <= set(data["photos"][0])
-    drawn = sheet.draw(report, named)
+    drawn = photo_sheet.draw(report, named)
     assert drawn.shape[1] > 900 and drawn.std() > 20
 
 
@@ -116,7 +116,7 @@ def person(who: int, place: int, size: tuple[int, int] = (320, 240), width: floa
     return draw_face(blank(*size, gray=90 + 8 * place), (size[0] / 2 + 4 * place, size[1] / 2), width, who)
 
 
-def judge(images: dict[str, Image], vision: Vision | None = None) -> dict[str, Verdict]:
+def judge(images: dict[str, Image], vision: Vision | None = None) -> dict[str, PhotoOutcome]:
     found = photos.report(list(images.items()), vision or FakeVision())
     return {p.name: p.verdict for p in found.photos}
 
@@ -132,7 +132,7 @@ def test_the_majority_is_the_person_whatever_the_order() -> None:
     for names in itertools.islice(itertools.permutations(images), 0, 120, 17):
         verdicts = judge({n: images[n] for n in names})
         assert [n for n in sorted(verdicts) if verdicts[n].taken] == ["0", "1", "2"]
-        assert verdicts["x"] is verdicts["y"] is Verdict.SOMEONE_ELSE
+        assert verdicts["x"] is verdicts["y"] is PhotoOutcome.SOMEONE_ELSE
 
 
 @pytest.mark.usefixtures("any_sharpness")
@@ -195,10 +195,10 @@ def test_a_dark_photo_is_dark_and_not_blurred(astronaut: Image, vision: Vision) 
     found = photos.report(
         [("dim", dim), ("dark", dark), ("soft", soft), ("soft dim", (soft * 0.35).astype(np.uint8))], vision
     )
-    assert verdict(found, "dark").verdict is Verdict.TOO_DARK, verdict(found, "dark").reason
+    assert verdict(found, "dark").verdict is PhotoOutcome.TOO_DARK, verdict(found, "dark").reason
     assert verdict(found, "dim").taken, verdict(found, "dim").reason
-    assert verdict(found, "soft").verdict is Verdict.BLURRED
-    assert verdict(found, "soft dim").verdict in (Verdict.BLURRED, Verdict.TOO_DARK)
+    assert verdict(found, "soft").verdict is PhotoOutcome.BLURRED
+    assert verdict(found, "soft dim").verdict in (PhotoOutcome.BLURRED, PhotoOutcome.TOO_DARK)
 
 
 @pytest.mark.parametrize("size", [(1500, 12_000), (3000, 12_000)])

@@ -54,7 +54,7 @@ def test_validation_pictures_that_cant_be_written_cost_the_pictures_alone(
 ) -> None:
     image, vision = portrait_of(20, 128, 128), FakeVision()
     monkeypatch.setattr(validation.render, "img2img", lambda *_: SimpleNamespace(image=image))
-    templates = [validation.Template(image, masks.empty((128, 128)), "a")] * 2
+    templates = [validation.ValidationTemplate(image, masks.empty((128, 128)), "a")] * 2
     photo = vision.embedder.embed(image, vision.detector.detect(image)[0])
     validator = validation.Validator(cast("Any", SimpleNamespace(family=Family.BENCH)), vision, templates, [photo], 1)
     (tmp_path / "file").write_bytes(b"")  # no folder can be made below it, whoever tries

@@ -119,9 +119,9 @@ def test_the_photo_report_shows_each_photo_with_its_verdict(service: EasyPhoto, 
 
 
 def test_every_verdict_and_saying_is_there_in_both_languages() -> None:
-    from easyphoto.training.photos import Verdict
+    from easyphoto.training.photos import PhotoOutcome
 
-    for verdict in Verdict:
+    for verdict in PhotoOutcome:
         assert texts.say(verdict.value, "en") != texts.say(verdict.value, "zh")
     known = languages.catalog("zh")
     assert not {text for text in (*texts.STATIC, *texts.SAYINGS.values()) if text not in known}

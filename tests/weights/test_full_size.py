@@ -25,7 +25,7 @@ from easyphoto.hosts.embedded import EmbeddedHost
 from easyphoto.ports import LoraRef, Rendered, Txt2Img
 from easyphoto.sd import lora as lora_files
 from easyphoto.training import dataset, loop
-from easyphoto.training.lora import Shape, TrainedLora
+from easyphoto.training.lora import LoraShape, TrainedLora
 from tests.fakes import FakeVision
 from tests.weights import full_size
 
@@ -92,7 +92,7 @@ def train(parts: sd.Parts, family: Family, path: Path) -> list[float]:
     source = torch.Generator().manual_seed(1)
     mean = torch.randn(2, 4, SIDE // 8, SIDE // 8, generator=source)
     latents = dataset.LatentSet(mean, torch.full_like(mean, 0.1), SIDE)
-    trained = TrainedLora(parts, Shape(rank, float(alpha)), seed=1, train_text=True)
+    trained = TrainedLora(parts, LoraShape(rank, float(alpha)), seed=1, train_text=True)
     trainer = loop.Trainer(parts, trained, latents, ["easyphoto_face, easyphoto, 1person"], config, accelerator)
     losses = [loss for _, loss in loop.steps(trainer, 1, STEPS, lambda: False)]
     layers = trained.layers()

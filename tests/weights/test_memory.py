@@ -42,13 +42,13 @@ def test_the_table_knows_the_lora_of_the_checkpoint_that_ships() -> None:
     import torch
 
     from easyphoto import sd
-    from easyphoto.training.lora import Shape, TrainedLora
+    from easyphoto.training.lora import LoraShape, TrainedLora
 
     folder = Paths.standalone().bench
     if not (folder / "model_index.json").is_file():
         pytest.skip("the bench checkpoint is not there")
     lora = TrainedLora(
-        sd.load(folder, device="cpu", dtype=torch.float32), Shape(rank=2, alpha=2.0), seed=0, train_text=True
+        sd.load(folder, device="cpu", dtype=torch.float32), LoraShape(rank=2, alpha=2.0), seed=0, train_text=True
     )
     assert sum(p.numel() for p in lora.parameters()) == 2 * families.spec(Family.BENCH).memory.lora
     assert any(name.startswith("lora_unet_up_blocks_2_resnets") for name in lora.layers())

@@ -70,7 +70,7 @@ class Trial:
         from easyphoto.config import Family
         from easyphoto.storage.triggers import TRIGGER
         from easyphoto.training import dataset, loop
-        from easyphoto.training.lora import Shape, TrainedLora
+        from easyphoto.training.lora import LoraShape, TrainedLora
 
         config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS)
         parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
@@ -78,7 +78,7 @@ class Trial:
         latents = dataset.encode(parts.vae, samples, lambda done, total: None)
         precision = "bf16" if fast_bf16(self._device) else "no"
         accelerator = Accelerator(mixed_precision=precision, cpu=self._device.type == "cpu")
-        shape = Shape(config.rank, float(config.network_alpha))
+        shape = LoraShape(config.rank, float(config.network_alpha))
         lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
         trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(samples), config, accelerator)
         with lora.silent():

@@ -14,7 +14,7 @@ from easyphoto.sd.parts import Parts
 
 
 @dataclass(frozen=True)
-class Conditioning:
+class EncodedCaptions:
     """``hidden`` (batch, tokens, features); ``pooled`` (batch, features) and ``sizes`` (batch, 6) for SDXL only."""
 
     hidden: Tensor
@@ -28,13 +28,13 @@ class Conditioning:
         added = {"text_embeds": self.pooled, "time_ids": self.sizes}
         return {"encoder_hidden_states": self.hidden, "added_cond_kwargs": added}
 
-    def take(self, rows: Sequence[int]) -> Conditioning:
+    def take(self, rows: Sequence[int]) -> EncodedCaptions:
         """Some rows of the batch."""
         index = torch.tensor(list(rows), device=self.hidden.device)
         parts = (None if t is None else t[index] for t in (self.hidden, self.pooled, self.sizes))
         hidden, pooled, sizes = parts
         assert hidden is not None
-        return Conditioning(hidden, pooled, sizes)
+        return EncodedCaptions(hidden, pooled, sizes)
 
 
 def tokens(parts: Parts, captions: Sequence[str]) -> list[Tensor]:
@@ -51,10 +51,12 @@ def tokens(parts: Parts, captions: Sequence[str]) -> list[Tensor]:
     ]
 
 
-def encode(parts: Parts, ids: Sequence[Tensor], pixels: int) -> Conditioning:
+def encode(parts: Parts, ids: Sequence[Tensor], pixels: int) -> EncodedCaptions:
     """The conditioning of captions given as ids. ``pixels`` is the side of the pictures: SDXL is told that they are
     whole and of that size."""
     strategy = strategies.of(parts.family)
     hidden, pooled = strategy.texts(parts.text_encoders, ids)
     added = strategy.added(pooled, (pixels, pixels), hidden if pooled is None else pooled)
-    return Conditioning(hidden) if added is None else Conditioning(hidden, added["text_embeds"], added["time_ids"])
+    return (
+        EncodedCaptions(hidden) if added is None else EncodedCaptions(hidden, added["text_embeds"], added["time_ids"])
+    )
