@@ -1,4 +1,5 @@
-"""How the command line is read: options anywhere, both spellings, whole words, and one sentence for a mistake."""
+"""How the command line is read: options may stand anywhere, with hyphens or underscores, as whole words, and a mistake
+is answered with one sentence."""
 
 from __future__ import annotations
 
@@ -20,17 +21,17 @@ from easyphoto.folders import nearest
 T = TypeVar("T", int, float)
 
 LONGEST = 60
-"""Characters of a wrong value that its sentence repeats."""
+"""An error repeats at most this many characters of a wrong value."""
 
 
 class Usage(InvalidRequest):
-    """The command line itself is wrong: no command was begun."""
+    """The command line itself is wrong, so no command was begun."""
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that takes options before, between and after positional arguments.
 
-    Options are never abbreviated, so that a new one can't change what a script means. A mistake raises
+    Options can't be abbreviated, because otherwise a new option could change the meaning of a script. A mistake raises
     :class:`Usage` with one sentence.
     """
 
@@ -41,7 +42,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # the stub's overloads say the same
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        # A parser with commands gives what follows a command to that command's parser, in its order.
+        # A parser with commands passes everything after a command on to that command's parser, in the same order.
         if self._mixing or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         self._mixing = True
@@ -65,7 +66,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def hyphens(argv: Sequence[str]) -> list[str]:
-    """The arguments with every option spelt with hyphens: ``--max_train_steps=9`` -> ``--max-train-steps=9``.
+    """Return the arguments with each option spelt with hyphens: ``--max_train_steps=9`` becomes
+    ``--max-train-steps=9``.
 
     Values, and everything after ``--``, stay as they are.
     """
@@ -81,12 +83,13 @@ def hyphens(argv: Sequence[str]) -> list[str]:
 
 
 def common(parser: argparse.ArgumentParser, *, first: bool = False) -> None:
-    """Give a parser the options of every command. ``first``: it is the program's own, which holds their defaults."""
+    """Give a parser the options that every command has. The ``first`` parser is the program's own and holds their
+    defaults."""
     default: Callable[[Any], Any] = (lambda value: value) if first else (lambda _: argparse.SUPPRESS)
     parser.add_argument(
         "--data",
         type=a_folder,
-        # argparse checks a default that is a text like what is typed
+        # argparse checks a default that is a text as if the user had typed it
         default=default(os.environ.get(program.DATA, "").strip() or None),
         metavar="FOLDER",
         help=f"where people, portraits and models lie (or {program.DATA}; default: {_home()})",
@@ -102,7 +105,7 @@ def _home() -> str:
 
 
 def a_folder(text: str) -> Path:
-    """The type of an option that names a folder, which may be yet to be made."""
+    """Read the value of an option that names a folder, which may not exist yet."""
     path = a_path(text)
     there = nearest(path)
     if there is None:
@@ -114,7 +117,7 @@ def a_folder(text: str) -> Path:
 
 
 def a_path(text: str) -> Path:
-    """The type of an option that names a file or a folder: anything but an empty text."""
+    """Read the value of an option that names a file or a folder: any text that isn't empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: name a file or a folder")
     if "\0" in text:
@@ -123,7 +126,7 @@ def a_path(text: str) -> Path:
 
 
 def ranged(kind: type[T], low: float | None, high: float | None) -> Callable[[str], T]:
-    """The type of an option that wants a number from ``low`` to ``high``, both included."""
+    """Return the type of an option that takes a number from ``low`` to ``high``, both included."""
     return partial(_ranged, kind, low, high)
 
 
@@ -141,12 +144,12 @@ def _ranged(kind: type[T], low: float | None, high: float | None, text: str) -> 
 
 
 def shortened(text: str) -> str:
-    """A value as a sentence repeats it."""
+    """Return a value as an error repeats it."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _sentence(message: str, program: str) -> str:
-    """argparse's words for a mistake as a sentence of ours."""
+    """Return argparse's words for a mistake as a sentence of ours."""
     if match := re.fullmatch(r"argument ([^:]+): (.*)", message, re.DOTALL):
         name, rest = match[1].split("/")[0], match[2]
         if choice := re.match(r"invalid choice: (.*?) \(choose from (.*)\)$", rest, re.DOTALL):

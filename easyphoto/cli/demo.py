@@ -1,8 +1,9 @@
-"""The main job from end to end on photographs that installed packages carry: six photos in, portraits out, measured.
+"""The main job from end to end on photographs that installed packages contain: six photos go in, portraits come out,
+and their likeness is measured.
 
-The person is Eileen Collins in ``skimage.data.astronaut()``: six photos are made of the one picture by crops, small
-turns, light and colour. The templates are Grace Hopper (matplotlib) and a group of six (insightface), of whom one face
-is replaced.
+The person is Eileen Collins in ``skimage.data.astronaut()``. The six photos are made from this one picture with crops,
+small turns, light and colour. The templates are Grace Hopper (matplotlib) and a group of six people (insightface), of
+whom one gets the face.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ CONFIG = PortraitConfig(
     second_diffusion_steps=10,
     second_denoising_strength=0.2,
 )
-"""The gentlest strengths that users are offered: further from the picture, the small model that ships blurs."""
+"""The gentlest strengths that users are offered: with stronger ones, the small model that ships blurs the face."""
 GROUP_FACE = 5
-"""Which of the six faces, from left to right and from 0, becomes the person's."""
+"""Which of the six faces becomes the person's, counted from 0 and from left to right."""
 
 WITHOUT_GROUP = (
     "The demo leaves out its group of six: the picture comes with the package insightface"
@@ -51,7 +52,7 @@ WITHOUT_GROUP = (
 
 
 def photograph(package: str, *parts: str) -> Image:
-    """A picture inside an installed package. Raises :class:`AssetMissing` when the package isn't there."""
+    """Return a picture inside an installed package. Raises :class:`AssetMissing` if the package isn't there."""
     spec = importlib.util.find_spec(package)
     roots = list(spec.submodule_search_locations or []) if spec else []
     path = Path(roots[0], *parts) if roots else None
@@ -63,9 +64,10 @@ def photograph(package: str, *parts: str) -> Image:
 
 
 def photos(portrait: Image, count: int = 6, seed: int = 7) -> list[Image]:
-    """Photos as if taken one after another: other crops, turns up to 6 degrees, light, colour, and a mirror image.
+    """Return photos that look as if they were taken one after another: with other crops, turns of up to 6 degrees,
+    other light and colour, and one mirror image.
 
-    ``portrait`` is turned about its upper half with its border mirrored, so that no black corner is learnt.
+    ``portrait`` is turned about its upper half, and its border is mirrored so that the training learns no black corner.
     """
     random = np.random.default_rng(seed)
     height, width = portrait.shape[:2]
@@ -85,7 +87,7 @@ def photos(portrait: Image, count: int = 6, seed: int = 7) -> list[Image]:
 
 @dataclass(frozen=True)
 class Scene:
-    """One template of the demo: who goes on which face, and which face is looked at."""
+    """One template of the demo: who goes onto which face, and which face is measured."""
 
     name: str
     template: Image
@@ -94,7 +96,7 @@ class Scene:
 
 
 def scenes() -> list[Scene]:
-    """The single template, and the group where the package that carries its picture is installed."""
+    """Return the template with one face, and the group if the package that contains its picture is installed."""
     found = [Scene("single", photograph("matplotlib", "mpl-data", "sample_data", "grace_hopper.jpg"), (PERSON,), 0)]
     with contextlib.suppress(AssetMissing):
         group = photograph("insightface", "data", "images", "t1.jpg")
@@ -103,7 +105,7 @@ def scenes() -> list[Scene]:
 
 
 def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
-    """Train, make the portraits, measure, draw the contact sheet. Returns the exit status."""
+    """Train, make the portraits, measure them and draw the contact sheet. Returns the exit status."""
     from easyphoto.cli.standalone import build
     from easyphoto.service import TrainRequest
 
@@ -153,7 +155,7 @@ def run(paths: Paths, out: Path | None, *, as_json: bool) -> int:
 
 
 def _keep_sheet(path: Path, sheet: Image) -> None:
-    """Write a contact sheet; where that can't be done, say so: the portraits are there and measured."""
+    """Write a contact sheet. If that fails, say so and go on, because the portraits have been made and measured."""
     try:
         pictures.save_jpg(path, sheet, quality=88)
     except StorageFailed as error:
@@ -161,7 +163,7 @@ def _keep_sheet(path: Path, sheet: Image) -> None:
 
 
 class Measure:
-    """Likeness of a face in a picture to the person."""
+    """Measures how much a face in a picture looks like the person."""
 
     def __init__(self, vision: Vision, photos: list[Path]) -> None:
         self._vision = vision
@@ -177,7 +179,8 @@ class Measure:
         return mean / np.linalg.norm(mean)
 
     def face(self, image: Image, where: tuple[float, float]) -> Likeness | None:
-        """The likeness of the face nearest to a point, None when there is no face within its own width of it."""
+        """Return the likeness of the face that is nearest to a point, or None if no face lies within its own width of
+        it."""
         faces = self._vision.detector.detect(image)
         near = min(faces, key=lambda f: np.hypot(f.center[0] - where[0], f.center[1] - where[1]), default=None)
         if near is None or np.hypot(near.center[0] - where[0], near.center[1] - where[1]) > near.width:
@@ -209,7 +212,7 @@ STAGES = (("template", "template"), ("fusion", "fusion only"), ("first", "first 
 
 
 def _row(scene: Scene, portrait: Portrait, plain: Portrait, measure: Measure) -> tuple[Row, dict[str, Any]]:
-    """The stages as cells with the likeness under each, and the same as numbers."""
+    """Return the stages of a portrait as cells with the likeness under each, and the same likenesses as numbers."""
     where = measure.center(scene.template, scene.face)
     pictures_ = {"template": scene.template, **portrait.stages, "final": portrait.image}
     pictures_["without LoRA"] = plain.image
@@ -238,7 +241,7 @@ def _table(numbers: list[dict[str, Any]], embedder: str) -> str:
 
 
 def _peak_memory() -> float | None:
-    """The largest resident size of this process and of its largest child, added, in GB; None on Windows."""
+    """Return the largest memory that this process has used plus that of its largest child, in GB; None on Windows."""
     try:
         import resource
     except ImportError:

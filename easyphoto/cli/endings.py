@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Terminated(KeyboardInterrupt):
-    """The system asks the program to end (SIGTERM, SIGHUP): everything stops as for Ctrl-C."""
+    """The system asks the program to end (SIGTERM, SIGHUP). Everything then stops as it does for Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -32,7 +32,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def status_of(command: Callable[[], int], *, as_json: bool) -> int:
-    """Run a command to its exit status, with one sentence on standard error when something was wrong.
+    """Run a command and return its exit status. If something went wrong, one sentence goes to standard error.
 
     A wrong command line raises SystemExit, as argparse does.
     """
@@ -56,14 +56,14 @@ def status_of(command: Callable[[], int], *, as_json: bool) -> int:
             return streams.READER_GONE
         _log.debug("", exc_info=error)
         return fail(StorageFailed(_of_a_file(error)), as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - the last edge: whoever typed a command gets a sentence, not our stack
+    except Exception as error:  # noqa: BLE001 - this is the last edge: the user gets a sentence and no traceback
         _log.debug("", exc_info=error)
         sentence = f"An unexpected error stopped this: {type(error).__name__}: {error}"
         return fail(EasyPhotoError(f"{sentence} (--verbose shows where.)"), as_json=as_json)
 
 
 def fail(error: EasyPhotoError, *, as_json: bool = False) -> int:
-    """Say what went wrong in one line and give the exit status for it."""
+    """Say in one line what went wrong, and return the exit status for it."""
     try:
         if as_json:
             streams.write_json({"kind": "failed", "code": error.code, "message": str(error)})
@@ -76,7 +76,7 @@ def fail(error: EasyPhotoError, *, as_json: bool = False) -> int:
 
 
 def statuses() -> dict[int, str]:
-    """Every exit status and what it means, in the words of the errors."""
+    """Return each exit status and its meaning, in the words of the errors."""
     found = {0: "Done."}
     kinds = (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EasyPhotoError))
     for kind in kinds:
@@ -89,12 +89,12 @@ def statuses() -> dict[int, str]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """While entered, a polite request of the system to end raises :class:`Terminated` in the main thread."""
+    """Make a polite request of the system to end the program raise :class:`Terminated` in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     wanted = [signal.SIGTERM, *([signal.SIGHUP] if os.name != "nt" else [])]
-    # what is ignored (nohup) or handled by a program around this one stays so
+    # a signal that is ignored (nohup), or that a program around this one handles, stays so
     before = {number: signal.getsignal(number) for number in wanted if signal.getsignal(number) is signal.SIG_DFL}
     for number in before:
         signal.signal(number, _terminate)
@@ -110,7 +110,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _of_a_file(error: OSError) -> str:
-    """A sentence for what the system refused."""
+    """Return a sentence for a request to the file system that failed."""
     reason = error.strerror or str(error) or type(error).__name__
     return (
         f"{error.filename}: {reason}." if error.filename is not None else f"Something could not be written: {reason}."

@@ -1,4 +1,4 @@
-"""Flags from the declared fields: one flag a field, by its name, with its help, choices and default."""
+"""Flags made from the declared fields: each field has one flag with its name, its help, its choices and its default."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from easyphoto.config import Config, Declared, declared, from_mapping, number, n
 
 
 def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool = False) -> None:
-    """Give the parser a flag for every declared field of ``cls``. With ``defaults_vary``, help names no defaults.
+    """Give the parser a flag for each declared field of ``cls``. With ``defaults_vary``, the help names no defaults.
 
-    A flag is spelt with hyphens or, as the API spells the field, with underscores; help shows the first.
+    A user may write a flag with hyphens, or with underscores as the API spells the field. The help shows hyphens.
     """
     fields = list(declared(cls))
     example = next(d.name for d in fields if d.name.count("_") > 2)
@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
     )
     for d in fields:
         default = "" if defaults_vary or d.default == "" else f" Default: {_shown(d.default)}."
-        # What only the original's callers know is taken, but not offered.
+        # A value that only callers of the original know is accepted, but not offered.
         text = f"{d.param.help or d.param.label}{_range(d)}{default}".replace("%", "%%")
         options: dict[str, Any] = {"dest": f"config_{d.name}", "default": None}
         if d.type is bool:
@@ -42,13 +42,13 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields that the user gave, by name."""
+    """Return the fields that the user gave, by name."""
     prefix = "config_"
     return {k[len(prefix) :]: v for k, v in vars(args).items() if k.startswith(prefix) and v is not None}
 
 
 def config(cls: type[Config], args: argparse.Namespace) -> Config:
-    """The configuration of the flags over the defaults."""
+    """Return the configuration with what the user gave in place of the defaults."""
     return from_mapping(cls, chosen(args))
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status. A command line that is wrong, and ``--help``, raise SystemExit."""
+    """Run one command and return its exit status. Raises SystemExit for a wrong command line and for ``--help``."""
     given = arguments.hyphens(sys.argv[1:] if argv is None else argv)
     streams.prepare()
-    # threads of torch that wait should sleep: spinning beside another busy program costs ten times the step
+    # waiting threads of torch should sleep: if they spin beside another busy program, a step takes ten times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with endings.terminable():
         return endings.status_of(lambda: _run(given), as_json="--json" in given)
@@ -129,7 +129,8 @@ def _service(args: argparse.Namespace) -> EasyPhoto:
 
 
 def _pictures(given: list[Path]) -> tuple[Path, ...]:
-    """The files, with folders opened, in the order of their names. What a folder has that can't be read is told."""
+    """Return the files, with the pictures of a folder in its place, in the order of their names. Says which files of a
+    folder can't be read."""
     found: list[Path] = []
     for path in given:
         if path.is_dir():

@@ -1,4 +1,5 @@
-"""``models``: what weights there are, what a feature needs and costs, get it, check it."""
+"""The command ``models``: list the weights, say what a feature needs and how much that is to download, download it, and
+check it."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from easyphoto.events import Event
 
 
 def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | None = None) -> None:
-    """Add ``models`` with its commands to the program's parser. With ``paths`` (flags -> folders), ``args.run(args)``
-    runs the command."""
+    """Add ``models`` and its commands to the program's parser. ``paths`` returns the folders that the flags choose;
+    with it, ``args.run(args)`` runs the command."""
     text = "Weights: what there is, what a feature needs and costs; get them, check them."
     parser: argparse.ArgumentParser = subparsers.add_parser("models", help=text, description=text)
     common(parser)
@@ -56,7 +57,7 @@ def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | N
 
 
 def run(args: argparse.Namespace, paths: Paths) -> int:
-    """Do what the flags say. Returns the exit status; raises the errors of the catalog."""
+    """Do what the flags say, and return the exit status. Raises the errors of the catalog."""
     catalog, folders = Catalog.load(), Folders.of(paths, also=args.look_in)
     command = {"list": _list, "plan": _plan, "fetch": _fetch, "verify": _verify}[args.models_command]
     return command(catalog, folders, args)
@@ -132,7 +133,7 @@ def _verify(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int
 
 
 def describe(plan: DownloadPlan, folders: Folders) -> list[str]:
-    """A plan as lines of text."""
+    """Return a plan as lines of text."""
     lines = [f"there    {p.asset.file} ({p.path})" for p in plan.present]
     lines += [f"unusable {v}" for v in plan.unusable]
     lines += [
@@ -145,7 +146,7 @@ def describe(plan: DownloadPlan, folders: Folders) -> list[str]:
 
 
 def as_data(plan: DownloadPlan, folders: Folders) -> dict[str, Any]:
-    """A plan as JSON data."""
+    """Return a plan as JSON data."""
     return {
         "names": list(plan.names),
         "bytes": plan.bytes,

@@ -1,4 +1,4 @@
-"""``people``: who is there; delete, export and import them."""
+"""The command ``people``: list the people who were trained; delete, export and import them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUFFIX = ".easyphoto.zip"
 
 
 def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Namespace], Paths]) -> None:
-    """Give the parser of ``people`` its arguments. ``paths``: flags -> folders."""
+    """Give the parser of ``people`` its arguments. ``paths`` returns the folders that the flags choose."""
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="list is the default")
     parser.add_argument("name", nargs="?", help="a user id, or the file to import")
     parser.add_argument("file", nargs="?", type=a_path, help=f"the file to export to (default: USER_ID{SUFFIX})")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Nam
 
 
 def run(paths: Callable[[argparse.Namespace], Paths], args: argparse.Namespace) -> int:
-    """Do what the flags say. Returns the exit status."""
+    """Do what the flags say, and return the exit status."""
     from easyphoto.people import PeopleStore
 
     _check(args)
@@ -68,7 +68,8 @@ def _list(store: PeopleStore, _: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _delete(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
-    """Ask about the portraits where nobody said and somebody can answer, and tell what is gone."""
+    """Delete people and say what is gone. Asks about their portraits if no flag says what to do with them and a user
+    can answer."""
     from easyphoto.cli.standalone import build
 
     service = build(store.paths)
@@ -87,7 +88,7 @@ def _delete(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _wanted(count: int, name: str) -> bool:
-    """Whether the user wants so many portraits deleted too."""
+    """Ask whether the user wants this number of portraits deleted too."""
     if not count:
         return False
     return input(f"Delete the {count} portraits that show {name} too? [y/N] ").strip().lower() in ("y", "yes")
@@ -106,7 +107,7 @@ def _import(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def as_data(person: Person) -> dict[str, Any]:
-    """A person as JSON data, with the names that the API uses."""
+    """Return a person as JSON data, with the names that the API uses."""
     return {
         "user_id": person.user_id,
         "family": None if person.family is None else person.family.value,

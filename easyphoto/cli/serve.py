@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 Auth = tuple[str, str]
 
 MAX_UPLOAD = 2 * 2**30
-"""Bytes that the page may send at once: a hundred photos as cameras make them."""
+"""The most bytes that the page may send at once: a hundred photos as cameras make them."""
 GRACE = 5
-"""Seconds that open requests have to end when the server stops."""
+"""How many seconds open requests have to end when the server stops."""
 
 
 def app(service: EasyPhoto, auth: Auth | None = None, names: Sequence[str] = ()) -> FastAPI:
-    """Tabs at ``/``, API below ``/easyphoto``, its description at ``/docs``, all behind one guard.
+    """Return the app: the tabs at ``/``, the API below ``/easyphoto`` and its description at ``/docs``, all behind one
+    guard.
 
-    With ``auth``, the page asks for that name and password, and the API for the same as HTTP basic credentials.
-    ``names``: host names by which the server is called beside localhost, this machine's own and any address.
+    With ``auth``, the page asks for that name and password, and the API wants the same as HTTP basic credentials.
+    ``names`` are host names by which the server may be called in addition to localhost, this machine's own name and any
+    address.
     """
     try:
         import gradio
@@ -65,9 +67,9 @@ def serve(
 ) -> None:
     """Run :func:`app` until it is interrupted. Anybody who reaches ``host`` can use it unless there is ``auth``.
 
-    ``names`` are those of :func:`app`; ``host`` itself needs no mention. ``listening`` is told the address once
-    browsers can connect to it. Raises InvalidRequest with one sentence when ``host`` and ``port`` (0: any free one)
-    can't be had.
+    ``names`` are those of :func:`app`; ``host`` itself is added to them. ``listening`` is called with the address once
+    browsers can connect to it. Raises InvalidRequest with one sentence if the server can't listen on ``host`` and
+    ``port`` (0: any free port).
     """
     from easyphoto.ui.temporary import own_folder
 
@@ -83,12 +85,14 @@ def serve(
 
 
 def bound_name(host: str) -> list[str]:
-    """What ``host`` adds to the names of the server: itself, unless it is an address, which needs no mention."""
+    """Return what ``host`` adds to the names of the server: itself, or nothing if it is an address, which is always
+    allowed."""
     return [] if ":" in host or not host else [host]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens on ``host`` and ``port``; one sentence when it can't be had."""
+    """Return a socket that listens on ``host`` and ``port``. Raises InvalidRequest with one sentence if that is not
+    possible."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, where = found[0]
@@ -100,7 +104,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(door: socket.socket, host: str) -> str:
-    """What to type into a browser to reach a socket that was bound for ``host``."""
+    """Return what a user types into a browser to reach a socket that was bound for ``host``."""
     return f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}/"
 
 

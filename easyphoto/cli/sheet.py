@@ -1,4 +1,4 @@
-"""Contact sheets: rows of pictures with a line under each."""
+"""Contact sheets: rows of pictures, with a line of words under each picture."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Pictures of one height, side by side under a title."""
+    """Pictures of the same height, side by side under a title."""
 
     title: str
     cells: Sequence[Cell]
 
 
 def draw(rows: Sequence[Row], footer: str = "", *, width: int = 1280) -> Image:
-    """The sheet, ``width`` pixels wide; every row fills it with its pictures in their proportions."""
+    """Draw the sheet, ``width`` pixels wide. The pictures of a row keep their proportions and fill the row."""
     font = ImageFont.load_default(15)
     heights = [_height(row, width) for row in rows]
     total = sum(h + 2 * LINE + MARGIN for h in heights) + LINE + 2 * MARGIN

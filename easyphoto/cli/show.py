@@ -1,4 +1,5 @@
-"""How a job looks in a terminal: progress bars with time left and one line for what matters, or JSON lines."""
+"""A job in a terminal: progress bars with the time left and one line for each thing that matters, or else JSON
+lines."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from easyphoto.likeness import cosine_words, words
 
 
 class Terminal:
-    """Draws the events of one job to a terminal, one bar a stage."""
+    """Draws the events of one job to a terminal, with one bar for each stage."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
@@ -64,7 +65,7 @@ class Terminal:
 
 
 def describe(event: Event) -> str:
-    """One line for an event, empty for those that aren't worth one."""
+    """Return one line about an event, or an empty text if the event isn't worth a line."""
     match event:
         case Queued():
             return f"Waiting: {event.position} before this."
@@ -89,10 +90,10 @@ def describe(event: Event) -> str:
 
 
 def follow(job: Job[Any], *, as_json: bool) -> Any:
-    """Show a job until it ends and return its result; its error is raised, not shown.
+    """Show a job until it ends, and return its result. An error of the job is raised and not shown.
 
-    Ctrl-C or a request of the system to end cancels the job and waits until it has stopped; a second one leaves at
-    once. The same when nobody reads the output any more.
+    Ctrl-C, or a request of the system to end, cancels the job and waits until it has stopped; a second one leaves at
+    once. The job is cancelled too if nobody reads the output any more.
     """
     terminal = Terminal()
     try:
@@ -108,7 +109,8 @@ def follow(job: Job[Any], *, as_json: bool) -> Any:
 
 
 def _watch(job: Job[Any], terminal: Terminal, as_json: bool) -> BaseException | None:
-    """Show the events of a job until its last; what stopped it before its end, if anything did."""
+    """Show the events of a job until the last one. Returns what interrupted this before the job had ended, if anything
+    did."""
     seen, stopped_by = 0, None
     while True:
         try:

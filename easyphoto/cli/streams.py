@@ -1,4 +1,4 @@
-"""The program's own streams: no name is too foreign to be printed, no closed pipe is worth a traceback."""
+"""The program's own output. It can print any name, and a reader who stops reading causes no traceback."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 READER_GONE = 141
-"""Exit status when whoever read the output stopped reading, as of a program that SIGPIPE ends."""
+"""The exit status if the reader of the output stopped reading; a program that SIGPIPE ends has the same."""
 
 
 def prepare() -> None:
-    """Make standard output and error take any text, whatever their encoding, and be there at all.
+    """Make sure that standard output and standard error exist and take any text, whatever their encoding is.
 
-    What a code page can't show is written as an escape. A stream that was closed before the program began swallows
-    what is written to it.
+    A character that the encoding doesn't have is written as an escape. If a stream was closed before the program began,
+    what is written to it is thrown away.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -30,7 +30,7 @@ def prepare() -> None:
 
 
 def write_json(data: Any) -> None:
-    """One value as one line of JSON on standard output, with escapes where the encoding needs them."""
+    """Write one value as one line of JSON on standard output, with escapes where the encoding needs them."""
     text = json.dumps(data, ensure_ascii=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -41,12 +41,12 @@ def write_json(data: Any) -> None:
 
 
 def reader_gone(error: OSError) -> bool:
-    """Whether a write failed because nobody reads any more."""
+    """Return whether a write failed because nobody reads the output any more."""
     return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
 def abandon() -> None:
-    """Write nothing more to standard output, not even when the interpreter ends."""
+    """Make sure that nothing more is written to standard output, not even when the interpreter ends."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
