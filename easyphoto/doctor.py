@@ -19,7 +19,7 @@ from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, TellsBroken, Vision
 from easyphoto.vision.registry import BACKENDS
 
-Status = Literal["ok", "fallback", "missing"]
+FindingStatus = Literal["ok", "fallback", "missing"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finding:
 
     area: str
     what: str
-    status: Status
+    status: FindingStatus
     found: str
     advice: str = ""
 
@@ -76,7 +76,7 @@ def _machine(paths: Paths) -> Iterator[Finding]:
     )
     memory = _memory()
     if memory is not None:
-        status: Status = "ok" if memory > 4 * 2**30 else "missing"
+        status: FindingStatus = "ok" if memory > 4 * 2**30 else "missing"
         yield Finding(
             "machine", "memory", status, f"{memory / 2**30:.1f} GB", "" if status == "ok" else "4 GB for the demo"
         )

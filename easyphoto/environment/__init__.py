@@ -15,9 +15,9 @@ instant.
 
 from easyphoto.environment.making import HostPython, create, ensure, inspect
 from easyphoto.environment.packages import COMMON, SETS, PackageSet, choose, parse_version, requirements_of
-from easyphoto.environment.places import FOLDER, STAMP, EnvironmentStatus, installed, interpreter, status
+from easyphoto.environment.places import FOLDER, STAMP, Status, installed, interpreter, status
 
 __all__ = [
-    "COMMON", "FOLDER", "SETS", "STAMP", "EnvironmentStatus", "HostPython", "PackageSet", "choose", "create", "ensure",
-    "inspect", "installed", "interpreter", "parse_version", "requirements_of", "status",
+    "COMMON", "FOLDER", "SETS", "STAMP", "HostPython", "PackageSet", "Status", "choose", "create", "ensure", "inspect",
+    "installed", "interpreter", "parse_version", "requirements_of", "status",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from easyphoto.environment import places
 from easyphoto.environment.packages import PackageSet, choose
-from easyphoto.environment.places import FOLDER, EnvironmentStatus, status
+from easyphoto.environment.places import FOLDER, Status, status
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Progress
 from easyphoto.exclusive import exclusive
@@ -95,7 +95,7 @@ def create(
     *,
     folder: Path = FOLDER,
     host: str = sys.executable,
-) -> EnvironmentStatus:
+) -> Status:
     """Make the environment, or bring it up to date. Nothing changes outside ``folder`` and the folders of the same name
     beside it.
 

@@ -33,7 +33,7 @@ modules."""
 
 
 @dataclass(frozen=True)
-class EnvironmentStatus:
+class Status:
     """Whether the environment can be used. If it can't, ``sentence`` says why and what to do."""
 
     ready: bool
@@ -66,7 +66,7 @@ def interpreter(folder: Path = FOLDER) -> Path:
     return python_in(current(folder) or folder)
 
 
-def status(folder: Path = FOLDER, torch: str | None = None) -> EnvironmentStatus:
+def status(folder: Path = FOLDER, torch: str | None = None) -> Status:
     """Return whether the environment is there, complete, and suits the host. ``torch`` is the host's version, if it is
     known.
 
@@ -75,14 +75,14 @@ def status(folder: Path = FOLDER, torch: str | None = None) -> EnvironmentStatus
     return status_for(folder, sys.version_info[:2], torch)
 
 
-def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> EnvironmentStatus:
+def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> Status:
     """Return the same for a host with another Python."""
     place = current(folder, python, torch)
     stamp = None if place is None else read_stamp(place)
     if place is None or stamp is None:
-        return EnvironmentStatus(False, Message("EasyPhoto's own environment isn't made yet: " + HOW + "."))
+        return Status(False, Message("EasyPhoto's own environment isn't made yet: " + HOW + "."))
     if stamp.fits(python, torch):
-        return EnvironmentStatus(
+        return Status(
             True,
             Message("EasyPhoto's own environment is ready ({packages}).", packages=stamp.packages),
             python_in(place),
@@ -91,11 +91,11 @@ def status_for(folder: Path, python: tuple[int, ...], torch: str | None) -> Envi
     if stamp.python != tuple(python) or (torch is not None and stamp.torch != torch):
         version = ".".join(map(str, stamp.python))
         had = Message("Python {version} and torch {torch}", version=version, torch=stamp.torch)
-        return EnvironmentStatus(
+        return Status(
             False,
             Message("EasyPhoto's own environment was made for {had}, and the host has changed: " + HOW + ".", had=had),
         )
-    return EnvironmentStatus(False, Message("EasyPhoto's own environment is of an older version: " + HOW + "."))
+    return Status(False, Message("EasyPhoto's own environment is of an older version: " + HOW + "."))
 
 
 def installed(package: str, folder: Path = FOLDER) -> str | None:
