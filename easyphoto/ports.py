@@ -217,8 +217,6 @@ class ControlRole(str, Enum):
     OPENPOSE = "openpose"
     COLOR = "color"
     TILE = "tile"
-    IP_ADAPTER_FACE = "ip-adapter-face"
-    INSTANTID = "instantid"
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +227,30 @@ class Control:
     image: Image
     weight: float = 1.0
     is_map: bool = False
+
+
+class IdentityKind(str, Enum):
+    """The adapters that tell a model from pictures whom it draws. Only a host knows which files serve a kind."""
+
+    IP_ADAPTER_FACE = "ip-adapter-face"
+    INSTANTID = "instantid"
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """What one portrait gets from pictures of the person, beside the LoRA or without one.
+
+    ``pictures``: of this person, upright, of any size, at least one, the best first; a host whose adapter takes one
+    picture takes that one. ``embedding``: the mean of all photos of the person, of length 1, by the ``embedder`` of
+    that name; an adapter that wants the vectors of another embedder measures the pictures itself. ``weight``: 0 is no
+    effect, 1 the adapter's full one.
+    """
+
+    kind: IdentityKind
+    pictures: tuple[Image, ...]
+    embedding: Embedding
+    embedder: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -258,6 +280,7 @@ class Txt2Img:
     seed: int
     loras: Sequence[LoraRef] = ()
     controls: Sequence[Control] = ()
+    identities: Sequence[Identity] = ()
     checkpoint: str | None = None
     vae: str | None = None
 
@@ -329,10 +352,15 @@ class Host(Diffuser, Protocol):
         """The control roles for which it has a model of ``family``."""
         ...
 
+    def identities(self, family: Family) -> Mapping[IdentityKind, int]:
+        """The kinds of identity for which it has all models of ``family``, and how many of the controls that
+        :meth:`control_limit` allows each of them takes the place of."""
+        ...
+
     def samplers(self) -> list[str]: ...
 
     def control_limit(self) -> int | None:
-        """How many controls one picture may have; None when there is no limit."""
+        """How many controls one picture may have, identities counted in; None when there is no limit."""
         ...
 
     def training(self) -> AbstractContextManager[None]:

@@ -30,6 +30,7 @@ from easyphoto.ports import (
     Embedding,
     Face,
     FaceParts,
+    IdentityKind,
     Image,
     Img2Img,
     Mask,
@@ -92,6 +93,7 @@ class FakeHost:
     paint: Painter = tint
     available: Sequence[Checkpoint] = (FAKE_CHECKPOINT,)
     roles: frozenset[ControlRole] = frozenset(ControlRole)
+    kinds: Mapping[IdentityKind, int] = field(default_factory=dict)
     limit: int | None = None
     before: Callable[[Txt2Img], None] | None = None
     name: str = "fake"
@@ -120,6 +122,9 @@ class FakeHost:
 
     def controls(self, family: Family) -> frozenset[ControlRole]:
         return self.roles
+
+    def identities(self, family: Family) -> Mapping[IdentityKind, int]:
+        return self.kinds
 
     def samplers(self) -> list[str]:
         return list(SAMPLERS)

@@ -19,7 +19,7 @@ from easyphoto.families.spec import (
     WorkingSize,
     table,
 )
-from easyphoto.ports import ControlRole
+from easyphoto.ports import ControlRole, IdentityKind
 
 CLIP_FACE = ("ip_adapter_auto", "ip_adapter_clip_sd15", "clip_vit_h_(ipadapter)")
 
@@ -85,7 +85,7 @@ SPEC = FamilySpec(
             ),
             ControlRole.COLOR: (ControlModel(("control_sd15_random_color",)),),
             ControlRole.TILE: (ControlModel(("control_v11f1e_sd15_tile",)),),
-            ControlRole.IP_ADAPTER_FACE: (
+            IdentityKind.IP_ADAPTER_FACE: (
                 ControlModel(("ip_adapter_full_face_sd15", "ip_adapter_plus_face_sd15"), CLIP_FACE),
             ),
         }

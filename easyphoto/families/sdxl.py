@@ -18,7 +18,7 @@ from easyphoto.families.spec import (
     WorkingSize,
     table,
 )
-from easyphoto.ports import ControlRole
+from easyphoto.ports import ControlRole, IdentityKind
 
 CANNY = ("diffusers_xl_canny_full", "diffusers_xl_canny_mid", "diffusers_xl_canny", "canny.*xl", "xl.*canny")
 CLIP_FACE = ("ip_adapter_auto", "ip_adapter_clip_sdxl_plus_vith", "clip_vit_h_(ipadapter)")
@@ -52,8 +52,8 @@ SPEC = FamilySpec(
             ControlRole.CANNY: (ControlModel(CANNY),),
             ControlRole.OPENPOSE: (ControlModel(("thibaud_xl_openpose", "openposexl2", ".*openpose.*xl")),),
             ControlRole.TILE: (ControlModel(("ttplanetsdxlcontrolnet_tile", ".*tile.*xl", ".*xl.*tile")),),
-            ControlRole.IP_ADAPTER_FACE: (ControlModel(("ip_adapter_plus_face_sdxl",), CLIP_FACE),),
-            ControlRole.INSTANTID: (
+            IdentityKind.IP_ADAPTER_FACE: (ControlModel(("ip_adapter_plus_face_sdxl",), CLIP_FACE),),
+            IdentityKind.INSTANTID: (
                 ControlModel(("ip_adapter_instant_id_sdxl",), ("instant_id_face_embedding", "insightface_(instantid)")),
                 ControlModel(("control_instant_id_sdxl",), ("instant_id_face_keypoints",)),
             ),

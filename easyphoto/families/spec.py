@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from easyphoto.config import TRAIN_MODES, Family, TrainConfig, from_mapping
-from easyphoto.ports import ControlRole
+from easyphoto.ports import ControlRole, IdentityKind
 
 SAMPLER = "DPM++ 2M SDE Karras"
 TEXT_SAMPLER = "Euler a"
@@ -25,6 +25,10 @@ class Pass(str, Enum):
     FIRST = "first"
     SECOND = "second"
     BACKGROUND = "background"
+
+
+FACE_PASSES = (Pass.FIRST, Pass.SECOND)
+"""The passes that show one person, so that an identity can be given to them."""
 
 
 class Feed(str, Enum):
@@ -43,6 +47,25 @@ class ControlRow:
     role: ControlRole
     weight: float
     feed: Feed = Feed.INPUT
+
+
+class IdentityFeed(str, Enum):
+    """Which picture of the person an identity is taken from."""
+
+    REFERENCE = "reference"
+    """The reference picture: the most frontal and typical photo."""
+    NEAREST = "nearest"
+    """The picture that face fusion would take: the reference, or, where the template's head looks another way than it
+    does, the photo whose head is nearest."""
+
+
+@dataclass(frozen=True)
+class IdentityRow:
+    """An identity of a pass: by which adapter, how much, and which picture of the person it is taken from."""
+
+    kind: IdentityKind
+    weight: float
+    feed: IdentityFeed = IdentityFeed.NEAREST
 
 
 @dataclass(frozen=True)
@@ -208,7 +231,8 @@ class FamilySpec:
     """A family. ``title``: what it is called in a sentence. ``engine``: the name of its strategy in ``easyphoto.sd``.
     ``shipped``: its one checkpoint, with its ControlNets, comes with the program, and its control maps are those that
     the program's own ControlNets were trained on. ``vae_scale``: what latents are multiplied by, so that they have
-    about unit variance."""
+    about unit variance. ``identities``: what its passes over a face are given of the person's pictures; ValueError for
+    any other pass."""
 
     family: Family
     title: str
@@ -217,12 +241,18 @@ class FamilySpec:
     size: WorkingSize
     drawing: Drawing
     controls: Mapping[Pass, tuple[ControlRow, ...]]
-    control_models: Mapping[ControlRole, tuple[ControlModel, ...]]
-    """A role can need more than one model."""
+    control_models: Mapping[ControlRole | IdentityKind, tuple[ControlModel, ...]]
+    """Of ControlNets and, in WebUIs, of adapters. A role or a kind can need more than one model."""
     memory: MemoryNumbers
     engine: str
     vae_scale: float = 0.18215
     shipped: bool = False
+    identities: Mapping[Pass, tuple[IdentityRow, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for which in self.identities:
+            if which not in FACE_PASSES:
+                raise ValueError(f"the {which.value} pass of {self.family} shows no one person to identify")
 
     def train_config(self, *, scene: bool = False, **chosen: Any) -> TrainConfig:
         """The defaults of this family and mode, with what the user ``chosen`` over them."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from easyphoto.errors import Cancelled
 from easyphoto.events import Listener, Notice, Progress
-from easyphoto.families.spec import ControlRow, Feed
+from easyphoto.families.spec import ControlRow, Feed, IdentityRow
+from easyphoto.inference.identity import Appearance
 from easyphoto.inference.plan import PassRow
 from easyphoto.messages import Message
 from easyphoto.pace import Pace
-from easyphoto.ports import Checkpoint, Control, Host, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
+from easyphoto.ports import Checkpoint, Control, Host, IdentityKind, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
 from easyphoto.vision import geometry
 
 
@@ -87,12 +88,14 @@ class Meter:
 
 @dataclass(frozen=True)
 class Words:
-    """What a pass is told beside its row."""
+    """What a pass is given beside its row: prompts, LoRAs and seed, and what the person looks like where the pass shows
+    one person."""
 
     prompt: str
     negative: str
     loras: tuple[LoraRef, ...]
     seed: int
+    appearance: Appearance | None = None
 
 
 class Painter:
@@ -108,7 +111,9 @@ class Painter:
     def repaint(
         self, row: PassRow, image: Image, mask: Mask | None, feeds: Mapping[Feed, Image], words: Words
     ) -> Image:
-        """One pass over ``image``. ``feeds`` holds the pictures of the controls."""
+        """One pass over ``image``. ``feeds`` holds the pictures of the controls. Controls and identities that the host
+        can't serve are left out with a notice."""
+        controls, identities = self._possible(row.controls, () if words.appearance is None else row.identities)
         job = Img2Img(
             prompt=_text(words.prompt),
             negative_prompt=_text(words.negative),
@@ -119,7 +124,8 @@ class Painter:
             cfg_scale=row.cfg_scale,
             seed=words.seed,
             loras=words.loras,
-            controls=[Control(c.role, feeds[c.feed], c.weight) for c in self._possible(row.controls)],
+            controls=[Control(c.role, feeds[c.feed], c.weight) for c in controls],
+            identities=[words.appearance.identity(i) for i in identities] if words.appearance is not None else (),
             checkpoint=self._checkpoint.name,
             image=image,
             denoising_strength=row.strength,
@@ -131,7 +137,7 @@ class Painter:
 
     def draw(self, job: Txt2Img) -> Image:
         """A picture from text. Controls that the host lacks are left out."""
-        possible = self._possible([ControlRow(c.role, c.weight) for c in job.controls])
+        possible, _ = self._possible([ControlRow(c.role, c.weight) for c in job.controls])
         kept = [c for c in job.controls if c.role in {row.role for row in possible}]
         job = replace(
             job,
@@ -154,7 +160,33 @@ class Painter:
             self._meter.notice(rendered.notice)
         return rendered
 
-    def _possible(self, controls: Sequence[ControlRow]) -> list[ControlRow]:
+    def _possible(
+        self, controls: Sequence[ControlRow], identities: Sequence[IdentityRow] = ()
+    ) -> tuple[list[ControlRow], list[IdentityRow]]:
+        """What the host can serve, as far as it has places: controls hold the picture together and come first."""
+        there = self._served_controls(controls)
+        places = self._host.identities(self._checkpoint.family) if identities else {}
+        known = self._served_identities(identities, places)
+        count = len(there) + sum(places[row.kind] for row in known)
+        if self._limit is None or count <= self._limit:
+            return there, known
+        self._meter.notice(
+            Message(
+                "The host allows {limit} ControlNet units and {count} are wanted: raise the number "
+                "in its settings; the portrait is made without the others.",
+                limit=self._limit,
+                count=count,
+            )
+        )
+        there, fitting = there[: self._limit], list[IdentityRow]()
+        free = self._limit - len(there)
+        for row in known:
+            if places[row.kind] <= free:
+                fitting.append(row)
+                free -= places[row.kind]
+        return there, fitting
+
+    def _served_controls(self, controls: Sequence[ControlRow]) -> list[ControlRow]:
         if controls and self._limit == 0:
             self._meter.notice(
                 Message(
@@ -173,18 +205,21 @@ class Painter:
                     family=family,
                 )
             )
-        there = [c for c in controls if c.role in self._roles]
-        if self._limit is not None and len(there) > self._limit:
+        return [c for c in controls if c.role in self._roles]
+
+    def _served_identities(
+        self, identities: Sequence[IdentityRow], served: Mapping[IdentityKind, int]
+    ) -> list[IdentityRow]:
+        missing = sorted({row.kind.value for row in identities if row.kind not in served})
+        if missing:
             self._meter.notice(
                 Message(
-                    "The host allows {limit} ControlNet units and {count} are wanted: raise the number "
-                    "in its settings; the portrait is made without the others.",
-                    limit=self._limit,
-                    count=len(there),
+                    "The host has no adapter for {kinds} ({family}): the portrait is made without.",
+                    kinds=", ".join(missing),
+                    family=self._checkpoint.family.value,
                 )
             )
-            return there[: self._limit]
-        return there
+        return [row for row in identities if row.kind in served]
 
 
 def _text(prompt: str) -> str:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from easyphoto import families, naming
 from easyphoto.config import FUSION_METHODS, Family, PortraitConfig
 from easyphoto.errors import AssetMissing
-from easyphoto.families.spec import ControlRow, Pass
+from easyphoto.families.spec import ControlRow, IdentityRow, Pass
 from easyphoto.ports import ControlRole, LoraRef
 from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
 
@@ -56,6 +56,7 @@ class PassRow:
     steps: int
     strength: float
     mask_blur: int
+    identities: tuple[IdentityRow, ...] = ()
     fusion: float | None = None
     repaint: bool = True
     colour_shift: bool = False
@@ -95,6 +96,7 @@ def row(which: Pass, family: Family, config: PortraitConfig) -> PassRow:
         steps=_steps(which, config),
         strength=_strength(which, config),
         mask_blur=spec.size.mask_blur,
+        identities=spec.identities.get(which, ()),
     )
     if config.fusion_only and which in (Pass.FIRST, Pass.SECOND):
         first = which is Pass.FIRST

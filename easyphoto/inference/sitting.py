@@ -24,7 +24,6 @@ class Sitting:
         self._studio = studio
         self.sitter = sitter
         self._album = album
-        self._words = studio.words(sitter, seed)
         picture = album["final"]
         self._frame = stages.frame(picture, face, studio.family, crop=studio.config.crop_face_preprocess)
         self._look = studio.look(self._frame.image, self._frame.face)
@@ -33,6 +32,7 @@ class Sitting:
         self._changed: Mask = masks.empty(self._frame.size)
         self.head = pose_in(studio.vision, picture, face)
         """Where the template's head looks."""
+        self._words = studio.words(sitter, self.head, seed)
         self.laid: Mask = masks.empty((picture.shape[0], picture.shape[1]))
         """Where, in the whole picture, the result lies over it; known once it does."""
         self.fused: FaceSource | None = None

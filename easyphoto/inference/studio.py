@@ -13,10 +13,12 @@ from easyphoto.families.spec import Pass
 from easyphoto.inference import face_sources, gallery, plan, stages, text
 from easyphoto.inference.face_sources import FaceSource, FaceSources
 from easyphoto.inference.gallery import Gallery
+from easyphoto.inference.identity import Appearance
 from easyphoto.inference.painter import Meter, Painter, Words
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
 from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
+from easyphoto.vision.pose import Pose
 
 log = logging.getLogger(__name__)
 
@@ -146,10 +148,14 @@ class Studio:
             self.meter.notice(Message("{what} failed and was left out: {reason}.", what=what, reason=reason(error)))
             return otherwise
 
-    def words(self, sitter: Sitter, seed: int) -> Words:
-        """Prompts and LoRAs of a face pass."""
+    def words(self, sitter: Sitter, head: Pose, seed: int) -> Words:
+        """What a pass over the face of ``sitter`` is given, on a template whose head looks to ``head``."""
         return Words(
-            plan.prompt(self.family, self.config), plan.negative_prompt(self.family, self.config), sitter.loras, seed
+            plan.prompt(self.family, self.config),
+            plan.negative_prompt(self.family, self.config),
+            sitter.loras,
+            seed,
+            Appearance(sitter.sources, sitter.mean, self.vision.embedder.name, head),
         )
 
     def face(self, image: Image, expected: Face) -> Face:

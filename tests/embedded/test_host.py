@@ -14,7 +14,7 @@ from easyphoto import ports, sd
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, Cancelled, HostFailed, InvalidRequest, NotFound
 from easyphoto.hosts.embedded import EmbeddedHost, annotators
-from easyphoto.ports import Control, ControlRole, Image, Img2Img, LoraRef, Txt2Img
+from easyphoto.ports import Control, ControlRole, Identity, IdentityKind, Image, Img2Img, LoraRef, Txt2Img
 from easyphoto.sd import lora, render
 from tests import tiny
 from tests.fakes import FakeVision, blank, draw_face
@@ -302,8 +302,9 @@ def test_links_that_go_in_circles_and_closed_folders_hide_nothing(host: Embedded
 
 
 def test_a_control_that_it_lacks_is_an_error_not_a_picture(host: EmbeddedHost, face: Image) -> None:
+    assert host.identities(Family.SDXL) == {}
     with pytest.raises(AssetMissing, match="instantid"):
-        host.txt2img(text_job(controls=[Control(ControlRole.INSTANTID, face)]))
+        host.txt2img(text_job(identities=[Identity(IdentityKind.INSTANTID, (face,), np.ones(1, np.float32), "any")]))
 
 
 def test_a_vae_by_name(host: EmbeddedHost, paths: Paths, tmp_path: Path) -> None:

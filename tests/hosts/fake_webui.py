@@ -11,7 +11,7 @@ import base64
 import io
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -104,9 +104,9 @@ class ControlNetScript(Script):
     broken = ""
     cleared = 0
 
-    def __init__(self, dialect: str, start: int, end: int) -> None:
+    def __init__(self, dialect: str, start: int, end: int, models: Sequence[str] = CONTROL_MODELS) -> None:
         super().__init__("ControlNet", start, end)
-        self.dialect = dialect
+        self.dialect, self.models = dialect, models
         self.pictures: list[list[tuple[str, str, float, np.ndarray[Any, Any]]]] = []
 
     def clear_control_model_cache(self) -> None:
@@ -116,21 +116,35 @@ class ControlNetScript(Script):
         super().process(p, *args)
         units = [unit for unit in args if unit["enabled"]]
         assert len(args) == self.args_to - self.args_from
-        applied = []
+        applied: list[tuple[str, str, float, np.ndarray[Any, Any]]] = []
         p.infotext += "".join(f", ControlNet: {unit['model']}" for unit in units)
         for unit in units:
             known = preprocessors(self.dialect)
             if unit["module"] not in known:
                 raise ValueError(f"module({unit['module']}) not found in supported modules.")
-            if unit["model"] not in CONTROL_MODELS:
+            if unit["model"] not in self.models:
                 raise ValueError(f"model {unit['model']} not found")
             assert unit["control_mode"] == "My prompt is more important"
+            _check_adapter(unit["module"].lower(), unit["model"], [model for _, model, _, _ in applied])
             if self.broken and self.broken in unit["model"]:
                 raise RuntimeError("Sizes of tensors must match")
             picture = np.array(PilImage.open(io.BytesIO(base64.b64decode(unit["image"]))))
             applied.append((unit["module"], unit["model"].split(" [")[0], unit["weight"], picture))
             p.maps.append(PilImage.fromarray(picture))
         self.pictures.append(applied)
+
+
+def _check_adapter(module: str, model: str, before: list[str]) -> None:
+    """What the extension needs of its adapters: "auto" takes the preprocessor by the model's published name, each model
+    of InstantID its own, and InstantID's ControlNet uses what its adapter saw, in a unit before it."""
+    if module == "ip-adapter-auto" and not re.match(r"ip-adapter[-_](plus|full|faceid|clip|instant)", model):
+        raise ValueError(f"Cannot find preset for {model}.")
+    if model.startswith("ip-adapter_instant_id"):
+        assert module in ("instant_id_face_embedding", "insightface (instantid)")
+    if model.startswith("control_instant_id"):
+        assert module == "instant_id_face_keypoints"
+        if not any(name.startswith("ip-adapter_instant_id") for name in before):
+            raise RuntimeError("InstantID's ControlNet has no projected embedding of its adapter")
 
 
 def _alias(file: Path) -> str:
@@ -144,13 +158,15 @@ def _alias(file: Path) -> str:
 
 def preprocessors(dialect: str) -> tuple[str, ...]:
     if dialect == A1111:
-        return ("none", "canny", "openpose", "openpose_full", "ip-adapter-auto")
-    return ("None", "canny", "openpose_full", "CLIP-ViT-H (IPAdapter)")
+        instantid = ("instant_id_face_keypoints", "instant_id_face_embedding")
+        return ("none", "canny", "openpose", "openpose_full", "ip-adapter-auto", *instantid)
+    instantid = ("InsightFace (InstantID)", "instant_id_face_keypoints")
+    return ("None", "canny", "openpose_full", "CLIP-ViT-H (IPAdapter)", *instantid)
 
 
 class Runner:
-    def __init__(self, dialect: str, slots: int) -> None:
-        self.controlnet = ControlNetScript(dialect, 3, 3 + slots)
+    def __init__(self, dialect: str, slots: int, models: Sequence[str]) -> None:
+        self.controlnet = ControlNetScript(dialect, 3, 3 + slots, models)
         self.other = Script("ADetailer", 1, 3)
         self.alwayson_scripts: list[Script] = [self.other, self.controlnet]
         self.selectable_scripts: list[Script] = [Script("X/Y/Z plot", 3 + slots, 4 + slots)]
@@ -243,8 +259,10 @@ class CheckpointInfo:
 class FakeWebUI:
     """``install`` puts the modules where an extension would find them. ``before`` runs inside each picture."""
 
-    def __init__(self, dialect: str, root: Path, *, slots: int = 3, device: str = "cpu") -> None:
-        self.dialect, self.root, self.device = dialect, root, device
+    def __init__(
+        self, dialect: str, root: Path, *, slots: int = 3, device: str = "cpu", models: Sequence[str] = CONTROL_MODELS
+    ) -> None:
+        self.dialect, self.root, self.device, self.control_models = dialect, root, device, models
         self.state, self.lock = State(), Lock()
         options = {"sd_model_checkpoint": "one.safetensors [abcdef0123]", "sd_vae": "Automatic"}
         options |= {
@@ -255,7 +273,7 @@ class FakeWebUI:
         if dialect == FORGE:
             options["forge_additional_modules"] = []
         self.options = Options(options)
-        self.txt2img, self.img2img = Runner(dialect, slots), Runner(dialect, slots)
+        self.txt2img, self.img2img = Runner(dialect, slots, models), Runner(dialect, slots, models)
         self.pictures: list[Any] = []
         self.used: list[dict[str, Any]] = []
         self.threads: list[str] = []
@@ -322,7 +340,7 @@ class FakeWebUI:
             found["modules.sd_models"]["send_model_to_device"] = lambda model: self.moves.append("loaded")
             found["internal_controlnet"] = {}
             found["internal_controlnet.external_code"] = {
-                "get_models": lambda: list(CONTROL_MODELS),
+                "get_models": lambda: list(self.control_models),
                 "get_modules": lambda: list(preprocessors(A1111)),
             }
         else:
@@ -334,7 +352,7 @@ class FakeWebUI:
             found["lib_controlnet"] = {}
             found["lib_controlnet.external_code"] = {}
             found["lib_controlnet.global_state"] = {
-                "get_all_controlnet_names": lambda: ["None", *CONTROL_MODELS],
+                "get_all_controlnet_names": lambda: ["None", *self.control_models],
                 "get_sorted_preprocessors": lambda: dict.fromkeys(preprocessors(FORGE)),
             }
         result = {}

@@ -13,11 +13,11 @@ from easyphoto.errors import AssetMissing, Cancelled, HostFailed, InvalidRequest
 from easyphoto.hosts.webui.border import WebUI
 from easyphoto.hosts.webui.host import WebUIHost
 from easyphoto.messages import translated
-from easyphoto.ports import Control, ControlRole, Host, Img2Img, LoraRef, Txt2Img
+from easyphoto.ports import Control, ControlRole, Host, Identity, IdentityKind, Image, Img2Img, LoraRef, Txt2Img
 from easyphoto.vision import annotate
 from tests.fakes import blank
 from tests.hosts.conftest import MakeWebUI, write_checkpoint
-from tests.hosts.fake_webui import A1111, FORGE, ControlNetScript, FakeWebUI, parameters
+from tests.hosts.fake_webui import A1111, CONTROL_MODELS, FORGE, ControlNetScript, FakeWebUI, parameters
 
 
 def host_of(fake: FakeWebUI) -> WebUIHost:
@@ -40,6 +40,11 @@ def img2img(**more: object) -> Img2Img:
         "mask": mask,
     }
     return Img2Img(**{**values, **more})  # type: ignore[arg-type]
+
+
+def identity(kind: IdentityKind, picture: Image | None = None, weight: float = 1.0) -> Identity:
+    shown = (blank(30, 40) if picture is None else picture, blank(10, 10))
+    return Identity(kind, shown, np.ones(1, np.float32), "any", weight)
 
 
 def lora(fake: FakeWebUI, name: str = "爱丽丝 1", content: bytes = b"weights") -> LoraRef:
@@ -179,12 +184,13 @@ def test_a_setting_raised_without_restart_does_not_count(make: MakeWebUI) -> Non
 def test_a_role_without_model_is_said_by_role_and_model(fake: FakeWebUI) -> None:
     host = host_of(fake)
     with pytest.raises(AssetMissing, match=r"ip-adapter-face control needs .* like ip_adapter_full_face"):
-        host.img2img(img2img(controls=[Control(ControlRole.IP_ADAPTER_FACE, blank(48, 64))]))
+        host.img2img(img2img(identities=[identity(IdentityKind.IP_ADAPTER_FACE)]))
     with pytest.raises(AssetMissing, match="no instantid control for sd1"):
-        host.img2img(img2img(controls=[Control(ControlRole.INSTANTID, blank(48, 64))]))
+        host.img2img(img2img(identities=[identity(IdentityKind.INSTANTID)]))
     roles = {ControlRole.CANNY, ControlRole.OPENPOSE, ControlRole.COLOR, ControlRole.TILE}
     assert host.controls(Family.SD1) == roles
     assert host.controls(Family.SDXL) == frozenset()
+    assert host.identities(Family.SD1) == host.identities(Family.SDXL) == {}
 
 
 def test_no_controlnet_at_all(fake: FakeWebUI) -> None:
@@ -192,7 +198,10 @@ def test_no_controlnet_at_all(fake: FakeWebUI) -> None:
     host = host_of(fake)
     with pytest.raises(AssetMissing, match="ControlNet is not installed"):
         host.img2img(img2img(controls=[Control(ControlRole.CANNY, blank(48, 64))]))
+    with pytest.raises(AssetMissing, match="ControlNet is not installed"):
+        host.img2img(img2img(identities=[identity(IdentityKind.IP_ADAPTER_FACE)]))
     assert host.controls(Family.SD1) == frozenset()
+    assert host.identities(Family.SD1) == {}
     assert host.control_limit() == 0
     assert host.img2img(img2img()).image.shape == (64, 48, 3), "without controls it still works"
 
@@ -203,6 +212,69 @@ def test_an_error_that_the_host_swallows_is_told(fake: FakeWebUI, monkeypatch: p
         host_of(fake).img2img(img2img(steps=500, controls=[Control(ControlRole.CANNY, blank(48, 64))]))
     assert fake.state.sampling_step < 500, "the picture was stopped"
     assert nothing_left_behind(fake)
+
+
+# --- identities ------------------------------------------------------------------------------------------------------
+
+ADAPTERS = ("ip-adapter-full-face_sd15 [0a1b2c3d]",)
+XL_ADAPTERS = (
+    "control_instant_id_sdxl [0a1b2c3d]",
+    "ip-adapter-plus-face_sdxl_vit-h [0a1b2c3d]",
+    "ip-adapter_instant_id_sdxl [0a1b2c3d]",
+)
+
+
+@pytest.mark.parametrize("dialect", [A1111, FORGE])
+def test_an_ip_adapter_is_one_unit_with_the_first_picture_of_the_person(make: MakeWebUI, dialect: str) -> None:
+    fake = make(dialect, models=(*CONTROL_MODELS, *ADAPTERS))
+    host, picture = host_of(fake), np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
+    assert host.identities(Family.SD1) == {IdentityKind.IP_ADAPTER_FACE: 1}
+    canny = Control(ControlRole.CANNY, blank(48, 64), 0.5)
+    host.img2img(img2img(controls=[canny], identities=[identity(IdentityKind.IP_ADAPTER_FACE, picture, 0.3)]))
+    (applied,) = fake.img2img.controlnet.pictures
+    assert [(model, weight) for _, model, weight, _ in applied] == [
+        ("control_v11p_sd15_canny_fp16", 0.5),
+        ("ip-adapter-full-face_sd15", 0.3),
+    ]
+    assert applied[1][0] == ("ip-adapter-auto" if dialect == A1111 else "CLIP-ViT-H (IPAdapter)")
+    np.testing.assert_array_equal(applied[1][3], picture)
+
+
+@pytest.mark.parametrize("dialect", [A1111, FORGE])
+def test_instantid_is_who_it_is_and_then_where_the_face_stands(make: MakeWebUI, dialect: str) -> None:
+    fake = make(dialect, models=XL_ADAPTERS)
+    write_checkpoint(fake.root / "models" / "one.safetensors", 2048)
+    host, picture = host_of(fake), np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
+    assert host.identities(Family.SDXL) == {IdentityKind.IP_ADAPTER_FACE: 1, IdentityKind.INSTANTID: 2}
+    job = img2img(identities=[identity(IdentityKind.INSTANTID, picture, 0.5)])
+    host.img2img(job)
+    (who, place) = fake.img2img.controlnet.pictures[0]
+    assert who[0] == ("instant_id_face_embedding" if dialect == A1111 else "InsightFace (InstantID)")
+    assert (who[1:3], place[:3]) == (
+        ("ip-adapter_instant_id_sdxl", 0.5),
+        ("instant_id_face_keypoints", "control_instant_id_sdxl", 0.5),
+    )
+    np.testing.assert_array_equal(who[3], picture)
+    np.testing.assert_array_equal(place[3], job.image)
+
+    host.txt2img(Txt2Img(prompt="", width=64, height=32, steps=1, seed=1, sampler="Euler", identities=job.identities))
+    (who, place) = fake.txt2img.controlnet.pictures[0]
+    np.testing.assert_array_equal(who[3], picture)
+    np.testing.assert_array_equal(place[3], picture)
+
+
+def test_units_of_identities_count_among_those_that_the_settings_allow(make: MakeWebUI) -> None:
+    fake = make(A1111, slots=2, models=XL_ADAPTERS)
+    write_checkpoint(fake.root / "models" / "one.safetensors", 2048)
+    both = [identity(IdentityKind.IP_ADAPTER_FACE), identity(IdentityKind.INSTANTID)]
+    with pytest.raises(InvalidRequest, match=r"needs 3 ControlNet units and the WebUI allows 2"):
+        host_of(fake).img2img(img2img(identities=both))
+    assert fake.state.begun == 0
+
+
+def test_a_kind_of_which_one_model_is_missing_is_not_served(make: MakeWebUI) -> None:
+    host = host_of(make(A1111, models=XL_ADAPTERS[1:]))
+    assert host.identities(Family.SDXL) == {IdentityKind.IP_ADAPTER_FACE: 1}
 
 
 def test_maps_are_not_taken_for_the_picture(fake: FakeWebUI) -> None:

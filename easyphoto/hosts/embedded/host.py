@@ -18,7 +18,17 @@ from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library
 from easyphoto.hosts.embedded.device import choose, free_memory, precision
 from easyphoto.messages import Message
-from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img, Vision
+from easyphoto.ports import (
+    BrokenModel,
+    Checkpoint,
+    ControlRole,
+    IdentityKind,
+    Img2Img,
+    OnStep,
+    Rendered,
+    Txt2Img,
+    Vision,
+)
 from easyphoto.sd import prompt as prompts
 from easyphoto.sd.samplers import SAMPLERS
 
@@ -78,6 +88,9 @@ class EmbeddedHost:
             models = self._held()
             chosen = self._checkpoint(job.checkpoint)
             asked = job
+            if job.identities:
+                kinds = ", ".join(sorted({identity.kind.value for identity in job.identities}))
+                raise AssetMissing("The embedded host has no adapter for {kinds}.", kinds=kinds)
             job, loras = self._resolve(job, chosen)
             nets = self._control_files(job, chosen.family)
             vae = library.find_vae(self._paths, job.vae)
@@ -160,6 +173,10 @@ class EmbeddedHost:
 
     def controls(self, family: Family) -> frozenset[ControlRole]:
         return frozenset(r for r in ControlRole if library.controlnet(self._paths, family, r) is not None)
+
+    def identities(self, family: Family) -> Mapping[IdentityKind, int]:
+        """None: this engine knows no adapters yet."""
+        return {}
 
     def samplers(self) -> list[str]:
         return list(SAMPLERS)

@@ -1,7 +1,7 @@
 """ControlNet in a WebUI: sd-webui-controlnet's dialect and that of the one built into Forge and reForge.
 
-Control roles become units here: which model serves a role is looked up by name among what is installed, which
-preprocessor by name among what the host has.
+Control roles and kinds of identity become units here: which model serves one is looked up by name among what is
+installed, which preprocessor by name among what the host has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, HostFailed, InvalidRequest
 from easyphoto.families.spec import ControlModel
 from easyphoto.hosts.webui.border import WebUI, loaded
-from easyphoto.ports import Control, ControlRole, Image
+from easyphoto.ports import Control, ControlRole, Identity, IdentityKind, Image, Img2Img, Txt2Img
 from easyphoto.vision import annotate
 
 COUNT_OPTION = "control_net_unit_count"
@@ -40,27 +40,37 @@ _METHODS = (
 )
 
 
+_PLACING = frozenset({"instant_id_face_keypoints"})
+"""Preprocessors that look where a face is to be, not whose it is."""
+
+
 @dataclass(frozen=True)
 class RoleModel:
-    """A model that serves a role in one unit, and its preprocessors by their names in all hosts."""
+    """A model that serves a role or a kind in one unit, and its preprocessors by their names in all hosts."""
 
     model: ControlModel
     modules: tuple[str, ...] = ("none",)
     make_map: Callable[[Image], Image] | None = None
     """Makes the map here, so that it is the same in every host; the preprocessor is then none."""
 
+    @property
+    def places(self) -> bool:
+        """Whether it says where the face is to be: it is then made from the picture of the pass."""
+        return not _PLACING.isdisjoint(self.modules)
 
-_PREPROCESSORS: Mapping[ControlRole, tuple[str, ...]] = MappingProxyType(
+
+_PREPROCESSORS: Mapping[ControlRole | IdentityKind, tuple[str, ...]] = MappingProxyType(
     {ControlRole.OPENPOSE: ("openpose_full", "dw_openpose_full", "openpose")}
 )
-_MAPS: Mapping[ControlRole, Callable[[Image], Image]] = MappingProxyType(
+_MAPS: Mapping[ControlRole | IdentityKind, Callable[[Image], Image]] = MappingProxyType(
     {ControlRole.CANNY: annotate.canny, ControlRole.COLOR: annotate.color, ControlRole.TILE: annotate.tile}
 )
 """Maps that are made here."""
 
 
-def role_models(family: Family, role: ControlRole) -> tuple[RoleModel, ...]:
-    """The units that serve ``role`` for ``family``; empty where nothing does."""
+def role_models(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel, ...]:
+    """The units that serve ``role`` for ``family``, in the order in which the host has to run them; empty where nothing
+    does."""
     return tuple(
         RoleModel(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), _MAPS.get(role))
         for model in families.spec(family).control_models.get(role, ())
@@ -78,17 +88,20 @@ class ControlNet:
 
     def roles(self, family: Family) -> frozenset[ControlRole]:
         """The roles for which every model and preprocessor is there."""
-        return frozenset(
-            role for role in ControlRole if (made := role_models(family, role)) and all(self._fits(r) for r in made)
-        )
+        return frozenset(role for role in ControlRole if self._serves(family, role))
 
-    def units(self, controls: Sequence[Control], family: Family) -> list[dict[str, Any]]:
+    def identities(self, family: Family) -> dict[IdentityKind, int]:
+        """The kinds for which every model and preprocessor is there, and how many units each of them takes."""
+        return {kind: len(role_models(family, kind)) for kind in IdentityKind if self._serves(family, kind)}
+
+    def units(self, job: Txt2Img, family: Family) -> list[dict[str, Any]]:
         """Units for all slots, as plain dictionaries, which every dialect understands; those not needed are off.
 
-        :class:`AssetMissing` when a role has no model here, :class:`InvalidRequest` when the host's settings allow too
-        few units.
+        :class:`AssetMissing` when a role or a kind has no model here, :class:`InvalidRequest` when the host's settings
+        allow too few units.
         """
-        units = [unit for control in controls for unit in self._units(control, family)]
+        units = [unit for control in job.controls for unit in self._of_control(control, family)]
+        units += [unit for identity in job.identities for unit in self._of_identity(identity, job, family)]
         if len(units) > self.slots:
             raise InvalidRequest(
                 'This needs {count} ControlNet units and the WebUI allows {slots}: raise "'
@@ -99,40 +112,61 @@ class ControlNet:
             )
         return units + [{"enabled": False}] * (self.slots - len(units))
 
-    def _units(self, control: Control, family: Family) -> list[dict[str, Any]]:
-        made = role_models(family, control.role)
-        if not made:
-            raise AssetMissing(
-                "There is no {role} control for {family} models.", role=control.role.value, family=family.value
-            )
-        return [self._unit(control, serving) for serving in made]
+    def _serves(self, family: Family, role: ControlRole | IdentityKind) -> bool:
+        made = role_models(family, role)
+        return bool(made) and all(self._fits(serving) for serving in made)
 
-    def _unit(self, control: Control, serving: RoleModel) -> dict[str, Any]:
-        model = _find(serving.model.names, self.models)
+    def _of_control(self, control: Control, family: Family) -> list[dict[str, Any]]:
+        units = []
+        for serving in _needed(family, control.role):
+            image, modules = control.image, serving.modules
+            if control.is_map:
+                modules = ("none",)
+            elif serving.make_map is not None:
+                image, modules = serving.make_map(control.image), ("none",)
+            units.append(self._unit(control.role, serving.model, modules, image, control.weight))
+        return units
+
+    def _of_identity(self, identity: Identity, job: Txt2Img, family: Family) -> list[dict[str, Any]]:
+        """One unit of every model; they take one picture each. A face is put where the picture of the pass has it; in
+        a picture from text, where it is in the person's."""
+        best = identity.pictures[0]
+        place = job.image if isinstance(job, Img2Img) else best
+        return [
+            self._unit(
+                identity.kind, serving.model, serving.modules, place if serving.places else best, identity.weight
+            )
+            for serving in _needed(family, identity.kind)
+        ]
+
+    def _unit(
+        self,
+        role: ControlRole | IdentityKind,
+        wanted: ControlModel,
+        modules: Sequence[str],
+        image: Image,
+        weight: float,
+    ) -> dict[str, Any]:
+        model = _find(wanted.names, self.models)
         if model is None:
             raise AssetMissing(
                 "The {role} control needs a ControlNet model like {published}: put it into "
                 "models/ControlNet and refresh the list of models in the ControlNet panel.",
-                role=control.role.value,
-                published=serving.model.published,
+                role=role.value,
+                published=wanted.published,
             )
-        image, modules = control.image, serving.modules
-        if control.is_map:
-            modules = ("none",)
-        elif serving.make_map is not None:
-            image, modules = serving.make_map(control.image), ("none",)
         module = _find([f"{re.escape(m)}$" for m in modules], self.modules)
         if module is None:
             raise AssetMissing(
                 "The {role} control needs the ControlNet preprocessor {modules}.",
-                role=control.role.value,
+                role=role.value,
                 modules=modules[0],
             )
         return {
             "enabled": True,
             "module": module,
             "model": model,
-            "weight": control.weight,
+            "weight": weight,
             "image": _base64(image),
             "resize_mode": "Just Resize",
             "control_mode": PROMPT_FIRST,
@@ -146,6 +180,14 @@ class ControlNet:
         modules = ("none",) if serving.make_map is not None else serving.modules
         known = [f"{re.escape(m)}$" for m in modules]
         return _find(serving.model.names, self.models) is not None and _find(known, self.modules) is not None
+
+
+def _needed(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel, ...]:
+    """:func:`role_models`, or :class:`AssetMissing` where there are none."""
+    made = role_models(family, role)
+    if not made:
+        raise AssetMissing("There is no {role} control for {family} models.", role=role.value, family=family.value)
+    return made
 
 
 def find(webui: WebUI, img2img: bool) -> ControlNet | None:

@@ -45,9 +45,9 @@ def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -
     """
     img2img = isinstance(job, Img2Img)
     found = controlnet.find(webui, img2img)
-    if job.controls and found is None:
+    if (job.controls or job.identities) and found is None:
         raise AssetMissing("ControlNet is not installed: install sd-webui-controlnet in Extensions and restart.")
-    units = found.units(job.controls, family) if found is not None else []
+    units = found.units(job, family) if found is not None else []
     loras.check(webui, job.loras, job.prompt)
     # Waits until the host has loaded its model: generating before that breaks it for good.
     if webui.shared.sd_model is None:

@@ -15,7 +15,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.webui import base_models, controlnet, generation, loras
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
 from easyphoto.messages import Message
-from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, Img2Img, OnStep, Rendered, Txt2Img
+from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, IdentityKind, Img2Img, OnStep, Rendered, Txt2Img
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,10 @@ class WebUIHost:
     def controls(self, family: Family) -> frozenset[ControlRole]:
         found = controlnet.find(self._webui, img2img=True)
         return found.roles(family) if found is not None else frozenset()
+
+    def identities(self, family: Family) -> Mapping[IdentityKind, int]:
+        found = controlnet.find(self._webui, img2img=True)
+        return found.identities(family) if found is not None else {}
 
     def control_limit(self) -> int | None:
         found = controlnet.find(self._webui, img2img=True)

@@ -1,0 +1,27 @@
+"""What a pass over a face is given of the person's pictures, beside the LoRA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from easyphoto.families.spec import IdentityFeed, IdentityRow
+from easyphoto.inference.face_sources import FaceSources
+from easyphoto.ports import Embedding, Identity
+from easyphoto.vision.pose import Pose
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """What the pictures of a person show. ``mean``: of the embeddings of all photos, by the ``embedder`` of that name;
+    ``head``: where the head looks on the template that the person comes into."""
+
+    sources: FaceSources
+    mean: Embedding
+    embedder: str
+    head: Pose
+
+    def identity(self, row: IdentityRow) -> Identity:
+        """What ``row`` asks for, of this person."""
+        nearest = row.feed is IdentityFeed.NEAREST
+        source = self.sources.nearest(self.head) if nearest else self.sources.reference
+        return Identity(row.kind, (source.image,), self.mean, self.embedder, row.weight)
