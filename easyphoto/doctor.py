@@ -12,9 +12,9 @@ from typing import Literal
 
 from easyphoto import environment, families
 from easyphoto.config import Paths
+from easyphoto.disk import free_bytes, nearest
 from easyphoto.errors import EasyPhotoError
 from easyphoto.families.spec import FamilySpec
-from easyphoto.folders import free_bytes, nearest
 from easyphoto.people import PeopleStore
 from easyphoto.ports import ControlRole, Host, TellsBroken, Vision
 from easyphoto.vision.registry import BACKENDS

@@ -23,9 +23,9 @@ from easyphoto.catalog.locate import destination, shown
 from easyphoto.catalog.model_folders import Folders
 from easyphoto.catalog.part import begun
 from easyphoto.catalog.records import Records
+from easyphoto.disk import nearest
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Notice, Progress
-from easyphoto.folders import nearest
 from easyphoto.messages import Message, joined
 
 SPARE = 200_000_000

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 from easyphoto import program
 from easyphoto.config import number
+from easyphoto.disk import nearest
 from easyphoto.errors import InvalidRequest
-from easyphoto.folders import nearest
 
 T = TypeVar("T", int, float)
 

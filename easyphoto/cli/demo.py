@@ -23,7 +23,7 @@ import numpy as np
 
 from easyphoto import pictures
 from easyphoto.cli import show
-from easyphoto.cli.sheet import Cell, Row, draw
+from easyphoto.cli.contact_sheet import Cell, Row, draw
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths, PortraitConfig
 from easyphoto.errors import AssetMissing, StorageFailed

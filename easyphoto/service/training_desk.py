@@ -11,9 +11,9 @@ from typing import Any
 from easyphoto import families, pictures
 from easyphoto.checkpoint import require_checkpoint
 from easyphoto.config import PRECISIONS, TRAIN_MODES, TrainConfig, declared
+from easyphoto.disk import free_bytes
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.events import Event, Failed, Finished, Listener, Notice
-from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job
 from easyphoto.messages import Message
 from easyphoto.people import Person

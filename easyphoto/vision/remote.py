@@ -28,17 +28,17 @@ from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
 from easyphoto.messages import Message, from_data
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
 from easyphoto.storage.scratch import Scratch, sweep
-from easyphoto.vision import wire
+from easyphoto.vision import crossing
 
 log = logging.getLogger(__name__)
 
-FACTORY = "easyphoto.vision.worker:local_vision"
+FACTORY = "easyphoto.vision.server:local_vision"
 TIMEOUT = 300.0
 """Seconds that one call may take; the first of a role loads models."""
 ATTRIBUTES = ("name", "calibration", "bends")
 """What of a role is no method."""
 _PREFIX = "easyphoto-vision-"
-_START = "import sys; sys.path[:0] = sys.argv[1:]; from easyphoto.vision.worker import main; main()"
+_START = "import sys; sys.path[:0] = sys.argv[1:]; from easyphoto.vision.server import main; main()"
 
 
 class _Roles(ABC):
@@ -286,8 +286,8 @@ class _Worker:
         self.known: dict[tuple[Any, ...], Any] = {}
         self._requests = process.stdin
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._writer = wire.Writer(folder, "request")
-        self._reader = wire.Reader(folder)
+        self._writer = crossing.Writer(folder, "request")
+        self._reader = crossing.Reader(folder)
         threading.Thread(target=_listen, args=(process.stdout, self._replies), daemon=True).start()
         # Also when the host's process ends without anybody calling stop().
         self._finalizer = weakref.finalize(self, _clean_up, process, scratch)
@@ -321,7 +321,7 @@ class _Worker:
         return worker
 
     def greet(self, factory: str, settings: Mapping[str, Any]) -> None:
-        wire.send(self._requests, {"folder": str(self._folder), "factory": factory, "settings": dict(settings)})
+        crossing.send(self._requests, {"folder": str(self._folder), "factory": factory, "settings": dict(settings)})
 
     @property
     def alive(self) -> bool:
@@ -332,7 +332,7 @@ class _Worker:
     ) -> Any:
         request = {"role": role, "what": what, "preferring": dict(preferring)}
         try:
-            wire.send(self._requests, {**request, **wire.pack(list(arguments), self._writer)})
+            crossing.send(self._requests, {**request, **crossing.pack(list(arguments), self._writer)})
             reply = self._replies.get(timeout=timeout)
         except queue.Empty as error:
             self.stop()
@@ -349,7 +349,7 @@ class _Worker:
             said = from_data(reply["said"]) if "said" in reply else reply["error"]
             raise _error_of(reply["code"], said, role)
         self.last_call = (reply["seconds"], reply["crossing"])
-        return wire.unpack(reply, self._reader)
+        return crossing.unpack(reply, self._reader)
 
     def _obituary(self, role: str) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -385,9 +385,9 @@ class _Worker:
 def _listen(pipe: IO[bytes], replies: queue.Queue[dict[str, Any] | None]) -> None:
     """Put every reply into the queue, and None when there will be no more."""
     try:
-        while (message := wire.receive(pipe)) is not None:
+        while (message := crossing.receive(pipe)) is not None:
             replies.put(message)
-    except (wire.Broken, OSError, ValueError) as error:
+    except (crossing.Broken, OSError, ValueError) as error:
         log.debug("the vision worker's pipe broke: %s", error)
     replies.put(None)
 

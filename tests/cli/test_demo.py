@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from easyphoto.cli.contact_sheet import Cell, Row, draw
 from easyphoto.cli.demo import photos
-from easyphoto.cli.sheet import Cell, Row, draw
 from easyphoto.ports import Image
 
 
