@@ -107,13 +107,14 @@ class Cancelled(EasyPhotoError):
 
 def of(code: str, default: type[EasyPhotoError] = EasyPhotoError) -> type[EasyPhotoError]:
     """The kind of error that has this ``code``, ``default`` where none has it."""
-    return next((kind for kind in _kinds(EasyPhotoError) if kind.code == code), default)
+    return next((kind for kind in kinds() if kind.code == code), default)
 
 
-def _kinds(kind: type[EasyPhotoError]) -> Iterator[type[EasyPhotoError]]:
+def kinds(kind: type[EasyPhotoError] = EasyPhotoError) -> Iterator[type[EasyPhotoError]]:
+    """``kind`` and every kind of error below it, those of other modules too, each after the one that it is a case of."""
     yield kind
     for below in kind.__subclasses__():
-        yield from _kinds(below)
+        yield from kinds(below)
 
 
 _FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])+")

@@ -78,8 +78,7 @@ def fail(error: EasyPhotoError, *, as_json: bool = False) -> int:
 def statuses() -> dict[int, str]:
     """Return each exit status and its meaning, in the words of the errors."""
     found = {0: "Done."}
-    kinds = (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EasyPhotoError))
-    for kind in kinds:
+    for kind in (kind for kind in errors.kinds() if kind.__module__ == errors.__name__):
         words = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         found[kind.exit_status] = " ".join(filter(None, (found.get(kind.exit_status), words)))
     found[streams.READER_GONE] = "Whoever read the output stopped reading."

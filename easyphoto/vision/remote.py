@@ -28,7 +28,7 @@ from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
 from easyphoto.messages import Message, from_data
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
 from easyphoto.storage.scratch import Scratch, sweep
-from easyphoto.vision import crossing
+from easyphoto.vision import protocol
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class RemoteVision(_Roles):
 
     @property
     def last_call(self) -> tuple[float, float]:
-        """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on crossing."""
+        """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on protocol."""
         return self._worker.last_call if self._worker is not None else (0.0, 0.0)
 
     def _watch_idle(self) -> None:
@@ -286,8 +286,8 @@ class _Worker:
         self.known: dict[tuple[Any, ...], Any] = {}
         self._requests = process.stdin
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._writer = crossing.Writer(folder, "request")
-        self._reader = crossing.Reader(folder)
+        self._writer = protocol.Writer(folder, "request")
+        self._reader = protocol.Reader(folder)
         threading.Thread(target=_listen, args=(process.stdout, self._replies), daemon=True).start()
         # Also when the host's process ends without anybody calling stop().
         self._finalizer = weakref.finalize(self, _clean_up, process, scratch)
@@ -321,7 +321,7 @@ class _Worker:
         return worker
 
     def greet(self, factory: str, settings: Mapping[str, Any]) -> None:
-        crossing.send(self._requests, {"folder": str(self._folder), "factory": factory, "settings": dict(settings)})
+        protocol.send(self._requests, {"folder": str(self._folder), "factory": factory, "settings": dict(settings)})
 
     @property
     def alive(self) -> bool:
@@ -332,7 +332,7 @@ class _Worker:
     ) -> Any:
         request = {"role": role, "what": what, "preferring": dict(preferring)}
         try:
-            crossing.send(self._requests, {**request, **crossing.pack(list(arguments), self._writer)})
+            protocol.send(self._requests, {**request, **protocol.pack(list(arguments), self._writer)})
             reply = self._replies.get(timeout=timeout)
         except queue.Empty as error:
             self.stop()
@@ -349,7 +349,7 @@ class _Worker:
             said = from_data(reply["said"]) if "said" in reply else reply["error"]
             raise _error_of(reply["code"], said, role)
         self.last_call = (reply["seconds"], reply["crossing"])
-        return crossing.unpack(reply, self._reader)
+        return protocol.unpack(reply, self._reader)
 
     def _obituary(self, role: str) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -385,9 +385,9 @@ class _Worker:
 def _listen(pipe: IO[bytes], replies: queue.Queue[dict[str, Any] | None]) -> None:
     """Put every reply into the queue, and None when there will be no more."""
     try:
-        while (message := crossing.receive(pipe)) is not None:
+        while (message := protocol.receive(pipe)) is not None:
             replies.put(message)
-    except (crossing.Broken, OSError, ValueError) as error:
+    except (protocol.Broken, OSError, ValueError) as error:
         log.debug("the vision worker's pipe broke: %s", error)
     replies.put(None)
 

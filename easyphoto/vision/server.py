@@ -1,7 +1,7 @@
 """The vision worker: serves the roles of one :class:`easyphoto.ports.Vision` to the process that started it.
 
 It runs in our own environment, where the backends' packages are, and ends when its standard input does. See
-:mod:`easyphoto.vision.remote` for the other side and :mod:`easyphoto.vision.crossing` for what goes between.
+:mod:`easyphoto.vision.remote` for the other side and :mod:`easyphoto.vision.protocol` for what goes between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from easyphoto.errors import EasyPhotoError
 from easyphoto.messages import to_data
 from easyphoto.ports import Vision
 from easyphoto.storage import scratch
-from easyphoto.vision import crossing
+from easyphoto.vision import protocol
 from easyphoto.vision.backend import ROLES
 
 log = logging.getLogger(__name__)
@@ -36,15 +36,15 @@ def main() -> None:
     """Serve until the input ends. The first message says how to make the vision and where the arrays lie."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     requests, replies = _private_pipes()
-    hello = crossing.receive(requests)
+    hello = protocol.receive(requests)
     if hello is None:
         return
     folder = Path(hello["folder"])
-    reader, writer = crossing.Reader(folder), crossing.Writer(folder, "reply")
+    reader, writer = protocol.Reader(folder), protocol.Writer(folder, "reply")
     try:
         vision = _make(hello["factory"], hello["settings"])
-        while (request := crossing.receive(requests)) is not None:
-            crossing.send(replies, _answer(vision, request, reader, writer))
+        while (request := protocol.receive(requests)) is not None:
+            protocol.send(replies, _answer(vision, request, reader, writer))
     except BrokenPipeError:
         log.debug("the process that asked is gone")
     if not _is_owned(folder):
@@ -83,18 +83,18 @@ def _make(factory: str, settings: dict[str, Any]) -> Vision:
 
 
 def _answer(
-    vision: Vision, request: dict[str, Any], reader: crossing.Reader, writer: crossing.Writer
+    vision: Vision, request: dict[str, Any], reader: protocol.Reader, writer: protocol.Writer
 ) -> dict[str, Any]:
     try:
         begin = time.thread_time()
-        arguments = crossing.unpack(request, reader)
+        arguments = protocol.unpack(request, reader)
         crossing = time.thread_time() - begin
         before = time.perf_counter()
         wanted = request["preferring"]
         value = _do(vision.preferring(wanted) if wanted else vision, request["role"], request["what"], arguments)
         seconds = time.perf_counter() - before
         begin = time.thread_time()
-        reply = crossing.pack(value, writer)
+        reply = protocol.pack(value, writer)
         return {**reply, "seconds": seconds, "crossing": crossing + time.thread_time() - begin}
     except EasyPhotoError as error:
         return {"error": str(error), "said": to_data(error.message), "code": error.code}

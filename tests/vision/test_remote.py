@@ -17,7 +17,7 @@ import pytest
 
 from easyphoto.errors import AssetMissing, NoFace, VisionFailed
 from easyphoto.ports import Calibration, Face, Image
-from easyphoto.vision import crossing
+from easyphoto.vision import protocol
 from easyphoto.vision.remote import RemoteVision
 from tests.fakes import FakeDetector, FakeEmbedder, FakeVision, blank, draw_face
 
@@ -285,10 +285,10 @@ def test_a_vision_that_can_not_be_made_is_told_with_its_error() -> None:
 def test_a_large_mask_is_sent_without_its_empty_border(tmp_path: Path) -> None:
     mask = np.zeros((1024, 1024), np.float32)
     mask[100:200, 300:350] = np.random.default_rng(0).random((100, 50), np.float32)
-    writer, reader = crossing.Writer(tmp_path, "a"), crossing.Reader(tmp_path)
-    message = crossing.pack({"m": mask, "empty": np.zeros((300, 300), np.float32)}, writer)
+    writer, reader = protocol.Writer(tmp_path, "a"), protocol.Reader(tmp_path)
+    message = protocol.pack({"m": mask, "empty": np.zeros((300, 300), np.float32)}, writer)
     assert [shape for _, shape, _ in message["arrays"]] == [[100, 50], [0, 0]]
-    back = crossing.unpack(message, reader)
+    back = protocol.unpack(message, reader)
     np.testing.assert_array_equal(back["m"], mask)
     assert back["empty"].shape == (300, 300)
     assert not back["empty"].any()
@@ -298,4 +298,4 @@ def test_a_large_mask_is_sent_without_its_empty_border(tmp_path: Path) -> None:
 
 def test_what_can_not_cross_is_refused() -> None:
     with pytest.raises(TypeError, match="can't be sent"):
-        crossing.pack(object(), crossing.Writer(Path(), "x"))
+        protocol.pack(object(), protocol.Writer(Path(), "x"))
