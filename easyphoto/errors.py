@@ -111,7 +111,7 @@ def of(code: str, default: type[EasyPhotoError] = EasyPhotoError) -> type[EasyPh
 
 
 def kinds(kind: type[EasyPhotoError] = EasyPhotoError) -> Iterator[type[EasyPhotoError]]:
-    """``kind`` and every kind of error below it, those of other modules too, each after the one that it is a case of."""
+    """``kind`` and every kind of error below it, those of other modules too; each comes after what it is a case of."""
     yield kind
     for below in kind.__subclasses__():
         yield from kinds(below)

@@ -147,7 +147,7 @@ class RemoteVision(_Roles):
 
     @property
     def last_call(self) -> tuple[float, float]:
-        """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on protocol."""
+        """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on crossing."""
         return self._worker.last_call if self._worker is not None else (0.0, 0.0)
 
     def _watch_idle(self) -> None:
