@@ -1,4 +1,4 @@
-"""Writes docs/weights.md from the catalog and the table of backends. Run it after changing either:
+"""Write docs/weights.md from the catalog and the table of backends. Run this again when you have changed either:
 
 python tools/weights.py
 """
@@ -19,9 +19,9 @@ from easyphoto.vision.registry import BACKENDS  # noqa: E402
 
 HEAD = """# Weights and licences
 
-EasyPhoto runs without downloading anything: the bench checkpoint and the models inside its packages serve every
-feature. The weights below make portraits to keep. Nothing is downloaded unless you ask for it, and you see bytes and
-licences first:
+EasyPhoto runs without downloading anything, because the bench checkpoint and the models inside its packages serve
+every feature. You need the weights on this page for portraits that you want to keep. EasyPhoto downloads nothing
+that you didn't ask for, and it shows you the bytes and the licences first:
 
 ```bash
 python -m easyphoto models list                      # every feature, what it needs, what is there
@@ -30,82 +30,95 @@ python -m easyphoto models fetch sd1-portrait        # Ctrl-C keeps what came; r
 python -m easyphoto models verify                    # read everything again, compare checksums
 ```
 
-`--commercial-only` leaves out whatever may not be used commercially. `--look-in FOLDER` (or `EASYPHOTO_MODEL_FOLDERS`,
-separated like `PATH`) names further folders with weights, so that what a WebUI has is never fetched twice.
+With `--commercial-only` you leave out every file that may not be used commercially. With `--look-in FOLDER` (or
+`EASYPHOTO_MODEL_FOLDERS`, separated like `PATH`) you name further folders with weights, so that you never download a
+file that a WebUI already has.
 
-The Weights tab shows the same, in a WebUI and standalone: choose a feature, see its files with what is there, sizes and
-licences, and download with progress, time left and cancel. A download waits for other downloads only, never for
-trainings or portraits; what came is used from the next job on. Over HTTP: [`models` and `jobs/models`](api.md).
+The Weights tab does the same, in a WebUI and without one. You choose a feature, see which of its files are there,
+their sizes and their licences, and download the rest; you can watch the progress and cancel. A download waits for
+other downloads only, never for trainings or portraits, and the next job uses what came. Over HTTP you do this with
+[`models` and `jobs/models`](api.md).
 
-Commercial use only, for everything at once: **Settings > EasyPhoto** in a WebUI (after a restart), standalone
-`serve --commercial-only` or `EASYPHOTO_COMMERCIAL_ONLY=1`. It holds for vision, the trainer, downloads and the
-film-look LoRA; the Weights tab says what serves each role and what is left out. Base models you choose yourself.
+If you want commercial use only, switch it on for everything at once: in a WebUI under **Settings > EasyPhoto** (and
+restart it), without a WebUI with `serve --commercial-only` or `EASYPHOTO_COMMERCIAL_ONLY=1`. The switch holds for
+vision, the trainer, downloads and the film-look LoRA. The Weights tab then says what serves each role and what is
+left out. The switch does not hold for base models: you choose those yourself.
 
 ## How a download behaves
-- A file is found by name, or by checksum under any other name, anywhere below the folders of the host.
-- It is written beside its place (`.part`) and gets its name only when size, structure and checksum are right. A file
-  that is cut off, tampered with, or a web page is never used, and one sentence says what came from where.
-- A download that broke off goes on where it stopped, also days later. With a known checksum any mirror may go on;
-  without one only the same source, and only if it says (`If-Range`) that its file has not changed.
-- Sources are tried in turn, with pauses that grow. `HF_ENDPOINT` moves Hugging Face; its public mirror is tried last.
-  Proxies are taken from the environment (`https_proxy`).
-- Checksums marked below are publicly known. Others are recorded in `weights.json` beside the weights at the first
-  download (Hugging Face's own checksum is compared where it announces one) and hold ever after.
-- One process downloads at a time; the room on the disk is checked first. A file of your own that stands in the way is
-  kept as `.old`.
-- `EASYPHOTO_OFFLINE=1`, `HF_HUB_OFFLINE=1` or `--offline`: the network is never touched; the message says which file
-  belongs where.
-- Files that would run code when loaded are refused: only safetensors, ONNX, and what `torch.load(weights_only=True)`
-  takes.
+- EasyPhoto finds a file by its name, or under any other name by its checksum, anywhere below the folders of the
+  host.
+- A download is written beside its place (`.part`) and gets its name only when its size, structure and checksum are
+  right. A file that is cut off, tampered with or really a web page is never used, and one sentence says what came
+  from where.
+- A download that broke off goes on where it stopped, even days later. If the checksum is known, any mirror may go on
+  with it. If it isn't, only the same source may, and only if the source says (`If-Range`) that its file has not
+  changed.
+- The sources are tried one after another, with pauses that grow. `HF_ENDPOINT` replaces the address of Hugging Face,
+  whose public mirror is tried last. Proxies come from the environment (`https_proxy`).
+- The table below says which checksums are publicly known. Any other checksum is recorded in `weights.json` beside
+  the weights at the first download, and from then on the file must have it. If Hugging Face announces a checksum of
+  its own, the first download is compared with that.
+- One process downloads at a time, and it looks first whether the disk has room. If a file of yours stands in the
+  way, it is kept as `.old`.
+- With `EASYPHOTO_OFFLINE=1`, `HF_HUB_OFFLINE=1` or `--offline`, EasyPhoto never touches the network. A message then
+  tells you which file belongs where.
+- A file that would run code when it is loaded is refused. EasyPhoto takes safetensors, ONNX, and what
+  `torch.load(weights_only=True)` takes.
 
-The addresses were collected from public lists and the original's own and have not been tried one by one. A dead one
-only costs the next try: checksums decide what is taken.
+The addresses come from public lists and from the original, and they have not been tried one by one. A dead address
+only makes EasyPhoto try the next one, and the checksum decides which file is taken.
 """
 
 BACKENDS_HEAD = """## What serves each role
 
-The first that is there serves; if it can't be loaded, the next does, with one notice. A fixed choice: `backends=` of
-`easyphoto.vision.registry.create`. For one portrait, `super_resolution_method` (gpen, realesrgan) chooses the enhancer
-and `face_fusion_method` (inswapper, warp) the face fusion; where the choice can't be had, the next best serves and a
-notice says so. `fusion_only` puts the face in and repaints nothing, as roop does it, to compare with.
+The first backend in the table whose files are there serves its role. If it can't be loaded, the next one does, and
+you get a notice. From code you fix the choice with `backends=` of `easyphoto.vision.registry.create`. For one
+portrait, `super_resolution_method` (gpen, realesrgan) chooses the enhancer and `face_fusion_method` (inswapper,
+warp) the face fusion. If your choice isn't there, the next best one serves and a notice says so. `fusion_only` puts
+the face in and repaints nothing, as roop does, so that you can compare the two.
 
-"Commercial" is a reading of the licences named, not legal advice; where weights
-come from data for research only, it says no.
+The column "commercial" is our reading of the licences named, not legal advice. Where weights were trained on data
+that is for research only, it says no.
 """
 
 SWITCH = """## With "commercial use only"
-- Faces: dlib's detector with its five-point model (CC0) instead of the 68-point one, whose training data excludes
-  commercial use. The other points are drawn by proportion: parts of frontal faces stay about right (on three frontal
-  test faces the face mask overlaps the usual one by 0.87-0.89), those of turned heads are rough (down to 0.4), and
-  likeness is hardly touched (embeddings agree by a cosine of 0.97-1.00).
-- Likeness: AuraFace when it is there, else dlib's own network. Numbers of different embedders can't be compared.
-- Parsing, retouching, fusion, restoring: the packaged ways. Saliency (U2-Net) and enlarging (Real-ESRGAN) stay.
-- Base models: Stable Diffusion 1.5 and SDXL 1.0 take the place of the merges that the original uses. The film-look
-  LoRA, the openpose ControlNet of SDXL and InstantID (it needs antelopev2) are left out.
+- **Faces**: dlib's detector works with its five-point model (CC0) instead of the 68-point one, whose training data
+  excludes commercial use. The other points are drawn by proportion. On frontal faces they are about right (on three
+  frontal test faces the face mask overlaps the usual one by 0.87-0.89); on turned heads they are rough (down to
+  0.4). The likeness hardly changes (the embeddings agree by a cosine of 0.97-1.00).
+- **Likeness**: AuraFace measures it if its file is there, and dlib's own network otherwise. You can't compare
+  numbers of different embedders.
+- **Parsing, retouching, fusion, restoring**: the packaged backends serve. Saliency (U2-Net) and enlarging
+  (Real-ESRGAN) stay as they are.
+- **Base models**: Stable Diffusion 1.5 and SDXL 1.0 take the place of the merges that the original uses. The
+  film-look LoRA, the openpose ControlNet of SDXL and InstantID (which needs antelopev2) are left out.
 """
 
 TAIL = """## What is measured and what is not
-- The networks for torch (BiSeNet, RRDB, retouching) were written down from their publications, and gave the same
-  numbers as the published code on equal random weights. The published files themselves have not been tried:
-  everything is tested with models of the published inputs, outputs and sizes.
-- The meaning of ArcFace's cosines (same person 0.55-0.70, strangers about 0.0-0.1) is taken from EasyPhoto's
-  documentation; AuraFace's is taken over from it and not measured. dlib's was measured.
-- Full-size checkpoints: random ones of the published shapes (`pytest -m slow tests/weights/test_full_size.py`) go
-  through the real loading, drawing, training and LoRA code; what was run is in [performance](performance.md).
-- Memory: `easyphoto.memory` estimates what a training or a picture needs from computed tables; not measured on a
-  graphics card. What happens where it is too little: [the embedded host](embedded.md#memory).
+- **Networks for torch** (BiSeNet, RRDB, retouching): they were written from their publications, and gave the same
+  numbers as the published code with equal random weights. The published files themselves have not been tried: the
+  tests use models with the published inputs, outputs and sizes.
+- **Cosines**: what a cosine of ArcFace means (the same person 0.55-0.70, strangers about 0.0-0.1) comes from the
+  original's documentation. AuraFace takes over these numbers, which were not measured for it. Those of dlib were
+  measured.
+- **Full-size checkpoints**: random ones of the published shapes (`pytest -m slow tests/weights/test_full_size.py`)
+  go through the real code for loading, drawing, training and LoRAs. [Performance](performance.md) says what was run.
+- **Memory**: `easyphoto.memory` estimates from computed tables what a training or a picture needs. This was not
+  measured on a graphics card. [The embedded host](embedded.md#memory) says what happens if there is too little.
 
 ## Not here
-- DAMO's image-face-fusion: its published code needs TensorFlow for its landmarks and a face model (BFM) for research
-  only. No published export of it that does without was found (looked for in November 2026); the guides that promise one
-  give neither file nor code. inswapper or the packaged fusion serve.
-- Of the skin retouching only the network that evens the skin; its blemish remover and whitening (TensorFlow) are not.
-- Weights of the original for try-on, video, make-up transfer by network, sliders, and its scene LoRAs.
+- **DAMO's image-face-fusion**: its published code needs TensorFlow for its landmarks, and a face model (BFM) that is
+  for research only. We looked in November 2026 for a published export that does without them and found none: the
+  guides that promise one give neither a file nor code. inswapper or the packaged fusion serve instead.
+- **Parts of the skin retouching**: the network that evens the skin is here; its blemish remover and whitening
+  (TensorFlow) are not.
+- **Some weights of the original**: those for try-on, video, make-up transfer by network and sliders, and its scene
+  LoRAs.
 """
 
 
 def document() -> str:
-    """The whole page."""
+    """Return the whole page."""
     catalog = Catalog.load()
     parts = [HEAD, "## Features\n", *_features(catalog), "## Files\n", *_files(catalog), BACKENDS_HEAD, *_backends()]
     return "\n".join([*parts, SWITCH, TAIL]).rstrip() + "\n"
