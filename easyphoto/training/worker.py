@@ -24,7 +24,7 @@ from easyphoto.events import Event, Failed, Finished
 from easyphoto.storage.folders import CANCEL, ERROR, EVENTS, JOB, WORKER_LOCK, JobFolder
 from easyphoto.training.spec import TrainingSpec
 
-__all__ = ["CANCEL", "ERROR", "EVENTS", "JOB", "LOCK", "WATCHED", "Stop", "in_a_sentence", "main", "work"]
+__all__ = ["CANCEL", "ERROR", "EVENTS", "JOB", "LOCK", "WATCHED", "StopRequest", "in_a_sentence", "main", "work"]
 _log = logging.getLogger(__name__)
 
 LOCK = WORKER_LOCK
@@ -32,7 +32,7 @@ WATCHED = "EASYPHOTO_PARENT_PIPE"
 """Set in the environment by a parent that keeps the child's standard input open for as long as it lives."""
 
 
-class Stop:
+class StopRequest:
     """Whether somebody wants the training to end: a signal, the file ``cancel``, or a parent that is gone."""
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Stop:
         self._asked.set()
 
 
-def work(folder: Path, stop: Stop) -> int:
+def work(folder: Path, stop: StopRequest) -> int:
     """Do the job of ``folder`` and return the exit status."""
     log = folder / EVENTS
 
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         _log.error("usage: python -m easyphoto.training.worker FOLDER")
         return InvalidRequest.exit_status
     folder = Path(arguments[0])
-    stop = Stop(folder)
+    stop = StopRequest(folder)
     stop.listen()
     try:
         with FileLock(folder / LOCK, timeout=10):
