@@ -1,4 +1,4 @@
-"""Which photo of a person face fusion takes the face from: the one whose head looks where the template's does."""
+"""Which photo of a person the face fusion takes the face from: the one whose head looks where the template's does."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from easyphoto.vision.pose import Pose, pose_in
 log = logging.getLogger(__name__)
 
 MAX_YAW, MAX_PITCH = 25.0, 30.0
-"""How many degrees two heads may be turned apart, at most, for one's face to be bent onto the other. Pitch is measured
-less surely: it hangs on the length of the nose."""
+"""The face of one head is bent onto another only if the two are turned apart by at most so many degrees. The pitch gets
+more room, because it is measured from the length of the nose and so less surely."""
 MAX_TURN = 65.0
-"""A head that is turned further shows too little of its face for points that hold."""
+"""A head that is turned further, in degrees, shows too little of its face for points that can be trusted."""
 PITCH_WEIGHT = 0.5
 NEAR, GAIN = 12.0, 6.0
-"""The reference picture, the best one of the person, is left for another when its head looks more than ``NEAR`` degrees
-aside and the other's is ``GAIN`` degrees nearer."""
+"""The reference picture is the best one of the person. Another photo takes its place only where the head of the
+reference looks more than ``NEAR`` degrees aside and that of the photo is ``GAIN`` degrees nearer."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceSource:
-    """A picture with the face that is taken from it."""
+    """A picture, the face in it that is to be taken, and where that head looks."""
 
     image: Image
     face: Face
@@ -36,7 +36,7 @@ class FaceSource:
 
 
 def look(image: Image, vision: Vision) -> FaceSource | None:
-    """The picture with its largest face and where that looks; None when it has none."""
+    """The picture with its largest face and where that face looks; None when the picture has no face."""
     face = main_face(image, vision)
     return None if face is None else FaceSource(image, face, pose_in(vision, image, face))
 
@@ -47,15 +47,15 @@ def apart(a: Pose, b: Pose) -> float:
 
 
 def agree(a: Pose, b: Pose) -> bool:
-    """Whether the face of one head can take the place of the other's."""
+    """Whether the face of one head can take the place of the face of the other."""
     if max(abs(a.yaw), abs(b.yaw)) > MAX_TURN:
         return False
     return abs(a.yaw - b.yaw) <= MAX_YAW and abs(a.pitch - b.pitch) <= MAX_PITCH
 
 
 class FaceSources:
-    """The reference picture of a person and the photos of its gallery, each read when it is first needed and embedded
-    when it was first fused in."""
+    """The reference picture of a person and the photos of the person's gallery. A photo is read when it is first
+    needed, and embedded when a portrait into which it was fused is first measured."""
 
     def __init__(self, reference: FaceSource, gallery: Gallery | None, vision: Vision) -> None:
         self.reference = reference
@@ -65,7 +65,8 @@ class FaceSources:
         self._embedded: dict[FaceSource, Embedding] = {}
 
     def nearest(self, head: Pose) -> FaceSource:
-        """What is taken for a template's ``head``; whether it agrees with it is for the caller to see."""
+        """The picture whose head is nearest to a template's ``head``. The caller has to ask whether the two
+        :func:`agree`."""
         best = self.reference
         if self._gallery is None or apart(best.pose, head) <= NEAR:
             return best
@@ -79,8 +80,9 @@ class FaceSources:
         return best
 
     def compared_with(self, source: FaceSource | None, mean: Embedding) -> tuple[list[Embedding], str | None]:
-        """The vectors that a portrait is compared with whose face was taken from ``source``, and whose they are (None:
-        those of the embedder that serves). What was laid in is no witness of itself where there is another photo."""
+        """The vectors with which a portrait is compared whose face was taken from ``source``, and the name of the
+        embedder that made them (None: the embedder that serves now). Where there is another photo, the one that was
+        fused in is left out, because it would only bear witness to itself."""
         if self._gallery is None or not self._gallery.shots:
             return [mean], None
         name = self._gallery.embedder

@@ -1,4 +1,4 @@
-"""The last touches on a whole picture: skin and sharpness, on the faces that were made and not on others."""
+"""The last touches on a whole picture: the skin and the sharpness of the faces that were made, and of no others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A person's photos as portraits need them: who each shows, in numbers, and where the head looks.
+"""A person's photos as portraits need them: the embedding of each face, and where each head looks.
 
-Looking at photos takes seconds, so that what was seen is kept in a file of the person's folder, under the name of the
-embedder that saw it: vectors of two embedders are never compared.
+Looking at photos takes seconds. What was seen is therefore kept in a file of the person's folder, with the name of the
+embedder that saw it, because vectors of two embedders are never compared.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Unread: TypeAlias = Callable[[str], None]
 
 FORMAT = 2
 SAME_SHOT = 0.95
-"""Two photos whose embeddings have at least this cosine are the same shot, cut or tinted in two ways."""
+"""Two photos whose embeddings have at least this cosine are the same shot, which was cut or tinted in two ways."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One photo with a face: its embedding and where the head looks."""
+    """A photo with a face: the embedding of the face and where the head looks."""
 
     path: Path
     embedding: Embedding
@@ -43,18 +43,19 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The photos of one person that have a face, seen with ``embedder``."""
+    """The photos of one person in which a face was found, as the embedder named ``embedder`` saw them."""
 
     embedder: str
     shots: tuple[Shot, ...]
 
     @property
     def mean(self) -> Embedding | None:
-        """The direction of the mean of the embeddings, of length 1; None without shots."""
+        """The mean of the embeddings, brought to length 1; None when there are no shots."""
         return unit_mean([shot.embedding for shot in self.shots])
 
     def others(self, source: Embedding | None) -> list[Embedding]:
-        """The embeddings of all shots but those that are the shot of ``source``; all where no other is there."""
+        """The embeddings of all shots except those that are the same shot as ``source``. Where that leaves none, the
+        embeddings of all shots."""
         every = [shot.embedding for shot in self.shots]
         if source is None:
             return every
@@ -62,12 +63,12 @@ class Gallery:
 
 
 def main_face(image: Image, vision: Vision) -> Face | None:
-    """The largest face of a picture, None when there is none."""
+    """The largest face of a picture; None when the picture has no face."""
     return largest(vision.detector.detect(image))
 
 
 def unit_mean(vectors: Sequence[Embedding]) -> Embedding | None:
-    """The direction of the mean of ``vectors``, of length 1; None when there are none."""
+    """The mean of ``vectors``, brought to length 1; None when there are no vectors."""
     if not vectors:
         return None
     mean = np.mean(np.stack(vectors), axis=0)
@@ -76,8 +77,8 @@ def unit_mean(vectors: Sequence[Embedding]) -> Embedding | None:
 
 
 def measure(photos: Sequence[Path], vision: Vision, unread: Unread | None = None) -> Gallery:
-    """Look at photo files. One that has no face is left out, and so is one that can't be read: ``unread`` is told its
-    name."""
+    """Look at the files of photos. A photo without a face is left out. So is one that can't be read, whose name is
+    given to ``unread``."""
     embedder, shots, damaged = vision.embedder, [], list[str]()
     name = embedder.name
     for path in photos:
@@ -97,9 +98,10 @@ def measure(photos: Sequence[Path], vision: Vision, unread: Unread | None = None
 
 
 def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unread | None = None) -> Gallery:
-    """:func:`measure`, kept in the file ``memory`` for as long as photos and embedder stay the same; not where a photo
-    can't be read, so that it is told of each time."""
-    # What serves now, not what would: after a download the old model goes on until it is let go.
+    """What :func:`measure` finds. It is kept in the file ``memory`` for as long as the photos and the embedder stay the
+    same. Where a photo can't be read nothing is kept, so that the user hears of that photo each time."""
+    # The embedder that serves now, not the one that would be chosen now: after a download the old model goes on serving
+    # until its memory is freed.
     key = [vision.embedder.name, *[[path.name, *_stamp(path)] for path in photos]]
     try:
         kept = json.loads(memory.read_text(encoding="utf-8"))
@@ -114,7 +116,7 @@ def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unr
             unread(one)
     if found.shots and not damaged and found.embedder == key[0]:
         try:
-            # No folder is made: where the person was deleted meanwhile, a face would be left behind.
+            # No folder is made, or something of a person who was deleted meanwhile would be left behind.
             files.write_bytes(memory, json.dumps(_written(found, key)).encode(), folders=False)
         except StorageFailed:
             log.warning("what the photos show could not be kept in %s", memory, exc_info=True)
@@ -124,7 +126,7 @@ def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unr
 def _stamp(path: Path) -> list[int]:
     try:
         found = path.stat()
-    except OSError:  # one that is gone is left out, and looked for again the next time
+    except OSError:  # a photo that is gone is left out and looked for again the next time
         return [-1, -1]
     return [found.st_size, found.st_mtime_ns]
 

@@ -1,4 +1,5 @@
-"""Between the chain and the host: a row of the plan becomes a job, steps become progress, a cancel becomes an end."""
+"""Between the chain and the host: a row of the plan becomes a job, the host's steps become progress, and a cancel ends
+the work."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from easyphoto.vision import geometry
 
 
 class Meter:
-    """Counts diffusion steps against those that are still to come, and tells the time that is left."""
+    """Counts the diffusion steps that are done and those that are still to come, and says how much time is left."""
 
     def __init__(
         self, listener: Listener, cancelled: Callable[[], bool], clock: Callable[[], float] = time.monotonic
@@ -27,7 +28,7 @@ class Meter:
         self._listener = listener
         self._cancelled = cancelled
         self._clock = clock
-        # when which step of a pass was last told; no pass is as long as this, so that the first is a new one
+        # When the last step was reported, and its number. No pass is as long as this number, so the first step is new.
         self._last = (clock(), sys.maxsize)
         self._pace = Pace(warm_up=0)
         self._between = Pace(enough=1)
@@ -36,11 +37,11 @@ class Meter:
         self._said: set[str] = set()
 
     def expect(self, steps: float) -> None:
-        """So many more steps are to come; negative when some fell away."""
+        """Count ``steps`` more as still to come; a negative number when some fell away."""
         self._expected += steps
 
     def stage(self, name: str) -> None:
-        """A stage without steps begins."""
+        """Report that a stage begins which has no steps of its own."""
         self.check()
         self._listener(Progress(stage=name, seconds_left=self._left(self._done)))
 
@@ -50,25 +51,25 @@ class Meter:
             raise Cancelled("Stopped.")
 
     def notice(self, message: str) -> None:
-        """Tell the user something, once."""
+        """Give the user a message, unless it was given before."""
         if message not in self._said:
             self._said.add(message)
             self._listener(Notice(message=message))
 
     def step(self, stage: str, step: int, total: int, expected: float) -> None:
-        """``step`` of ``total`` of a pass that was expected to take ``expected`` steps is done."""
+        """Report that ``step`` of ``total`` is done, in a pass that was expected to take ``expected`` steps."""
         self.check()
         self._measure(step, expected, max(total, 1))
         left = self._left(self._done + expected * step / max(total, 1))
         self._listener(Progress(stage=stage, step=step, total=total, seconds_left=left))
 
     def passed(self, expected: float) -> None:
-        """A pass that was expected to take so many steps is over."""
+        """Note that a pass is over which was expected to take ``expected`` steps."""
         self._done += expected
 
     def _measure(self, step: int, expected: float, total: int) -> None:
-        """Learn from the time since the last step. What comes before the first step of a pass (loading, fusing,
-        decoding) is spread over its steps; before the first pass of all it is left out."""
+        """Learn from the time since the last step. The time before the first step of a pass (loading, fusing, decoding)
+        is spread over the steps of the pass. The time before the very first pass is left out."""
         now, (last, before) = self._clock(), self._last
         if step == before or expected <= 0:
             return
@@ -79,7 +80,7 @@ class Meter:
             self._between.took((now - last) / expected)
 
     def _left(self, done: float) -> float | None:
-        """Seconds that the steps after ``done`` take; None while too little is known."""
+        """How many seconds the steps after ``done`` will take; None while too little is known."""
         if 0 < done >= self._expected:
             return 0.0
         seconds = self._pace.seconds
@@ -99,7 +100,7 @@ class Words:
 
 
 class Painter:
-    """Runs passes on one host with one checkpoint."""
+    """Runs passes on one host, with one checkpoint."""
 
     def __init__(self, host: Host, checkpoint: Checkpoint, meter: Meter) -> None:
         self._host = host
@@ -136,7 +137,7 @@ class Painter:
         return geometry.resize(rendered.image, (image.shape[0], image.shape[1]))
 
     def draw(self, job: Txt2Img) -> Image:
-        """A picture from text. Controls that the host lacks are left out."""
+        """Make a picture from text. Controls that the host lacks are left out with a notice."""
         possible, _ = self._possible([ControlRow(c.role, c.weight) for c in job.controls])
         kept = [c for c in job.controls if c.role in {row.role for row in possible}]
         job = replace(
@@ -223,5 +224,5 @@ class Painter:
 
 
 def _text(prompt: str) -> str:
-    """The prompt as every tokenizer can read it: half a surrogate pair is no text."""
+    """The prompt as every tokenizer can read it: half of a surrogate pair is replaced by a question mark."""
     return prompt.encode("utf-8", "replace").decode()

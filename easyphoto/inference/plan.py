@@ -1,4 +1,5 @@
-"""What each pass asks of the host: tables of family and pass, and the few rules by which a configuration changes them.
+"""What each pass asks of the host: the rows that a family gives, and the few rules by which a configuration changes
+them.
 
 Nothing here touches a picture. The numbers are those of the EasyPhoto extension (aigc-apps/sd-webui-EasyPhoto).
 """
@@ -19,33 +20,34 @@ from easyphoto.ports import ControlRole, LoraRef
 from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
 
 TEXT_TRIES = 4
-"""How often a picture from text that doesn't show one face is drawn again."""
+"""How often a picture from text is drawn again that doesn't show exactly one face."""
 MULTIPLE = 32
-"""Sides of what a host is given: so that no host rounds them."""
+"""The sides of every picture that a host is given are multiples of this, so that no host rounds them."""
 
 
 class MaskKind(str, Enum):
-    """Where a pass may repaint."""
+    """The part of the picture that a pass may repaint."""
 
     FACE = "face"
-    """The parsed face, its holes closed, dilated."""
+    """The parsed face, with its holes closed, a little larger."""
     RING = "ring"
     """A band along the outline of the face, with eyes and lips."""
     OUTSIDE = "outside"
-    """All but the faces."""
+    """Everything except the faces."""
     SEAMS = "seams"
     """A band around each face that was made."""
     WHOLE = "whole"
-    """Everything: no mask."""
+    """Everything: the host gets no mask."""
 
 
 @dataclass(frozen=True)
 class PassRow:
     """One pass, ready to be run.
 
-    ``mask_blur`` in pixels of the working picture; ``fusion``: the ratio of the face fusion before it, None for none;
-    ``repaint`` False: the host has nothing to do, fusion and colours only; ``colour_shift`` after it, ``shift_lips``
-    with the lips.
+    ``mask_blur`` is in pixels of the working picture. ``fusion`` is the ratio of the face fusion before the pass, None
+    for no fusion. Where ``repaint`` is False the host has nothing to do, and the pass is fusion and colours alone.
+    ``colour_shift`` says whether the colours are brought back after the pass, ``shift_lips`` whether those of the lips
+    are too.
     """
 
     name: Pass
@@ -64,7 +66,7 @@ class PassRow:
 
     @property
     def cost(self) -> float:
-        """About how many steps the host takes."""
+        """About how many steps the host takes for the pass."""
         return max(1.0, self.steps * self.strength) if self.repaint else 0.0
 
 
@@ -72,17 +74,17 @@ LCM_CFG, LCM_SAMPLER = 2.0, "Euler a"
 LCM_STEPS: Mapping[Pass, int] = MappingProxyType({Pass.FIRST: 12, Pass.SECOND: 8, Pass.BACKGROUND: 8, Pass.TEXT: 8})
 LCM_STRENGTH = 0.5
 USUAL_STEPS = 30
-"""Of the passes whose steps nobody chooses: background and text."""
+"""The steps of the passes for which nobody chooses a number: the background and a picture from text."""
 SEAMS_STRENGTH = 0.3
 WHOLE_FUSION = 1.0
-"""The ratio where fusion is all that is done."""
+"""The ratio of the face fusion where fusion is all that is done."""
 SCENE_WEIGHT, SCENE_HIRES_WEIGHT, TEXT_PERSON_WEIGHT = 0.8, 0.4, 0.25
 HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
-"""A text portrait with a scene is enlarged and repainted once."""
+"""How many times larger a text portrait with a scene becomes before it is repainted."""
 
 
 def row(which: Pass, family: Family, config: PortraitConfig) -> PassRow:
-    """The pass ``which`` for ``family`` as ``config`` wants it."""
+    """The row of the pass ``which`` for ``family``, as ``config`` wants it."""
     spec = families.spec(family)
     controls = spec.controls.get(which, ())
     if which is Pass.FIRST and config.face_shape_match:
@@ -129,7 +131,7 @@ def _guidance(family: Family, config: PortraitConfig) -> float:
 
 
 def backends(config: PortraitConfig) -> dict[str, str]:
-    """Vision role -> the backend that ``config`` asks for."""
+    """Which backend ``config`` asks for, by vision role."""
     wanted = {"enhancer": config.super_resolution_method} if config.super_resolution else {}
     if config.face_fusion_method != FUSION_METHODS[0]:
         wanted["fuser"] = config.face_fusion_method
@@ -137,7 +139,8 @@ def backends(config: PortraitConfig) -> dict[str, str]:
 
 
 def text_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
-    """(width, height) of a picture from text: as asked for, but for the short side of families that have only one."""
+    """(width, height) of a picture from text: what was asked for, except that some families have one fixed short
+    side."""
     width, height = config.text_to_image_width, config.text_to_image_height
     side = families.spec(family).size.text_side
     if side is None:
@@ -147,8 +150,9 @@ def text_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
 
 
 def drawn_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
-    """(width, height) at which a picture from text is drawn. Larger or longer than a family learned, it would show two
-    heads: what was asked for is then cut out of it and enlarged."""
+    """(width, height) at which a picture from text is drawn. A picture that is larger or longer than those that the
+    family learned from would show two heads, so it is drawn smaller; what was asked for is cut out of it and
+    enlarged."""
     width, height = text_size(family, config)
     size = families.spec(family).size
     if size.text_side is not None:
@@ -159,12 +163,12 @@ def drawn_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
 
 
 def prompt(family: Family, config: PortraitConfig) -> str:
-    """What a face pass shows."""
+    """The prompt of a pass over a face."""
     return _join(TRIGGER, config.additional_prompt, families.spec(family).drawing.prompts.quality)
 
 
 def background_prompt(family: Family, config: PortraitConfig) -> str:
-    """What the background pass shows: nobody in particular."""
+    """The prompt of the background pass, which shows nobody in particular."""
     return _join(config.additional_prompt, families.spec(family).drawing.prompts.quality)
 
 
@@ -173,7 +177,7 @@ def negative_prompt(family: Family, config: PortraitConfig) -> str:
 
 
 def text_prompt(family: Family, config: PortraitConfig, *, with_scene: bool) -> str:
-    """What a template made from text shows."""
+    """The prompt of a template that is made from text."""
     quality = families.spec(family).drawing.prompts.text_quality
     scene = SCENE_TRIGGER if with_scene else ""
     return _join(config.text_to_image_input_prompt, scene, "look at viewer", TRIGGER, quality)
@@ -186,7 +190,8 @@ def text_negative_prompt(family: Family, config: PortraitConfig) -> str:
 def style_loras(
     family: Family, config: PortraitConfig, folder: Path | None, *, film_look: bool = True
 ) -> tuple[LoraRef, ...]:
-    """LoRAs beside a person's in every pass: the film look where it is there, and LCM's when it is asked for.
+    """The LoRAs of every pass beside a person's own: the film look where its file is there, and LCM when it is asked
+    for.
 
     Raises :class:`AssetMissing` when LCM is asked for and its LoRA isn't in ``folder``.
     """
@@ -197,7 +202,8 @@ def style_loras(
 
 
 def lcm_loras(family: Family, config: PortraitConfig, folder: Path | None) -> tuple[LoraRef, ...]:
-    """The LCM LoRA of ``family`` when ``config`` asks for it; :class:`AssetMissing` when it isn't in ``folder``."""
+    """The LCM LoRA of ``family`` when ``config`` asks for it. Raises :class:`AssetMissing` when it isn't in
+    ``folder``."""
     if not config.lcm_accelerate:
         return ()
     lcm = families.spec(family).drawing.lcm
@@ -213,8 +219,8 @@ def lcm_loras(family: Family, config: PortraitConfig, folder: Path | None) -> tu
 
 
 def find_lora(name: str, folder: Path | None) -> Path | None:
-    """The file of a LoRA in ``folder`` or below, None when it isn't there; :class:`InvalidRequest` when it is there
-    twice, with the names of both."""
+    """The file of a LoRA in ``folder`` or below it; None when it isn't there. Raises :class:`InvalidRequest`, which
+    names both files, when it is there twice."""
     return None if folder is None else naming.find_file(f"{name}.safetensors", folder, "LoRA")
 
 
@@ -233,7 +239,7 @@ def _steps(which: Pass, config: PortraitConfig) -> int:
         return LCM_STEPS[which] if config.lcm_accelerate else USUAL_STEPS
     name = f"{which.value}_diffusion_steps"
     wanted: int = getattr(config, name)
-    # A number that was chosen stays; only the usual one, far too many for LCM, gives way.
+    # A number that the user chose stays. Only the usual number gives way, which is far too high for LCM.
     return LCM_STEPS[which] if config.lcm_accelerate and wanted == getattr(PortraitConfig(), name) else wanted
 
 

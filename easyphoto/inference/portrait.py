@@ -1,8 +1,8 @@
-"""The chain: a template and a person in, a portrait out.
+"""The chain: a template and a person go in, and a portrait comes out.
 
-For each face: cut it out, fuse, first pass, colours, fuse, second pass, colours, paste back. Both passes are
-:meth:`easyphoto.inference.sitting.Sitting.run` with another row of the plan. After the last face: background, skin,
-sharpness, likeness.
+Each face is cut out, fused, repainted in a first pass and brought back to its colours; then fused, repainted and
+coloured again in a second pass, and pasted back. Both passes are :meth:`easyphoto.inference.sitting.Sitting.run`, each
+with its row of the plan. After the last face come the background, the skin, the sharpness and the likeness.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from easyphoto.vision.pose import pose_in
 log = logging.getLogger(__name__)
 
 STAGES = ("template", "fusion", "first", "second", "final")
-"""The pictures that every portrait keeps of its way."""
+"""The stages of which every portrait keeps a picture."""
 
 ENDING = (Cancelled, AssetMissing)
-"""What ends the whole job. Everything else that one template fails with is that template's alone: our own sentences,
-and whatever mathematics and image libraries raise on a picture that they don't expect."""
+"""The errors that end the whole job. Every other error, be it one of our own or whatever a library raises on a picture
+that it doesn't expect, is a failure of one template alone."""
 
 
 def _silent(event: Event) -> None:
@@ -52,13 +52,13 @@ def portray(
     listener: Listener = _silent,
     cancelled: Callable[[], bool] = _never,
 ) -> Iterator[Portrait]:
-    """The portraits of ``task``, each as soon as it is done: for every template ``batch_size`` of them, with the seeds
-    seed, seed + 1 and so on.
+    """Make the portraits of ``task`` and yield each as soon as it is done. Every template gets ``batch_size`` of them,
+    with the seeds seed, seed + 1 and so on.
 
-    A template that can't be done, and a portrait that can't be saved, give a :class:`TemplateFailed` event and no
-    portrait; the others go on. While the folder can't be written to nothing is rendered. Raises
-    :class:`InvalidRequest` when nothing of the task can be done, :class:`AssetMissing` for what concerns every
-    template, :class:`Cancelled` within a step after ``cancelled`` says so.
+    A template that can't be done and a portrait that can't be saved give a :class:`TemplateFailed` event and no
+    portrait, and the others go on. Nothing is rendered while the folder can't be written to. Raises
+    :class:`InvalidRequest` when nothing of the task can be done, :class:`AssetMissing` when something is missing that
+    every template needs, and :class:`Cancelled` within a step after ``cancelled`` returns True.
     """
     check(task)
     meter = Meter(listener, cancelled)
@@ -99,7 +99,8 @@ def _failed(index: int, error: Exception) -> TemplateFailed:
 
 
 def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[tuple[int, LoadedTemplate | None, int]]:
-    """(index, template, seed) of every portrait to be made; None where the template is still to be drawn."""
+    """Yield (index, template, seed) of every portrait that is to be made. The template is None where it is still to be
+    drawn from the text."""
     seeds = [(task.config.seed + i) % SEEDS for i in range(task.config.batch_size)]
     studio.meter.expect(studio.cost * max(len(task.templates), 1) * len(seeds))
     if not task.templates:
@@ -119,7 +120,7 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
 
 
 def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed: int) -> Portrait:
-    """One portrait, scored and described."""
+    """Make one portrait, with its likeness and its recipe."""
     if template is None:
         template = _drawn(studio, seed)
     faces = studio.faces(template)
@@ -154,7 +155,8 @@ def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed:
 
 
 def _finished(studio: Studio, picture: Image, made: list[Face], others: list[Face]) -> tuple[Image, float]:
-    """Skin and sharpness, each left out with a notice where it fails; how many times larger the picture became."""
+    """The picture with smoothed skin and enhanced, and how many times larger it became. A step that fails is left out
+    with a notice."""
     config, vision = studio.config, studio.vision
     smooth = studio.spared(
         Message("The skin retouching"), picture, lambda: finish.retouch(picture, made, others, config, vision)
@@ -165,7 +167,7 @@ def _finished(studio: Studio, picture: Image, made: list[Face], others: list[Fac
 
 
 def _likeness(studio: Studio, picture: Image, where: Face, sitting: Sitting | None) -> Likeness | None:
-    """Of the face that was made at ``where``, if one was; where it can't be measured the picture stays."""
+    """The likeness of the face at ``where``; None when no face was made there or when it can't be measured."""
     if sitting is None:
         return None
     return studio.spared(Message("The likeness"), None, lambda: _judged(studio, picture, where, sitting))
@@ -198,7 +200,8 @@ def _drawn(studio: Studio, seed: int) -> LoadedTemplate:
 
 
 def _background(studio: Studio, picture: Image, pasted: Mask, faces: tuple[list[Face], list[Face]], seed: int) -> Image:
-    """``pasted``: where the faces that were made were laid into the picture; ``faces``: those, and the others."""
+    """``picture`` with its background repainted. ``pasted`` is where the faces that were made lie in the picture;
+    ``faces`` are those faces, and the others of the picture."""
     made, others = faces
     row, size = studio.rows[Pass.BACKGROUND], (picture.shape[0], picture.shape[1])
     outside = row.mask is MaskKind.OUTSIDE

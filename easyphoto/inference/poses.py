@@ -19,17 +19,19 @@ from easyphoto.vision.geometry import Size
 
 DATA = Path(__file__).with_name("poses.json")
 FACE_SHARE = 0.5
-"""How wide a face is that fills the picture: what the bench checkpoint learned."""
+"""The width of a face that fills the picture, as a share of the shorter side: that of the faces from which the bench
+checkpoint learned."""
 FIGURE_FACE = 0.24
-"""How wide the face of a figure is, of the picture's shorter side."""
+"""The width of a whole figure's face, as a share of the picture's shorter side."""
 _LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
           (1, 0), (0, 14), (14, 16), (0, 15), (15, 17))  # fmt: skip
-"""Pairs of joints in OpenPose's order; each has the colour of its place."""
+"""Pairs of joints in OpenPose's order. The place of a pair in this list gives the limb its colour."""
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """``face``: 68 points, ``body``: 18 joints or None each, in face widths from the nose tip of a frontal head."""
+    """A pose. ``face`` holds 68 points and ``body`` 18 joints, None for a joint that isn't shown. Lengths are in widths
+    of the face, from the tip of the nose of a head that looks ahead."""
 
     name: str
     title: str
@@ -40,7 +42,7 @@ class Figure:
 
 @lru_cache(maxsize=1)
 def known() -> tuple[Figure, ...]:
-    """All poses, in the order in which they are offered."""
+    """All poses, in the order in which the user sees them."""
     rows = json.loads(DATA.read_text(encoding="utf-8"))
     return tuple(
         Figure(
@@ -55,7 +57,7 @@ def known() -> tuple[Figure, ...]:
 
 
 def chosen(name: str, seed: int) -> Figure:
-    """The pose of that name; for the first choice, one that follows from the seed."""
+    """The pose of that name. The first choice of the list stands for any pose: the seed then decides."""
     poses = known()
     if name == POSES[0]:
         return poses[seed % len(poses)]
@@ -63,8 +65,8 @@ def chosen(name: str, seed: int) -> Figure:
 
 
 def draw(figure: Figure, size: Size, family: Family) -> Image:
-    """The map at ``size`` (height, width): a figure with its face, or the face alone for the bench checkpoint, whose
-    control knows nothing else."""
+    """Draw the map of ``figure`` at ``size`` (height, width): body and face, or the face alone for the bench
+    checkpoint, whose control learned nothing else."""
     height, width = size
     face_alone = families.spec(family).shipped
     unit = min(size) * (FACE_SHARE if face_alone else FIGURE_FACE)
@@ -95,6 +97,6 @@ def _pixel(point: Points) -> tuple[int, int]:
 
 
 def _colour(index: int) -> tuple[int, int, int]:
-    """OpenPose's wheel of eighteen colours."""
+    """The colour at a place of OpenPose's wheel of eighteen colours."""
     red, green, blue = colorsys.hsv_to_rgb(index / 18, 1.0, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)

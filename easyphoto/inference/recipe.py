@@ -1,7 +1,8 @@
-"""The recipe of a portrait: all that made it, written into the PNG, and read back to make it again.
+"""The recipe of a portrait: everything that made it. It is written into the PNG and read back to make the portrait
+again.
 
-Two text chunks: ``parameters`` in the WebUI's infotext convention, so that its PNG Info tab understands the picture,
-and ``easyphoto``, a JSON object with everything: see :func:`build`.
+There are two text chunks: ``parameters``, in the WebUI's infotext convention, so that its PNG Info tab understands the
+picture, and ``easyphoto``, a JSON object with everything (see :func:`build`).
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ CHUNK = "easyphoto"
 FORMAT = 1
 NOBODY = "none"
 WHO_BYTES = 96
-"""At most so many bytes of a portrait's file name are people's names: with date, seed and number the name is then short
-enough for every file system."""
+"""The names of people take at most so many bytes of a portrait's file name. With the date, the seed and a number it is
+then still short enough for every file system."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Recipe:
         return self.template_sha256 is None
 
     def find_template(self, places: Iterable[Path]) -> Path | None:
-        """The template's file among ``places`` (files, or folders that are looked into), known by its SHA-256."""
+        """The template's file, known by its SHA-256, among ``places``: files, or folders whose files are looked at."""
         for place in places:
             for path in sorted(place.iterdir()) if place.is_dir() else [place]:
                 if path.is_file() and hash_file(path) == self.template_sha256:
@@ -81,7 +82,7 @@ class Recipe:
             )
 
     def differences(self, now: Mapping[str, Any]) -> list[str]:
-        """One sentence for each thing of the recipe ``now`` (of the portrait just made) that is not as it was."""
+        """One sentence for each thing that differs from the recipe ``now`` of the portrait that was just made."""
         pairs = [
             ("The program's version", self.data.get(CHUNK), now.get(CHUNK)),
             ("The base model", _hash_of(self.data, "checkpoint"), _hash_of(now, "checkpoint")),
@@ -103,8 +104,8 @@ def build(
     host: Host,
     vision: Vision,
 ) -> dict[str, Any]:
-    """The recipe as plain JSON data. ``config`` is such that it makes this one portrait again: its own seed, one
-    portrait; pictures and files are named and given by SHA-256, never by path."""
+    """The recipe as plain JSON data. Its ``config`` makes this one portrait again: it has the portrait's own seed and
+    asks for one portrait. Pictures and files stand in it by name and SHA-256, never by path."""
     return {
         **outline(task, template, index, seed, likeness),
         "checkpoint": _checkpoint(task.checkpoint),
@@ -122,7 +123,7 @@ def build(
 def outline(
     task: PortraitTask, template: LoadedTemplate, index: int, seed: int, likeness: Sequence[Likeness | None]
 ) -> dict[str, Any]:
-    """What a recipe says without asking host or vision and without reading a file."""
+    """The part of a recipe for which neither the host nor vision is asked and no file is read."""
     config = replace(task.config, seed=seed, batch_size=1, sd_model_checkpoint=task.checkpoint.name)
     drawn = not task.templates
     return {
@@ -146,7 +147,8 @@ def outline(
 
 
 def infotext(data: Mapping[str, Any]) -> str:
-    """The recipe in the WebUI's convention: prompt, negative prompt, and one line of parameters of the first pass."""
+    """The recipe in the WebUI's convention: the prompt, the negative prompt, and a line with the first pass's
+    parameters."""
     config = from_mapping(PortraitConfig, data["config"])
     family = families.named(data["checkpoint"]["family"])
     row = plan.row(Pass.FIRST, family, config)
@@ -173,13 +175,14 @@ def infotext(data: Mapping[str, Any]) -> str:
 
 
 def _likeness(one: Mapping[str, Any]) -> str:
-    """The number that stands under the portrait, and what it comes from."""
+    """The likeness that stands under the portrait, and the cosine from which it comes."""
     return f"{words(one['score'])} (cosine {cosine_words(one['cosine'])}, {one['embedder']})"
 
 
 def save(portrait: Portrait, folder: Path) -> Path:
-    """Write the portrait with its recipe into ``folder`` under a name of its own; where the people's names can't stand
-    in a file's name here, under a plain one. Raises :class:`StorageFailed` when neither can be written."""
+    """Write the portrait with its recipe into ``folder``, under a name that no other file has. Where the file system
+    doesn't take the names of the people, the name of the file does without them. Raises :class:`StorageFailed` when
+    that can't be written either."""
     stem, text = datetime.now().strftime("%Y%m%d-%H%M%S"), _chunks(portrait.recipe)
     try:
         path = _free(folder, f"{stem}-{_who(portrait.recipe)}-{portrait.seed}")
@@ -191,7 +194,7 @@ def save(portrait: Portrait, folder: Path) -> Path:
 
 
 def _who(recipe: Mapping[str, Any]) -> str:
-    """The people of a portrait as a part of its file's name: both of two, the first and how many more of others."""
+    """The people of a portrait as a part of its file name: one or two names, or the first name and how many more."""
     ids = [name for name in recipe.get("user_ids", ()) if name != NOBODY]
     if len(ids) == 2:
         return "+".join(filenames.safe(name, WHO_BYTES // 2, "portrait") for name in ids)
@@ -200,7 +203,7 @@ def _who(recipe: Mapping[str, Any]) -> str:
 
 
 def _free(folder: Path, stem: str) -> Path:
-    """A path in ``folder`` that nothing has yet."""
+    """A path in ``folder`` at which nothing lies yet."""
     number, path = 0, folder / f"{stem}.png"
     while os.path.lexists(path):
         number += 1
@@ -209,7 +212,8 @@ def _free(folder: Path, stem: str) -> Path:
 
 
 def _chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """The recipe as text of a PNG. A recipe that no infotext can be made of is written without: the picture counts."""
+    """The recipe as text chunks of a PNG. Where no infotext can be made the chunk is left out: the picture counts
+    more."""
     text = {CHUNK: json.dumps(recipe, ensure_ascii=False, sort_keys=True, default=str)}
     try:
         return {"parameters": infotext(recipe), **text}
@@ -219,7 +223,8 @@ def _chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read(path: Path) -> Recipe:
-    """The recipe of a portrait. :class:`InvalidRequest` when the file holds none, or one that can't be followed."""
+    """The recipe of a portrait. Raises :class:`InvalidRequest` when the file holds no recipe, or one that can't be
+    used."""
     chunks = pictures.read_text(path)
     if CHUNK not in chunks:
         raise InvalidRequest("{path} holds no EasyPhoto recipe: was it saved again by another program?", path=path.name)
@@ -243,7 +248,8 @@ def read(path: Path) -> Recipe:
 
 
 def hash_path(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's weights by name and content; empty when there is nothing that can be read."""
+    """The SHA-256 of a file, or of the names and contents of the weights in a folder. Empty when nothing can be
+    read."""
     try:
         return _hash_path(path)
     except OSError:
@@ -261,14 +267,14 @@ def _hash_path(path: Path) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """The SHA-256 of a file's content."""
     stat = path.stat()
     return _hash(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _hash(path: Path, size: int, changed: int) -> str:
-    """Remembered for as long as size and time of change stay: checkpoints have gigabytes."""
+    """The SHA-256, which is remembered for as long as the file's size and time stay: a checkpoint has gigabytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -288,8 +294,8 @@ def _loras(task: PortraitTask) -> list[LoraRef]:
 
 
 def loras(people: Sequence[Path], weight: float, scene: Path | None, style: Sequence[LoraRef]) -> list[LoraRef]:
-    """The LoRAs of a portrait in the order in which its recipe names them: those of the ``people`` who sit, that of the
-    ``scene`` of a picture from text, and those of ``style`` (:func:`plan.style_loras`)."""
+    """The LoRAs of a portrait, in the order in which its recipe names them: those of the ``people`` who sit, that of
+    the ``scene`` of a picture from text, and those of ``style`` (see :func:`plan.style_loras`)."""
     own = [LoraRef(path, weight) for path in people if weight > 0]
     return [*own, *([] if scene is None else [LoraRef(scene, plan.SCENE_WEIGHT)]), *style]
 

@@ -1,4 +1,4 @@
-"""How alike a finished face and its person are."""
+"""How alike a finished face and the person are."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from easyphoto.ports import Embedding, Face, FaceEmbedder, Image, Likeness, Visi
 from easyphoto.vision import geometry
 
 LOOK_RATIO = 3.0
-"""The face is looked for in a square of so many times the size of the face that stood there."""
+"""The face is looked for in a square that is so many times as large as the face that stood there."""
 
 
 def find(image: Image, where: Face, vision: Vision) -> tuple[Image, Face] | None:
-    """The part of the picture around ``where`` and the face that stands there, in the part; None when there is none."""
+    """The part of the picture around ``where``, and the face as it lies in that part; None when no face is found."""
     crop = geometry.face_crop(where, LOOK_RATIO, (image.shape[0], image.shape[1]))
     part = geometry.cut(image, crop)
     face = stages.nearest(vision.detector.detect(part), geometry.in_crop(where, crop))
@@ -23,7 +23,7 @@ def find(image: Image, where: Face, vision: Vision) -> tuple[Image, Face] | None
 
 
 def compare(image: Image, face: Face, person: Sequence[Embedding], judge: FaceEmbedder) -> Likeness:
-    """The mean likeness of a face to vectors that ``judge`` made of photos of a person."""
+    """The mean likeness of a face to ``vectors``, which ``judge`` made of photos of a person."""
     vector = judge.embed(image, face)
     cosine = float(np.mean([float(np.dot(vector, photo)) for photo in person]))
     return Likeness(cosine, judge.calibration.score(cosine), judge.name)

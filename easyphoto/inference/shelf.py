@@ -1,4 +1,5 @@
-"""Where portraits are put: one that can't be written fails alone, and nothing is rendered that can't be kept."""
+"""Where portraits are saved. A portrait that can't be written fails alone, and nothing is rendered that couldn't be
+saved."""
 
 from __future__ import annotations
 
@@ -14,19 +15,19 @@ from easyphoto.inference import recipe
 from easyphoto.ports import Portrait
 
 FIRST_PROBE = 1 << 16
-"""Bytes that must fit before the first portrait."""
+"""How many bytes must fit into the folder before the first portrait is made."""
 
 
 class Shelf:
-    """The folder of a job's portraits; None keeps them in memory alone."""
+    """The folder of a job's portraits. Without a folder they are kept in memory alone."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._probe = FIRST_PROBE
 
     def check(self) -> None:
-        """Raise :class:`StorageFailed` when the folder can't be written to: at the beginning, and for as long as a
-        portrait could not be saved. What is rendered then would be lost."""
+        """Raise :class:`StorageFailed` when the folder can't be written to, since whatever is rendered then would be
+        lost. The folder is tried at the beginning, and again for as long as the last portrait couldn't be saved."""
         if self._folder is None or not self._probe:
             return
         probe = self._folder / f".{uuid.uuid4().hex}.probe"
@@ -42,10 +43,10 @@ class Shelf:
         self._probe = 0
 
     def put(self, portrait: Portrait) -> Portrait:
-        """The portrait with the path at which it is saved. Raises :class:`StorageFailed`."""
+        """Save the portrait and return it with its path. Raises :class:`StorageFailed` when it can't be written."""
         if self._folder is None:
             return portrait
-        self._probe = portrait.image.nbytes  # for the next, should this fail
+        self._probe = portrait.image.nbytes  # what the next check asks for, should this fail
         path = recipe.save(portrait, self._folder)
         self._probe = 0
         return replace(portrait, path=path)

@@ -34,13 +34,13 @@ class Sitting:
         """Where the template's head looks."""
         self._words = studio.words(sitter, self.head, seed)
         self.laid: Mask = masks.empty((picture.shape[0], picture.shape[1]))
-        """Where, in the whole picture, the result lies over it; known once it does."""
+        """Where the result lies over the whole picture; empty until :meth:`sit` has pasted it."""
         self.fused: FaceSource | None = None
         """The picture whose own pixels were bent into the face, if any were."""
         self._replaced = self._with_face_id()
 
     def sit(self) -> None:
-        """Make the face and lay every stage of it into the album."""
+        """Make the face, and paste the picture of every stage into the album."""
         studio, rows = self._studio, self._studio.rows
         pictures: dict[str, Image] = {}
         start = self._frame.image
@@ -57,7 +57,7 @@ class Sitting:
             self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
 
     def run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Image:
-        """One pass of the chain over the working picture: fuse, repaint, keep the face, shift the colours."""
+        """Do one pass of the chain over the working picture: fuse, repaint, keep the face, and shift the colours."""
         studio, width = self._studio, self._width
         if row.mask is MaskKind.WHOLE:
             image = self._shape(image)
@@ -95,15 +95,16 @@ class Sitting:
         return makeup.transfer(image, own, self._frame.image, self._look.parts, ratio)
 
     def _with_face_id(self) -> Image:
-        """The template with the person's best picture over its face. A face that looks elsewhere would turn the pose:
-        the template's own then stays."""
+        """The template with the person's best picture laid over its face. Where the two look different ways that would
+        turn the pose, so the template's own face stays."""
         image, face = self._frame.image, self.sitter.face_id
         if not agree(face.pose, self.head):
             return image
         return stages.replace_face(image, self._look.face, face.image, face.face)
 
     def _shape(self, image: Image) -> Image:
-        """The face in the outline of the person's: no host would redraw a jaw that its controls hold fast."""
+        """``image`` with the outline of its face bent to that of the person. No host would redraw a jaw that its
+        controls hold fast."""
         studio, source = self._studio, self.sitter.sources.nearest(self.head)
         if not agree(source.pose, self.head):
             studio.meter.notice(

@@ -1,7 +1,7 @@
 """The steps between the passes: pure functions on pictures, masks and faces.
 
-Lengths follow the face: the original's pixels at its working size, where a face is about 170 pixels wide, are kept as
-shares of the face's width, so that a small and a large working picture are treated alike.
+Lengths follow the face. The original extension gives them in pixels of its working size, where a face is about 170
+pixels wide; here they are shares of the face's width, so that small and large working pictures are treated alike.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from easyphoto.vision.geometry import Crop, Size
 CROP_RATIO = 3.0
 FACE_ID_RATIO = 1.5
 FACE_GROWTH = 0.05
-"""How far the first mask reaches beyond the parsed face: a structuring element of a tenth of the face's width."""
+"""How far the first mask reaches beyond the parsed face: the structuring element is a tenth of the face's width."""
 RING_OUTER, RING_INNER = 16 / 170, 8 / 170
 SEAM_OUTER, SEAM_INNER = 32 / 170, 16 / 170
 EYE_GROWTH, SKIN_SHRINK, BLEND_FEATHER = 8 / 170, 4 / 170, 2.3 / 170
 SHIFT_FEATHER = 9 / 170
 TONE = 12 / 170
-"""How far around a pixel its light and colour are kept by the pass over the seams."""
+"""Within what distance of a pixel the pass over the seams keeps the light and the colour, in widths of the face."""
 PASTE_GROWTH, PASTE_FEATHER = 12 / 170, 5 / 170
 OTHERS_MARGIN = 1.1
-"""How much larger than its box the guarded region of another face is."""
+"""How many times larger than its box the region is that is guarded around another face."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Where one face is worked on: ``crop`` of the whole picture, resized to ``size``; ``image`` and ``face`` in it."""
+    """The picture in which one face is worked on: ``crop`` of the whole picture, resized to ``size``. ``image`` is that
+    picture, and ``face`` the face as it lies there."""
 
     crop: Crop
     size: Size
@@ -49,8 +50,8 @@ class Frame:
 
 
 def working_size(size: Size, family: Family, face_side: float) -> Size:
-    """The size at which ``family`` works on a picture of ``size`` for the sake of a face whose longer side has
-    ``face_side`` pixels of it; sides are multiples of 32."""
+    """The size at which ``family`` works on a picture of ``size``, so that a face comes out well whose longer side has
+    ``face_side`` pixels in that picture. Both sides are multiples of 32."""
     frame = families.spec(family).size
     if frame.area is not None:
         return geometry.fit_area(size, frame.area, MULTIPLE)
@@ -61,7 +62,7 @@ def working_size(size: Size, family: Family, face_side: float) -> Size:
 
 
 def background_size(size: Size, family: Family, *, enlarge: bool) -> Size:
-    """The size of the background pass; without ``enlarge`` a smaller picture keeps its own."""
+    """The size at which the background pass works. Unless ``enlarge`` is set, a smaller picture keeps its own size."""
     frame = families.spec(family).size
     long = max(size) / min(size) > 1.5
     short = frame.background_long_short_side if long else frame.background_short_side
@@ -69,7 +70,8 @@ def background_size(size: Size, family: Family, *, enlarge: bool) -> Size:
 
 
 def frame(picture: Image, face: Face, family: Family, *, crop: bool) -> Frame:
-    """The square of three times the face, or the whole picture, at the working size of ``family``."""
+    """A square three times as large as the face, or the whole picture where ``crop`` is False, at the working size of
+    ``family``."""
     size = picture.shape[0], picture.shape[1]
     area = geometry.face_crop(face, CROP_RATIO, size) if crop else Crop(0, 0, size[1], size[0])
     work = working_size(area.size, family, max(face.width, face.height))
@@ -78,13 +80,13 @@ def frame(picture: Image, face: Face, family: Family, *, crop: bool) -> Frame:
 
 
 def nearest(faces: Sequence[Face], expected: Face) -> Face | None:
-    """The face that stands where ``expected`` stood: boxes that overlap most, None when none does."""
+    """The face that stands where ``expected`` stood: the one whose box overlaps most; None when no box overlaps."""
     best = max(faces, key=lambda f: overlap(f, expected), default=None)
     return best if best is not None and overlap(best, expected) > 0.2 else None
 
 
 def overlap(a: Face, b: Face) -> float:
-    """Intersection over union of two boxes."""
+    """The intersection of two boxes over their union."""
     width = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
     height = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     shared = max(width, 0.0) * max(height, 0.0)
@@ -96,7 +98,8 @@ def overlap(a: Face, b: Face) -> float:
 
 
 def blend_mask(before: FaceParts, fused: FaceParts, ratio: float, face_width: float) -> Mask:
-    """How much of the fused picture goes in: skin at ``ratio``, eyes fully, lips not at all, feathered."""
+    """How much of the fused picture is taken: the skin at ``ratio``, the eyes fully and the lips not at all, with soft
+    edges."""
     skin = masks.intersection(before.face, fused.face)
     share = masks.erode(skin, SKIN_SHRINK * face_width) * np.float32(ratio)
     share[masks.dilate(fused.eyes, EYE_GROWTH * face_width) > 0.5] = 1.0
@@ -105,7 +108,8 @@ def blend_mask(before: FaceParts, fused: FaceParts, ratio: float, face_width: fl
 
 
 def replace_face(template: Image, face: Face, face_id: Image, face_id_face: Face) -> Image:
-    """``template`` with the face_id picture's face, half as large again as its box, laid over its own by 5 points."""
+    """``template`` with the face of the ``face_id`` picture laid over its own by the five points of both. What is laid
+    over is half as large again as the face's box."""
     height, width = face_id.shape[:2]
     x, y = face_id_face.center
     half_width, half_height = face_id_face.width * FACE_ID_RATIO / 2, face_id_face.height * FACE_ID_RATIO / 2
@@ -116,18 +120,18 @@ def replace_face(template: Image, face: Face, face_id: Image, face_id_face: Face
 
 
 def first_mask(parts: FaceParts, face_width: float) -> Mask:
-    """The parsed face without holes, a little larger."""
+    """The parsed face, without holes and a little larger."""
     return masks.dilate(masks.close_holes(parts.face), FACE_GROWTH * face_width)
 
 
 def second_mask(parts: FaceParts, face_width: float) -> Mask:
-    """A ring along the outline of the face, with eyes and lips."""
+    """A ring along the outline of the face, together with the eyes and the lips."""
     outline = masks.ring(masks.close_holes(parts.face), RING_INNER * face_width, RING_OUTER * face_width)
     return masks.union(outline, _hard(parts.eyes), _hard(parts.lips))
 
 
 def shape_mask(parts: FaceParts, face_width: float) -> Mask:
-    """What is kept of an unmasked first pass: the face, feathered."""
+    """The part that is kept of a first pass without a mask: the face, with soft edges."""
     return masks.feather(first_mask(parts, face_width), SHIFT_FEATHER * face_width)
 
 
@@ -137,13 +141,14 @@ def shape_mask(parts: FaceParts, face_width: float) -> Mask:
 def shift_colours(
     image: Image, parts: FaceParts, template: Image, template_parts: FaceParts, width: float, *, lips: bool
 ) -> Image:
-    """``image`` with its face in the colours of the template's face; the lips keep theirs when ``lips`` is False."""
+    """``image`` with its face in the colours of the template's face. The lips keep their own where ``lips`` is
+    False."""
     region = parts.face if lips else masks.without(parts.face, parts.lips)
     reference = template_parts.face if lips else masks.without(template_parts.face, template_parts.lips)
     feather = masks.feather(region, SHIFT_FEATHER * width)
     if not region.any() or not reference.any():
         return image.copy()
-    # Only where there is something to change: the rest of the picture is most of it.
+    # Only the part around the face is computed: most of the picture doesn't change.
     here, there = _extent(feather), _extent(reference)
     result = image.copy()
     result[here] = colour.shift(image[here], region[here], template[there], reference[there], feather=feather[here])
@@ -154,21 +159,23 @@ def shift_colours(
 
 
 def paste_mask(changed: Mask, face_width: float, crop: Crop, size: Size) -> Mask:
-    """From where the passes repainted to where their result is laid over the picture of ``size``: a little wider,
-    feathered, exactly 0 further out and at the crop's border inside the picture."""
+    """How much of the result is laid over the picture of ``size``: a little more than what the passes repainted, with
+    soft edges, and exactly 0 further out and along the borders of the crop that lie inside the picture."""
     grown = masks.dilate(changed, (PASTE_GROWTH + PASTE_FEATHER) * face_width)
     return masks.feather_inside(_clear_inner_border(grown, crop, size), PASTE_FEATHER * face_width)
 
 
 def crop_mask(crop: Crop, size: Size, share: float = 0.1) -> Mask:
-    """The whole crop, feathered towards its border inside the picture over ``share`` of its shorter side."""
+    """The whole crop, with soft edges where its border lies inside the picture. An edge takes ``share`` of the shorter
+    side."""
     whole = np.ones(crop.size, np.float32)
     return masks.feather_inside(_clear_inner_border(whole, crop, size), share * min(crop.size))
 
 
 def allowed(crop: Crop, own: Sequence[Face], others: Sequence[Face]) -> Mask:
-    """Of the crop's size: 1 where portraits of ``own`` may change it, 0 in the regions of the other faces, with a soft
-    slope towards them. Where two regions overlap, a pixel belongs to the nearer face. Faces in the whole picture."""
+    """A mask of the crop's size that is 1 where the portraits of the faces ``own`` may change the picture and 0 in the
+    regions of the other faces, with a soft slope between. Where two regions overlap, a pixel belongs to the nearer
+    face. The faces are given as they lie in the whole picture."""
     free = np.ones(crop.size, bool)
     regions = [_region(geometry.in_crop(face, crop), crop.size, 1.0) for face in own]
     for other in others:
@@ -182,7 +189,8 @@ def allowed(crop: Crop, own: Sequence[Face], others: Sequence[Face]) -> Mask:
 
 
 def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: Mask) -> Image:
-    """``patch`` at ``crop`` of ``picture``, through ``mask`` (the patch's size) and ``permitted`` (the crop's).
+    """``picture`` with ``patch`` laid over its part ``crop``, through ``mask`` (of the patch's size) and ``permitted``
+    (of the crop's size).
 
     No bit changes outside the crop or where either mask is 0.
     """
@@ -197,34 +205,35 @@ def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: 
 
 
 def outside_mask(size: Size, faces: Sequence[Face]) -> Mask:
-    """All but the faces; it reaches a little into each."""
+    """Everything except the faces; the mask reaches a little into each face."""
     boxes = [_inner_box(face, size, SEAM_INNER) for face in faces]
     return masks.without(np.ones(size, np.float32), *boxes)
 
 
 def seams_mask(size: Size, faces: Sequence[Face]) -> Mask:
-    """A band around each of the faces' boxes."""
+    """A band around the box of each face."""
     bands = [_inner_box(face, size, -SEAM_OUTER) - _inner_box(face, size, SEAM_INNER) for face in faces]
     return masks.union(masks.empty(size), *bands)
 
 
 def whole_mask(mask: Mask, crop: Crop, size: Size) -> Mask:
-    """A crop's ``mask``, of any size, in the whole picture of ``size``; 0 outside the crop."""
+    """The ``mask`` of a crop, which may have any size, laid into the whole picture of ``size``. It is 0 outside the
+    crop."""
     whole = masks.empty(size)
     whole[crop.top : crop.bottom, crop.left : crop.right] = geometry.resize_mask(mask, crop.size)
     return whole
 
 
 def seams_only(laid: Mask, face_width: float) -> Mask:
-    """1 along the edge of what was ``laid`` into a picture, falling off softly to both sides. Where nothing was laid
-    there is no seam, and whatever a pass repaints there can only leave a patch."""
+    """A mask that is 1 along the edge of what was ``laid`` into a picture and falls off softly to both sides. Where
+    nothing was laid there is no seam, and a pass that repainted there would only leave a patch."""
     edge = masks.ring((laid > 0.02).astype(np.float32), SEAM_INNER * face_width, SEAM_INNER * face_width)
     return masks.feather(edge, SEAM_INNER / 2 * face_width)
 
 
 def in_tone(painted: Image, under: Image, mask: Mask, sigma: float) -> Image:
-    """``painted`` with the light and colour that ``under`` has within ``sigma`` pixels, where ``mask`` is set. A
-    network gives back a little lighter or darker even what it was to keep, and that shows as a patch."""
+    """``painted`` with the light and the colour that ``under`` has within ``sigma`` pixels, where ``mask`` is set. A
+    network gives even what it should keep back a little lighter or darker, and that shows as a patch."""
     weight = cv2.GaussianBlur(mask, (0, 0), sigma)[..., None] + np.float32(1e-4)
     difference = (under.astype(np.float32) - painted) * mask[..., None]
     slow = cv2.GaussianBlur(difference, (0, 0), sigma) / weight
@@ -232,7 +241,7 @@ def in_tone(painted: Image, under: Image, mask: Mask, sigma: float) -> Image:
 
 
 def around(faces: Sequence[Face], size: Size) -> Crop:
-    """The smallest rectangle with all ``faces`` and half a face beside them."""
+    """The smallest rectangle that holds all ``faces`` and half a face of room on each side."""
     margin = max(max(face.width, face.height) for face in faces) / 2
     box = (
         min(f.box[0] for f in faces) - margin,
@@ -244,14 +253,14 @@ def around(faces: Sequence[Face], size: Size) -> Crop:
 
 
 def scaled(face: Face, factor: float) -> Face:
-    """``face`` in a picture ``factor`` times as large."""
+    """``face`` as it lies in a picture that is ``factor`` times as large."""
     if factor == 1:
         return face
     return geometry.move_face(face, np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]))
 
 
 def grown(face: Face, ratio: float) -> Face:
-    """``face`` with a box ``ratio`` times as large around the same centre."""
+    """``face`` with a box that is ``ratio`` times as large, around the same centre."""
     x, y = face.center
     w, h = face.width * ratio / 2, face.height * ratio / 2
     return replace(face, box=(x - w, y - h, x + w, y + h))
@@ -274,8 +283,8 @@ def _inner_box(face: Face, size: Size, inset: float) -> Mask:
 
 
 def _region(face: Face, size: Size, ratio: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Which pixels lie in the face's box (with its landmarks) times ``ratio``, and how far each is from the face's
-    centre in units of its half sides."""
+    """Which pixels lie in the box of the face and its landmarks, made ``ratio`` times as large, and how far each pixel
+    is from the centre of the face, in halves of its sides."""
     left, top, right, bottom = face.box
     if face.landmarks is not None:
         low, high = face.landmarks.min(0), face.landmarks.max(0)
@@ -288,7 +297,7 @@ def _region(face: Face, size: Size, ratio: float) -> tuple[NDArray[np.bool_], ND
 
 
 def _extent(mask: Mask) -> tuple[slice, slice]:
-    """Rows and columns of the smallest rectangle that holds all of a mask that isn't empty."""
+    """The rows and columns of the smallest rectangle that holds the whole of a mask that isn't empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 

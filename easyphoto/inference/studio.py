@@ -1,4 +1,5 @@
-"""What all portraits of a job share: the rows of its passes, its people with their pictures, who sees and paints."""
+"""What all portraits of a job share: the rows of its passes, its people with their pictures, and what sees and
+paints."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Sitter:
-    """A subject with what was found in its pictures."""
+    """A person who is portrayed, with what was found in the person's pictures."""
 
     subject: Subject
     sources: FaceSources
@@ -38,14 +39,14 @@ class Sitter:
 
 @dataclass(frozen=True, eq=False)
 class ParsedFace:
-    """A face in a working picture and its parts."""
+    """A face in a working picture, and the masks of its parts."""
 
     face: Face
     parts: FaceParts
 
 
 class Studio:
-    """What all portraits of a task share."""
+    """What all portraits of a task share: its people, its passes, and the host and the vision that serve them."""
 
     def __init__(self, task: PortraitTask, host: Host, vision: Vision, meter: Meter) -> None:
         self.task = task
@@ -68,14 +69,14 @@ class Studio:
 
     @property
     def cost(self) -> float:
-        """About how many steps one portrait takes."""
+        """About how many diffusion steps one portrait takes."""
         count = sum(isinstance(sitter, Sitter) for sitter in self.sitters)
         faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
         background = self.rows[Pass.BACKGROUND].cost if self.has_background(count) else 0
         return faces + background + (0 if self.task.templates else text.cost(self.task))
 
     def has_background(self, faces: int) -> bool:
-        """Whether a pass over the background follows when so many faces were made."""
+        """Whether a pass over the background follows where ``faces`` faces were made."""
         return not self.config.fusion_only and (self.config.background_restore or faces > 1)
 
     def _seated(self, person: Subject | Unusable) -> Sitter | Unusable:
@@ -105,14 +106,15 @@ class Studio:
         return Sitter(subject, album, face_id or reference, mean, (*own, *self.style))
 
     def _gallery(self, subject: Subject) -> Gallery | None:
-        """The person's photos as the embedder that serves now sees them."""
+        """The gallery of the person, with the embeddings of the embedder that serves now."""
         found = subject.gallery
         if found is None or found.embedder == self.vision.embedder.name:
             return found
         return gallery.measure([shot.path for shot in found.shots], self.vision)
 
     def faces(self, template: LoadedTemplate) -> list[Face]:
-        """The faces of a template; :class:`NoFace` when there is none, or none that somebody was chosen for."""
+        """The faces of a template. Raises :class:`NoFace` when it has none, or when nobody was chosen for any of
+        them."""
         if self._found is None or self._found[0] is not template:
             self.meter.stage("template")
             self._found = (template, self.vision.detector.detect(template.image))
@@ -138,7 +140,8 @@ class Studio:
         return faces
 
     def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
-        """What ``work`` gives, or ``otherwise`` and a notice: what comes after a picture is made must not lose it."""
+        """What ``work`` returns; where it fails, ``otherwise`` and a notice. What is done to a picture that is already
+        made must not lose it."""
         try:
             return work()
         except Cancelled:
@@ -159,19 +162,20 @@ class Studio:
         )
 
     def face(self, image: Image, expected: Face) -> Face:
-        """The face near ``expected`` as it is now, or ``expected`` itself where none is found."""
+        """The face that stands near ``expected`` in ``image``, or ``expected`` itself where none is found."""
         return stages.nearest(self.vision.detector.detect(image), expected) or expected
 
     def look(self, image: Image, expected: Face) -> ParsedFace:
-        """The face that :meth:`face` finds, with its parts."""
+        """The face that :meth:`face` finds, with the masks of its parts."""
         face = self.face(image, expected)
         return ParsedFace(face, self.vision.parser.parse(image, face))
 
 
 def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:
-    """``vision`` with the backends that were asked for; one that can't be had is said once.
+    """``vision`` with the backends that the user asked for. A backend that can't be had gives one notice.
 
-    The default is no news: nobody asked for it, and ``doctor`` and the Weights tab name what it lacks.
+    A backend that is only the default gives none: nobody asked for it, and ``doctor`` and the Weights tab say what it
+    lacks.
     """
     wanted = plan.backends(config)
     by_default = plan.backends(PortraitConfig())

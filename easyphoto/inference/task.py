@@ -1,4 +1,4 @@
-"""What a portrait job is made of, and what is checked before anything is rendered."""
+"""What a portrait job consists of, and what is checked before anything is rendered."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ TemplatePicture: TypeAlias = np.ndarray | Path | bytes  # type: ignore[type-arg]
 """A template: pixels, a file, or the bytes of one."""
 
 OnNotice: TypeAlias = Callable[[str], None]
-"""Tells the user something that stops nothing."""
+"""A function that gives the user a message which stops nothing."""
 
 SEEDS = 2**32
 
 
 def _silent(message: str) -> None:
-    """Nobody listens."""
+    """Drop the message: nobody listens."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subject:
     """A person who is to be portrayed.
 
-    ``reference`` is the picture that face fusion takes the face from, ``face_id`` the best picture of the training,
-    which the pose is made with. ``mean`` is the mean embedding of the photos, for the likeness; None takes the
-    reference's. ``gallery`` are the photos from which fusion takes the face where a template's head looks another way
-    than the reference, and which likeness is measured against, one by one; without it ``reference`` and ``mean`` serve.
-    Without ``lora`` the identity comes from the pictures alone. ``works`` is False for a person whose training was
-    marked as failed.
+    ``reference`` is the picture from which the face fusion takes the face, and ``face_id`` the best picture of the
+    training, which is laid over the template's face for the controls. ``mean`` is the mean embedding of the photos, for
+    the likeness; where it is None the embedding of the reference serves. ``gallery`` holds the photos: fusion takes the
+    face from one of them where a template's head looks another way than the reference, and the likeness is measured
+    against each of them. Without a gallery ``reference`` and ``mean`` serve. Without ``lora`` the person is known by
+    the pictures alone. ``works`` is False for a person whose training was marked as failed.
     """
 
     user_id: str
@@ -56,7 +56,7 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Unusable:
-    """Somebody who was chosen and can't be portrayed, and why: the templates that need them fail with ``error``."""
+    """A person who was chosen and can't be portrayed. The templates that need the person fail with ``error``."""
 
     user_id: str
     error: EasyPhotoError
@@ -66,10 +66,11 @@ class Unusable:
 class PortraitTask:
     """One job: portraits of ``people`` on every template.
 
-    ``people`` has one entry for each face of a template from left to right; None leaves that face alone. Without
-    templates the pictures are made from the text of ``config`` for the first person. ``lora_folder`` is where the
-    host's LoRAs lie, ``scene`` a scene's LoRA, ``pose_template`` the picture whose pose a text portrait takes. With
-    ``folder`` each portrait is saved there. ``commercial_only`` leaves out LoRAs that may not be used commercially.
+    ``people`` has one entry for each face of a template, from left to right; None leaves that face alone. Without
+    templates the pictures are made from the text of ``config``, for the first person. ``lora_folder`` is where the
+    host's LoRAs lie, ``scene`` is the LoRA of a scene, and ``pose_template`` the picture whose pose a text portrait
+    takes. Each portrait is saved in ``folder`` where that is given. ``commercial_only`` leaves out LoRAs that may not
+    be used commercially.
     """
 
     templates: tuple[TemplatePicture, ...]
@@ -89,8 +90,8 @@ class PortraitTask:
 
 @dataclass(frozen=True, eq=False)
 class LoadedTemplate:
-    """A template that was read: ``sha256`` is of the file, or of the pixels where there is no file; ``alpha`` as in
-    :class:`easyphoto.ports.Portrait`."""
+    """A template that was read. ``sha256`` is that of the file, or of the pixels where there is no file. ``alpha``
+    means what it means in :class:`easyphoto.ports.Portrait`."""
 
     image: Image
     name: str
@@ -99,7 +100,7 @@ class LoadedTemplate:
 
 
 def check(task: PortraitTask) -> None:
-    """Raise :class:`InvalidRequest` with one sentence for what can't work on any template."""
+    """Raise :class:`InvalidRequest`, with one sentence, when the task can't work on any template."""
     if not task.subjects:
         for person in task.people:
             if isinstance(person, Unusable):
@@ -116,14 +117,14 @@ def check(task: PortraitTask) -> None:
 
 
 def with_seed(config: PortraitConfig) -> PortraitConfig:
-    """``config`` with a seed in place of -1, such that every portrait of a batch has one."""
+    """``config`` with a drawn seed in place of -1, such that the last portrait of a batch has a seed too."""
     if config.seed >= 0:
         return config
     return replace(config, seed=secrets.randbelow(SEEDS - config.batch_size))
 
 
 def read(picture: TemplatePicture, index: int) -> LoadedTemplate:
-    """The template, read and hashed; :class:`InvalidRequest` when it is no picture."""
+    """Read and hash a template. Raises :class:`InvalidRequest` when it is no picture."""
     if isinstance(picture, np.ndarray):
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or min(picture.shape[:2]) < 8:
             raise InvalidRequest("Template {index} is not an RGB picture of 8 bits.", index=index + 1)
@@ -136,7 +137,7 @@ def read(picture: TemplatePicture, index: int) -> LoadedTemplate:
 
 
 def hash_image(image: Image) -> str:
-    """SHA-256 of shape and pixels."""
+    """The SHA-256 of the shape and the pixels."""
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
@@ -151,8 +152,9 @@ def seat(person: Person, vision: Vision, notice: OnNotice) -> Subject | Unusable
 
 
 def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subject:
-    """The pictures of a trained person, read. What can be done without (the best picture, a photo of many) is left out
-    with a ``notice`` when it is damaged. :class:`InvalidRequest` that says whose reference picture can't be read."""
+    """Read the pictures of a trained person. A damaged file that can be done without (the best picture, one of many
+    photos) is left out with a ``notice``. Raises :class:`InvalidRequest`, which names the person, when the reference
+    picture can't be read."""
     try:
         reference = pictures.load(person.reference)
     except InvalidRequest as error:
@@ -198,5 +200,5 @@ def _face_id(person: Person, reference: Image, notice: OnNotice) -> Image:
 
 
 def names(people: Sequence[Subject | Unusable | None]) -> list[str]:
-    """The user ids, ``none`` for a face that is left alone."""
+    """The user ids; ``none`` stands for a face that is left alone."""
     return ["none" if person is None else person.user_id for person in people]

@@ -1,4 +1,4 @@
-"""A template made from text: a person in a scene, in a pose, whose face the chain then makes."""
+"""A template that is made from text: a person in a scene and a pose, whose face the chain then makes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from easyphoto.vision import geometry
 from easyphoto.vision.geometry import Crop, Size
 
 REDRAW = 0x9E3779B1
-"""From the seed of one try to that of the next."""
+"""The difference between the seed of one try and that of the next."""
 FACE_ROOM = 2.1
-"""How many face widths around its face the bench checkpoint's pose is cut."""
+"""How many times the width of the face the square has that is cut from a pose picture for the bench checkpoint."""
 
 
 def make_template(
     task: PortraitTask, person: Subject, painter: Painter, vision: Vision, seed: int, notice: OnNotice
 ) -> Image:
-    """:func:`draw_template` until one face is in it, at the size that was asked for.
+    """Call :func:`draw_template` until the picture shows one face, and return it at the size that was asked for.
 
-    What shows none or two is drawn again with other seeds that follow from ``seed``; the best of them stays.
+    A picture that shows no face or two is drawn again, with other seeds that follow from ``seed``. Where no try shows
+    exactly one face, the best of them is taken.
     """
     best: tuple[int, Image, list[Face]] | None = None
     for attempt in range(plan.TEXT_TRIES):
@@ -51,13 +52,13 @@ def make_template(
 
 
 def _large(faces: Sequence[Face]) -> list[Face]:
-    """Without those that are small beside the largest: somebody far behind."""
+    """The faces without those that are small beside the largest, which are those of people far behind."""
     widest = max((face.width for face in faces), default=0.0)
     return [face for face in faces if face.width > widest / 3]
 
 
 def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], notice: OnNotice) -> Image:
-    """The part of ``picture`` around the face that has the shape that was asked for, at that size."""
+    """The part of ``picture`` around the face that has the proportions that were asked for, at the size that was."""
     family, config, size = task.checkpoint.family, task.config, (picture.shape[0], picture.shape[1])
     asked = config.text_to_image_height, config.text_to_image_width
     drawn = plan.drawn_size(family, config)
@@ -93,9 +94,10 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], notice:
 def draw_template(
     task: PortraitTask, person: Subject, painter: Painter, seed: int, vision: Vision | None = None
 ) -> Image:
-    """A picture of what the configuration describes, with a trace of ``person`` and, where given, scene and pose.
+    """Draw what the configuration describes, with a trace of ``person``, and with a scene and a pose where they are
+    given.
 
-    With a scene it is enlarged and repainted once, but for SDXL, which draws large enough.
+    With a scene the picture is enlarged and repainted once, except by SDXL, which draws large enough.
     """
     family, config = task.checkpoint.family, task.config
     width, height = plan.drawn_size(family, config)
@@ -124,7 +126,7 @@ def draw_template(
 
 
 def cost(task: PortraitTask) -> float:
-    """About how many steps :func:`draw_template` takes."""
+    """About how many diffusion steps :func:`draw_template` takes."""
     row = plan.row(Pass.TEXT, task.checkpoint.family, task.config)
     again = task.scene is not None and families.spec(task.checkpoint.family).drawing.hires_with_scene
     return row.steps + (row.cost if again else 0)
@@ -153,7 +155,7 @@ def _pose(task: PortraitTask, size: Size, seed: int, vision: Vision | None) -> t
         return ()
     crop = _middle(picture, size)
     if families.spec(family).shipped and vision is not None:
-        # Its control knows faces alone, as large as its pictures show them.
+        # The bench checkpoint's control knows faces alone, of the size that they have in the pictures it learned from.
         face = main_face(picture, vision)
         if face is None:
             raise NoFace("The picture with the pose has no face, and this model takes the pose from the face alone.")
@@ -163,7 +165,7 @@ def _pose(task: PortraitTask, size: Size, seed: int, vision: Vision | None) -> t
 
 
 def _middle(image: Image, size: Size) -> Crop:
-    """The largest part in the middle of ``image`` with the shape of ``size``."""
+    """The largest part in the middle of ``image`` that has the proportions of ``size``."""
     height, width = image.shape[:2]
     scale = min(height / size[0], width / size[1])
     h, w = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
