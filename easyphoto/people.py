@@ -443,7 +443,7 @@ def _marks(path: Path) -> dict[str, Any]:
         data = files.read_json(path)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest("{path} is damaged.", path=path.name) from error
     if not isinstance(data, dict):
         raise InvalidRequest("{path} is damaged.", path=path.name)

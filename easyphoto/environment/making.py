@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyphoto.environment import places
+from easyphoto.environment.exclusive import exclusive
 from easyphoto.environment.packages import PackageSet, choose
 from easyphoto.environment.places import FOLDER, Status, status
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Progress
-from easyphoto.exclusive import exclusive
 from easyphoto.messages import Message
 
 FALLBACK = "easyphoto-host.pth"

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto import program
+from easyphoto.environment.exclusive import exclusive
 from easyphoto.environment.packages import requirements_of
-from easyphoto.exclusive import exclusive
 from easyphoto.messages import Message
 
 FOLDER = program.ROOT / ".environment"

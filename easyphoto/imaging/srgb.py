@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import ImageCms
 
 from easyphoto.imaging import profiles
 from easyphoto.imaging.profiles import Space
+
+log = logging.getLogger(__name__)
 
 MAX_PROFILE = 8 * 2**20
 """Bytes of an embedded profile; a larger one is no profile and is left alone. Those of printing presses have 2 MB."""
@@ -32,7 +35,8 @@ def profile_of(picture: Pillow.Image, head: bytes) -> bytes | None:
     try:
         space = _png_space(picture, head) if picture.format == "PNG" else _exif_space(picture)
         return None if space is None else profiles.icc(space)
-    except Exception:  # noqa: BLE001 - what is told makes no sense, or can't even be read: as if nothing were
+    except Exception as error:
+        log.debug("what a picture says of its colours is left aside", exc_info=error)
         return None
 
 
@@ -42,8 +46,8 @@ def to_srgb(picture: Pillow.Image, profile: bytes | None) -> Pillow.Image:
     if profile is not None:
         try:
             return _converted(picture, profile)
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError, MemoryError):
-            pass
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError, MemoryError) as error:
+            log.debug("a picture is taken to be sRGB, for its profile can't be used", exc_info=error)
     return picture.convert("RGB")
 
 

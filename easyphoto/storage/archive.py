@@ -43,6 +43,8 @@ FREE_RATIO = 16 * 2**20
 _PICTURE, _TEXT = 64 * 2**20, 4 * 2**20
 _CHUNK = 2**20
 _NAME = r"[^/]{1,200}"
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, LookupError, ValueError)
+"""What the standard library raises for zip files that are damaged, cut off, encrypted or made to confuse it."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,10 @@ class Archive:
         for needed in (NAME, LORA):
             if needed not in self._members:
                 raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name)
+        with _one_sentence(file):
+            name = self._zip.read(self._members[NAME])
         try:
-            raw = self._zip.read(self._members[NAME]).decode()
+            raw = name.decode()
         except UnicodeDecodeError as error:
             raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name) from error
         self.user_id = names.user_id(raw)
@@ -199,7 +203,7 @@ class Archive:
             file = target.open("xb")
         except OSError as error:
             raise files.not_written(target, error) from error
-        with file, self._zip.open(info) as source:
+        with _one_sentence(self._file), file, self._zip.open(info) as source:
             # The declared size was checked; whatever the data says, no more than that is written.
             while left > 0 and (block := source.read(min(_CHUNK, left))):
                 left -= len(block)
@@ -212,19 +216,30 @@ class Archive:
 
 
 @contextmanager
+def _one_sentence(file: Path) -> Iterator[None]:
+    """What reading the zip raises becomes :class:`InvalidRequest`. Only what reads it stands in the block: a mistake of
+    the program isn't to be taken for a broken file."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise InvalidRequest(
+            "{file} is damaged, cut off or not a person that was exported from here.", file=file.name
+        ) from error
+
+
+@contextmanager
 def reading(file: Path) -> Iterator[Archive]:
-    """Open a shared person. Raises :class:`InvalidRequest` with one sentence, also for what goes wrong in the block."""
+    """Open a shared person. Raises :class:`InvalidRequest` with one sentence when the file is no such thing, and for
+    what can't be read in the block."""
     try:
         if not file.is_file():
             what = Message("is a folder, not a file") if file.is_dir() else Message("does not exist")
             raise InvalidRequest("{file} {what}.", file=file.name, what=what)
         _check_directory(file)
-        with zipfile.ZipFile(file) as opened:
+        with _one_sentence(file):
+            opened = zipfile.ZipFile(file)
+        with opened:
             yield Archive(file, opened)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, LookupError, ValueError) as e:
-        raise InvalidRequest(
-            "{file} is damaged, cut off or not a person that was exported from here.", file=file.name
-        ) from e
     except OSError as error:
         raise InvalidRequest(
             "{file} can't be read: {reason}.", file=file.name, reason=error.strerror or error

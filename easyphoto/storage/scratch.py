@@ -118,5 +118,7 @@ def _is_nobodys(folder: Path) -> bool:
     try:
         with FileLock(lock_of(folder), timeout=0, thread_local=False):
             return True
+    # Where nothing can be locked, or nobody may look (filelock says NotImplementedError of file systems without locks),
+    # it may be somebody's: what isn't known to be abandoned stays.
     except (Timeout, OSError, NotImplementedError):
         return False

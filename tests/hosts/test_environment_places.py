@@ -21,9 +21,9 @@ import pytest
 
 from easyphoto import environment
 from easyphoto.environment import making, packages, places
+from easyphoto.environment.exclusive import exclusive
 from easyphoto.errors import Cancelled, StorageFailed
 from easyphoto.events import Event, Progress
-from easyphoto.exclusive import exclusive
 
 PROJECT = Path(__file__).resolve().parents[2]
 WITH_TORCH = environment.HostPython(
@@ -254,7 +254,7 @@ def test_a_stamp_that_can_not_be_written_is_said_and_nothing_stays(
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib\nfrom easyphoto.exclusive import exclusive\n"
+        "import sys, time, pathlib\nfrom easyphoto.environment.exclusive import exclusive\n"
         "with exclusive(pathlib.Path(sys.argv[1]), lambda: None):\n print('in', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -177,15 +177,17 @@ def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
     """Gradio answers 404 until the routes are mounted."""
-    deadline = time.monotonic() + BOOT
+    deadline, last = time.monotonic() + BOOT, "nothing was asked"
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if answered(PEOPLE, timeout=30)[0] != 404:
+            status = answered(PEOPLE, timeout=30)[0]
+            if status != 404:
                 return
-        except OSError:
-            pass
+            last = f"it answered {status}"
+        except OSError as error:  # it doesn't listen yet
+            last = repr(error)
         time.sleep(2)
-    pytest.fail(f"the WebUI did not come up:\n{log.read_text(errors='replace')[-3000:]}")
+    pytest.fail(f"the WebUI did not come up, at last {last}:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 @pytest.fixture(scope="module")

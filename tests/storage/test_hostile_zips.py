@@ -11,6 +11,7 @@ import pytest
 from easyphoto.config import Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.people import PeopleStore
+from easyphoto.storage import archive
 from tests.storage import hostile, somebody
 
 
@@ -116,3 +117,21 @@ def test_a_link_inside_a_person_does_not_travel(paths: Paths, tmp_path: Path) ->
     PeopleStore(paths).export("ann", tmp_path / "ann.zip")
     with zipfile.ZipFile(tmp_path / "ann.zip") as archive:
         assert all(b"secret" not in archive.read(name) for name in archive.namelist())
+
+
+def test_marks_nested_without_end_are_damaged(store: PeopleStore, tmp_path: Path) -> None:
+    sentence = brought(
+        store, tmp_path / "evil.zip", hostile.zipped({**hostile.good(), "files/person.json": b"[" * 10**5})
+    )
+    assert sentence == "evil.zip holds nobody who can be used: person.json is damaged."
+
+
+def test_a_mistake_of_the_program_is_not_taken_for_a_damaged_file(tmp_path: Path) -> None:
+    file = tmp_path / "eve.zip"
+    file.write_bytes(hostile.zipped(hostile.good()))
+    with pytest.raises(KeyError, match="ours"), archive.reading(file) as shared:
+        assert shared.user_id == "eve"
+        raise KeyError("ours")
+    file.write_bytes(file.read_bytes().replace(b'"works": true', b'"works": blue', 1))
+    with archive.reading(file) as shared, pytest.raises(InvalidRequest, match="damaged, cut off"):
+        shared.unpack(tmp_path / "eve")

@@ -1,5 +1,8 @@
 """One at a time between processes and threads, with nothing but the standard library.
 
+The environment is made by a Python in which none of our packages is installed, filelock among them; once they are, what
+has to be locked is locked by filelock (:mod:`easyphoto.storage.locks`).
+
 The lock is one of the operating system on a file that stays: it ends with its process, however that ends.
 """
 
