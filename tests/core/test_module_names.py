@@ -10,7 +10,6 @@ SHARED = {
     "__init__.py": "every package has one",
     "host.py": "each host's own: hosts.embedded.host and hosts.webui.host are two answers to one port",
     "lora.py": "sd.lora loads LoRAs into a model, training.lora makes one: the same file from either end",
-    "people.py": "cli.people is the commands about what easyphoto.people keeps",
     "spec.py": "families.spec says what a family is, training.spec what a training is",
 }
 """File names that several packages may have, because the package tells them apart."""

@@ -1,4 +1,4 @@
-"""The people who were trained: who there is, what is wrong with whom, and how a person comes and goes.
+"""Where people are kept: who there is, and how a person comes and goes.
 
 Listing and looking up are one function, and a name means the person who is stored under exactly that name: on no file
 system, and by no spelling, does it lead to another.
@@ -8,107 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from PIL import Image as Pillow
-
-from easyphoto import checkpoint, families, pictures
+from easyphoto import families
 from easyphoto import likeness as scale
-from easyphoto.config import Family, Paths
+from easyphoto.config import Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound, StorageFailed
 from easyphoto.messages import Message
+from easyphoto.people import arrivals, marks
+from easyphoto.people.faults import Faults
+from easyphoto.people.person import Person, Removed
 from easyphoto.storage import archive, files, locks, names, scratch, swap
-from easyphoto.storage.folders import MARKS, REFERENCE, STAGED, PersonFolder
+from easyphoto.storage.folders import STAGED, PersonFolder
 from easyphoto.storage.names import user_id
-
-__all__ = ["MARKS", "REFERENCE", "PeopleStore", "Person", "Removed", "user_id"]
 
 _IMPORTING, _DELETING = ".import-", ".delete-"
 """Begin the names of folders that are on their way in or out; what begins with a dot is nobody's."""
-_GLANCE = 64
-"""Pixels of the side at which a picture is looked at to know that it is whole."""
-_MAX_PIXELS = 10**9
-"""Of all pictures of a shared person together."""
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "family": str,
-    "base_model": str,
-    "likeness": (int, float, type(None)),
-    "cosine": (int, float, type(None)),
-    "likeness_without_lora": (int, float, type(None)),
-    "embedder": str,
-    "works": bool,
-    "cancelled": bool,
-    "steps": int,
-    "planned": int,
-    "rank": int,
-    "alpha": (int, float),
-    "scene": bool,
-    "created": str,
-}
-"""What ``person.json`` may say, and of which type."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """One trained identity. ``works`` is False when training ended but did not bring the likeness up, or was stopped
-    before that could be known. ``cancelled``: the LoRA is that of a training which was stopped half-way. ``fault`` is
-    why this person can't be used, one sentence; empty when all is well."""
-
-    user_id: str
-    folder: Path
-    lora: Path
-    reference: Path
-    face_id: Path | None
-    family: Family | None
-    works: bool = True
-    likeness: float | None = None
-    embedder: str = ""
-    scene: bool = False
-    marks: dict[str, Any] | None = None
-    cancelled: bool = False
-    fault: str = ""
-
-    def photos(self) -> list[Path]:
-        """The face crops that the person was trained on."""
-        return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
-
-    def require_whole(self) -> None:
-        """Raise :class:`InvalidRequest` with the reason when this person can't be used."""
-        if self.fault:
-            raise InvalidRequest(self.fault)
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What a deletion removed: so many ``files`` of so many ``bytes``, and the portraits among them."""
-
-    user_id: str
-    files: int
-    bytes: int
-    uploads: int = 0
-    portraits: tuple[Path, ...] = ()
-    portraits_left: tuple[Path, ...] = ()
-
-    def sentence(self) -> str:
-        """What was done, for the user."""
-        text = Message(
-            "{user_id} was deleted: {files} files of {size:.1f} MB",
-            user_id=self.user_id,
-            files=self.files,
-            size=self.bytes / 2**20,
-        )
-        if self.portraits:
-            text = Message("{text}, {count} portraits among them", text=text, count=len(self.portraits))
-        if self.portraits_left:
-            text = Message("{text}; {count} portraits were kept", text=text, count=len(self.portraits_left))
-        return Message("{text}.", text=text)
 
 
 class PeopleStore:
@@ -116,7 +35,7 @@ class PeopleStore:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        self._looked: dict[tuple[Path, int, int], str] = {}
+        self._faults = Faults()
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -218,29 +137,9 @@ class PeopleStore:
             self._refuse_known(name)
             self._sweep()
             with scratch.Scratch(self.paths.people, _IMPORTING) as stage:
-                self._unpack(shared, file, PersonFolder(stage.path))
+                arrivals.unpack(shared, file, PersonFolder(stage.path))
                 self._settle(stage.path, name)
         return self.get(name)
-
-    def _unpack(self, shared: archive.Archive, file: Path, stage: PersonFolder) -> None:
-        """Into the staging folder, and look whether it is what it says."""
-        written = shared.unpack(stage.path)
-        try:
-            lora = stage.path / archive.LORA
-            shared.unpack_lora(lora)
-            marks = _marks(stage.marks) or _scene_marks(lora)
-            if checkpoint.inspect(lora).kind != "lora":
-                raise InvalidRequest("{lora} is no LoRA.", lora=lora.name)
-            if not stage.reference.is_file() and not marks.get("scene"):
-                raise InvalidRequest("There is no reference picture.")
-            _check_pictures([path for path in written if path.suffix in (".jpg", ".png")])
-            for path in written:
-                if path.suffix == ".jsonl":
-                    _check_lines(path)
-        except StorageFailed:
-            raise
-        except EasyPhotoError as error:
-            raise InvalidRequest("{file} holds nobody who can be used: {error}", file=file.name, error=error) from error
 
     def _settle(self, stage: Path, name: str) -> None:
         """Make the staging folder the person's, in one rename; the LoRA waits beside its place and follows."""
@@ -342,12 +241,12 @@ class PeopleStore:
         try:
             self._mend(home, lora)
             there = (lora.is_file(), home.reference.is_file(), home.marks.is_file())
-            scene_marks = _scene_marks(lora) if there[0] and not there[2] else {}
+            scene_marks = marks.of_scene(lora) if there[0] and not there[2] else {}
             if sum(there) < 2 and not scene_marks:
                 # A LoRA alone may be anybody's, and a picture alone is a training that never came to its end.
                 return None
             try:
-                marks = _marks(home.marks) or scene_marks
+                said = marks.read(home.marks) or scene_marks
             except InvalidRequest as error:
                 return replace(
                     plain, works=False, fault=Message("{name} can't be used: {error}", name=name, error=error)
@@ -362,20 +261,20 @@ class PeopleStore:
                     "..", "."
                 ),
             )
-        family, likeness = marks.get("family"), marks.get("likeness")
-        cancelled = bool(marks.get("cancelled"))
+        family, likeness = said.get("family"), said.get("likeness")
+        cancelled = bool(said.get("cancelled"))
         person = replace(
             plain,
             face_id=best[0] if best else None,
             family=families.named(family) if family in {f.family for f in families.known()} else None,
-            works=bool(marks.get("works", True)) and not (cancelled and likeness is None),
+            works=bool(said.get("works", True)) and not (cancelled and likeness is None),
             likeness=None if likeness is None else scale.clipped(float(likeness)),
-            embedder=str(marks.get("embedder", "")),
-            scene=bool(marks.get("scene")),
-            marks=marks,
+            embedder=str(said.get("embedder", "")),
+            scene=bool(said.get("scene")),
+            marks=said,
             cancelled=cancelled,
         )
-        return replace(person, fault=self._fault(person))
+        return replace(person, fault=self._faults.of(person))
 
     @staticmethod
     def _mend(home: PersonFolder, lora: Path) -> None:
@@ -384,105 +283,6 @@ class PeopleStore:
             swap.roll_forward(home, lora)
         if (home.path / swap.STAGING).is_dir() and not locks.busy(home.job):
             swap.mend(home, lora)
-
-    def _fault(self, person: Person) -> str:
-        """What is wrong with the person's files; looked for once for each state of a file."""
-        name = person.user_id
-        if not person.lora.is_file():
-            return Message("{name} can't be used: the LoRA {lora} is gone.", name=name, lora=person.lora.name)
-        if fault := self._look(person.lora, _lora_fault):
-            return Message("The LoRA of {name} can't be used: {fault}", name=name, fault=fault)
-        if not person.reference.is_file():
-            return "" if person.scene else Message("{name} can't be used: the reference picture is gone.", name=name)
-        if fault := self._look(person.reference, _picture_fault):
-            return Message("The reference picture of {name} can't be used: {fault}", name=name, fault=fault)
-        return ""
-
-    def _look(self, path: Path, look: Callable[[Path], str]) -> str:
-        try:
-            stat = path.stat()
-            at = (path, stat.st_size, stat.st_mtime_ns)
-            if at not in self._looked:
-                self._looked[at] = look(path)
-            return self._looked[at]
-        except OSError as error:
-            return f"{error.strerror or error}."
-
-
-def _lora_fault(path: Path) -> str:
-    try:
-        info = checkpoint.inspect(path)
-    except EasyPhotoError as error:
-        return error.message
-    return "" if info.kind == "lora" else Message("{path} is a {kind}, not a LoRA.", path=path.name, kind=info.kind)
-
-
-def _picture_fault(path: Path) -> str:
-    try:
-        pictures.load(path, max_side=_GLANCE)
-    except EasyPhotoError as error:
-        return error.message
-    return ""
-
-
-def _scene_marks(lora: Path) -> dict[str, Any]:
-    """The marks of a scene that the original extension trained, which wrote them into the LoRA; else nothing."""
-    try:
-        metadata = checkpoint.inspect(lora).metadata
-    except EasyPhotoError:
-        return {}
-    if metadata.get("ep_lora_version") != "scene":
-        return {}
-    return {"scene": True, "prompt": metadata.get("ep_prompt", "")}
-
-
-def _marks(path: Path) -> dict[str, Any]:
-    """What ``person.json`` says; nothing where there is none. Raises :class:`InvalidRequest` when it can't be believed,
-    OSError when it can't be read."""
-    try:
-        data = files.read_json(path)
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("{path} is damaged.", path=path.name) from error
-    if not isinstance(data, dict):
-        raise InvalidRequest("{path} is damaged.", path=path.name)
-    for field, kinds in _KINDS.items():
-        value = data.get(field)
-        if field in data and not isinstance(value, kinds):
-            raise InvalidRequest(
-                "{path} is damaged: {field} can't be {value!r}.", path=path.name, field=field, value=str(value)[:40]
-            )
-    return data
-
-
-def _check_pictures(paths: Sequence[Path]) -> None:
-    """Whether all are whole JPEGs or PNGs, and not so large together that looking takes for ever. Raises
-    :class:`InvalidRequest`."""
-    pixels = 0
-    for path in paths:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Pillow.open(path, formats=("JPEG", "PNG")) as opened:
-                    pixels += opened.width * opened.height
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            raise InvalidRequest("{path} is not a picture that can be read.", path=path.name) from error
-        if pixels > _MAX_PIXELS:
-            raise InvalidRequest(
-                "Its pictures have more than {max_pixels} million pixels.", max_pixels=_MAX_PIXELS // 10**6
-            )
-        pictures.load(path, max_side=_GLANCE)
-
-
-def _check_lines(path: Path) -> None:
-    """Whether every line is a JSON object. Raises :class:`InvalidRequest`."""
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if not isinstance(json.loads(line), dict):
-                raise InvalidRequest("{path} is damaged.", path=path.name)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("{path} is damaged.", path=path.name) from error
 
 
 def _remove_whole(folder: Path, aside: Path, files_beside: Sequence[Path]) -> None:

@@ -1,0 +1,68 @@
+"""A trained person or scene, and what went with one who was deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyphoto.config import Family
+from easyphoto.errors import InvalidRequest
+from easyphoto.messages import Message
+from easyphoto.storage.folders import PersonFolder
+
+
+@dataclass(frozen=True)
+class Person:
+    """One trained identity. ``works`` is False when training ended but did not bring the likeness up, or was stopped
+    before that could be known. ``cancelled``: the LoRA is that of a training which was stopped half-way. ``fault`` is
+    why this person can't be used, one sentence; empty when all is well."""
+
+    user_id: str
+    folder: Path
+    lora: Path
+    reference: Path
+    face_id: Path | None
+    family: Family | None
+    works: bool = True
+    likeness: float | None = None
+    embedder: str = ""
+    scene: bool = False
+    marks: dict[str, Any] | None = None
+    cancelled: bool = False
+    fault: str = ""
+
+    def photos(self) -> list[Path]:
+        """The face crops that the person was trained on."""
+        return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
+
+    def require_whole(self) -> None:
+        """Raise :class:`InvalidRequest` with the reason when this person can't be used."""
+        if self.fault:
+            raise InvalidRequest(self.fault)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a deletion removed: so many ``files`` of so many ``bytes``, and the portraits among them."""
+
+    user_id: str
+    files: int
+    bytes: int
+    uploads: int = 0
+    portraits: tuple[Path, ...] = ()
+    portraits_left: tuple[Path, ...] = ()
+
+    def sentence(self) -> str:
+        """What was done, for the user."""
+        text = Message(
+            "{user_id} was deleted: {files} files of {size:.1f} MB",
+            user_id=self.user_id,
+            files=self.files,
+            size=self.bytes / 2**20,
+        )
+        if self.portraits:
+            text = Message("{text}, {count} portraits among them", text=text, count=len(self.portraits))
+        if self.portraits_left:
+            text = Message("{text}; {count} portraits were kept", text=text, count=len(self.portraits_left))
+        return Message("{text}.", text=text)
