@@ -1,4 +1,4 @@
-"""What a folder of pictures holds: one function lists, and names what it passed over."""
+"""What a folder of pictures holds: one function lists the pictures and names the files that it passed over."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from easyphoto.imaging import formats
 from easyphoto.messages import Message
 
 _BESIDE = frozenset({".txt", ".json", ".jsonl", ".csv", ".db", ".ini"})
-"""Files that lie beside pictures and are none: captions, tables, what Windows keeps."""
+"""The files that lie beside pictures and are none: captions, tables, and what Windows keeps there."""
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class Listing:
-    """``pictures`` can be tried, ``passed_over`` can't be read here: both in the order of their names."""
+    """The files of a folder. ``pictures`` can be tried, and ``passed_over`` can't be read here; both stand in the order
+    of their names."""
 
     pictures: tuple[Path, ...]
     passed_over: tuple[Path, ...] = ()
 
     @property
     def notice(self) -> str:
-        """One sentence that names what was passed over and what to do, or nothing."""
+        """One sentence that names the files that were passed over and says what to do; empty where there are none."""
         if not self.passed_over:
             return ""
         names: str = ", ".join(shown(p.name) for p in self.passed_over[:_NAMED])
@@ -37,13 +38,13 @@ class Listing:
 
 
 def listing(folder: Path) -> Listing:
-    """The files of ``folder``, not of folders in it. Hidden files, captions and tables are no pictures and aren't
-    told of. A folder that can't be read is an ``OSError``."""
+    """The files of ``folder`` itself, without those of folders in it. Hidden files, captions and tables are no pictures
+    and aren't mentioned. Raises ``OSError`` when the folder can't be read."""
     return listed(sorted(p for p in folder.iterdir() if p.is_file()))
 
 
 def listed(files: Iterable[Path]) -> Listing:
-    """The same for files that were named or uploaded, in the order in which they come."""
+    """The same for files that were named or uploaded. They keep the order in which they come."""
     taken, passed = [], []
     for path in files:
         suffix = path.suffix.lower()

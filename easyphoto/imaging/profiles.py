@@ -1,4 +1,5 @@
-"""Small ICC profiles, made from primaries and a tone curve, for files that name their colours without carrying one."""
+"""Small ICC profiles, made from primaries and a tone curve, for files that say what their colours mean without carrying
+a profile."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 @dataclass(frozen=True)
 class Space:
-    """A space of colours: the chromaticities of white and the primaries, and the tone curve, ``gamma`` for a power and
-    None for that of sRGB."""
+    """A space of colours: the chromaticities of white and of the primaries, and the tone curve. ``gamma`` is the
+    exponent of the curve; None stands for the curve of sRGB."""
 
     red: XY
     green: XY
@@ -36,9 +37,9 @@ REC_2020 = Space((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 
 
 def icc(space: Space) -> bytes:
-    """The ICC profile (version 4, display, matrix and curve) of ``space``.
+    """The ICC profile of ``space`` (version 4, for a display, of a matrix and a curve).
 
-    Raises ``ValueError`` for chromaticities that span no colours."""
+    Raises ``ValueError`` when the chromaticities span no colours."""
     colorants, adaptation = _colorants(space)
     curve = _curve(space.gamma)
     tags = {
@@ -61,7 +62,7 @@ def icc(space: Space) -> bytes:
 
 
 def _colorants(space: Space) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """XYZ of the primaries in columns, adapted to D50, and the adaptation."""
+    """The XYZ of the primaries in columns, adapted to D50, and the matrix of that adaptation."""
     primaries = np.column_stack([_to_xyz(c) for c in (space.red, space.green, space.blue)])
     white = _to_xyz(space.white)
     if abs(float(np.linalg.det(primaries))) < 1e-4:
@@ -99,5 +100,5 @@ def _text(text: bytes) -> bytes:
 
 
 def _fixed(value: float) -> bytes:
-    """s15Fixed16."""
+    """A number as ICC's s15Fixed16: 16 bits before and 16 bits after the point."""
     return struct.pack(">i", round(value * 65536))

@@ -1,4 +1,4 @@
-"""A picture file without what is said about the picture: what breaks there doesn't make the picture damaged."""
+"""A picture file without its metadata: where only the metadata is broken, the picture isn't damaged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from easyphoto.imaging import tiff
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xdb\xc4]")
-"""Where the picture itself goes on in a JPEG: a frame, a quantisation or a Huffman table."""
+"""The marks at which the picture itself goes on in a JPEG: a frame, a quantisation table or a Huffman table."""
 
 
 def without_metadata(data: bytes) -> Iterator[bytes]:
-    """Versions of the file to try in turn: with its EXIF alone, which knows what is up, then bare. Nothing where the
-    file is of another kind or can't be taken apart."""
+    """Yield versions of the file that may be tried in turn: first with its EXIF alone, which says which side is up,
+    then without any metadata. Yields nothing where the file is of another kind or can't be taken apart."""
     seen = {data}
     for keep_exif in (True, False):
         try:
@@ -51,8 +51,8 @@ def _png(data: bytes, keep_exif: bool) -> bytes:
 
 
 def _jpeg(data: bytes, keep_exif: bool) -> bytes:
-    """Segments up to the first scan, without APP1 to APP13, APP15 and comments; APP0 and APP14 tell the colours. Where
-    a segment's length leads astray, the next table or frame is looked for."""
+    """The segments up to the first scan, without APP1 to APP13, APP15 and comments. APP0 and APP14 stay, because they
+    say what the colours mean. Where the length of a segment is wrong, the next table or frame is looked for."""
     made, place = [b"\xff\xd8"], 2
     while place + 4 <= len(data):
         if data[place] != 0xFF:

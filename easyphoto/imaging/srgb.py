@@ -1,4 +1,4 @@
-"""From the colours that a file means to those of sRGB, which everything else takes pictures to be in."""
+"""The colours that a file means are converted to those of sRGB, in which everything else expects pictures."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from easyphoto.imaging.profiles import Space
 log = logging.getLogger(__name__)
 
 MAX_PROFILE = 8 * 2**20
-"""Bytes of an embedded profile; a larger one is no profile and is left alone. Those of printing presses have 2 MB."""
+"""The most bytes that an embedded profile may have. A larger one is no profile and is ignored; those of printing
+presses have 2 MB."""
 UNSEEN = 2
-"""A conversion that moves no colour by more than so many levels is left out, so that sRGB stays bit for bit."""
+"""A conversion that changes no colour by more than so many levels is left out, so that sRGB stays as it is, bit for
+bit."""
 
 _COLOUR_SPACE, _INTEROPERABILITY = 0xA001, 0xA005
 _CICP_PRIMARIES = {1: profiles.SRGB, 9: profiles.REC_2020, 12: profiles.DISPLAY_P3}
 _CICP_CURVES = {1: None, 4: 2.2, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
-"""Codes of ITU-T H.273; the camera curves of 709 and 2020 are shown as sRGB's, as browsers do."""
+"""Spaces by their codes in ITU-T H.273. The camera curves of 709 and 2020 are shown with the curve of sRGB, as browsers
+do."""
 
 
 def profile_of(picture: Pillow.Image, head: bytes) -> bytes | None:
-    """The ICC profile that says what the picture's numbers mean: the embedded one, or one made from what else the
-    file, which begins with ``head``, tells; None where that is sRGB or nothing is told."""
+    """The ICC profile that says what the numbers of the picture mean: the embedded one, or one that is made from what
+    else the file says, which begins with ``head``. None where that is sRGB, or where the file says nothing."""
     embedded = picture.info.get("icc_profile")
     if isinstance(embedded, bytes) and 128 < len(embedded) <= MAX_PROFILE:
         return embedded
@@ -41,8 +44,8 @@ def profile_of(picture: Pillow.Image, head: bytes) -> bytes | None:
 
 
 def to_srgb(picture: Pillow.Image, profile: bytes | None) -> Pillow.Image:
-    """``picture`` (RGB, L or CMYK) as RGB with the colours that ``profile`` gives its numbers; as it is where there is
-    none, it is broken, or it is for another kind of picture."""
+    """``picture`` (RGB, L or CMYK) in RGB, with the colours that ``profile`` gives its numbers. Without a profile, or
+    where it is broken or for another kind of picture, the numbers stay as they are."""
     if profile is not None:
         try:
             return _converted(picture, profile)
@@ -75,7 +78,7 @@ def _converted(picture: Pillow.Image, profile: bytes) -> Pillow.Image:
 
 
 def _changes_nothing(transform: Any, mode: str) -> bool:
-    """Whether no colour of a coarse grid moves by more can be seen."""
+    """Whether no colour of a coarse grid changes by more than can be seen."""
     steps = range(0, 256, 15)
     if mode == "L":
         grid = Pillow.frombytes("L", (18, 1), bytes(steps))
@@ -89,7 +92,8 @@ def _changes_nothing(transform: Any, mode: str) -> bool:
 
 
 def _exif_space(picture: Pillow.Image) -> Space | None:
-    """AdobeRGB where the camera says so: ColorSpace 2, or uncalibrated with the interoperability index R03."""
+    """AdobeRGB, where the camera says so by ColorSpace 2, or by an uncalibrated one with the interoperability index
+    R03."""
     exif = picture.getexif()
     space = exif.get_ifd(0x8769).get(_COLOUR_SPACE)
     if space == 2:
@@ -99,8 +103,9 @@ def _exif_space(picture: Pillow.Image) -> Space | None:
 
 
 def _png_space(picture: Pillow.Image, head: bytes) -> Space | None:
-    """What PNG's own chunks tell, the strongest first: cICP, sRGB, cHRM with gAMA, and last the EXIF."""
-    place = head.find(b"\0\0\0\x04cICP")  # which Pillow doesn't read
+    """The space that PNG's own chunks name. The strongest comes first: cICP, then sRGB, then cHRM with gAMA, and last
+    the EXIF."""
+    place = head.find(b"\0\0\0\x04cICP")  # Pillow doesn't read this one.
     code = head[place + 8 : place + 12]
     if 0 < place < head.find(b"IDAT") % len(head) and len(code) == 4:
         known = _CICP_PRIMARIES.get(code[0])
@@ -113,7 +118,7 @@ def _png_space(picture: Pillow.Image, head: bytes) -> Space | None:
     places = picture.info.get("chromaticity") or ()
     if not 0.05 <= encoded <= 5 and not places:
         return _exif_space(picture)
-    # 1/2.2 is what writers say who mean sRGB.
+    # Programs write 1/2.2 when they mean sRGB.
     gamma = 1 / encoded if 0.05 <= encoded <= 5 and abs(encoded - 1 / 2.2) > 0.01 else None
     if len(places) != 8:
         return replace(profiles.SRGB, gamma=gamma)

@@ -1,4 +1,5 @@
-"""The first directory of a TIFF, read by ourselves: what Pillow refuses to open still has a size and a profile."""
+"""The first directory of a TIFF, which is read here because a file that Pillow refuses to open still has a size and a
+profile."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 BITS, PHOTOMETRIC, MOST, SAMPLE_FORMAT = 258, 262, 281, 339
-"""Tags. ``MOST``: the largest value of a sample."""
+"""The numbers of tags. ``MOST`` is the largest value of a sample."""
 _WIDTH, _HEIGHT, _SAMPLES, _PLANAR, _ORIENTATION, _PROFILE = 256, 257, 277, 284, 274, 34675
 _ESSENTIAL = frozenset(
     {
@@ -32,13 +33,13 @@ _ESSENTIAL = frozenset(
     }
     | {322, 323, 324, 325, 332, 338, SAMPLE_FORMAT, 347, 512, 513, 514, 529, 530, 531, 532, _PROFILE}
 )
-"""Tags without which the pixels can't be read as they are meant."""
+"""The tags without which the pixels can't be read as they are meant."""
 _KINDS = {1: "B", 3: "H", 4: "I"}
 
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """What the first directory says of its picture. ``planar``: each channel lies for itself."""
+    """What the first directory says of its picture. ``planar`` says that each channel is stored on its own."""
 
     width: int
     height: int
@@ -57,16 +58,16 @@ class _Entry:
     kind: int
     count: int
     value: int
-    """The value itself where it fits into four bytes and is one number, else where it lies."""
+    """The value itself where it is one number and fits into four bytes, or else the place where the values lie."""
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether the file says that it is one, with offsets of four bytes."""
+    """Whether the file says that it is a TIFF, with offsets of four bytes."""
     return data[:4] in (b"II*\0", b"MM\0*")
 
 
 def header(data: bytes) -> TiffDirectory | None:
-    """The header, None for what is no TIFF or has no size."""
+    """The first directory; None for a file that is no TIFF or gives no size."""
     try:
         order, entries = _directory(data)
     except (struct.error, ValueError):
@@ -99,8 +100,8 @@ def header(data: bytes) -> TiffDirectory | None:
 
 
 def bare(data: bytes) -> bytes:
-    """The file with the tags of its first directory that its pixels need, and no other directory; ``ValueError`` or
-    ``struct.error`` when it is no TIFF."""
+    """The file with those tags of its first directory that its pixels need, and without further directories. Raises
+    ``ValueError`` or ``struct.error`` when it is no TIFF."""
     order, entries = _directory(data)
     entries = list(entries)
     kept = [e for e in entries if e.tag in _ESSENTIAL]

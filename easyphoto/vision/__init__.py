@@ -9,19 +9,21 @@ from easyphoto.ports import Embedding, Face, FaceEmbedder, Likeness, Vision
 
 
 def largest(faces: Sequence[Face]) -> Face | None:
-    """The face with the largest box, None when there is none."""
+    """The face with the largest box; None when there are no faces."""
     return max(faces, key=lambda face: face.width * face.height, default=None)
 
 
 def likeness(embedder: FaceEmbedder, a: Embedding, b: Embedding) -> Likeness:
-    """How alike two embeddings made by ``embedder`` are: the cosine, and its score by the embedder's calibration."""
+    """How alike two embeddings are that ``embedder`` made: their cosine, and its score by the embedder's
+    calibration."""
     cosine = max(-1.0, min(1.0, float(a @ b)))
     return Likeness(cosine=cosine, score=embedder.calibration.score(cosine), embedder=embedder.name)
 
 
 def embedder_named(vision: Vision, name: str) -> FaceEmbedder:
-    """The embedder that made the vectors that are to be compared with. Another may serve by now, when weights came or
-    went: their numbers mean nothing to each other. :class:`VisionFailed` when it can't be had any more."""
+    """The embedder of that name, which made the vectors with which something is to be compared. Another embedder may
+    serve by now, because weights were added or removed, and the vectors of two embedders mean nothing to each other.
+    Raises :class:`VisionFailed` when the embedder can't be had any more."""
     embedder = vision.embedder
     if embedder.name == name:
         return embedder

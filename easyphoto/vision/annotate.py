@@ -1,4 +1,5 @@
-"""Control maps that need no weights: canny, colour, tile, and OpenPose's face dots from 68 landmarks. RGB uint8."""
+"""Control maps that need no weights: canny, colour, tile, and OpenPose's dots of a face, drawn from its 68 points. All
+are RGB ``uint8``."""
 
 from __future__ import annotations
 
@@ -15,14 +16,14 @@ COLOUR_CELL = 24
 
 
 def canny(image: Image, low: int = 100, high: int = 200) -> Image:
-    """White edges on black; the thresholds are those of ControlNet's canny."""
+    """White edges on black, found with the thresholds of ControlNet's canny."""
     edges = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), low, high)
     return np.repeat(edges[..., None], 3, axis=2)
 
 
 def color(image: Image) -> Image:
-    """The picture's colours without its detail: one sample per cell of 24 pixels at a short side of 1024, smooth
-    between."""
+    """The colours of the picture without its detail: one sample for each cell, smoothly joined. A cell has 24 pixels
+    where the short side has 1024."""
     height, width = image.shape[:2]
     cell = COLOUR_CELL * min(height, width) / COLOUR_SIDE
     small = geometry.resize(image, (max(1, round(height / cell)), max(1, round(width / cell))))
@@ -31,7 +32,7 @@ def color(image: Image) -> Image:
 
 
 def tile(image: Image, down: float = 1.0) -> Image:
-    """The picture, softened by shrinking it ``down`` times and enlarging it again; 1 leaves it as it is."""
+    """The picture, softened: it is shrunk ``down`` times and enlarged again. 1 leaves it as it is."""
     height, width = image.shape[:2]
     if down <= 1:
         return image.copy()
@@ -40,7 +41,8 @@ def tile(image: Image, down: float = 1.0) -> Image:
 
 
 def color_grid(image: Image, cells: int = 16) -> Image:
-    """The picture as a mosaic, ``cells`` across: what the bench checkpoint's colour control was trained on."""
+    """The picture as a mosaic of ``cells`` cells across, which is what the bench checkpoint's colour control learned
+    from."""
     height, width = image.shape[:2]
     cell = max(1, width // cells)
     small = cv2.resize(image, (max(1, width // cell), max(1, height // cell)), interpolation=cv2.INTER_AREA)
@@ -51,7 +53,7 @@ def color_grid(image: Image, cells: int = 16) -> Image:
 def openpose_face(size: tuple[int, int], faces: Sequence[Points], pupils: bool = False) -> Image:
     """OpenPose's drawing of faces: white dots at the 68 landmarks of each, radius width/170 (at least 1), on black.
 
-    OpenPose marks the pupils as well; with ``pupils`` the middle of each eye's six points stands for them.
+    OpenPose marks the pupils as well. With ``pupils`` the middle of the six points of an eye is marked in their place.
     """
     height, width = size
     canvas = np.zeros((height, width, 3), np.uint8)

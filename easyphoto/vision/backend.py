@@ -22,26 +22,28 @@ ROLES = (
     "fuser",
     "enhancer",
 )
-"""The roles, named as the attributes of :class:`easyphoto.ports.Vision`."""
+"""The roles; their names are those of the attributes of :class:`easyphoto.ports.Vision`."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a factory may use: the folder of weights, the other roles (each loads on first use), and 68 points."""
+    """What a factory may use: the folder of weights, the other roles (each is loaded when it is first used), and the 68
+    points of a face."""
 
     models: Path
     vision: Vision
     landmarks: Callable[[Image, Face], Points]
-    """(picture, face) -> the face's own 68 points, else predicted ones; shape (68, 2)."""
+    """Takes a picture and a face. Gives the 68 points of the face, shape (68, 2): its own, or where it has none,
+    predicted ones."""
 
 
 @dataclass(frozen=True)
 class Backend:
     """One way to serve one role.
 
-    ``packages``: modules that must be importable. ``weights``: files that must exist, relative to the models folder;
-    ``assets``: names of the catalog's assets that must lie anywhere below it.
-    ``commercial``: whether code and weights may be used commercially; ``licence`` says why or why not.
+    ``packages`` are modules that must be importable. ``weights`` are files that must exist, relative to the models
+    folder; ``assets`` are names of the catalog's assets, which may lie anywhere below it. ``commercial`` says whether
+    code and weights may be used commercially, and ``licence`` why.
     """
 
     name: str
@@ -54,8 +56,8 @@ class Backend:
     assets: tuple[str, ...] = ()
 
     def missing(self, models: Path, inventory: Inventory | None = None) -> list[str]:
-        """What it lacks here, in words; empty when it can be tried. ``inventory``: a look through ``models`` that many
-        backends share."""
+        """What the backend lacks here, in words; empty when it can be tried. ``inventory`` is a look through ``models``
+        that many backends can share."""
         packages = [
             Message("the package {package}", package=p) for p in self.packages if importlib.util.find_spec(p) is None
         ]

@@ -1,4 +1,5 @@
-"""Colour statistics in CIE LAB (L in [0, 100], a and b around 0), and bringing one region's colours to another's."""
+"""Statistics of colours in CIE LAB (L in [0, 100], a and b around 0), and bringing the colours of one region to those
+of another."""
 
 from __future__ import annotations
 
@@ -16,26 +17,26 @@ Lab: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean and standard deviation of the three LAB channels, shape (3,) each."""
+    """The mean and the standard deviation of the three LAB channels; each has the shape (3,)."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
 
 
 def to_lab(image: Image) -> Lab:
-    """RGB uint8 -> LAB float32."""
+    """An RGB picture (``uint8``) in LAB (``float32``)."""
     lab: Lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return lab
 
 
 def to_rgb(lab: Lab) -> Image:
-    """LAB float32 -> RGB uint8, clipped to what RGB can show."""
+    """A LAB picture (``float32``) in RGB (``uint8``), clipped to what RGB can show."""
     rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
     return np.asarray(np.rint(np.clip(rgb, 0, 1) * 255), np.uint8)
 
 
 def statistics(lab: Lab, mask: Mask) -> Statistics | None:
-    """Weighted by ``mask``; None when the mask is empty."""
+    """The statistics of ``lab``, weighted by ``mask``; None when the mask is empty."""
     counted = mask > 0
     weights = mask[counted].astype(np.float64)
     total = weights.sum()
@@ -48,10 +49,10 @@ def statistics(lab: Lab, mask: Mask) -> Statistics | None:
 
 
 def match(lab: Lab, mask: Mask, wanted: Statistics, gain: tuple[float, float] = (0.5, 2.0)) -> Lab:
-    """``lab`` with the mean and deviation that it has under ``mask`` brought to ``wanted``, everywhere.
+    """``lab``, changed everywhere in the way that brings its mean and deviation under ``mask`` to ``wanted``.
 
-    The deviation is scaled by no more than ``gain`` allows, so that noise in a flat region isn't blown up. Reinhard
-    et al., "Color Transfer between Images", 2001, in CIE LAB.
+    The deviation is scaled only within the bounds of ``gain``, so that noise in a flat region isn't blown up. The
+    method is that of Reinhard et al., "Color Transfer between Images", 2001, in CIE LAB.
     """
     own = statistics(lab, mask)
     if own is None:
@@ -72,15 +73,15 @@ def shift(
 ) -> Image:
     """``image`` with the colours of its part under ``mask`` brought to those of ``reference`` under ``reference_mask``.
 
-    ``amount`` in [0, 1]. The change is laid on through ``feather`` (``mask`` itself when None): where that is 0 no bit
-    changes. An empty mask changes nothing.
+    ``amount`` in [0, 1] says how far. The change is laid on through ``feather`` (``mask`` itself when None), and where
+    that is 0 no bit changes. An empty mask changes nothing.
     """
     laid = (mask if feather is None else feather) * np.float32(amount)
     model = _around(reference_mask)
     wanted = statistics(to_lab(reference[model]), reference_mask[model])
     if wanted is None or not laid.any():
         return image.copy()
-    # Only the rectangle that counts is reckoned: a face in a large picture is a small part of it.
+    # Only the rectangle that counts is computed: a face is a small part of a large picture.
     near = _around(np.maximum(mask, laid))
     lab, share = to_lab(image[near]), laid[near][..., None]
     moved = match(lab, mask[near], wanted)

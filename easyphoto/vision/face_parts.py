@@ -1,4 +1,4 @@
-"""Masks of a face's parts from its 68 points, with the skin's own colour deciding at the hair line."""
+"""Masks of a face's parts, made from its 68 points. Where the hair begins the colour of the skin decides."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from easyphoto.ports import FaceParts, Image, Mask, Points
 from easyphoto.vision import colour, geometry, landmarks, masks
 
 WORK_SIDE = 320
-"""Longer side of the face, in pixels, at which colours are judged: finer detail than this is pores and lashes."""
+"""The longer side of the face, in pixels, at which colours are judged. Finer detail is pores and lashes."""
 SKIN_DISTANCE = 2.6
-"""Mahalanobis distance from the cheeks' colour up to which a pixel of the forehead is skin."""
+"""A pixel of the forehead is skin up to this Mahalanobis distance from the colour of the cheeks."""
 SHINE = 0.4
-"""What being lighter than the cheeks counts: skin shines, hair over it is darker."""
+"""By how much a pixel's distance counts where it is lighter than the cheeks: skin shines, and hair over it is
+darker."""
 
 
 def face_parts(image: Image, points: Points) -> FaceParts:
-    """The parts of the face with these 68 points; masks of the picture's size, soft edges of a pixel."""
+    """The parts of the face that has these 68 points: masks of the picture's size, whose edges are soft over one
+    pixel."""
     size = image.shape[0], image.shape[1]
     reach = np.concatenate([points, landmarks.forehead(points)])
     (left, top), (right, bottom) = reach.min(0), reach.max(0)
@@ -51,7 +53,8 @@ _EYES = (landmarks.LEFT_EYE, landmarks.RIGHT_EYE)
 
 
 def brow_outline(points: Points, side: int) -> Points:
-    """The polygon of one brow: the predictor puts its points along the brow's upper edge."""
+    """The polygon of one brow. It reaches further below the points than above them, because the predictor puts them
+    along the brow's upper edge."""
     brow = points[landmarks.RIGHT_BROW if side else landmarks.LEFT_BROW]
     eye = points[landmarks.RIGHT_EYE if side else landmarks.LEFT_EYE].mean(0)
     down = (eye - brow.mean(0)) * 0.32
@@ -71,8 +74,8 @@ def nose_outline(points: Points) -> Points:
 
 
 def _bare(image: Image, points: Points) -> Mask:
-    """1 below the brows; above them 1 only where the picture has the colour of the cheeks, so that hair over the
-    forehead is no face."""
+    """A mask that is 1 below the brows, and above them only where the picture has the colour of the cheeks, so that
+    hair over the forehead doesn't count as the face."""
     size = image.shape[0], image.shape[1]
     scale = min(1.0, WORK_SIDE / max(size))
     small_size = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -94,7 +97,7 @@ def _skin_coloured(image: Image, points: Points) -> Mask:
     if len(chosen) < 20:
         return np.ones(size, np.float32)
     middle = np.median(chosen, axis=0)
-    # The forehead catches more light than the cheeks: lightness may differ more than the cheeks' own spread says.
+    # The forehead catches more light than the cheeks, so its lightness may differ by more than theirs does.
     covariance = np.cov((chosen - middle).T) + np.diag([30.0, 4.0, 4.0])
     off = lab - middle
     off[:, 0] = np.where(off[:, 0] > 0, off[:, 0] * SHINE, off[:, 0])

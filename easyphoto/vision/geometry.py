@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from easyphoto.ports import Face, Image, Mask, Points
 
 Matrix: TypeAlias = NDArray[np.float64]
-"""A 2x3 affine transform, as OpenCV wants it."""
+"""An affine transform as OpenCV takes it: a matrix of shape (2, 3)."""
 Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
 Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels."""
 
 SHRINKS = math.sqrt(0.5)
-"""A transform of a smaller scale than this averages areas."""
+"""A transform that shrinks below this scale averages areas."""
 
 
 # --- similarity ------------------------------------------------------------------------------------------------------
@@ -29,8 +29,9 @@ SHRINKS = math.sqrt(0.5)
 def similarity(source: Points, target: Points) -> Matrix:
     """The rotation, scale and shift that bring ``source`` nearest to ``target`` in the least-squares sense.
 
-    Both of shape (n, 2), n >= 2; never a reflection. Umeyama, "Least-squares estimation of transformation parameters
-    between two point patterns", 1991. Points that all coincide give a pure shift.
+    Both have the shape (n, 2), n >= 2. The result is never a reflection, and points that all coincide give a pure
+    shift. The method is that of Umeyama, "Least-squares estimation of transformation parameters between two point
+    patterns", 1991.
     """
     a, b = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 2 or len(a) < 2:
@@ -68,11 +69,11 @@ def warp(
     interpolation: int = cv2.INTER_CUBIC,
     border: int = cv2.BORDER_REPLICATE,
 ) -> Image:
-    """``image`` seen through ``matrix`` on a canvas of ``size``; what falls outside the picture repeats its border, or
-    is 0 with ``border`` ``cv2.BORDER_CONSTANT``.
+    """``image`` seen through ``matrix`` on a canvas of ``size``. Outside the picture the canvas repeats its border, or
+    is 0 where ``border`` is ``cv2.BORDER_CONSTANT``.
 
-    Where the matrix shrinks, the picture is brought near its new scale by area averaging first: OpenCV's ``warpAffine``
-    takes single pixels whatever interpolation it is asked for, and a large photo then aliases.
+    Where the matrix shrinks, areas are averaged first to bring the picture near its new scale. OpenCV's ``warpAffine``
+    takes single pixels, whatever interpolation it is asked for, and a large photo would alias.
     """
     height, width = size
     scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
@@ -84,7 +85,7 @@ def warp(
 
 
 def _reduced(image: Image, matrix: Matrix, size: Size, scale: float) -> tuple[Image, Matrix]:
-    """The part of ``image`` that the canvas shows, at ``scale`` of its size, and the matrix for it."""
+    """The part of ``image`` that the canvas shows, shrunk by ``scale``, and the matrix that fits it."""
     inverse = invert(matrix) if scale > 1e-6 else None
     if inverse is None:
         return image, matrix
@@ -94,15 +95,16 @@ def _reduced(image: Image, matrix: Matrix, size: Size, scale: float) -> tuple[Im
     small = max(1, round(crop.height * scale)), max(1, round(crop.width * scale))
     part = image[crop.top : crop.bottom, crop.left : crop.right]
     reduced = cv2.resize(np.ascontiguousarray(part), small[::-1], interpolation=cv2.INTER_AREA)
-    # The middles of pixels lie at whole numbers: what is a pixel here is the middle of several there.
+    # The centres of pixels lie at whole numbers, so the centre of a pixel here is the centre of several pixels there.
     x, y = crop.width / small[1], crop.height / small[0]
     back = np.array([[x, 0, x / 2 - 0.5 + crop.left], [0, y, y / 2 - 0.5 + crop.top], [0, 0, 1]])
     return np.asarray(reduced, image.dtype), np.vstack([matrix, [0.0, 0.0, 1.0]])[:2] @ back
 
 
 def paste_similar(target: Image, target_points: Points, source: Image, source_points: Points, mask: Mask) -> Image:
-    """``source`` laid over ``target`` so that its five points fall on the target's, where ``mask`` (of the source's
-    size) is set; softer values blend. Shape of ``target``; pixels that the moved mask does not reach are untouched."""
+    """``target`` with ``source`` laid over it, so that the five points of the source fall on those of the target.
+    ``mask`` (of the source's size) says where, and its softer values blend. Pixels that the moved mask doesn't reach
+    stay as they are."""
     size = target.shape[0], target.shape[1]
     matrix = similarity(source_points, target_points)
     alpha = cast(
@@ -113,7 +115,8 @@ def paste_similar(target: Image, target_points: Points, source: Image, source_po
 
 
 def blend(under: Image, over: Image, mask: Mask) -> Image:
-    """``over`` where ``mask`` is 1, ``under`` where it is 0, a mixture between. Where it is 0 no bit changes."""
+    """``over`` where ``mask`` is 1, ``under`` where it is 0, and a mixture between. Where the mask is 0 no bit
+    changes."""
     alpha = np.clip(mask, 0.0, 1.0)[..., None]
     mixed = under.astype(np.float32) * (1 - alpha) + over.astype(np.float32) * alpha
     blended: Image = np.where(alpha > 0, np.rint(mixed), under).astype(np.uint8)
@@ -145,15 +148,15 @@ class Crop:
         return self.height, self.width
 
     def to_local(self, size: Size | None = None) -> Matrix:
-        """The transform from the picture into this crop, resized to ``size`` when given."""
+        """The transform from the picture into this crop, which is resized to ``size`` where that is given."""
         height, width = size or self.size
         sx, sy = width / self.width, height / self.height
         return np.array([[sx, 0.0, -self.left * sx], [0.0, sy, -self.top * sy]])
 
 
 def face_crop(face: Face, ratio: float, size: Size) -> Crop:
-    """The square of ``ratio`` times the face's longer side around the face, moved into the picture of ``size``, and
-    clipped where the picture is too small for it. Never empty."""
+    """The square around the face whose side is ``ratio`` times the face's longer side. It is moved into the picture of
+    ``size``, and clipped where the picture is too small for it. It is never empty."""
     height, width = size
     side = max(1, round(max(face.width, face.height) * ratio))
     x, y = face.center
@@ -163,7 +166,7 @@ def face_crop(face: Face, ratio: float, size: Size) -> Crop:
 
 
 def box_crop(box: Box, size: Size) -> Crop:
-    """The whole pixels of ``box`` that lie in a picture of ``size``; at least one."""
+    """The whole pixels of ``box`` that lie in a picture of ``size``; at least one pixel."""
     height, width = size
     left, right = _clip(math.floor(box[0]), math.ceil(box[2]), width)
     top, bottom = _clip(math.floor(box[1]), math.ceil(box[3]), height)
@@ -171,13 +174,13 @@ def box_crop(box: Box, size: Size) -> Crop:
 
 
 def cut(image: Image, crop: Crop) -> Image:
-    """A copy of the crop."""
+    """A copy of that part of the picture."""
     return image[crop.top : crop.bottom, crop.left : crop.right].copy()
 
 
 def cut_padded(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:
-    """The square of ``ratio`` times the face's longer side with the face in its middle, and the face in it; what lies
-    outside the picture repeats its border."""
+    """A square with the face in its middle, whose side is ``ratio`` times the face's longer side, and the face as it
+    lies there. Outside the picture the square repeats the picture's border."""
     side = max(1, round(max(face.width, face.height) * ratio))
     x, y = face.center
     matrix = np.array([[1.0, 0.0, side / 2 - x], [0.0, 1.0, side / 2 - y]])
@@ -186,8 +189,8 @@ def cut_padded(image: Image, face: Face, ratio: float) -> tuple[Image, Face]:
 
 
 def paste(image: Image, patch: Image, crop: Crop, mask: Mask | None = None) -> Image:
-    """A copy of ``image`` with ``patch`` (resized to the crop) in place of ``crop``, through ``mask`` (of the patch's
-    size) when given. Outside the crop, and where the mask is 0, no bit changes."""
+    """A copy of ``image`` with ``patch``, resized to the crop, in place of ``crop``. It is laid on through ``mask`` (of
+    the patch's size) where one is given. Outside the crop, and where the mask is 0, no bit changes."""
     pasted = image.copy()
     sized = resize(patch, crop.size)
     if mask is not None:
@@ -213,7 +216,7 @@ def move_face(face: Face, matrix: Matrix) -> Face:
 
 
 def in_crop(face: Face, crop: Crop, size: Size | None = None) -> Face:
-    """``face`` in the coordinates of ``crop``, resized to ``size`` when given."""
+    """``face`` in the coordinates of ``crop``, which is resized to ``size`` where that is given."""
     return move_face(face, crop.to_local(size))
 
 
@@ -221,26 +224,26 @@ def in_crop(face: Face, crop: Crop, size: Size | None = None) -> Face:
 
 
 def fit_short_side(size: Size, short: int, multiple: int) -> Size:
-    """The size with its short side near ``short`` and the same shape, both sides multiples of ``multiple``."""
+    """A size of the same proportions whose short side is near ``short``. Both sides are multiples of ``multiple``."""
     scale = short / min(size)
     return _to_multiple(size[0] * scale, multiple), _to_multiple(size[1] * scale, multiple)
 
 
 def fit_area(size: Size, area: int, multiple: int) -> Size:
-    """The size with about ``area`` pixels and the same shape, both sides multiples of ``multiple``."""
+    """A size of the same proportions with about ``area`` pixels. Both sides are multiples of ``multiple``."""
     scale = math.sqrt(area / (size[0] * size[1]))
     return _to_multiple(size[0] * scale, multiple), _to_multiple(size[1] * scale, multiple)
 
 
 def limit_long_side(size: Size, longest: int) -> Size:
-    """The size shrunk, never enlarged, so that no side is over ``longest``."""
+    """The size, shrunk where a side is longer than ``longest``. It is never enlarged."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def tiles(size: Size, side: int, overlap: int) -> list[Crop]:
-    """Squares of ``side``, or what the picture has of it, that cover a picture of ``size``: any square of ``overlap``
-    lies whole in one of them."""
+    """Squares of ``side`` pixels (fewer where the picture is smaller) that cover a picture of ``size``. They overlap
+    such that every square of ``overlap`` pixels lies whole in one of them."""
 
     def starts(length: int) -> list[int]:
         if length <= side:
@@ -257,7 +260,7 @@ def tiles(size: Size, side: int, overlap: int) -> list[Crop]:
 
 
 def resize(image: Image, size: Size) -> Image:
-    """``image`` at (height, width): area averaging when it shrinks, Lanczos when it grows."""
+    """``image`` at (height, width). Areas are averaged where it shrinks; Lanczos is used where it grows."""
     height, width = size
     if image.shape[:2] == (height, width):
         return image.copy()
@@ -267,7 +270,7 @@ def resize(image: Image, size: Size) -> Image:
 
 
 def resize_mask(mask: Mask, size: Size) -> Mask:
-    """``mask`` at (height, width), still in [0, 1]."""
+    """``mask`` at (height, width); its values stay in [0, 1]."""
     height, width = size
     shrinks = height * width < mask.shape[0] * mask.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

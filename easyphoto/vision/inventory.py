@@ -1,4 +1,4 @@
-"""Which weights of the catalog lie here: found for a backend that needs them, without opening any."""
+"""Which weights of the catalog are here. They are found for the backends that need them, and none is opened."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from easyphoto.messages import Message
 
 
 def find(models: Path, name: str) -> Path:
-    """The file of a catalog's asset, anywhere below the models folder, its checksum compared at the first time.
-    AssetMissing says how to get it."""
+    """The file of an asset of the catalog, wherever it lies below the models folder. Its checksum is compared the first
+    time. Raises :class:`AssetMissing`, which says how to get the file."""
     catalog = Catalog.load()
     path = catalog.path(name, Folders.under(models), hashing=True)
     if path is None:
@@ -28,7 +28,8 @@ def find(models: Path, name: str) -> Path:
 
 
 class Inventory:
-    """What of the catalog lies below a models folder, seen once: whoever asks for many assets asks one inventory."""
+    """What of the catalog lies below a models folder. The folder is looked through once, however many assets are asked
+    for."""
 
     def __init__(self, models: Path) -> None:
         self._models = models
@@ -42,7 +43,7 @@ class Inventory:
         return Look(self._catalog, Folders.under(self._models))
 
     def lacking(self, names: Iterable[str]) -> list[str]:
-        """What of the assets is not there, in words."""
+        """The files of the assets that are not there, in words."""
         return [
             Message("the file {file}", file=self._catalog.assets[n].file) for n in names if self._look.path(n) is None
         ]

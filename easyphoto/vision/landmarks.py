@@ -14,22 +14,24 @@ LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 OUTER_LIPS, INNER_LIPS = slice(48, 60), slice(60, 68)
 
 FOREHEAD = 0.75
-"""How far the forehead reaches above the brows, in distances between brows and nose base."""
+"""How far the forehead reaches above the brows, in distances from the brows to the base of the nose."""
 
 
 def of(vision: Vision, image: Image, face: Face) -> Points:
-    """The 68 points of ``face``, shape (68, 2): its detector's own, else those that the role ``landmarks`` finds."""
+    """The 68 points of ``face``, shape (68, 2): those that its detector gave, or else those that the role ``landmarks``
+    finds."""
     return face.landmarks if face.landmarks is not None else vision.landmarks.locate(image, face)
 
 
 def five(landmarks: Points) -> Points:
-    """Eye centres, nose tip, mouth corners, each pair from left to right; shape (5, 2)."""
+    """The five points: the centres of the eyes, the tip of the nose and the corners of the mouth, each pair from left
+    to right. Shape (5, 2)."""
     eyes = landmarks[LEFT_EYE].mean(0), landmarks[RIGHT_EYE].mean(0)
     return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]]).astype(np.float32)
 
 
 def face_of(landmarks: Points, score: float = 1.0) -> Face:
-    """The face that has these 68 points; its box holds them and the lower half of the forehead."""
+    """The face that has these 68 points. Its box holds them and the lower half of the forehead."""
     points = np.asarray(landmarks, np.float32)
     reach = np.concatenate([points, forehead(points, FOREHEAD / 2)])
     low, high = reach.min(0), reach.max(0)
@@ -38,14 +40,15 @@ def face_of(landmarks: Points, score: float = 1.0) -> Face:
 
 
 def forehead(landmarks: Points, height: float = FOREHEAD) -> Points:
-    """The arc over the brows, from the left temple to the right one, ``height`` times the distance from the brows to
-    the nose base above them; shape (9, 2)."""
+    """The arc over the brows, from the left temple to the right one, shape (9, 2). It lies above the brows by
+    ``height`` times the distance from the brows to the base of the nose."""
     points = np.asarray(landmarks, np.float64)
     brows = points[17:27]
     down = points[33] - brows[[2, 7]].mean(0)
     left, right = points[0], points[16]
     t = np.linspace(0, 1, 11)[1:-1, None]
-    # From temple to temple, lifted from the line through the temples to the brow line and on over the brows.
+    # The points go from temple to temple. They are lifted from the line through the temples to that of the brows, and
+    # on over it.
     base = left + (right - left) * t
     line = brows[[2, 7]].mean(0)
     axis = down / max(1e-6, float(np.hypot(*down)))
@@ -56,12 +59,12 @@ def forehead(landmarks: Points, height: float = FOREHEAD) -> Points:
 
 
 def outline(landmarks: Points) -> Points:
-    """The whole face: jaw and forehead, as a closed polygon."""
+    """The outline of the whole face, jaw and forehead, as a closed polygon."""
     return np.concatenate([landmarks[JAW], forehead(landmarks)[::-1]]).astype(np.float32)
 
 
 def grown(points: Points, factor: float) -> Points:
-    """``points`` moved away from their centre."""
+    """``points`` moved away from their centre: each distance is ``factor`` times as long."""
     center = points.mean(0)
     return np.asarray(center + (points - center) * factor, np.float32)
 

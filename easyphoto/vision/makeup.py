@@ -1,4 +1,4 @@
-"""Carrying make-up from one picture of a face to another by the colours of its regions."""
+"""Make-up is carried from one picture of a face to another by the colours of the regions of the face."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from easyphoto.ports import FaceParts, Image, Mask
 from easyphoto.vision import colour, masks
 
 TWO_COLOURS = 8.0
-"""Difference in LAB's a between two halves of the mouth from which on they are lips and teeth."""
+"""Where two halves of the mouth differ by this much in LAB's a, they are the lips and the teeth."""
 
 
 def transfer(image: Image, parts: FaceParts, reference: Image, reference_parts: FaceParts, ratio: float) -> Image:
-    """``image`` with lips, eye surroundings and skin in the colours that they have in ``reference``.
+    """``image`` with its lips, the surroundings of its eyes and its skin in the colours that they have in
+    ``reference``.
 
-    Each ``parts`` belongs to the picture before it. ``ratio`` in [0, 1] is how strongly. Mean and deviation in LAB are
-    matched region by region through feathered masks; outside the face no bit changes.
+    The parts after each picture are those of its face. ``ratio`` in [0, 1] says how strongly. The mean and the
+    deviation in LAB are matched region by region, through masks with soft edges; outside the face no bit changes.
     """
     made_up = image
     for region, model, amount in zip(
@@ -29,7 +30,8 @@ def transfer(image: Image, parts: FaceParts, reference: Image, reference_parts: 
 
 
 def _regions(image: Image, parts: FaceParts) -> tuple[Mask, Mask, Mask]:
-    """Lips, the surroundings of the eyes (lids and shadow, without the eyes), the rest of the skin."""
+    """The regions: the lips, the surroundings of the eyes (lids and shadow, without the eyes) and the rest of the
+    skin."""
     reach = 0.06 * masks.width_of(parts.face)
     around = masks.intersection(masks.dilate(parts.eyes, reach), np.maximum(parts.skin, parts.brows))
     lids = masks.without(around, parts.eyes, parts.brows)
@@ -37,7 +39,7 @@ def _regions(image: Image, parts: FaceParts) -> tuple[Mask, Mask, Mask]:
 
 
 def _painted(image: Image, lips: Mask) -> Mask:
-    """The lips without the teeth between them: the redder half, where there are clearly two."""
+    """The lips without the teeth between them: the redder half of the mouth, where it clearly has two halves."""
     inside = lips > 0.5
     if inside.sum() < 16:
         return lips

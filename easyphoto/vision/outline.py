@@ -1,4 +1,4 @@
-"""The outline of one face given to another: what lies around the jaw moves with it, everything else stays."""
+"""One face gets the outline of another. What lies around the jaw moves with it, and everything else stays."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from easyphoto.vision import geometry, landmarks
 from easyphoto.vision.warping import bend
 
 FURTHEST = 0.12
-"""How far a point of the jaw may move, in widths of the face: further, the bend itself shows."""
+"""How far a point of the jaw may move, in widths of the face. If it moved further the bend itself would show."""
 REACH = 2.2
-"""Side of the square that is bent, in sides of the face; its border stays."""
+"""The side of the square that is bent, in sides of the face. The border of the square stays where it is."""
 RING, RING_POINTS = 0.92, 24
-"""Where, from the middle to the border of that square, the circle of points that stay is."""
+"""The radius of the circle of points that stay: a share of the way from the middle of that square to its border."""
 STILL = 0.25
-"""A move of less than so many pixels changes nothing that could be seen."""
+"""A move by fewer pixels than this changes nothing that anybody could see."""
 
 
 def wanted_jaw(own: Points, given: Points) -> Points:
-    """Where the jaw of the face ``own`` goes so that it has the outline of ``given``: (17, 2). Both have 68 points; the
-    inner ones, brows to mouth, say how one lies on the other. The temples, where the hair begins, stay."""
+    """The points, shape (17, 2), to which the jaw of the face ``own`` moves to have the outline of ``given``. Both have
+    68 points; the inner ones, from the brows to the mouth, say how one face lies on the other. The temples, where the
+    hair begins, stay."""
     inner = slice(landmarks.JAW.stop, 68)
     laid = geometry.transform(geometry.similarity(given[inner], own[inner]), given)[landmarks.JAW]
     jaw = own[landmarks.JAW]
@@ -34,8 +35,8 @@ def wanted_jaw(own: Points, given: Points) -> Points:
 
 
 def match(image: Image, own: Points, given: Points) -> tuple[Image, Mask]:
-    """``image`` with the face ``own`` (68 points) in the outline of ``given``, and the mask, 0 or 1, of what may have
-    changed in it."""
+    """``image`` with its face ``own`` (68 points) bent to the outline of ``given``, and a mask of 0 and 1 that says
+    what may have changed."""
     jaw = wanted_jaw(own, given)
     unchanged = np.zeros(image.shape[:2], np.float32)
     if float(np.abs(jaw - own[landmarks.JAW]).max()) < STILL:
@@ -62,7 +63,7 @@ def match(image: Image, own: Points, given: Points) -> tuple[Image, Mask]:
 
 
 def _disc(side: int) -> Mask:
-    """1 inside the ring of points that stay, falling to 0 towards the border of the square."""
+    """A mask that is 1 inside the ring of points that stay and falls to 0 towards the border of the square."""
     at = (np.arange(side, dtype=np.float32) + 0.5) / (side / 2) - 1
     far = np.hypot(at[:, None], at[None])
     return np.asarray(np.clip((0.98 - far) / (0.98 - RING + 0.04), 0, 1), np.float32)

@@ -19,7 +19,7 @@ _HEAD = np.array(
     np.float64,
 )
 _OF_68 = [30, 8, 36, 45, 48, 54]
-# The five points: eye centres, nose tip, mouth corners.
+# The five points: the centres of the eyes, the tip of the nose and the corners of the mouth.
 _HEAD_FIVE = np.array(
     [[-31, -32.7, 24], [31, -32.7, 24], [0, 0, 0], [-28.9, 28.9, 24.1], [28.9, 28.9, 24.1]], np.float64
 )
@@ -27,15 +27,16 @@ _HEAD_FIVE = np.array(
 
 PROFILE = 90.0
 STEADY = 0.06
-"""The most :func:`unsteadiness` of points that can be trusted. Of 52 portraits the nine heads in profile and two that
-look steeply up and down had 0.062 to 0.45, all others at most 0.055; it hardly grows in faces down to 50 pixels."""
+"""Points can be trusted whose :func:`unsteadiness` is at most this. Of 52 portraits, the nine heads in profile and two
+that look steeply up and down had 0.062 to 0.45, and all others at most 0.055. It hardly grows in faces as small as 50
+pixels."""
 _PART = 2.5
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Degrees. ``yaw``: positive when the face turns to the viewer's right; ``pitch``: positive when it looks up;
-    ``roll``: positive when the head tilts clockwise as seen by the viewer. All 0 for a frontal face."""
+    """Where a head looks, in degrees. ``yaw`` is positive when the face turns to the viewer's right, ``pitch`` when it
+    looks up, and ``roll`` when the viewer sees the head tilt clockwise. All are 0 for a frontal face."""
 
     yaw: float
     pitch: float
@@ -43,11 +44,11 @@ class Pose:
 
 
 def pose_in(vision: Vision, image: Image, face: Face) -> Pose:
-    """The pose of a face of ``image``, by its 68 points, whatever found it; of a detector that gives five, those count
-    too where they say that the head is turned further.
+    """The pose of a face of ``image``, measured from its 68 points, whichever detector found it. Where the detector
+    gave five points, these count too if they say that the head is turned further.
 
     The points of a head in profile are guessed as if it looked half ahead. Such guesses are unsteady, and the head is
-    then said to be turned by ``PROFILE`` degrees.
+    then taken to be turned by ``PROFILE`` degrees.
     """
     seen = pose(replace(face, landmarks=landmarks.of(vision, image, face)))
     if face.landmarks is None:
@@ -58,8 +59,9 @@ def pose_in(vision: Vision, image: Image, face: Face) -> Pose:
 
 
 def unsteadiness(vision: Vision, image: Image, face: Face) -> float:
-    """How far the points of a face move when they are looked for again, in widths of the face (root mean square): the
-    jaw's in the mirror image, and the detector's own, if any, from its five points. 0 where nothing can look again."""
+    """How far the points of a face move when they are looked for again, in widths of the face (root mean square). The
+    jaw is looked for again in the mirror image, and the detector's own points, if it gave any, from the five points. 0
+    where nothing can look again."""
     locator = getattr(vision, "landmarks", None)
     if locator is None:
         return 0.0
@@ -80,7 +82,7 @@ def _distance(a: Points, b: Points) -> float:
 
 
 def pose(face: Face) -> Pose:
-    """The pose that projects an average head onto the landmarks (perspective, a distance of five head heights)."""
+    """The pose in which an average head, seen in perspective from five times its height, falls onto the landmarks."""
     if face.landmarks is not None:
         return _solve(_HEAD, face.landmarks[_OF_68])
     return _solve(_HEAD_FIVE, face.points)
@@ -93,7 +95,7 @@ def _solve(head: NDArray[np.float64], seen: Points) -> Pose:
     camera = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
     try:
         found, rotation, _ = cv2.solvePnP(head, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
-    except cv2.error:  # points in one spot or on one line are no head
+    except cv2.error:  # Points in one spot or on one line are not those of a head.
         found = False
     if not found:
         return Pose(0.0, 0.0, 0.0)

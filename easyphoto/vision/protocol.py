@@ -1,7 +1,7 @@
-"""How values cross between two processes: plain data as JSON, arrays through memory that both have mapped.
+"""How values cross between two processes: plain data as JSON, and arrays through memory that both have mapped.
 
 A message is a length and a JSON text on a pipe. Arrays lie in a *segment*, a mapped file that one side writes and the
-other reads; in the message stands where. Nothing is unpickled, so neither side can be made to run code by the other,
+other reads; the message says where in it. Nothing is unpickled, so neither side can be made to run code by the other,
 and the two may run different versions of Python and numpy.
 """
 
@@ -26,21 +26,22 @@ _PARTS = ("face", "skin", "eyes", "brows", "nose", "lips")
 
 
 class Broken(Exception):
-    """The pipe ended or what came through it is no message."""
+    """The pipe ended, or what came through it is no message."""
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
 def send(pipe: IO[bytes], message: dict[str, Any]) -> None:
-    """Write one message; OSError when the other side is gone."""
+    """Write one message. Raises ``OSError`` when the other side is gone."""
     data = json.dumps(message).encode()
     pipe.write(struct.pack("<I", len(data)) + data)
     pipe.flush()
 
 
 def receive(pipe: IO[bytes]) -> dict[str, Any] | None:
-    """The next message; None when the other side closed the pipe between two messages; :class:`Broken` otherwise."""
+    """The next message; None when the other side closed the pipe between two messages. Raises :class:`Broken` when the
+    pipe ended within one."""
     head = _read(pipe, 4)
     if not head:
         return None
@@ -85,7 +86,7 @@ class Writer:
         return self._folder / f"{self._name}-{self._generation}"
 
     def start(self, size: int) -> None:
-        """Begin a message whose arrays take ``size`` bytes; what was written before is given up."""
+        """Begin a message whose arrays take ``size`` bytes. The arrays of the message before are given up."""
         self._used = 0
         if self._map is not None and len(self._map) >= size:
             return
@@ -97,7 +98,7 @@ class Writer:
             self._map = mmap.mmap(file.fileno(), room)
 
     def put(self, array: NDArray[Any]) -> int:
-        """Copy an array in; its offset."""
+        """Copy an array into the segment and return its offset."""
         assert self._map is not None
         offset = self._used
         if array.size:
@@ -108,11 +109,12 @@ class Writer:
 
     def close(self) -> None:
         if self._map is not None:
-            # Arrays that still look at the old map keep it alive; it goes when they go.
+            # Arrays that still look at the old map keep it alive until they go themselves.
             with contextlib.suppress(BufferError):
                 self._map.close()
             self._map = None
-            # The reader may have it mapped still, which some systems don't allow; the folder is removed in the end.
+            # The reader may still have it mapped, and some systems don't let it be removed then. It goes with the
+            # folder in the end.
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
@@ -134,7 +136,7 @@ class Reader:
         self._name = name
 
     def look(self, offset: int, shape: list[int], dtype: str) -> NDArray[Any]:
-        """The array at ``offset``, to be read only, and before the other side writes again."""
+        """The array at ``offset``. It may only be read, and only until the other side writes again."""
         count = int(np.prod(shape))
         if count == 0 or self._map is None:
             return np.zeros(shape, np.dtype(dtype))
@@ -156,10 +158,11 @@ def _room(array: NDArray[Any]) -> int:
 
 
 def pack(value: Any, writer: Writer) -> dict[str, Any]:
-    """A value as the part of a message, with its arrays in the writer's segment.
+    """A value as a part of a message. Its arrays are written into the writer's segment.
 
-    Values are None, numbers, texts, arrays, :class:`Face`, :class:`FaceParts`, :class:`Calibration`, and lists, tuples
-    and dictionaries (with texts as keys) of these; TypeError for anything else. A tuple arrives as a list.
+    A value is None, a number, a text, an array, a :class:`Face`, :class:`FaceParts` or :class:`Calibration`, or a list,
+    a tuple or a dictionary (with texts as keys) of these. Raises ``TypeError`` for anything else. A tuple arrives as a
+    list.
     """
     arrays: list[NDArray[Any]] = []
     body = _flatten(value, arrays)
@@ -169,7 +172,7 @@ def pack(value: Any, writer: Writer) -> dict[str, Any]:
 
 
 def unpack(message: dict[str, Any], reader: Reader) -> Any:
-    """The value of a message that :func:`pack` made; its arrays are copies, the caller's own."""
+    """The value of a message that :func:`pack` made. Its arrays are copies, which belong to the caller."""
     if message["arrays"]:
         reader.open(message["segment"])
     return _restore(message["body"], [reader.look(*place) for place in message["arrays"]])
@@ -206,8 +209,9 @@ def _flatten_array(array: NDArray[Any], arrays: list[NDArray[Any]]) -> Any:
 
 
 def _flatten_mask(mask: NDArray[Any], arrays: list[NDArray[Any]]) -> Any:
-    """Masks are empty but for one region: only its bounding box is sent."""
-    bits = np.ascontiguousarray(mask).view(np.uint32)  # or-ing bits is many times faster than comparing numbers
+    """A mask is mostly empty, so only the box around what is set is sent."""
+    # Bits are or-ed because that is many times faster than comparing numbers.
+    bits = np.ascontiguousarray(mask).view(np.uint32)
     rows, columns = (np.flatnonzero(np.bitwise_or.reduce(bits, axis=axis)) for axis in (1, 0))
     top, bottom = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
     left, right = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0, 0)

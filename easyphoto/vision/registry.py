@@ -1,4 +1,4 @@
-"""Role -> backend, loaded when first used: the vision of this process."""
+"""The vision of this process: a table of backends by role, each loaded when it is first used."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ log = logging.getLogger(__name__)
 
 BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS)
 BY_ROLE: Mapping[str, Sequence[Backend]] = {role: [b for b in BACKENDS if b.role == role] for role in ROLES}
-"""Role -> the backends that can serve it, the best first."""
+"""The backends that can serve each role, the best first."""
 
 
 def create(models: Path, *, backends: Mapping[str, str] | None = None, commercial_only: bool = False) -> Vision:
-    """Vision whose roles load when first used.
+    """Make the vision of this process. A role is loaded when it is first used.
 
-    ``models``: the folder of weights. ``backends``: role -> name of the backend that is wanted; other roles take the
-    best that is there. ``commercial_only`` leaves out what may not be used commercially. What is wanted but can't be
-    had gives way to the next best, with one notice in the log and in ``notices``. Raises InvalidRequest for an unknown
-    role or name.
+    ``models`` is the folder of weights. ``backends`` says which backend is wanted for a role; the other roles take the
+    best that is there. ``commercial_only`` leaves out what may not be used commercially. A backend that is wanted and
+    can't be had gives way to the next best, with one notice in the log and in ``notices``. Raises
+    :class:`InvalidRequest` for an unknown role or name.
     """
     return LocalVision(models, BACKENDS, backends or {}, commercial_only)
 
@@ -102,18 +102,18 @@ class LocalVision:
         return self._get("enhancer")  # type: ignore[no-any-return]
 
     def backends(self) -> Mapping[str, str]:
-        """Role -> name of the backend that serves it, without loading anything; roles that nothing serves are left
+        """The name of the backend that serves each role. Nothing is loaded, and roles that nothing serves are left
         out."""
         inventory = Inventory(self._models)
         chosen = {role: self._candidates(role, inventory) for role in ROLES}
         return {role: candidates[0].name for role, candidates in chosen.items() if candidates}
 
     def preferring(self, backends: Mapping[str, str]) -> Vision:
-        """The same vision with other first choices; InvalidRequest for an unknown role or name."""
+        """The same vision with other first choices. Raises :class:`InvalidRequest` for an unknown role or name."""
         key = tuple(sorted(backends.items()))
         with self._lock:
             if key not in self._views:
-                view = copy.copy(self)  # what is loaded, broken and noticed is shared
+                view = copy.copy(self)  # both share what is loaded, what is broken and what was noticed
                 view._serving, view._views = {}, {}
                 order = {role: self._preferred(role, name) for role, name in key}
                 view._order = {**self._order, **order}
@@ -121,7 +121,7 @@ class LocalVision:
             return self._views[key]
 
     def describe(self) -> list[dict[str, Any]]:
-        """Every backend of the table with its role, licence and what it lacks here, for ``doctor``."""
+        """Every backend of the table with its role, its licence and what it lacks here. ``doctor`` shows it."""
         serving, inventory = self.backends(), Inventory(self._models)
         return [
             {
@@ -137,7 +137,7 @@ class LocalVision:
         ]
 
     def release(self) -> None:
-        """Free the models; the next use loads them again."""
+        """Free the models. They are loaded again when they are next used."""
         with self._lock:
             self._loaded.clear()
             self._broken.clear()  # the file may have been replaced meanwhile
@@ -198,7 +198,7 @@ class LocalVision:
             return self._loaded[role, self._serving[role]]
 
     def _load(self, role: str) -> str:
-        """Load the best that can be, unless it is already; its name."""
+        """Load the best backend that can be loaded, unless one is loaded already, and return its name."""
         context = Context(models=self._models, vision=self, landmarks=partial(landmarks.of, self))
         inventory = Inventory(self._models)
         for backend in self._candidates(role, inventory):
@@ -206,7 +206,8 @@ class LocalVision:
                 if (role, backend.name) not in self._loaded:
                     self._loaded[role, backend.name] = backend.factory(context)
                 return backend.name
-            # Weights and native libraries may fail in any way at all; the next backend serves, the notice says why.
+            # Weights and native libraries may fail in any way at all. The next backend then serves, and the notice says
+            # why.
             except Exception as error:
                 log.debug("loading %s failed", backend.name, exc_info=True)
                 self._broken.add((role, backend.name))

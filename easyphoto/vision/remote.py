@@ -3,7 +3,8 @@
     vision = RemoteVision(python=lambda: interpreter, settings={"models": str(models)})
     faces = vision.detector.detect(image)      # starts the worker on first need
 
-The worker is kept warm. If it dies, the call under way fails with one sentence and the next one starts a new worker.
+The worker goes on running between calls. If it dies, the call under way fails with one sentence, and the next call
+starts a new worker.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ log = logging.getLogger(__name__)
 
 FACTORY = "easyphoto.vision.server:local_vision"
 TIMEOUT = 300.0
-"""Seconds that one call may take; the first of a role loads models."""
+"""How many seconds one call may take. The first call of a role loads its models."""
 ATTRIBUTES = ("name", "calibration", "bends")
-"""What of a role is no method."""
+"""The attributes of roles that are no methods."""
 _PREFIX = "easyphoto-vision-"
 _START = "import sys; sys.path[:0] = sys.argv[1:]; from easyphoto.vision.server import main; main()"
 
 
 class _Roles(ABC):
-    """The roles as proxies, each of which asks through :meth:`call`."""
+    """The roles as proxies, which pass their calls on through :meth:`call`."""
 
     def __init__(self) -> None:
         self.detector = RemoteDetector(self)
@@ -56,14 +57,15 @@ class _Roles(ABC):
 
     @abstractmethod
     def call(self, role: str, what: str, *arguments: Any) -> Any:
-        """One call of a role's method, or the value of its attribute."""
+        """Call a method of a role, or ask for the value of its attribute."""
 
     @abstractmethod
     def attribute(self, role: str, what: str) -> Any:
-        """The value of a role's attribute. It is asked once of each worker: the next may serve with other weights."""
+        """The value of a role's attribute. Each worker is asked once, because the next one may serve with other
+        weights."""
 
     def backends(self) -> Mapping[str, str]:
-        """Role -> name of the backend that serves it; the worker loads no model for this."""
+        """The name of the backend that serves each role. The worker loads no model for this."""
         found: dict[str, str] = self.call("vision", "backends")
         return found
 
@@ -71,9 +73,9 @@ class _Roles(ABC):
 class RemoteVision(_Roles):
     """:class:`easyphoto.ports.Vision` over a worker process. Safe to use from several threads; calls take turns.
 
-    ``python`` gives the interpreter to run the worker with, or raises :class:`AssetMissing` with what to do.
-    ``settings`` are the arguments of ``factory``, a ``module:function`` that the worker calls to make its vision.
-    ``idle`` gives the seconds after which an unused worker ends, None for never.
+    ``python`` returns the interpreter that the worker is run with, or raises :class:`AssetMissing`, which says what to
+    do. ``settings`` are the arguments of ``factory``, a ``module:function`` that the worker calls to make its vision.
+    ``idle`` returns the seconds after which a worker ends that nobody uses, None for never.
     """
 
     def __init__(
@@ -101,21 +103,22 @@ class RemoteVision(_Roles):
         return _Preference(self, dict(backends))
 
     def release(self) -> None:
-        """End the worker: all its memory is free at once. The next call starts another."""
+        """End the worker, which frees all its memory at once. The next call starts another worker."""
         with self._lock:
             self._stop()
 
     def call(self, role: str, what: str, *arguments: Any, preferring: Mapping[str, str] | None = None) -> Any:
-        """One call of a role's method, or the value of its attribute; ``preferring`` as of :meth:`preferring`.
+        """Call a method of a role, or ask for the value of its attribute. ``preferring`` is what :meth:`preferring`
+        takes.
 
-        Raises what the backend raised if it is one of ours; :class:`VisionFailed` when the backend broke or the worker
-        died; :class:`AssetMissing` when there is no environment to run it in.
+        Raises the error of the backend if it is one of ours, :class:`VisionFailed` when the backend broke or the worker
+        died, and :class:`AssetMissing` when there is no environment to run the worker in.
         """
         with self._lock:
             return self._ask(role, what, arguments, preferring or {})
 
     def attribute(self, role: str, what: str, *, preferring: Mapping[str, str] | None = None) -> Any:
-        """As :meth:`call`, for a value that stays the same for as long as the worker lives."""
+        """What :meth:`call` returns, for a value that stays the same for as long as the worker lives."""
         key = (role, what, *sorted((preferring or {}).items()))
         with self._lock:
             if self._worker is None or not self._worker.alive or key not in self._worker.known:
@@ -125,7 +128,7 @@ class RemoteVision(_Roles):
             return self._worker.known[key]
 
     def _ask(self, role: str, what: str, arguments: tuple[Any, ...], preferring: Mapping[str, str]) -> Any:
-        """The caller holds the lock."""
+        """Ask the worker, and start one where none runs. The caller holds the lock."""
         if self._worker is None or not self._worker.alive:
             self._stop()
             self._worker = _Worker.start(self._python(), self._factory, self._settings)
@@ -141,13 +144,14 @@ class RemoteVision(_Roles):
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, if one runs."""
+        """The process id of the worker; None when none runs."""
         worker = self._worker
         return worker.process.pid if worker is not None and worker.alive else None
 
     @property
     def last_call(self) -> tuple[float, float]:
-        """Of the last call: the model's own seconds, and the CPU seconds that the worker spent on crossing."""
+        """Of the last call: the seconds that the model took, and the CPU seconds that the worker spent on moving the
+        values between the processes."""
         return self._worker.last_call if self._worker is not None else (0.0, 0.0)
 
     def _watch_idle(self) -> None:
@@ -173,7 +177,7 @@ class RemoteVision(_Roles):
 
 
 class _Role:
-    """What all roles have in common. ``name`` and the like are what the worker says that serves now."""
+    """What all roles have in common. ``name`` and the other attributes are those of the backend that serves now."""
 
     role = ""
     name: str
@@ -289,13 +293,13 @@ class _Worker:
         self._writer = protocol.Writer(folder, "request")
         self._reader = protocol.Reader(folder)
         threading.Thread(target=_listen, args=(process.stdout, self._replies), daemon=True).start()
-        # Also when the host's process ends without anybody calling stop().
+        # This also runs when the host's process ends and nobody called stop().
         self._finalizer = weakref.finalize(self, _clean_up, process, scratch)
 
     @classmethod
     def start(cls, python: Path, factory: str, settings: Mapping[str, Any]) -> _Worker:
         memory = _memory_folder()
-        # What lies in memory outlives a host that was killed together with its worker.
+        # Files in memory outlive a host that was killed together with its worker, so they are removed here.
         sweep(memory, _PREFIX)
         scratch = Scratch(memory, _PREFIX)
         try:
@@ -306,7 +310,7 @@ class _Worker:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     env=_child_variables(),
-                    # Not where the host happens to be: whatever lies there could be imported.
+                    # The worker doesn't start where the host happens to be: whatever lies there could be imported.
                     cwd=program.FILES,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
@@ -316,7 +320,7 @@ class _Worker:
             raise AssetMissing(
                 "The vision worker can't be started with {python}: {reason}.", python=python, reason=error.strerror
             ) from error
-        with contextlib.suppress(OSError):  # a worker that died at once is told of by the first call
+        with contextlib.suppress(OSError):  # the first call reports a worker that died at once
             worker.greet(factory, settings)
         return worker
 
@@ -383,7 +387,7 @@ class _Worker:
 
 
 def _listen(pipe: IO[bytes], replies: queue.Queue[dict[str, Any] | None]) -> None:
-    """Put every reply into the queue, and None when there will be no more."""
+    """Put every reply into the queue, and None when no more will come."""
     try:
         while (message := protocol.receive(pipe)) is not None:
             replies.put(message)
@@ -404,7 +408,7 @@ def _clean_up(process: subprocess.Popen[bytes], scratch: Scratch) -> None:
 
 
 def _memory_folder() -> Path:
-    """A folder that is memory, where the system has one; otherwise the usual one for temporary files."""
+    """A folder that lies in memory, where the system has one; otherwise the usual folder for temporary files."""
     shared = Path("/dev/shm")
     if shared.is_dir() and shutil.disk_usage(shared).free > 2**30:
         return shared
@@ -417,7 +421,7 @@ def _child_variables() -> dict[str, str]:
 
 
 def _error_of(code: str, message: str, role: str) -> EasyPhotoError:
-    """The error that the worker's reply tells of, of the same class."""
+    """The error in the worker's reply, of the class that it had there."""
     kind = errors.of(code, VisionFailed)
     return (
         kind(message)

@@ -1,7 +1,7 @@
 """The vision worker: serves the roles of one :class:`easyphoto.ports.Vision` to the process that started it.
 
-It runs in our own environment, where the backends' packages are, and ends when its standard input does. See
-:mod:`easyphoto.vision.remote` for the other side and :mod:`easyphoto.vision.protocol` for what goes between.
+It runs in our own environment, where the packages of the backends are, and ends when its standard input does.
+:mod:`easyphoto.vision.remote` is the other side, and :mod:`easyphoto.vision.protocol` is what crosses between the two.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def main() -> None:
 
 
 def _is_owned(folder: Path) -> bool:
-    """Whether the process that made the folder still has it; one that was killed left it to us. The end of its pipe
-    may be seen a moment before its lock is free."""
+    """Whether the process that made the folder still has it. A process that was killed leaves it to us, and the end of
+    its pipe may be seen a moment before its lock is free."""
     for _ in range(20):
         if folder in scratch.abandoned(folder.parent, folder.name):
             return False
@@ -62,7 +62,7 @@ def _is_owned(folder: Path) -> bool:
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Input and output for messages alone: what a library prints goes to standard error."""
+    """The pipes for requests and replies, which nothing else uses: what a library prints goes to standard error."""
     requests, replies = os.dup(0), os.dup(1)
     if sys.platform == "win32":
         import msvcrt
@@ -98,7 +98,7 @@ def _answer(
         return {**reply, "seconds": seconds, "crossing": crossing + time.thread_time() - begin}
     except EasyPhotoError as error:
         return {"error": str(error), "said": to_data(error.message), "code": error.code}
-    # The worker must outlive a bug in a backend; the caller gets its words, standard error all of it.
+    # The worker must outlive a bug in a backend. The caller gets the message, and standard error the whole traceback.
     except Exception as error:
         log.exception("%s.%s failed", request.get("role"), request.get("what"))
         return {"error": f"{type(error).__name__}: {error}", "code": ""}

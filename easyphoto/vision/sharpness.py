@@ -1,4 +1,4 @@
-"""How sharp a face is, comparable between photos of any resolution."""
+"""How sharp a face is, in a number that can be compared between photos of any resolution."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from easyphoto.vision import geometry
 
 SIDE = 160
 PLAIN = 25.0
-"""A face whose luminance spreads less than this (standard deviation, 0-255) is of so little contrast that its
-sharpness is reckoned as if it had more."""
+"""A face whose luminance spreads less than this (standard deviation, 0-255) has so little contrast that its sharpness
+is computed as if it had this much."""
 FAINT = 4.0
-"""Less contrast than this is mostly noise, and is taken for this much."""
+"""Contrast below this is mostly noise, and is taken to be this much."""
 
 
 def sharpness(image: Image, face: Face | None = None) -> float:
-    """Variance of the Laplacian of the luminance (0-255) of the face, or of the whole picture without one.
+    """The variance of the Laplacian of the luminance (0-255) of the face, or of the whole picture where there is none.
 
-    The region is brought to 160 pixels on its longer side first, so that a large photo isn't judged by its pixels' own
-    noise; a region that had to be enlarged is judged as blurred as that makes it. A dark or hazy region is judged as if
-    it had the contrast of a dull one in good light.
+    The region is brought to 160 pixels on its longer side first, so that a large photo isn't judged by the noise of its
+    pixels. A region that has to be enlarged is judged with the blur that this gives it. A dark or hazy region is judged
+    as if it had the contrast of a dull one in good light.
     """
     part = _region(image, face)
     height, width = part.shape[:2]
@@ -33,7 +33,7 @@ def sharpness(image: Image, face: Face | None = None) -> float:
 
 
 def brightness(image: Image, face: Face | None = None) -> float:
-    """The luminance (0-255) that the bright parts of the face, or of the whole picture, have: its 90th percentile."""
+    """The luminance (0-255) of the bright parts of the face, or of the whole picture: the 90th percentile."""
     grey = cv2.cvtColor(_region(image, face), cv2.COLOR_RGB2GRAY)
     return float(np.percentile(grey, 90))
 

@@ -1,4 +1,4 @@
-"""Bending one face onto another's landmarks."""
+"""One face is bent onto the landmarks of another."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ GRID = 48
 def bend(source: Image, source_points: Points, points: Points, size: tuple[int, int], stiffness: float = 1.0) -> Image:
     """``source`` on a canvas of ``size``, bent so that ``source_points`` fall on ``points`` (n, 2).
 
-    A thin-plate spline (Bookstein, 1989), reckoned on a coarse grid, for it is smooth. ``stiffness`` is how many pixels
-    of the canvas a landmark may miss by so that the bend stays even. What would come from outside the source repeats
-    its border.
+    The bend is a thin-plate spline (Bookstein, 1989). It is smooth, and therefore computed on a coarse grid.
+    ``stiffness`` is by how many pixels of the canvas a landmark may be missed so that the bend stays even. What would
+    come from outside the source repeats its border.
     """
     maps = _field(np.asarray(points, np.float64), np.asarray(source_points, np.float64), size, stiffness)
     bent: Image = cv2.remap(
@@ -28,18 +28,18 @@ def bend(source: Image, source_points: Points, points: Points, size: tuple[int, 
 def _field(
     points: NDArray[np.float64], wanted: NDArray[np.float64], size: tuple[int, int], stiffness: float
 ) -> NDArray[np.float32]:
-    """For each pixel of ``size`` where in the source it comes from, (height, width, 2)."""
+    """The place in the source from which each pixel of ``size`` comes; shape (height, width, 2)."""
     from scipy.interpolate import RBFInterpolator
 
     height, width = size
     rows, columns = min(height, GRID), min(width, GRID)
-    # Samples lie where cv2.resize takes the middles of coarse cells to be.
+    # The samples lie where cv2.resize takes the centres of coarse cells to be.
     ys = (np.arange(rows) + 0.5) * height / rows - 0.5
     xs = (np.arange(columns) + 0.5) * width / columns - 0.5
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
     spline = RBFInterpolator(points, wanted, kernel="thin_plate_spline", smoothing=stiffness)
     coarse = spline(grid).reshape(rows, columns, 2)
-    # Beyond the outer samples a resize would repeat them: the field is padded by one extrapolated sample each way.
+    # Beyond the outer samples a resize would repeat them, so one extrapolated sample is added on each side.
     padded = np.pad(coarse, ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd").astype(np.float32)
     matrix = np.array([[width / columns, 0, -width / columns / 2 - 0.5], [0, height / rows, -height / rows / 2 - 0.5]])
     matrix[:, 2] += 0.0

@@ -1,4 +1,4 @@
-"""Faces with insightface: SCRFD finds them, ArcFace compares them, inswapper puts one in another's place.
+"""Faces with insightface: SCRFD finds them, ArcFace compares them, and inswapper puts one in the place of another.
 
 The models are loaded file by file with insightface's own classes, as its FaceAnalysis does, so that they may lie
 anywhere and nothing else of a pack is loaded. The package is never asked to download anything.
@@ -23,9 +23,11 @@ from easyphoto.vision.backends import onnx_models
 
 DETECTION_SIDE = 640
 TILE, TILE_OVERLAP = 1280, 400
-"""Squares in which a picture that is much larger than it was looked at is searched again, and how far they overlap."""
+"""A picture that is much larger than the size at which it was looked at is searched again, in squares of this side with
+this overlap."""
 SMALL_FACE = 40
-"""A picture whose smallest face, as it was looked at, is narrower than this may hold smaller ones."""
+"""A picture may hold smaller faces where the smallest face is narrower than this at the size at which it was looked
+at."""
 SURE = 0.5
 ARCFACE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
@@ -50,7 +52,7 @@ AURAFACE = Calibration(
 
 
 def _model(path: Path) -> Any:
-    """A model of insightface. Its inswapper prints; that has no place in a library."""
+    """A model of insightface. What its inswapper prints is caught, because a library has nothing to print."""
     from insightface.model_zoo import get_model
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -61,8 +63,8 @@ def _model(path: Path) -> Any:
 
 
 class ScrfdDetector:
-    """SCRFD (Guo et al., 2021) with five points. Where it finds nothing, once more with a wide border: a face that
-    fills the picture is larger than any that it learned."""
+    """SCRFD (Guo et al., 2021), which gives five points. Where it finds nothing, the picture is tried once more with a
+    wide border: a face that fills the picture is larger than all from which the network learned."""
 
     name = "insightface"
 
@@ -100,7 +102,7 @@ class ScrfdDetector:
 
 
 class ArcFaceEmbedder:
-    """ArcFace (Deng et al., 2019): 512 numbers of the face brought to 112 x 112 by its five points."""
+    """ArcFace (Deng et al., 2019): 512 numbers of a face, which is brought to 112 x 112 by its five points."""
 
     def __init__(self, path: Path, name: str, calibration: Calibration = ARCFACE) -> None:
         onnx_models.check(path, [(None, 3, 112, 112)], [(None, 512)])
@@ -119,7 +121,8 @@ class ArcFaceEmbedder:
 
 
 class InswapperFuser:
-    """The identity of one face in another's place, in 128 x 128 (the "roop" mode); laid back with a soft edge."""
+    """The identity of one face in the place of another (the "roop" mode). The face is made at 128 x 128 and laid back
+    with a soft edge."""
 
     name = "inswapper"
     bends = False
@@ -134,7 +137,7 @@ class InswapperFuser:
             raise AssetMissing("{path} has no map of identities (512 x 512) where inswapper keeps it.", path=path.name)
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
-        """``target`` with the identity of ``source_face``; same shape. Outside the face no bit changes."""
+        """``target`` with the identity of ``source_face``, in the same shape. Outside the face no bit changes."""
         identity = self._embedder.embed(source, source_face) @ self._model.emap
         identity = (identity / max(1e-6, float(np.linalg.norm(identity)))).astype(np.float32)
         goal = swap_points(self.SIDE)
@@ -147,7 +150,8 @@ class InswapperFuser:
 
 
 def _distinct(faces: list[Face]) -> list[Face]:
-    """Of faces that were found twice, the surer: those whose middle lies in the other's box."""
+    """The faces without those that were found twice, of which the surer stays. Two are the same face if the middle of
+    one lies in the box of the other."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.score):
         x, y = face.center
@@ -157,19 +161,22 @@ def _distinct(faces: list[Face]) -> list[Face]:
 
 
 def swap_points(side: int) -> Points:
-    """The five points in a picture of ``side`` for nets of 128: ArcFace's, moved 8 of 128 pixels to the right."""
+    """Where the five points lie in a picture of ``side`` for networks of 128 pixels: where ArcFace has them, but 8 of
+    128 pixels further to the right."""
     points: Points = (ARCFACE_POINTS + np.array([8.0, 0.0], np.float32)) * np.float32(side / 128)
     return points
 
 
 def aligned(image: Image, points: Points, goal: Points, side: int) -> Image:
-    """The face with ``points`` brought to ``goal`` in a square of ``side``; black where the picture ends."""
+    """The face, with its ``points`` brought to ``goal`` in a square of ``side``. Outside the picture the square is
+    black."""
     matrix = geometry.similarity(points, goal)
     return geometry.warp(image, matrix, (side, side), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
 
 
 def soft_square(side: int, edge: float = 0.12) -> Mask:
-    """1 in the middle of a square of ``side``, falling to 0 at its border over ``edge`` of its width."""
+    """A mask that is 1 in the middle of a square of ``side`` and falls to 0 at its border, over ``edge`` of its
+    width."""
     ramp = np.clip((0.5 - np.abs((np.arange(side) + 0.5) / side - 0.5)) / edge, 0, 1)
     smooth = ramp * ramp * (3 - 2 * ramp)
     return np.asarray(np.outer(smooth, smooth), np.float32)

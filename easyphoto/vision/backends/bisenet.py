@@ -1,4 +1,4 @@
-"""Parts of a face by BiSeNet trained on CelebAMask-HQ."""
+"""The parts of a face, found by a BiSeNet that was trained on CelebAMask-HQ."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from easyphoto.vision.backends.net_weights import device, fill, read_state
 
 SIDE = 512
 CROP = 2.0
-"""The crop that is parsed, in face sizes: heads fill the pictures that it learned from about so."""
+"""How many times larger than the face the crop is that is parsed. Heads fill the pictures about so from which the
+network learned."""
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 SKIN, BROWS, EYES, GLASSES, NOSE, MOUTH, LIPS = (1,), (2, 3), (4, 5), (6,), (10,), (11,), (12, 13)
-"""Numbers of the classes among 19 (0 background, 7-9 ears, 14-18 neck, clothes, hair, hat)."""
+"""The numbers of the classes, of which there are 19 (0 is the background, 7-9 the ears, 14-18 neck, clothes, hair and
+hat)."""
 
 
 class BiSeNetParser:
-    """Masks from the probabilities of 19 classes; only the face that was asked for, not its neighbours."""
+    """Makes masks from the probabilities of 19 classes. They show the face that was asked for, and not its
+    neighbours."""
 
     name = "bisenet"
 
@@ -36,7 +39,7 @@ class BiSeNetParser:
         self._lock = threading.Lock()
 
     def parse(self, image: Image, face: Face) -> FaceParts:
-        """The parts, each of the picture's size."""
+        """The masks of the parts, each of the picture's size."""
         size = image.shape[0], image.shape[1]
         crop = geometry.face_crop(face, CROP, size)
         chances = self._chances(geometry.resize(geometry.cut(image, crop), (SIDE, SIDE)))
@@ -72,7 +75,8 @@ class BiSeNetParser:
 
 
 def _own(whole: Mask, face: Face) -> Mask:
-    """1 on the connected piece of ``whole`` that covers most of the face's box, and around it for its soft edge."""
+    """A mask that is 1 on the connected piece of ``whole`` that covers most of the face's box, and a little around it,
+    so that the piece keeps its soft edge."""
     count, labels = cv2.connectedComponents((whole > 0.5).astype(np.uint8), connectivity=8)
     if count <= 2:
         return np.ones_like(whole)

@@ -1,4 +1,5 @@
-"""Faces with dlib and the models that the package face-recognition-models carries: nothing to download.
+"""Faces with dlib and the models that the package face-recognition-models carries, so that nothing has to be
+downloaded.
 
 The package itself is never imported, because it wants ``pkg_resources``; its files are found beside its spec.
 """
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DLIB = threading.RLock()
-"""Held while dlib works: its objects are not safe to share between threads, and two of them at work in two threads have
-brought the whole process down."""
+"""Held while dlib works. Its objects are not safe to share between threads, and two of them that worked in two threads
+have brought the whole process down."""
 
 DlibBox: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels, as dlib's detector frames a face: from the brows to the chin."""
@@ -35,28 +36,30 @@ Found: TypeAlias = tuple[DlibBox, float]
 
 MODELS = "face_recognition_models"
 DETECTION_SIDES = (1024, 2048)
-"""Long sides at which to look for faces, in turn; the second finds small ones."""
+"""The long sides at which faces are looked for, in turn. The second one finds small faces."""
 SMALL_FACE = 110
-"""A picture whose smallest face, at the first size, is under this may hold smaller ones."""
+"""A picture may hold smaller faces where its smallest face, at the first size, is narrower than this."""
 SURE = 0.3
-"""A score of HOG under this wants the network's word too: real faces that look ahead have 0.5 and more."""
+"""A face with a score of HOG under this must be confirmed by the network. Real faces that look ahead have 0.5 and
+more."""
 TILE, TILE_OVERLAP, TILE_SCALE = 1024, 320, 1.3
-"""Squares in which a picture that is much larger than it was looked at is searched again, how far they overlap, and
-how much they are enlarged: a face of 62 pixels is then one of 80, the smallest that HOG knows. Larger faces than the
-overlap were seen before."""
+"""A picture that is much larger than the size at which it was looked at is searched again, in squares of this side with
+this overlap, which are enlarged so many times. A face of 62 pixels then has 80, the least that HOG can find. Faces that
+are larger than the overlap were seen before."""
 NETWORK_TRUST = 0.5
-"""What a score of the network is worth in scores of HOG: it is as sure of faces that lie on their side."""
+"""What a score of the network is worth in scores of HOG. It is worth less, because the network is just as sure of faces
+that lie on their side."""
 CNN_SIDE, CONFIRM_SIDE = 480, 208
 LEAST_SIDE = 40
-"""A side that is shorter than this holds no face that the network could find, and breaks it."""
+"""In a picture with a shorter side than this the network can't find a face, and it would break."""
 LANDMARK_SIDE = 256
 CHIP_SIDE, CHIP_PADDING = 150, 0.25
 DESCRIPTOR = 128
-"""How many numbers dlib describes a face with."""
+"""With how many numbers dlib describes a face."""
 
 
 def model_file(name: str) -> Path:
-    """Where the package face-recognition-models keeps ``name``."""
+    """The file ``name`` of the package face-recognition-models."""
     spec = importlib.util.find_spec(MODELS)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "models" / name
@@ -68,7 +71,7 @@ def model_file(name: str) -> Path:
 
 
 class LandmarkPredictor:
-    """68 points from a rough box, by an ensemble of regression trees (Kazemi and Sullivan, 2014)."""
+    """Finds the 68 points from a rough box, by an ensemble of regression trees (Kazemi and Sullivan, 2014)."""
 
     name = "dlib-68"
 
@@ -79,9 +82,10 @@ class LandmarkPredictor:
         self._predictor: Any = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
 
     def predict(self, image: Image, box: DlibBox) -> Points:
-        """Points (68, 2) of the face that dlib's detector framed by ``box``.
+        """The points (68, 2) of the face around which dlib's detector would draw ``box``.
 
-        The face is brought to a fixed size first: the predictor answers in whole pixels, too coarse for a small face.
+        The face is brought to a fixed size first, because the predictor answers in whole pixels, which are too coarse
+        for a small face.
         """
         side = max(box[2] - box[0], box[3] - box[1], 1.0)
         scale = LANDMARK_SIDE / side
@@ -97,16 +101,16 @@ class LandmarkPredictor:
         return geometry.transform(geometry.invert(matrix), points)
 
     def locate(self, image: Image, face: Face) -> Points:
-        """Points of a face that another detector found: its five points say where dlib's box would be."""
+        """The points of a face that another detector found. Its five points say where dlib's box would be."""
         return self.predict(image, box_of_five(face.points))
 
 
-# Five points of an average face in dlib's box of it, (0, 0) to (1, 1): the median of 85 portraits.
+# The five points of an average face in dlib's box of it, from (0, 0) to (1, 1): the median of 85 portraits.
 FIVE_IN_BOX = np.array([[0.30, 0.288], [0.70, 0.288], [0.50, 0.523], [0.316, 0.74], [0.684, 0.74]], np.float32)
 
 
 def box_of_five(points: Points) -> DlibBox:
-    """The box in which dlib's detector would frame the face that has these five points."""
+    """The box that dlib's detector would draw around the face that has these five points."""
     matrix = geometry.similarity(FIVE_IN_BOX, points)
     x, y = geometry.transform(matrix, np.array([[0.5, 0.5]], np.float32))[0]
     half = float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))) / 2
@@ -114,8 +118,8 @@ def box_of_five(points: Points) -> DlibBox:
 
 
 class DlibDetector:
-    """HOG with a linear classifier (Dalal and Triggs, as trained in dlib), then 68 points; where it finds nothing, the
-    slower network of the same package, which also knows turned heads."""
+    """Finds faces by HOG with a linear classifier (Dalal and Triggs, as trained in dlib), and then their 68 points.
+    Where HOG finds nothing, the slower network of the same package is asked, which also knows turned heads."""
 
     name = "dlib"
 
@@ -128,7 +132,8 @@ class DlibDetector:
         self._predictor = LandmarkPredictor()
 
     def detect(self, image: Image) -> list[Face]:
-        """All faces, from left to right. Large pictures are shrunk to look at, so the time is bounded."""
+        """All faces, from left to right. Large pictures are shrunk before they are looked at, so that the time is
+        bounded."""
         found = self._boxes(image)
         faces = [landmarks.face_of(self._predictor.predict(image, box), score) for box, score in found]
         return sorted(faces, key=lambda f: f.center[0])
@@ -145,7 +150,7 @@ class DlibDetector:
         return found or [(box, NETWORK_TRUST * score) for box, score in self._network(image, CNN_SIDE)]
 
     def _in_tiles(self, image: Image) -> list[Found]:
-        """What HOG finds in a large picture at its full size, part by part."""
+        """What HOG finds in a large picture when it looks at it part by part, at its full size."""
         found: list[Found] = []
         for tile in geometry.tiles((image.shape[0], image.shape[1]), TILE, TILE_OVERLAP):
             with DLIB:
@@ -155,7 +160,8 @@ class DlibDetector:
         return found
 
     def _confirmed(self, image: Image, box: DlibBox) -> bool:
-        """Whether the network, too, sees a face about the box: folds of clothes now and then look like one to HOG."""
+        """Whether the network, too, sees a face about where the box is. To HOG the folds of clothes sometimes look like
+        one."""
         middle, side = (np.array(box[:2]) + box[2:]) / 2, max(box[2] - box[0], box[3] - box[1], 1.0)
         scale = CONFIRM_SIDE / (2 * side)
         matrix = np.array([[scale, 0, 0], [0, scale, 0]])
@@ -179,7 +185,7 @@ class DlibDetector:
 
 
 class FaceNet(Protocol):
-    """dlib's face network, whoever computes it."""
+    """dlib's face network, whether dlib or torch computes it."""
 
     def describe(self, chips: Sequence[Image]) -> NDArray[np.float32]:
         """dlib's descriptors (n, 128) of n chips (150, 150, 3)."""
@@ -210,8 +216,8 @@ class NativeNet:
 
 
 class DlibEmbedder:
-    """128 numbers of a residual network trained on faces, centred by a mean that was measured once, so that cosines
-    mean something: raw ones are all over 0.8.
+    """Describes a face by 128 numbers of a residual network that was trained on faces. A mean that was measured once is
+    taken from them, so that their cosines mean something: those of the network's own numbers are all over 0.8.
 
     Torch computes the network where it can be imported, and dlib does where it can't. Their vectors agree within the
     rounding of 32-bit floats, so either may be compared with what the other made.
@@ -247,7 +253,8 @@ class DlibEmbedder:
         return self._net.embed_pixels(chips, self._mean)
 
     def describe(self, image: Image, face: Face) -> Embedding:
-        """dlib's own descriptor (128,), to which the published Euclidean distances apply (one person: under 0.6)."""
+        """dlib's own descriptor (128,), for which Euclidean distances were published: under 0.6 two faces are one
+        person's."""
         descriptor: Embedding = self._net.describe([self.chip(image, face)])[0]
         return descriptor
 
@@ -256,7 +263,7 @@ class DlibEmbedder:
         return self._chip(image, self._landmarks_of(image, face))
 
     def _chip(self, image: Image, points: Points) -> Image:
-        # Cut around the face at about the chip's resolution first: dlib takes whole pixels only.
+        # The face is cut out at about the chip's resolution first, because dlib takes whole pixels only.
         low, high = points.min(0), points.max(0)
         side = max(1.0, float((high - low).max()))
         scale, margin = 2 * CHIP_SIDE / side, 2 * CHIP_SIDE
@@ -271,24 +278,24 @@ class DlibEmbedder:
 
 
 def face_net(path: Path) -> FaceNet:
-    """dlib's face network from dlib's own file: in torch where torch can be imported, else as dlib computes it."""
+    """dlib's face network from dlib's own file. Torch computes it where torch can be imported, and else dlib does."""
     try:
         from easyphoto.vision.backends import dlib_net
-    except (ImportError, OSError):  # OSError: a torch that is there but whose libraries do not load
+    except (ImportError, OSError):  # OSError: torch is there, but its libraries don't load
         return NativeNet(path)
     return dlib_net.TorchNet(path)
 
 
 def measurements() -> dict[str, Any]:
-    """The mean descriptor and the calibration, as tools/calibrate_embedder.py measured them."""
+    """The mean descriptor and the calibration that tools/calibrate_embedder.py measured."""
     text = resources.files("easyphoto.vision.backends").joinpath("data/dlib_embedding.json").read_text("utf-8")
     measured: dict[str, Any] = json.loads(text)
     return measured
 
 
 def look(hog: Any, image: Image, side: int) -> tuple[list[Found], float]:
-    """What dlib's frontal detector finds with the picture's long side at about ``side``: boxes in the picture's pixels
-    with their scores, and the side of the smallest as it was seen. The caller holds the lock."""
+    """What dlib's frontal detector finds when the picture's long side has about ``side`` pixels: boxes in pixels of the
+    picture with their scores, and the side that the smallest box had when it was found. The caller holds the lock."""
     grey, scale = _sized(image, side)
     rectangles, scores, _ = hog.run(grey, 0, 0.0)
     found = [(_box(r, scale), float(s)) for r, s in zip(rectangles, scores, strict=True)]
@@ -296,7 +303,8 @@ def look(hog: Any, image: Image, side: int) -> tuple[list[Found], float]:
 
 
 def _sized(image: Image, side: int) -> tuple[Image, float]:
-    """The picture in grey at about ``side``, at most twice as large as it is, and its scale."""
+    """The picture in grey with a long side of about ``side``, enlarged at most twice, and how many times larger it
+    became."""
     height, width = image.shape[:2]
     scale = min(2.0, side / max(height, width))
     sized = geometry.resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
@@ -310,7 +318,7 @@ def _box(rectangle: Any, scale: float) -> DlibBox:
 
 
 def distinct(found: list[Found]) -> list[Found]:
-    """Of boxes that overlap by more than a third, the surest."""
+    """The boxes without those that overlap a surer one by more than a third."""
     kept: list[Found] = []
     for box, score in sorted(found, key=lambda f: -f[1]):
         if all(_overlap(box, other) < 1 / 3 for other, _ in kept):

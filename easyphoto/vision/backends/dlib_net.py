@@ -22,13 +22,14 @@ from easyphoto.ports import Embedding, Image
 
 LEVELS = ((32, (False, False, False)), (64, (True, False, False, False)), (128, (True, False, False)),
           (256, (True, False, False)), (256, (True,)))  # fmt: skip
-"""From the picture on: channels of a level, and for each of its blocks whether it halves the size."""
+"""The levels, from the picture on: the channels of a level, and for each of its blocks whether it halves the size."""
 MEAN_RGB, SCALE = (122.782, 117.001, 104.298), 256.0
-"""What dlib subtracts from a chip's channels (0-255) and then divides by."""
+"""What dlib subtracts from the channels (0-255) of a chip, and by what it then divides them."""
 
 
 class DlibNet(nn.Module):
-    """Chips (n, 3, 150, 150), RGB of 0-255 as floats -> dlib's descriptors (n, 128), not of length 1."""
+    """Makes dlib's descriptors (n, 128), which don't have length 1, of chips (n, 3, 150, 150): RGB of 0-255 as
+    floats."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +51,8 @@ class DlibNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block. Where it ``halve``s, the way around it is an average; channels that one of the ways lacks, and
-    rows and columns, count as zeros."""
+    """A residual block. Where it ``halve``s the size, the way around it is an average. Channels, rows and columns that
+    one of the two ways lacks count as zeros."""
 
     def __init__(self, before: int, channels: int, halve: bool) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class TorchNet:
         return functional.normalize(centred, dim=1, eps=1e-6)
 
     def _at(self, device: torch.device, dtype: torch.dtype) -> DlibNet:
-        """The network on ``device``, which keeps a copy of it from the first call on."""
+        """The network on ``device``. From the first call on a copy of it stays there."""
         if (device, dtype) == (self._net.head.weight.device, self._net.head.weight.dtype):
             return self._net
         if (device, dtype) not in self._elsewhere:
@@ -114,7 +115,7 @@ def load(path: Path) -> DlibNet:
 
 
 def _fill(conv: nn.Conv2d, weights: NDArray[np.float32], scaling: NDArray[np.float32]) -> None:
-    """Put a convolution and the scaling behind it (gamma and beta of a batch norm that was frozen) into one."""
+    """Make one convolution of a convolution and the scaling behind it (gamma and beta of a frozen batch norm)."""
     count = conv.out_channels
     filters, bias = weights[: conv.weight.numel()], weights[conv.weight.numel() :]
     gamma, beta = torch.from_numpy(scaling[:count].copy()), torch.from_numpy(scaling[count:].copy())
@@ -134,7 +135,7 @@ class _Layers:
         self.connected = self._after(b"fc_2", 2)
 
     def _after(self, name: bytes, numbers: int) -> Iterator[NDArray[np.float32]]:
-        """The tensors behind every ``name``, with so many whole numbers between name and tensor."""
+        """The tensors that follow every ``name``. Between the name and the tensor stand so many whole numbers."""
         place = -1
         while (place := self._data.find(b"\x01" + bytes([len(name)]) + name, place + 1)) >= 0:
             start = place + 2 + len(name)
@@ -143,7 +144,7 @@ class _Layers:
             yield self._tensor(start)
 
     def _tensor(self, start: int) -> NDArray[np.float32]:
-        """A tensor: its version, four sizes, and the values as 32-bit floats."""
+        """Read a tensor: its version, four sizes, and the values as 32-bit floats."""
         header = []
         for _ in range(5):
             value, start = self._whole(start)

@@ -14,15 +14,18 @@ from easyphoto.vision import geometry, landmarks
 from easyphoto.vision.backends.dlib_faces import DLIB, DlibDetector, model_file
 
 NOSE_TIP, NOSE_BASE, MOUTH = 0.58, 0.75, 1.0
-"""How far below the line of the eyes, in distances between the eyes; MOUTH is the height of the mouth's corners."""
+"""How far below the line of the eyes these lie, in distances between the eyes. MOUTH is the height of the corners of
+the mouth."""
 MOUTH_HALF = 0.46
 NOSE_ASIDE = 0.3
-"""How far the mouth goes aside with the base of the nose: a turned head moves the nose, which stands out, further."""
+"""What share of the sideways move of the base of the nose the mouth makes. The nose stands out, so it moves further
+when the head turns."""
 
 
 def drawn_face() -> Points:
-    """68 points in the order of the iBUG scheme. The middle between the eyes is (0, 0), the eyes one unit apart; drawn
-    by hand from the common proportions of the human face: cheekbones 2.26, eye line to chin 1.8, eyes 0.48 wide."""
+    """68 points in the order of the iBUG scheme. The middle between the eyes is (0, 0), and the eyes are one unit
+    apart. The points were drawn by hand from common proportions of the human face: the cheekbones are 2.26 apart, the
+    chin is 1.8 below the line of the eyes, and an eye is 0.48 wide."""
     turn = np.linspace(-np.pi / 2, np.pi / 2, 17)
     jaw = np.stack([1.13 * np.sin(turn), 0.05 + 1.75 * np.cos(turn) ** 0.9], 1)
     brow = np.array([[0.18, -0.34], [0.36, -0.42], [0.54, -0.45], [0.71, -0.42], [0.87, -0.30]])
@@ -50,8 +53,8 @@ def drawn_face() -> Points:
 
 
 def locate(image: Image, face: Face) -> Points:
-    """68 points (68, 2) of a face of which five are known: the drawn face laid on eyes and mouth, its nose on the
-    nose."""
+    """The 68 points (68, 2) of a face of which five are known. The drawn face is laid onto the eyes and the mouth, and
+    its nose onto the nose."""
     five = np.asarray(face.points, np.float64)
     middle = five[:2].mean(0)
     frame = np.column_stack([five[1] - five[0], (five[3:].mean(0) - middle) / MOUTH, middle])
@@ -64,7 +67,7 @@ def locate(image: Image, face: Face) -> Points:
 
 
 class DrawnLandmarks:
-    """68 points without the predictor, whose training data excludes commercial use."""
+    """Finds the 68 points without the predictor whose training data excludes commercial use."""
 
     name = "drawn"
 
@@ -73,13 +76,13 @@ class DrawnLandmarks:
 
 
 class FivePointDetector(DlibDetector):
-    """The boxes of dlib's detectors with dlib's five-point predictor. The mouth, which that does not give, is reckoned
-    from eyes and nose."""
+    """Finds faces with dlib's detectors and their points with dlib's five-point predictor. The predictor doesn't give
+    the mouth, which is computed from the eyes and the nose."""
 
     name = "dlib-5"
 
     def __init__(self) -> None:
-        # Not the parent's, which would load the 68-point predictor.
+        # The parent's own is not called, because it would load the 68-point predictor.
         import dlib
 
         self._dlib = dlib
@@ -88,7 +91,7 @@ class FivePointDetector(DlibDetector):
         self._five: Any = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
 
     def detect(self, image: Image) -> list[Face]:
-        """All faces, from left to right; five points each, no landmarks."""
+        """All faces, from left to right, with five points each and without landmarks."""
         faces = [self._face(image, box, score) for box, score in self._boxes(image)]
         return sorted(faces, key=lambda f: f.center[0])
 
@@ -105,7 +108,7 @@ class FivePointDetector(DlibDetector):
 
 
 def _with_mouth(eyes: NDArray[np.float64], nose_base: NDArray[np.float64]) -> Points:
-    """Five points from the eyes' centres and the base of the nose."""
+    """The five points of a face, from the centres of the eyes and the base of the nose."""
     middle, across = eyes.mean(0), eyes[1] - eyes[0]
     distance = max(1e-6, float(np.hypot(*across)))
     right = across / distance

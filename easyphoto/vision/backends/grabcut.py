@@ -1,4 +1,4 @@
-"""The foreground by GrabCut (Rother et al., 2004), seeded by where a face says that a person must be."""
+"""The foreground by GrabCut (Rother et al., 2004). It starts from where the face says that the person must be."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ROUNDS = 3
 
 
 class GrabCutSaliency:
-    """Person against background; without a face, what lies in the middle of the picture."""
+    """Parts a person from the background. Without a face it takes what lies in the middle of the picture."""
 
     name = "grabcut"
 
     def mask(self, image: Image, face: Face | None) -> Mask:
-        """The person with hair and shoulders, of the picture's size."""
+        """The mask of the person with hair and shoulders, of the picture's size."""
         full = image.shape[0], image.shape[1]
         size = geometry.limit_long_side(full, WORK_SIDE)
         if min(size) < 8:

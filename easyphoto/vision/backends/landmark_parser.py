@@ -1,4 +1,4 @@
-"""Parsing by polygons of the 68 points."""
+"""The parts of a face by polygons of its 68 points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from easyphoto.vision.face_parts import face_parts
 
 
 class LandmarkParser:
-    """Parts of a face from its landmarks; needs no weights of its own."""
+    """Finds the parts of a face from its landmarks, and needs no weights of its own."""
 
     name = "landmarks"
 

@@ -1,4 +1,5 @@
-"""Weights into nets: files are opened without running what is in them, and must fit in every name and shape."""
+"""Weights are put into networks. Files are opened without running what is in them, and every name and shape must
+fit."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def read_state(path: Path) -> dict[str, Any]:
     """What a weights file holds: tensors by name, or a dictionary of such. Nothing in it is ever executed.
 
-    Safetensors, or whatever ``torch.load(weights_only=True)`` takes. AssetMissing for all else, with one sentence.
+    The file is of safetensors, or of a kind that ``torch.load(weights_only=True)`` takes. Raises :class:`AssetMissing`,
+    with one sentence, for any other file.
     """
     import torch
 
@@ -42,8 +44,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def fill(net: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:
-    """Put the weights into the net and make it ready to use. Every name and shape must fit; AssetMissing names the
-    first that does not."""
+    """Put the weights into the network and make it ready to use. Raises :class:`AssetMissing`, which names the first
+    weight whose name or shape doesn't fit."""
     import torch
 
     wanted = net.state_dict()
@@ -64,7 +66,7 @@ def fill(net: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:
 
 
 def device() -> str:
-    """Where nets run: the graphics card if torch has one."""
+    """Where networks run: on the graphics card if torch has one, else on the processor."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

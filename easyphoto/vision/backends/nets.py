@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
 
 
 class Resnet18(nn.Module):
-    """Features at an eighth, a sixteenth and a thirty-second of the size."""
+    """Makes features at an eighth, a sixteenth and a thirty-second of the size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,8 +117,8 @@ class BiSeNetOutput(nn.Module):
 
 
 class BiSeNet(nn.Module):
-    """(n, 3, h, w) -> scores (n, 19, h, w). The two further heads were for training only; their weights are part of the
-    published file."""
+    """Makes scores (n, 19, h, w) of pictures (n, 3, h, w). The two further heads served the training only; their
+    weights are here because they are part of the published file."""
 
     def __init__(self, classes: int = 19) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """(n, 3, h, w) in [0, 1], h and w even -> (n, 3, 2h, 2w)."""
+    """Makes pictures (n, 3, 2h, 2w) of pictures (n, 3, h, w) in [0, 1], where h and w are even."""
 
     def __init__(self, features: int = 64, blocks: int = 23, growth: int = 32) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class _Twice(nn.Module):
 
 
 class _Named(nn.Module):
-    """One module as ``conv``."""
+    """Holds one module under the name ``conv``."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
@@ -239,8 +239,9 @@ class _Up(nn.Module):
 
 
 class RetouchUNet(nn.Module):
-    """(n, 3, h, w) in [-1, 1] -> a map in (0, 1): under a half darkens, over it lightens. The heads ``dsoutc*`` were
-    for training only; their weights are part of the published file."""
+    """Makes a map in (0, 1) of pictures (n, 3, h, w) in [-1, 1]. A value under a half darkens and one over a half
+    lightens. The heads ``dsoutc*`` served the training only; their weights are here because they are part of the
+    published file."""
 
     def __init__(self) -> None:
         super().__init__()

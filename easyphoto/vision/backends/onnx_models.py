@@ -1,4 +1,5 @@
-"""ONNX models through onnxruntime: opened only if they are what they are named as."""
+"""ONNX models through onnxruntime. A model is used only if its inputs and outputs are those of the model it is named
+as."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 def providers() -> list[str]:
-    """Where to run, best first: the graphics card where this onnxruntime has one (onnxruntime-gpu), then the CPU."""
+    """Where models may run, the best place first: the graphics card where this onnxruntime can use it
+    (onnxruntime-gpu), then the processor."""
     import onnxruntime
 
     there = onnxruntime.get_available_providers()
@@ -24,8 +26,8 @@ def providers() -> list[str]:
 
 
 def check(path: Path, inputs: Sequence[OnnxShape], outputs: Sequence[OnnxShape | None]) -> None:
-    """AssetMissing unless the model has these inputs and outputs. ``None`` in a shape: any length, also a free one;
-    in place of an output's shape: any shape."""
+    """Raise :class:`AssetMissing` unless the model has these inputs and outputs. ``None`` in a shape stands for any
+    length, even one that the model leaves free; in place of an output's shape it stands for any shape."""
     session = _open(path)
     for kind, found, wanted in (
         ("input", [i.shape for i in session.get_inputs()], list(inputs)),
@@ -51,7 +53,7 @@ def check(path: Path, inputs: Sequence[OnnxShape], outputs: Sequence[OnnxShape |
 
 
 class OnnxModel:
-    """A model with one input whose first output is what is wanted."""
+    """A model with one input, of whose outputs the first is used."""
 
     def __init__(self, path: Path, given: OnnxShape, first: OnnxShape) -> None:
         self._session = _open(path)
@@ -80,7 +82,7 @@ def _open(path: Path) -> Any:
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers())
-    # onnxruntime raises its own exceptions, which have no common parent but this.
+    # onnxruntime raises its own exceptions, which have no other parent in common.
     except Exception as error:
         first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise AssetMissing(
@@ -89,7 +91,7 @@ def _open(path: Path) -> Any:
 
 
 def _fits(shape: Sequence[Any], like: OnnxShape) -> bool:
-    """Whether a declared shape agrees with ``like``; a free or named length of the model agrees with any."""
+    """Whether a declared shape agrees with ``like``. A length that the model leaves free or names agrees with any."""
     if not shape:
         return True
     return len(shape) == len(like) and all(

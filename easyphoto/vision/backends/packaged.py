@@ -1,4 +1,4 @@
-"""Backends whose weights come inside packages, or that need none: every role has one."""
+"""The backends whose weights come inside packages, or that need none. Every role has one of them."""
 
 from __future__ import annotations
 

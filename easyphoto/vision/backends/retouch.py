@@ -20,8 +20,8 @@ CROP = 1.5
 
 
 class RetouchNet:
-    """A map for each face says where to lighten and where to darken: ``(1 - 2m) x^2 + 2m x`` for colours x in [0, 1]
-    (the "soft light" of picture editors)."""
+    """Evens the skin. A map m for each face says where to lighten and where to darken: a colour x in [0, 1] becomes
+    ``(1 - 2m) x^2 + 2m x`` (the "soft light" of picture editors)."""
 
     name = "skin-retouching"
 
@@ -38,7 +38,7 @@ class RetouchNet:
         self._lock = threading.Lock()
 
     def retouch(self, image: Image) -> Image:
-        """Skin of every face evened; same shape."""
+        """``image`` with the skin of every face evened, in the same shape."""
         out = image.copy()
         for face in self._vision.detector.detect(image):
             out = self._face(out, face)

@@ -1,4 +1,4 @@
-"""Skin retouch by edge-preserving smoothing of what is coarser than pores."""
+"""Skin is retouched by smoothing what is coarser than pores, while edges are kept."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from easyphoto.vision import geometry, masks
 from easyphoto.vision.backend import Context
 
 WORK_WIDTH = 240
-"""Width of the face at which smoothing happens. What is finer, pores and down, is added back untouched."""
+"""The width of the face, in pixels, at which its skin is smoothed. Finer detail, such as pores, is added back
+unchanged."""
 SIGMA_COLOUR = 28.0
 SIGMA_SPACE = 6.0
 STRENGTH = 0.75
 
 
 class SkinSmoother:
-    """A bilateral filter on each face's skin; eyes, brows, lips and all that is no skin keep every bit."""
+    """Filters the skin of each face with a bilateral filter. Eyes, brows, lips and all that is no skin keep every
+    bit."""
 
     name = "smoothing"
 
@@ -25,7 +27,7 @@ class SkinSmoother:
         self._vision = context.vision
 
     def retouch(self, image: Image) -> Image:
-        """Skin of every face smoothed; same shape."""
+        """``image`` with the skin of every face smoothed, in the same shape."""
         for face in self._vision.detector.detect(image):
             image = self._face(image, face)
         return image.copy()
@@ -44,7 +46,7 @@ class SkinSmoother:
 
 
 def _smoothing(image: Image, size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """What the filter would add to each pixel of ``image``, reckoned at ``size``."""
+    """What the filter adds to each pixel of ``image``, computed at ``size``."""
     small = geometry.resize(image, size)
     change = cv2.bilateralFilter(small, 0, SIGMA_COLOUR, SIGMA_SPACE).astype(np.float32) - small
     height, width = image.shape[:2]

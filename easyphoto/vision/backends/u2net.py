@@ -1,4 +1,4 @@
-"""The person before the background by U2-Net (Qin et al., 2020), as an ONNX model."""
+"""The person in front of the background, found by U2-Net (Qin et al., 2020) as an ONNX model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class U2NetSaliency:
-    """What stands out in a picture; with a face, only the piece that the face belongs to."""
+    """Finds what stands out in a picture. Where a face is given, it keeps only the piece to which the face belongs."""
 
     name = "u2net"
 
@@ -25,7 +25,7 @@ class U2NetSaliency:
         self._model = OnnxModel(path, (None, 3, SIDE, SIDE), (None, 1, SIDE, SIDE))
 
     def mask(self, image: Image, face: Face | None) -> Mask:
-        """Soft mask of the picture's size."""
+        """A soft mask of the picture's size."""
         small = geometry.resize(image, (SIDE, SIDE)).astype(np.float32)
         small = (small / max(1.0, float(small.max())) - MEAN) / STD
         found = self._model(small.transpose(2, 0, 1)[None])[0, 0]
@@ -36,7 +36,7 @@ class U2NetSaliency:
 
 
 def _with_face(mask: Mask, face: Face) -> Mask:
-    """``mask`` without the pieces that do not touch the face; unchanged where none does."""
+    """``mask`` without the pieces that don't touch the face. Where no piece touches it the mask stays as it is."""
     count, labels = cv2.connectedComponents((mask > 0.1).astype(np.uint8), connectivity=8)
     crop = geometry.box_crop(face.box, (mask.shape[0], mask.shape[1]))
     touching = np.unique(labels[crop.top : crop.bottom, crop.left : crop.right])

@@ -1,4 +1,4 @@
-"""Pictures enlarged by Real-ESRGAN's RRDB network for twice the size, and faces restored by GPEN."""
+"""Pictures are enlarged by Real-ESRGAN's RRDB network for twice the size, and faces are restored by GPEN."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TILE, OVERLAP = 256, 16
 FFHQ_POINTS: Points = np.array(
     [[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]], np.float32
 )
-"""Where the five points of a face lie in a picture of FFHQ at 512 (published with its tools)."""
+"""Where the five points of a face lie in a picture of FFHQ with a side of 512 pixels, as its tools publish it."""
 
 
 class RrdbEnhancer:
-    """Twice the size as often as needed, then down to what was asked for. In tiles, so that memory does not grow with
-    the picture."""
+    """Doubles the size as often as needed, and then shrinks the picture to what was asked for. It works in tiles, so
+    that the memory doesn't grow with the picture."""
 
     name = "realesrgan"
 
@@ -37,7 +37,7 @@ class RrdbEnhancer:
         self._lock = threading.Lock()
 
     def enhance(self, image: Image, scale: float) -> Image:
-        """The picture ``scale`` (>= 1) times as large and sharper."""
+        """The picture, ``scale`` (>= 1) times as large and sharper."""
         if scale < 1:
             raise ValueError(f"scale must be at least 1, not {scale}")
         goal = max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
@@ -71,8 +71,8 @@ class RrdbEnhancer:
 
 
 class GpenEnhancer:
-    """Every face restored in 512 x 512 (Yang et al., "GAN Prior Embedded Network", 2021) and laid back with a soft edge
-    on the picture that ``background`` enlarged."""
+    """Restores every face at 512 x 512 (Yang et al., "GAN Prior Embedded Network", 2021) and lays it back, with a soft
+    edge, onto the picture that ``background`` enlarged."""
 
     name = "gpen"
     SIDE = 512
@@ -83,7 +83,7 @@ class GpenEnhancer:
         self._vision = context.vision
 
     def enhance(self, image: Image, scale: float) -> Image:
-        """The picture ``scale`` (>= 1) times as large, its faces restored."""
+        """The picture, ``scale`` (>= 1) times as large, with its faces restored."""
         large = self._background.enhance(image, scale)
         ratio = np.array([large.shape[1] / image.shape[1], large.shape[0] / image.shape[0]], np.float32)
         mask = soft_square(self.SIDE)

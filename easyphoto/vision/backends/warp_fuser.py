@@ -1,5 +1,5 @@
-"""Face fusion without a network: the source's face bent onto the target's landmarks, its colours matched, its edges
-hidden by Poisson blending (Perez et al., 2003)."""
+"""Face fusion without a network: the face of the source is bent onto the landmarks of the target, its colours are
+matched, and its edges are hidden by Poisson blending (Perez et al., 2003)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from easyphoto.vision.face_parts import face_parts
 from easyphoto.vision.warping import bend
 
 LIKENESS = 0.5
-"""How far brows, eyes, nose and mouth move from the target's places to where the source's face has them."""
+"""How far the brows, the eyes, the nose and the mouth move from where the target has them to where the source does."""
 FOREHEAD = 0.18
-"""How far the fused region may reach over the brows, as in landmarks.forehead."""
+"""How far the fused region may reach over the brows, in the unit of :func:`easyphoto.vision.landmarks.forehead`."""
 EVEN, FEATHER, RELIGHT = 0.03, 0.05, 0.12
-"""Shares of the region's width: how much its outline is evened, its soft edge, the scale of the light."""
+"""In shares of the region's width: how far its outline is evened, how wide its soft edge is, and over what distance the
+light is compared."""
 CANVAS = 1.5
-"""Side of the square that is worked on, in sides of the face's box: the fused region ends well inside."""
+"""The side of the square that is worked on, in sides of the face's box. The fused region ends well inside it."""
 LIGHT_SIDE, POISSON_SIDE = 192, 384
-"""Sizes at which light and correction are reckoned: both are smooth."""
+"""The sizes at which the light and the correction are computed, which both are smooth."""
 CORRECTION = 12.0
 """The most, in levels, that Poisson blending may add to a channel (0-255)."""
 
 
 class WarpFuser:
-    """Landmark warp, colour match and Poisson blending."""
+    """Fuses faces by bending, matching of colours and Poisson blending."""
 
     name = "warp"
     bends = True
@@ -36,10 +37,10 @@ class WarpFuser:
         self._landmarks = context.landmarks
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
-        """``target`` with the source's face; outside the target's face no bit changes."""
+        """``target`` with the face of the source. Outside the target's face no bit changes."""
         own = np.asarray(self._landmarks(target, target_face), np.float32)
         given = np.asarray(self._landmarks(source, source_face), np.float32)
-        # Work on a padded square around the face: Poisson blending needs the mask clear of the border.
+        # A padded square around the face is worked on, because for Poisson blending the mask must not touch the border.
         placed = landmarks.face_of(own)
         side = max(16, round(CANVAS * max(placed.width, placed.height)))
         x, y = placed.center
@@ -52,7 +53,8 @@ class WarpFuser:
 
 
 def _near(source: Image, points: Points, side: int) -> tuple[Image, Points]:
-    """The source around its face, no finer than a square of ``side`` needs, so that bending it doesn't alias."""
+    """The part of the source around its face, shrunk to what a square of ``side`` needs, so that it doesn't alias when
+    it is bent."""
     face = landmarks.face_of(points)
     around, moved = geometry.cut_padded(source, face, CANVAS)
     own = around.shape[0]
@@ -85,7 +87,7 @@ def fuse_aligned(target: Image, own: Points, source: Image, given: Points) -> tu
 
 def _relit(image: Image, model: Image, sample: Mask, sigma: float) -> Image:
     """``image`` with the slow changes of light that ``model`` has over ``sample``."""
-    # What is slow can be reckoned small; it is the blur that would take long.
+    # Slow changes can be computed on a small picture, and on a large one the blur would take long.
     size = image.shape[0], image.shape[1]
     small = geometry.limit_long_side(size, LIGHT_SIDE)
     sigma *= small[0] / size[0]
@@ -97,8 +99,8 @@ def _relit(image: Image, model: Image, sample: Mask, sigma: float) -> Image:
 
 
 def _cloned(image: Image, target: Image, region: Mask) -> Image:
-    """``image`` with the smooth correction that Poisson blending finds for the region's edge; where the edge runs along
-    hair or glasses the correction is kept small, or it would shine into the face."""
+    """``image`` with the smooth correction that Poisson blending finds along the edge of the region. Where the edge
+    runs along hair or glasses the correction is kept small, or it would shine into the face."""
     full = image.shape[0], image.shape[1]
     small = geometry.limit_long_side(full, POISSON_SIDE)
     over, under = geometry.resize(image, small), geometry.resize(target, small)
@@ -115,7 +117,7 @@ def _cloned(image: Image, target: Image, region: Mask) -> Image:
 
 
 def _places(own: Points, given: Points) -> Points:
-    """The target's landmarks, the inner ones moved towards the source's arrangement."""
+    """The landmarks of the target, of which the inner ones are moved towards where the source has them."""
     inner = np.arange(17, 68)
     laid = geometry.transform(geometry.similarity(given[inner], own[inner]), given)
     wanted = own.copy()
@@ -124,8 +126,8 @@ def _places(own: Points, given: Points) -> Points:
 
 
 def _region(points: Points, bare: Mask) -> Mask:
-    """The face from the brows down, with as much of the forehead as is bare in both pictures; its edge is even, and
-    clear of the border."""
+    """The face from the brows down, with as much of the forehead as is bare in both pictures. The edge of the region is
+    even and doesn't touch the border."""
     size = bare.shape[0], bare.shape[1]
     jaw = landmarks.grown(points[landmarks.JAW], 0.97)
     whole = masks.polygon(size, np.concatenate([jaw, landmarks.forehead(points, FOREHEAD)[::-1]]))

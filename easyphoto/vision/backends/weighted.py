@@ -1,6 +1,6 @@
-"""Backends that need downloaded weights, best first within each role. They come before the packaged ones.
+"""The backends that need downloaded weights, the best first within each role. They come before the packaged ones.
 
-``assets`` are names of the catalog; ``python -m easyphoto models fetch`` gets them. Licences stand there.
+``assets`` are names of the catalog, which also has their licences; ``python -m easyphoto models fetch`` gets them.
 """
 
 from __future__ import annotations
