@@ -1,7 +1,8 @@
-"""Short source names of the data file -> addresses.
+"""The short names of sources in the data file, and the addresses that they stand for.
 
-``hf:OWNER/NAME/FILE`` Hugging Face (``HF_ENDPOINT`` moves it), ``hf-dataset:`` a data set there, ``ms:OWNER/NAME/FILE``
-ModelScope, ``ms-api:`` the same by its API, ``oss:FILE`` the store of the original extension, or a whole https address.
+``hf:OWNER/NAME/FILE`` is a file at Hugging Face (``HF_ENDPOINT`` names another server), ``hf-dataset:`` one in a data
+set there, ``ms:OWNER/NAME/FILE`` one at ModelScope, ``ms-api:`` the same by ModelScope's API, and ``oss:FILE`` one in
+the store of the original extension. A whole https address stands for itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ STORE = "https://pai-aigc-photog.oss-cn-hangzhou.aliyuncs.com/webui"
 
 
 def expand(sources: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
-    """The addresses of ``sources`` in order, each once; Hugging Face is tried at its public mirror last of all."""
+    """Return the addresses of ``sources`` in order, each once. The public mirror of Hugging Face is tried last of
+    all."""
     endpoint = (os.environ if environment is None else environment).get("HF_ENDPOINT", "").rstrip("/") or HUGGING_FACE
     urls = [_address(source, endpoint) for source in sources]
     urls += [_address(source, HUGGING_FACE_MIRROR) for source in sources if source.startswith("hf")]

@@ -19,12 +19,12 @@ DATA = Path(__file__).with_name("catalog.json")
 class Asset:
     """One file of weights.
 
-    ``file``: its name on disk; ``folder``: a kind of :data:`easyphoto.catalog.model_folders.KINDS`; ``under``: a
-    subfolder of that, or "". ``also``: names of other files that serve as well. ``bytes``: the exact size, unless
-    ``about`` is true.
-    ``sha256``: lower-case hexadecimal where it is publicly known (``sha256_from`` says by whom), else None: it is then
-    recorded at the first download. ``instead``: the asset that takes its place where only commercial use is allowed.
-    ``by_folder``: its name is too common to be looked for outside ``under``. ``optional``: the feature works without.
+    ``file`` is its name on disk, ``folder`` one of the kinds in :data:`easyphoto.catalog.model_folders.KINDS`, and
+    ``under`` a subfolder of that, or "". ``also`` are the names of other files that serve as well. ``bytes`` is the
+    exact size, unless ``about`` is true. ``sha256`` is in lower-case hexadecimal where it is publicly known, and
+    ``sha256_from`` says who published it; else it is None, and the first download records it. ``instead`` names the
+    asset that takes its place where only commercial use is allowed. If ``by_folder`` is true, the file's name is so
+    common that it is looked for in ``under`` only. If ``optional`` is true, the feature works without it.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Asset:
             raise ValueError(f"{self.name}: needs a size, two sources and a licence")
 
     def urls(self, environment: Mapping[str, str] | None = None) -> list[str]:
-        """The addresses to try, in order: those of ``sources``, then the mirror of every one at Hugging Face."""
+        """The addresses to try, in order: those of ``sources``, and then the mirror of each one at Hugging Face."""
         return expand(self.sources, environment)
 
     @property
@@ -64,8 +64,8 @@ class Asset:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What one feature needs: names of assets. ``used_by``: the modules that look these files up. ``planned``: none
-    does yet, so it is kept for the day, and neither listed nor fetched."""
+    """The names of the assets that one feature needs. ``used_by`` names the modules that look these files up.
+    ``planned`` means that no module does so yet: the bundle is neither listed nor fetched."""
 
     name: str
     what: str
@@ -75,7 +75,8 @@ class Bundle:
 
 
 def read(path: Path = DATA) -> tuple[dict[str, Asset], dict[str, Bundle]]:
-    """The assets and bundles of a data file, by name, in its order. ValueError when it contradicts itself."""
+    """Return the assets and bundles of a data file by name, in the order of the file. Raises ValueError when it
+    contradicts itself."""
     data: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
     assets = {row["name"]: Asset(**{k: _frozen(v) for k, v in row.items()}) for row in data["assets"]}
     bundles = {row["name"]: Bundle(**{k: _frozen(v) for k, v in row.items()}) for row in data["bundles"]}

@@ -1,4 +1,4 @@
-"""The catalog: what there is, what a feature needs, and the one way to get it."""
+"""The catalog: which weights there are, what a feature needs, and the one way to get it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _silent(event: Event) -> None:
-    """A listener that listens to nothing."""
+    """A listener that drops every event."""
 
 
 def _never() -> bool:
@@ -39,7 +39,7 @@ class Catalog:
 
     @classmethod
     def load(cls, path: Path = DATA) -> Catalog:
-        """The catalog of a data file, by default the one of the package."""
+        """Return the catalog of a data file; that of the package if none is given."""
         return cls(*read(path))
 
     @property
@@ -48,7 +48,7 @@ class Catalog:
         return {name: bundle for name, bundle in self.bundles.items() if not bundle.planned}
 
     def require_offered(self, names: Iterable[str]) -> None:
-        """NotFound for a bundle that nothing uses yet, and for an asset that only such bundles have."""
+        """Raise NotFound for a bundle that nothing uses yet, and for an asset that only such bundles have."""
         for name in names:
             holders = [b for b in self.bundles.values() if name in (b.name, *b.assets)]
             if holders and all(bundle.planned for bundle in holders):
@@ -59,8 +59,8 @@ class Catalog:
                 )
 
     def select(self, names: Iterable[str], *, commercial_only: bool = False) -> tuple[list[Asset], list[Asset]]:
-        """The assets of bundles and assets by name, each once; and those left out because only commercial use is
-        allowed and nothing may take their place. NotFound for an unknown name."""
+        """Return the assets of the bundles, or assets, of these names, each once, and those that were left out because
+        only commercial use is allowed and nothing may take their place. Raises NotFound for an unknown name."""
         chosen: dict[str, Asset] = {}
         left_out: dict[str, Asset] = {}
         for name in names:
@@ -76,10 +76,11 @@ class Catalog:
     def plan(
         self, names: str | Iterable[str], folders: Folders, *, commercial_only: bool = False, hashing: bool = True
     ) -> DownloadPlan:
-        """What of the bundles (or assets) is there, and what the rest costs. Never touches the network.
+        """Return which of the assets of the bundles (or assets) are there, and what the others cost. The network is
+        never used.
 
-        Files are found by name, and by checksum under another name, anywhere in ``folders``. ``hashing``: compute
-        checksums that are not remembered from an earlier look (seconds for each gigabyte, once).
+        Files are found anywhere in ``folders`` by name, and under another name by checksum. ``hashing`` says whether to
+        compute checksums that are not remembered from an earlier look, which takes seconds for each gigabyte, once.
         """
         names = (names,) if isinstance(names, str) else tuple(names)
         assets, left_out = self.select(names, commercial_only=commercial_only)
@@ -110,11 +111,11 @@ class Catalog:
         cancelled: Callable[[], bool] = _never,
         options: Options | None = None,
     ) -> DownloadPlan:
-        """Download what is missing and return the plan after it, with nothing missing but optional files.
+        """Download what is missing and return the plan after it, in which nothing is missing but optional files.
 
-        ``offline``: never touch the network (None: as the environment says). Raises AssetMissing with one sentence for
-        each file that could not be had, StorageFailed when a disk is full, Cancelled. Whatever happens, a file under
-        its final name is whole, and what came of the others is kept for the next time.
+        ``offline`` says whether to stay off the network (None: as the environment says). Raises AssetMissing with one
+        sentence for each file that could not be had, StorageFailed when a disk is full, and Cancelled. Whatever
+        happens, a file under its final name is whole, and what came of the others is kept for the next time.
         """
         from easyphoto.catalog import fetching
 
@@ -140,7 +141,7 @@ class Catalog:
         return again()
 
     def verify(self, folders: Folders, names: Iterable[str] | None = None) -> list[FileVerdict]:
-        """Read every file that is there under an asset's name again and compare it with what is expected."""
+        """Read every file again that lies under the name of an asset, and compare it with what is expected."""
         assets = self.select(names)[0] if names is not None else list(self.assets.values())
         index, records = Index(folders), Records(folders.root)
         verdicts: list[FileVerdict] = []
@@ -154,8 +155,8 @@ class Catalog:
         return verdicts
 
     def path(self, name: str, folders: Folders, *, hashing: bool = False) -> Path | None:
-        """The whole file of an asset, or None. Without ``hashing`` it is cheap and trusts names, sizes, structure and
-        remembered checksums; with, a file that was never hashed is read once."""
+        """Return the whole file of an asset, or None. Without ``hashing`` this is cheap, and it trusts names, sizes,
+        structure and remembered checksums; with it, a file that was never hashed is read once."""
         look = Look(self, folders)
         path = look.path(name, hashing=hashing)
         if hashing and path is not None:
@@ -172,8 +173,9 @@ class Catalog:
 
 
 class Look:
-    """One look through the folders for any number of assets: they are walked once, and only if a file is not where its
-    download would be. It knows nothing of what comes or goes later: make another for the next question."""
+    """One look through the folders for any number of assets. The folders are walked once, and only if a file is not
+    where its download would be. A look knows nothing of what comes or goes later: make another one for the next
+    question."""
 
     def __init__(self, catalog: Catalog, folders: Folders) -> None:
         self._catalog = catalog
@@ -188,7 +190,7 @@ class Look:
         return Index(self._folders)
 
     def path(self, name: str, *, hashing: bool = False) -> Path | None:
-        """As :meth:`Catalog.path`, but new checksums are not written down."""
+        """Return what :meth:`Catalog.path` returns, but write no new checksums down."""
         asset = self._catalog.assets[name]
         place = destination(asset, self._folders)
         if place.is_file() and against(asset, place, self.records, hashing=hashing) is None:
@@ -198,6 +200,7 @@ class Look:
 
 
 def missing_sentence(plan: DownloadPlan, folders: Folders) -> str:
-    """What is missing and where it would have to lie, for someone who may not use the network."""
+    """Return a sentence that says what is missing and where it would have to lie, for somebody who may not use the
+    network."""
     places = ", ".join(f"{a.file} in {shown(destination(a, folders).parent, folders)}" for a in plan.missing)
     return Message("Offline, and {count} files are missing: {places}.", count=len(plan.missing), places=places)

@@ -1,7 +1,8 @@
-"""Shared people: the zip file that a person travels in, written here and read from anybody.
+"""Shared people: the zip file in which a person travels. It is written here, and read whoever wrote it.
 
-Such a file may come from a stranger. What may be in it is a list of names; everything else, and everything that is too
-large, packed too tightly, encrypted, doubled, or leads anywhere, is refused with one sentence before a byte is written.
+Such a file may come from a stranger. There is a list of what may be in it. Everything else, and everything that is too
+large, packed too tightly, encrypted, present twice, or leads to another folder, is refused with one sentence before a
+byte is written.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from easyphoto.storage.folders import (
 NAME, LORA, FILES = "user_id.txt", "lora.safetensors", "files"
 MAX_MEMBERS = 2000
 MAX_DIRECTORY = 4 * 2**20
-"""Bytes of the list of members, which is read whole before anything can be said of it."""
+"""The largest list of members, in bytes: it is read whole before anything can be said of it."""
 MAX_ALL = 4 * 2**30
 MAX_RATIO = 100
 """How many times larger than in the file a member may be; pictures and weights hardly shrink at all."""
 FREE_RATIO = 16 * 2**20
-"""Bytes below which the ratio says nothing."""
+"""A member of fewer bytes than this may have any ratio."""
 _PICTURE, _TEXT = 64 * 2**20, 4 * 2**20
 _CHUNK = 2**20
 _NAME = r"[^/]{1,200}"
@@ -49,7 +50,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 @dataclass(frozen=True)
 class _Rule:
-    """Members that may be there. ``kept`` False: known from older files, and not unpacked."""
+    """Which members may be there. If ``kept`` is False, older files have them, and they are not unpacked."""
 
     pattern: re.Pattern[str]
     size: int
@@ -90,7 +91,8 @@ _FOLDERS = frozenset(
 
 
 def members_of(folder: Path) -> list[tuple[Path, str]]:
-    """The files of a person's folder that travel, with their names inside. OSError when they can't be listed."""
+    """Return the files of a person's folder that travel, with their names inside the zip. Raises OSError when they
+    can't be listed."""
     found = []
     for top in sorted(folder.iterdir()):
         if top.name in (BACKUP, "job") or top.is_symlink():
@@ -103,10 +105,11 @@ def members_of(folder: Path) -> list[tuple[Path, str]]:
 
 
 def write(file: Path, user_id: str, folder: Path, lora: Path) -> None:
-    """Pack a person into the zip ``file``, whole or not at all; an older file stays until then.
+    """Pack a person into the zip ``file``, whole or not at all; a file that is there stays until the new one is
+    complete.
 
-    Raises :class:`InvalidRequest` when a file of the person can't be read, :class:`StorageFailed` when the zip can't be
-    written.
+    Raises :class:`InvalidRequest` when a file of the person can't be read, and :class:`StorageFailed` when the zip
+    can't be written.
     """
     if file.is_dir():
         raise StorageFailed("{file} is a folder: name the file to export to.", file=file.name)
@@ -125,14 +128,15 @@ def write(file: Path, user_id: str, folder: Path, lora: Path) -> None:
 
 
 def _member(inside: str) -> zipfile.ZipInfo:
-    """An entry whose time is that of the format's beginning, so that the same person makes the same file."""
+    """Return an entry whose time is that of the format's beginning, so that the same person always makes the same
+    file."""
     info = zipfile.ZipInfo(inside)
     info.external_attr = (stat.S_IFREG | 0o644) << 16
     return info
 
 
 def _pack(archive: zipfile.ZipFile, path: Path, inside: str, user_id: str) -> None:
-    """Add one file."""
+    """Add one file to the zip."""
     info = _member(inside)
     try:
         source = path.open("rb")
@@ -181,8 +185,8 @@ class Archive:
         self.user_id = names.user_id(raw)
 
     def unpack(self, folder: Path) -> list[Path]:
-        """Write what belongs into a person's folder under ``folder``; the paths. Raises :class:`StorageFailed` when
-        the disk doesn't take it."""
+        """Write the members that belong into a person's folder to ``folder``, and return their paths. Raises
+        :class:`StorageFailed` when the disk doesn't take them."""
         written = []
         for inside, info in self._members.items():
             rule = _rule_of(inside)
@@ -217,8 +221,8 @@ class Archive:
 
 @contextmanager
 def _one_sentence(file: Path) -> Iterator[None]:
-    """What reading the zip raises becomes :class:`InvalidRequest`. Only what reads it stands in the block: a mistake of
-    the program isn't to be taken for a broken file."""
+    """Turn what reading the zip raises into :class:`InvalidRequest`. Only the code that reads the zip stands in the
+    block, so that a mistake of the program isn't taken for a broken file."""
     try:
         yield
     except _BROKEN as error:
@@ -247,7 +251,7 @@ def reading(file: Path) -> Iterator[Archive]:
 
 
 def _check_directory(file: Path) -> None:
-    """The list of members may not be so long that reading it takes the memory away."""
+    """Refuse a list of members that is so long that reading it takes the memory away."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         opened.seek(max(0, size - (2**16 + 22 + 20)))
@@ -264,7 +268,7 @@ def _check_directory(file: Path) -> None:
 
 
 def _checked(file: Path, infos: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """The members by name. :class:`InvalidRequest` for the first that may not be there."""
+    """Return the members by name. Raises :class:`InvalidRequest` for the first one that may not be there."""
     found: dict[str, zipfile.ZipInfo] = {}
     seen: set[str] = set()
     if len(infos) > MAX_MEMBERS:
@@ -293,7 +297,7 @@ def _checked(file: Path, infos: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.
 
 
 def _fault(info: zipfile.ZipInfo) -> str:
-    """Why a member may not be there; empty when it may."""
+    """Return why a member may not be there; empty when it may."""
     name = info.orig_filename
     kind = stat.S_IFMT(info.external_attr >> 16)
     if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
@@ -315,13 +319,13 @@ def _fault(info: zipfile.ZipInfo) -> str:
 
 
 def _rule_of(inside: str) -> _Rule | None:
-    """The rule that lets a member be there, None when there is none."""
+    """Return the rule that allows a member, None when there is none."""
     if not all(names.portable(part) for part in inside.split("/")):
         return None
     return next((rule for rule in ALLOWED if rule.pattern.fullmatch(inside)), None)
 
 
 def _shown(name: str) -> str:
-    """A member's name as it can stand in a sentence."""
+    """Return a member's name as it can stand in a sentence."""
     plain = "".join(c if c.isprintable() else "?" for c in name)
     return plain if len(plain) <= 80 else plain[:77] + "..."

@@ -1,7 +1,9 @@
-"""What an interrupted training would go on from stays until the next training of that person has something itself.
+"""What an interrupted training would go on from is kept until the next training of that person has saved something
+itself.
 
 A training that begins anew first moves what is there aside. Once it has saved a state of its own, the old one is
-forgotten; when it ends before that, in whatever way, the old one is put back. Each step can be cut off and done again.
+removed; when it ends before that, in whatever way, the old one is put back. Each step can be interrupted and done
+again.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from easyphoto.storage.folders import (
 )
 
 RESUMABLE = (STATE, JOB, SCORES, LATENTS, REFERENCE, WEIGHTS, PROCESSED, VALIDATION, PHOTOS, TEMPLATES)
-"""All that a training which is resumed needs, the state first."""
+"""All that a resumed training needs, the state first."""
 _FORGOTTEN = "forgotten"
 
 
@@ -37,9 +39,10 @@ def set_aside(job: JobFolder) -> None:
 
 
 def settle(job: JobFolder) -> None:
-    """Decide for the state that holds: the new training's if it has one, else the earlier one. Raises OSError.
+    """Decide which state counts: the new training's if it has one, else the earlier one. Raises OSError.
 
-    While the mark is there, what lies outside is the new training's; without it, everything belongs to the earlier.
+    While the mark is there, what lies outside is the new training's; without the mark, everything belongs to the
+    earlier one.
     """
     files.remove(job.path / _FORGOTTEN)
     if not job.earlier.is_dir():
@@ -59,7 +62,7 @@ def settle(job: JobFolder) -> None:
 
 
 def forget(job: JobFolder) -> None:
-    """Give the earlier state up. The new training has saved one. Raises OSError."""
+    """Remove the earlier state, because the new training has saved one. Raises OSError."""
     if job.earlier.is_dir():
         job.earlier.rename(job.path / _FORGOTTEN)
         files.remove(job.path / _FORGOTTEN)

@@ -1,6 +1,6 @@
 """Files that are written whole or not at all.
 
-What is written is staged beside its place under a name that no other process or thread uses, and moved there; a reader
+A new file is staged beside its place, under a name that no other process or thread uses, and then moved there. A reader
 sees the old file or the new one, also after ``kill -9``. What must survive a power cut is flushed to the disk first.
 """
 
@@ -23,15 +23,18 @@ PART = ".part"
 
 
 def staging_name(path: Path) -> Path:
-    """A path beside ``path`` that nobody else uses, hidden, and 38 bytes long whatever ``path`` is called."""
+    """Return a path beside ``path`` that nobody else uses. Its name is hidden, and 38 bytes long however long that of
+    ``path`` is."""
     return path.with_name(f".{uuid.uuid4().hex}{PART}")
 
 
 @contextmanager
 def staged(path: Path, *, folders: bool = True) -> Iterator[Path]:
-    """A path to write to; when the block ends well, the file goes to ``path`` in one move, else it goes away.
+    """Give a path to write to. When the block ends without an error, the file goes to ``path`` in one move; else it is
+    removed.
 
-    Folders on the way are made, unless ``folders`` is False. OSErrors become :class:`StorageFailed` with one sentence.
+    The folders above ``path`` are made, unless ``folders`` is False. OSErrors become :class:`StorageFailed` with one
+    sentence.
     """
     try:
         if folders:
@@ -53,7 +56,7 @@ def staged(path: Path, *, folders: bool = True) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes, *, folders: bool = True) -> None:
-    """Write a file whole or not at all; ``folders`` makes those on the way. Raises :class:`StorageFailed`."""
+    """Write a file whole or not at all. ``folders`` makes the folders above it. Raises :class:`StorageFailed`."""
     with staged(path, folders=folders) as beside:
         beside.write_bytes(data)
 
@@ -64,7 +67,7 @@ def write_json(path: Path, data: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The data of a JSON file. OSError when it can't be read, ValueError when it is no JSON."""
+    """Return the data of a JSON file. Raises OSError when it can't be read, and ValueError when it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -78,7 +81,8 @@ def copy(source: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """A second name for a file where the file system has these, else a copy: checkpoints are large. OSError."""
+    """Give a file a second name where the file system has such names, else copy it: checkpoints are large. Raises
+    OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -87,7 +91,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Put ``source`` in the place of ``target`` as a whole, also from one file system to another. OSError."""
+    """Put ``source`` in the place of ``target`` as a whole, also from one file system to another. Raises OSError."""
     try:
         source.replace(target)
     except OSError:
@@ -105,7 +109,8 @@ def move(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with all that is in it, or a link (and not what it leads to). Nothing there is fine."""
+    """Remove a file, a folder with all that is in it, or a link, but not what the link leads to. It is no error if
+    nothing is there."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     else:
@@ -113,13 +118,13 @@ def remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Bring a file's content to the disk, where the system can."""
+    """Flush a file's content to the disk, where the system can do that."""
     with contextlib.suppress(OSError), path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the system can."""
+    """Flush the names in a folder to the disk, where the system can do that."""
     if os.name == "nt":
         return
     with contextlib.suppress(OSError):
@@ -131,7 +136,8 @@ def flush_folder(folder: Path) -> None:
 
 
 def not_written(path: Path, error: OSError) -> StorageFailed:
-    """The sentence for a file that could not be written. It names the file and its folder, never the whole path."""
+    """Return the error for a file that could not be written. Its sentence names the file and its folder, never the
+    whole path."""
     name, folder = shown(path.name), shown(path.parent.name)
     return StorageFailed(
         "{name} could not be written to {folder}: {reason}.", name=name, folder=folder, reason=error.strerror or error

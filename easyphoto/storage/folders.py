@@ -1,6 +1,7 @@
-"""Where the files of a person and of a training lie: every name in one place.
+"""Where the files of a person and of a training lie: every name is in this one place.
 
-The layout is that of the original extension where it had the same thing, so that people trained with it are found.
+The layout is that of the original extension wherever that has the same thing, so that people who were trained with it
+are found.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ STAGED = "staged-"
 
 @dataclass(frozen=True)
 class JobFolder:
-    """The folder of a training: what it was asked, what it says, and what it goes on from when it is resumed."""
+    """The folder of a training: what the training was asked to do, what it reports, and what it goes on from when it is
+    resumed."""
 
     path: Path
 
@@ -41,7 +43,8 @@ class JobFolder:
 
     @property
     def resumed(self) -> Path:
-        """What a resumed training is asked; takes the place of :attr:`request` once it really goes on."""
+        """What a resumed training is asked to do. It takes the place of :attr:`request` once the training really goes
+        on."""
         return self.path / RESUMED
 
     @property
@@ -62,7 +65,7 @@ class JobFolder:
 
     @property
     def photos(self) -> Path:
-        """The photos of this training, upright; they become the person's when it is published."""
+        """The photos of this training, turned upright. They become the person's when the training is published."""
         return self.path / PHOTOS
 
     @property
@@ -72,11 +75,13 @@ class JobFolder:
 
     @property
     def earlier(self) -> Path:
-        """What the training before this one would go on from, until this one has something itself."""
+        """What the training before this one would go on from. It lies here until this training has saved a state
+        itself."""
         return self.path / EARLIER
 
     def texts(self, field: str) -> tuple[str, ...]:
-        """The list of texts that stands under ``field`` in :attr:`request`; empty where it can't be read."""
+        """Return the list of texts that stands under ``field`` in :attr:`request`; it is empty where that can't be
+        read."""
         try:
             return tuple(str(value) for value in json.loads(self.request.read_text(encoding="utf-8"))[field])
         except (OSError, ValueError, KeyError, TypeError):
@@ -99,17 +104,17 @@ class PersonFolder:
 
     @property
     def reference(self) -> Path:
-        """The most frontal and typical photo."""
+        """The photo of the person that is the most frontal and typical one."""
         return self.path / REFERENCE
 
     @property
     def marks(self) -> Path:
-        """Family, base model, likeness, whether it works."""
+        """What is recorded of the person: family, base model, likeness, and whether the LoRA works."""
         return self.path / MARKS
 
     @property
     def backup(self) -> Path:
-        """What was uploaded for the training that made the LoRA, upright."""
+        """The photos that were uploaded for the training that made the LoRA, turned upright."""
         return self.path / BACKUP
 
     @property
@@ -123,7 +128,7 @@ class PersonFolder:
         return self.path / WEIGHTS / BEST
 
     def photos(self) -> list[Path]:
-        """The photos that a training goes on with: those of the last training, else those of the person."""
+        """Return the photos that a training goes on with: those of the last training, else those of the person."""
         for folder in (self.job.photos, self.backup):
             found = sorted(folder.glob("*.jpg"), key=lambda p: (len(p.stem), p.stem))
             if found:
@@ -131,7 +136,7 @@ class PersonFolder:
         return []
 
     def drop_if_empty(self) -> None:
-        """Remove the folder where nothing was ever put into it: a name without files is nobody's."""
+        """Remove the folder if nothing was ever put into it, because a name without files belongs to nobody."""
         with contextlib.suppress(OSError):
             self.job.path.rmdir()
         with contextlib.suppress(OSError):

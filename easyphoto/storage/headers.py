@@ -1,7 +1,8 @@
-"""The header of a safetensors file: names, shapes and types of its tensors, and free text.
+"""The header of a safetensors file: the names, shapes and types of its tensors, and free text.
 
-The file begins with the header's length (8 bytes, little endian) and the header itself, JSON with the type, shape and
-place of every tensor and strings under ``__metadata__``. Reading it costs milliseconds however large the file is.
+The file begins with the length of the header (8 bytes, little endian). The header follows: JSON with the type, shape
+and place of every tensor, and strings under ``__metadata__``. It is read in milliseconds, however large the file is.
+Nothing else in the program opens such a header.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BYTES: Mapping[str, int] = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
-"""Type of numbers -> bytes for each. Types that aren't here take any number of bytes."""
+"""Type of numbers -> how many bytes one of them takes. A type that isn't here may take any number of bytes."""
 _MAX_HEADER = 100_000_000
 _UNREADABLE = "is not a whole safetensors file"
 
@@ -33,7 +34,7 @@ Fault = Literal["no header", "cut off", "unreadable", "other size", "contradicts
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """Names, shapes and types of a file's tensors, and its metadata."""
+    """The names, shapes and types of a file's tensors, and its metadata."""
 
     shapes: Mapping[str, TensorShape]
     dtypes: Mapping[str, str]
@@ -52,8 +53,8 @@ class BrokenHeader(Exception):
 
 
 def parse(path: Path) -> SafetensorsHeader:
-    """The header of a safetensors file, which is there. :class:`BrokenHeader` where the file isn't whole, OSError
-    where it can't be read."""
+    """Return the header of a safetensors file, which must be there. Raises :class:`BrokenHeader` when the file isn't
+    whole, and OSError when it can't be read."""
     raw, size = _raw(path)
     try:
         entries = json.loads(raw)
@@ -72,10 +73,10 @@ def parse(path: Path) -> SafetensorsHeader:
 
 
 def read_header(path: Path) -> SafetensorsHeader:
-    """The header of a safetensors file.
+    """Return the header of a safetensors file.
 
-    :class:`InvalidRequest`, with what it is instead, when it is truncated, padded, contradicts itself or is of another
-    format; :class:`NotFound` when there is nothing.
+    Raises :class:`InvalidRequest`, which says what the file is instead, when it is truncated, padded, contradicts
+    itself or is of another format, and :class:`NotFound` when there is no file.
     """
     if path.is_dir():
         raise InvalidRequest("{path} " + _UNREADABLE + ": it is a folder.", path=path.name)
@@ -94,7 +95,7 @@ def read_header(path: Path) -> SafetensorsHeader:
 
 
 def _told(path: Path, broken: BrokenHeader) -> InvalidRequest:
-    """The sentence for a file that isn't whole."""
+    """Return the error for a file that isn't whole."""
     if broken.fault == "unreadable":
         return InvalidRequest("{path} " + _UNREADABLE + ": its header can't be read.", path=path.name)
     if broken.fault == "other size":
@@ -110,7 +111,7 @@ def _told(path: Path, broken: BrokenHeader) -> InvalidRequest:
 
 
 def _raw(path: Path) -> tuple[bytes, int]:
-    """The header's bytes, and the size of the whole file."""
+    """Return the bytes of the header, and the size of the whole file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -123,7 +124,8 @@ def _raw(path: Path) -> tuple[bytes, int]:
 
 
 def _fit(shapes: Mapping[str, TensorShape], dtypes: Mapping[str, str], places: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether every tensor has as many bytes as its shape and type need, one after the other without gaps."""
+    """Return whether every tensor has as many bytes as its shape and type need, and whether they follow one another
+    without gaps."""
     for name, (begin, end) in places.items():
         width: Any = BYTES.get(dtypes[name])
         if begin < 0 or end < begin or any(n < 0 for n in shapes[name]):
@@ -134,7 +136,7 @@ def _fit(shapes: Mapping[str, TensorShape], dtypes: Mapping[str, str], places: M
 
 
 def _guess(path: Path) -> str:
-    """What a file is that has no header, as the end of a sentence."""
+    """Return what a file without a header is, as the end of a sentence."""
     try:
         with path.open("rb") as file:
             start = file.read(64)

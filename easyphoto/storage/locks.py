@@ -1,4 +1,5 @@
-"""Who may write a person's files: one training at a time, in one process, and nobody deletes under it."""
+"""Locks on a person's files: one training at a time, in one process, may write them, and nobody deletes them
+meanwhile."""
 
 from __future__ import annotations
 
@@ -12,14 +13,15 @@ from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.storage.folders import JobFolder
 
 WORKER_LEAVES = 2.0
-"""Seconds that a trainer's process may still need to leave when its parent has."""
+"""How many seconds a trainer's process may still need to end when its parent has ended."""
 
 
 @contextmanager
 def alone(job: JobFolder, user_id: str) -> Iterator[None]:
-    """Hold a training's folder, which is made if need be. :class:`InvalidRequest` when another training has it.
+    """Hold a training's folder, and make it if it isn't there. Raises :class:`InvalidRequest` when another training
+    holds it.
 
-    The worker's lock is looked at too: it outlives a parent that was killed.
+    The lock of the worker is looked at too, because a worker may outlive a parent that was killed.
     """
     with ExitStack() as held:
         try:
@@ -40,7 +42,7 @@ def alone(job: JobFolder, user_id: str) -> Iterator[None]:
 
 
 def busy(job: JobFolder) -> bool:
-    """Whether a training holds the folder now, in this process or another."""
+    """Return whether a training holds the folder now, in this process or another."""
     return _held(job.parent_lock) or _held(job.worker_lock)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from easyphoto.errors import InvalidRequest
 
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that turn the direction of what follows: a name with one is read as another."""
+"""Characters that change the direction of the text behind them: you would read a name with one of them as another
+name."""
 FORBIDDEN = '\\/:*?"<>|'
 _PORTS = "123456789¹²³"
 RESERVED = frozenset(
@@ -20,10 +21,10 @@ MAX_BYTES = 180
 
 
 def user_id(text: str) -> str:
-    """The one canonical form of a new name: NFC-normalised and trimmed.
+    """Return the one canonical form of a new name: NFC-normalised and without spaces around it.
 
-    Any script is welcome; what can't be a file name on some system, or could lead out of the folder, is refused with
-    :class:`InvalidRequest`.
+    A name may be in any script. One that can't be a file name on some system, or that could lead out of the folder, is
+    refused with :class:`InvalidRequest`.
     """
     name = unicodedata.normalize("NFC", text).strip()
     if all(unicodedata.category(c) == "Cf" for c in name):  # nothing, or nothing that can be seen
@@ -48,7 +49,7 @@ def _forbidden(c: str) -> bool:
 
 
 def portable(part: str) -> bool:
-    """Whether a file of that name can be written on every system and is found again under the same spelling."""
+    """Return whether a file of that name can be written on every system and is found again under the same spelling."""
     return bool(
         part
         and part == part.strip()
@@ -61,13 +62,13 @@ def portable(part: str) -> bool:
 
 
 def key(name: str) -> str:
-    """Equal for names that some file system takes for one: another case, composed and decomposed accents, spaces and
-    dots at the end."""
+    """Return a key that is equal for names that some file system takes for one: they differ in case, in composed and
+    decomposed accents, or in spaces and dots at the end."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
     return folded.strip().rstrip(". ")
 
 
 def alike(name: str, others: Iterable[str]) -> str | None:
-    """The first of ``others`` that is not ``name`` and that some file system takes for it."""
+    """Return the first of ``others`` that is not ``name`` itself but that some file system takes for it."""
     wanted = key(name)
     return next((other for other in others if other != name and key(other) == wanted), None)

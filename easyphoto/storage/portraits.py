@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image as Pillow
 
 CHUNK = "easyphoto"
-"""The text chunk that a portrait's recipe stands in."""
+"""The text chunk of the PNG in which a portrait's recipe stands."""
 
 
 def recipe_in(path: Path) -> Mapping[str, Any] | None:
-    """The recipe of a portrait as its file holds it; None for a picture without one. No pixel is read."""
+    """Return the recipe of a portrait as its file holds it, None for a picture without one. No pixel is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -28,11 +28,11 @@ def recipe_in(path: Path) -> Mapping[str, Any] | None:
 
 
 def people_in(path: Path) -> tuple[str, ...]:
-    """The user ids of a portrait's recipe; empty for a picture without one."""
+    """Return the user ids of a portrait's recipe; none for a picture without one."""
     names = (recipe_in(path) or {}).get("user_ids")
     return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 def of(folder: Path, user_id: str) -> list[Path]:
-    """The portraits under ``folder`` that show the person, alone or with others."""
+    """Return the portraits under ``folder`` that show the person, alone or with others."""
     return [path for path in sorted(folder.rglob("*.png")) if user_id in people_in(path)]

@@ -1,6 +1,7 @@
-"""Folders that go with the process that made them, also when that process was killed.
+"""Folders that are removed with the process that made them, also when that process was killed.
 
-Beside each lies a file that its owner holds locked. Who finds such a folder unlocked knows that its owner is gone.
+Beside each folder lies a file that its owner holds locked. Whoever finds such a folder unlocked knows that its owner
+has ended.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from easyphoto.errors import StorageFailed
 _log = logging.getLogger(__name__)
 _LOCK = ".lock"
 _YOUNG = 60.0
-"""Seconds in which whoever locked a name has long made its folder."""
+"""How many seconds old a lock without a folder must be until nobody can be about to make its folder."""
 
 
 class Scratch:
-    """A new folder ``prefix`` + a random name under ``parent``, readable by its owner alone. :meth:`close` removes it.
+    """A new folder under ``parent``, called ``prefix`` and a random name, that only its owner can read. :meth:`close`
+    removes it.
 
-    Raises :class:`StorageFailed` when it can't be made.
+    Raises :class:`StorageFailed` when the folder can't be made.
     """
 
     def __init__(self, parent: Path, prefix: str) -> None:
@@ -45,7 +47,7 @@ class Scratch:
             ) from error
 
     def close(self) -> None:
-        """Remove the folder, unless it was moved away, and give up the lock. May be called again."""
+        """Remove the folder, unless it was moved away, and release the lock. You may call this more than once."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release(force=True)
         with contextlib.suppress(OSError):
@@ -61,17 +63,17 @@ class Scratch:
 
 
 def lock_of(folder: Path) -> Path:
-    """The file that the owner of ``folder`` holds locked."""
+    """Return the file that the owner of ``folder`` holds locked."""
     return folder.with_name(folder.name + _LOCK)
 
 
 def abandoned(parent: Path, prefix: str) -> list[Path]:
-    """The folders of owners that are gone."""
+    """Return the folders whose owners have ended."""
     return [folder for folder in _folders(parent, prefix) if _is_nobodys(folder)]
 
 
 def living(parent: Path, prefix: str) -> bool:
-    """Whether somebody, in this process or another, has such a folder now."""
+    """Return whether anybody, in this process or another, owns such a folder now."""
     return any(not _is_nobodys(folder) for folder in _folders(parent, prefix))
 
 
@@ -83,7 +85,7 @@ def _folders(parent: Path, prefix: str) -> list[Path]:
 
 
 def sweep(parent: Path, prefix: str) -> None:
-    """Remove the folders of owners that are gone. What can't be removed stays for the next time."""
+    """Remove the folders whose owners have ended. A folder that can't be removed stays until the next time."""
     for folder in abandoned(parent, prefix):
         _log.info("removing %s, whose process is gone", folder.name)
         discard(folder)
@@ -93,15 +95,15 @@ def sweep(parent: Path, prefix: str) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder whose owner is gone, and its lock."""
+    """Remove a folder whose owner has ended, and its lock."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         lock_of(folder).unlink()
 
 
 def _left_locks(parent: Path, prefix: str) -> list[Path]:
-    """Locks of folders that were moved away by an owner that then died. A young one may belong to somebody who is
-    about to make the folder."""
+    """Return the locks of folders that were moved away by owners that have ended. A young lock is left out: its owner
+    may be about to make the folder."""
     old = time.time() - _YOUNG
     try:
         locks = [p for p in parent.iterdir() if p.name.startswith(prefix) and p.name.endswith(_LOCK)]

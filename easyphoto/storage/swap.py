@@ -1,8 +1,8 @@
-"""A person's new pieces put in place as one: the photos, crops, checkpoints, reference, marks and the LoRA.
+"""A person's new pieces, put in place as one: the photos, crops, checkpoints, reference, marks and the LoRA.
 
-All pieces are first written whole into a folder of their own, the LoRA beside its place. One rename of that folder says
-that they hold from now on; then each is moved to its place. A process that dies before the rename leaves the person as
-it was; one that dies after it leaves work that :func:`mend` ends, and which every reader of people calls.
+All pieces are first written whole into a folder of their own, and the LoRA beside its place. One rename of that folder
+decides that they count from now on; then each is moved to its place. A process that dies before the rename leaves the
+person as it was. One that dies after it leaves work that :func:`mend` finishes; every reader of people calls it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from easyphoto.storage.folders import BACKUP, MARKS, PROCESSED, REFERENCE, WEIGH
 
 STAGING, READY, PLAN = "publish.staging", "publish.ready", "plan.json"
 PIECES = (WEIGHTS, PROCESSED, BACKUP, REFERENCE, MARKS)
-"""In the order in which they are put in place; the LoRA comes before the marks."""
+"""The pieces in the order in which they are put in place; the LoRA comes before the marks."""
 _OLD = "old-"
 _LOCK = ".publish.lock"
 _PATIENCE = 30.0
-"""Seconds to wait for another process that puts pieces in place: a few renames."""
+"""How many seconds to wait for another process that puts pieces in place, which takes it a few renames."""
 
 
 class Swap:
-    """New pieces of ``person``, whose LoRA lies at ``lora``. The caller holds the person's lock.
+    """The new pieces of ``person``, whose LoRA lies at ``lora``. The caller must hold the person's lock.
 
-    Write each piece to :meth:`place`, give the LoRA to :meth:`put_lora`, then :meth:`commit`; or :meth:`discard`.
+    Write each piece to :meth:`place`, give the LoRA to :meth:`put_lora`, then call :meth:`commit`, or :meth:`discard`.
     """
 
     def __init__(self, person: PersonFolder, lora: Path) -> None:
@@ -43,7 +43,7 @@ class Swap:
         return self._person.path / STAGING
 
     def place(self, piece: str) -> Path:
-        """Where to write the new ``piece``, one of :data:`PIECES`."""
+        """Return where to write the new ``piece``, which is one of :data:`PIECES`."""
         assert piece in PIECES
         return self._staging / piece
 
@@ -57,8 +57,8 @@ class Swap:
         files.flush(self._part)
 
     def commit(self) -> None:
-        """Put everything in place. OSError or :class:`StorageFailed` when that fails: then it was not done at all, or
-        the next :func:`mend` ends it."""
+        """Put everything in place. Raises OSError or :class:`StorageFailed` when that fails: then nothing was changed,
+        or the next :func:`mend` finishes it."""
         for path in self._staging.rglob("*"):
             if path.is_file():
                 files.flush(path)
@@ -67,18 +67,18 @@ class Swap:
         roll_forward(self._person, self._lora)
 
     def discard(self) -> None:
-        """Give the new pieces up."""
+        """Remove the new pieces."""
         discard(self._person.path / STAGING, self._lora.parent)
 
 
 def unfinished(person: PersonFolder) -> bool:
-    """Whether a process that published this person is at it now, or died of it."""
+    """Return whether a process is publishing this person now, or died while it did."""
     return (person.path / READY).is_dir() or (person.path / STAGING).is_dir()
 
 
 def mend(person: PersonFolder, lora: Path) -> None:
-    """End what a process that died left: pieces that hold are put in place, others removed. The caller holds the
-    person's lock. OSError when the disk doesn't let it."""
+    """Finish what a process that died left: put the pieces that count in place, and remove the others. The caller must
+    hold the person's lock. Raises OSError when the disk doesn't let it."""
     if (person.path / READY).is_dir():
         roll_forward(person, lora)
     if (person.path / STAGING).is_dir():
@@ -86,13 +86,13 @@ def mend(person: PersonFolder, lora: Path) -> None:
 
 
 def ready(folder: Path, part: Path) -> None:
-    """Note in ``folder``, which is to become a person's in one rename, that its LoRA waits at ``part``."""
+    """Note in ``folder``, which becomes a person's in one rename, that the LoRA of that person waits at ``part``."""
     files.write_json(folder / READY / PLAN, {"lora": part.name})
 
 
 def roll_forward(person: PersonFolder, lora: Path) -> None:
-    """Put the pieces that wait in their places, however many are there already. Whoever comes to it may do it, one at
-    a time."""
+    """Put the pieces that wait in their places, however many are there already. Any process that finds them may do it,
+    one at a time."""
     waiting = person.path / READY
     with FileLock(person.path.parent / _LOCK, timeout=_PATIENCE, thread_local=False):
         if not waiting.is_dir():

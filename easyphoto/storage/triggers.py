@@ -1,4 +1,4 @@
-"""The words that wake a LoRA: those that its training photos were captioned with, and that a prompt has to hold."""
+"""The words that wake a LoRA: its training photos were captioned with them, and a prompt has to hold them."""
 
 from __future__ import annotations
 

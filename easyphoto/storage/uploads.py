@@ -1,4 +1,5 @@
-"""What came through a browser: kept in the program's own folder for as long as the program runs, and then gone."""
+"""Files that came through a browser: they are kept in the program's own folder while the program runs, and then
+removed."""
 
 from __future__ import annotations
 
@@ -13,15 +14,15 @@ from easyphoto.storage.scratch import Scratch, sweep
 _SESSION = "session-"
 _NOBODYS = "unnamed"
 _NOTE = ".of"
-"""Ends the name of a file beside a folder of uploads that says whose they are."""
+"""The end of the name of a file that lies beside a folder of uploads and says whose they are."""
 
 
 class Uploads:
     """The uploads of one run of the program, in a folder of its own under ``paths.uploads``.
 
     Files are kept by the person that they are for. Nothing is written before the first :meth:`keep`. Call
-    :meth:`empty_all` at the start and at the end: it removes this run's uploads and those of runs that are gone, and
-    leaves those of other programs that run on the same folder.
+    :meth:`empty_all` at the start and at the end: it removes the uploads of this run and those of runs that have ended,
+    and leaves those of other programs that run on the same folder.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -30,8 +31,8 @@ class Uploads:
         self._lock = threading.Lock()
 
     def keep(self, person: str | None, file: Path) -> Path:
-        """A copy of ``file`` among the uploads of ``person`` (None while nobody is named), under its own name as far
-        as that can be a file's name. Raises :class:`StorageFailed`."""
+        """Keep a copy of ``file`` among the uploads of ``person`` (None while nobody is named), under its own name as
+        far as that can be the name of a file, and return its path. Raises :class:`StorageFailed`."""
         with self._lock:
             if self._session is None:
                 self._session = Scratch(self._folder, _SESSION)
@@ -42,7 +43,7 @@ class Uploads:
         return target
 
     def belong(self, key: str, person: str) -> None:
-        """What was kept under ``key`` is of ``person`` too: it goes with them."""
+        """Note that what was kept under ``key`` belongs to ``person`` too, and is removed with them."""
         with self._lock:
             if self._session is not None:
                 note = self._session.path / f"{_place(key)}{_NOTE}"
@@ -51,12 +52,12 @@ class Uploads:
                     files.write_bytes(note, "\n".join([*known, _place(person)]).encode("ascii"))
 
     def of(self, person: str | None) -> list[Path]:
-        """The uploads of a person, of every run of the program."""
+        """Return the uploads of a person, from every run of the program."""
         found = (session / _place(person) for session in self._sessions())
         return [path for folder in found if folder.is_dir() for path in sorted(folder.iterdir())]
 
     def empty(self, person: str | None) -> list[Path]:
-        """Remove the uploads of a person, of every run of the program; what was removed."""
+        """Remove the uploads of a person, from every run of the program, and return what was removed."""
         gone = self.of(person)
         for session in self._sessions():
             files.remove(session / _place(person))
@@ -70,7 +71,7 @@ class Uploads:
         return gone
 
     def empty_all(self) -> None:
-        """Remove the uploads of this run and of those that are gone."""
+        """Remove the uploads of this run and those of runs that have ended."""
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
@@ -85,7 +86,8 @@ class Uploads:
 
 
 def _place(person: str | None) -> str:
-    """A folder for a person. Names that one file system takes for one must not share it, so it isn't the name."""
+    """Return the folder for a person. It isn't called by their name, because two names that a file system takes for one
+    must not share it."""
     return _NOBODYS if person is None else "p-" + hashlib.sha256(person.encode("utf-8", "replace")).hexdigest()[:24]
 
 
@@ -98,7 +100,7 @@ def _file_name(name: str) -> str:
 
 
 def _free(folder: Path, name: str) -> str:
-    """The name, with a number where it is taken."""
+    """Return the path for the name, with a number where that name is taken."""
     stem, suffix = Path(name).stem, Path(name).suffix
     number, found = 1, name
     while (folder / found).exists():
