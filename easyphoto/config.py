@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from easyphoto import program
 from easyphoto.errors import InvalidRequest
@@ -523,6 +523,9 @@ class PortraitConfig:
 
 
 Config = TypeVar("Config", TrainConfig, PortraitConfig)
+Chosen: TypeAlias = frozenset[str] | None
+"""The names of the fields that the user gave a value to, be it the default; None: nobody knows, see
+:func:`unlike_defaults`."""
 
 
 def declared(cls: type[Any]) -> Iterator[Declared]:
@@ -545,6 +548,12 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
     if unknown:
         raise InvalidRequest("Unknown parameter: {names}.", names=", ".join(unknown))
     return cls(**values)
+
+
+def unlike_defaults(config: Any) -> frozenset[str]:
+    """The names of the fields that aren't at their defaults: those count as chosen where nobody says what the user
+    chose."""
+    return frozenset(d.name for d in declared(type(config)) if getattr(config, d.name) != d.default)
 
 
 def validate(config: Any) -> None:

@@ -19,7 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from easyphoto import families
 from easyphoto.api import guard, schema, waiting, wire
-from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping
+from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping, unlike_defaults
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
 from easyphoto.events import TemplateFailed
 from easyphoto.jobs import Job
@@ -218,11 +218,14 @@ def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
             "{count} user ids are too many: at most {max_faces}.", count=len(people), max_faces=schema.MAX_FACES
         )
     pose = _text(fields, "t2i_pose_template", "")
+    config = from_mapping(PortraitConfig, values)
     return PortraitRequest(
         people,
         _templates(fields, tab),
-        from_mapping(PortraitConfig, values),
+        config,
         wire.decode(pose, "t2i_pose_template") if pose else None,
+        # Clients of the original send its whole form: nobody has chosen a value that only repeats the default.
+        chosen=unlike_defaults(config) & fields.keys(),
     )
 
 

@@ -225,8 +225,9 @@ def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> Po
     presets = [service.templates.get(name).path for name in payload.presets]
     sent = wire.decode_all(payload.templates, "templates", MAX_TEMPLATES)
     pose = None if payload.pose_template is None else wire.decode(payload.pose_template, "pose_template")
-    config = from_mapping(PortraitConfig, schema.chosen(payload.options))
-    return PortraitRequest(tuple(payload.user_ids), (*presets, *sent), config, pose)
+    chosen = schema.chosen(payload.options)
+    config = from_mapping(PortraitConfig, chosen)
+    return PortraitRequest(tuple(payload.user_ids), (*presets, *sent), config, pose, chosen=frozenset(chosen))
 
 
 def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:

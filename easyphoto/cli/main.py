@@ -180,7 +180,8 @@ def _generate(args: argparse.Namespace) -> int:
         config = flags.config(PortraitConfig, args)
         if not args.user:
             raise InvalidRequest("Say whose portrait it is to be: --user USER_ID.")
-        request = PortraitRequest(tuple(args.user), tuple(templates), config, args.pose)
+        chosen = frozenset(flags.chosen(args))
+        request = PortraitRequest(tuple(args.user), tuple(templates), config, args.pose, chosen=chosen)
     result = show.follow(service.generate(request), as_json=args.json)
     if not args.json:
         print(f"{len(result.portraits)} portraits, {len(result.failures)} templates failed, seed {result.seed}.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from easyphoto import families, naming
-from easyphoto.config import FUSION_METHODS, Family, PortraitConfig
+from easyphoto.config import FUSION_METHODS, Chosen, Family, PortraitConfig, unlike_defaults
 from easyphoto.errors import AssetMissing
 from easyphoto.families.spec import ControlRow, IdentityRow, Pass
 from easyphoto.ports import ControlRole, LoraRef
@@ -83,8 +83,10 @@ HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
 """How many times larger a text portrait with a scene becomes before it is repainted."""
 
 
-def row(which: Pass, family: Family, config: PortraitConfig) -> PassRow:
-    """The row of the pass ``which`` for ``family``, as ``config`` wants it."""
+def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = None) -> PassRow:
+    """The row of the pass ``which`` for ``family``, as ``config`` wants it. A default gives way to what suits LCM
+    better; a value that the user has ``chosen`` stays, even where it is the default's."""
+    named = unlike_defaults(config) if chosen is None else chosen
     spec = families.spec(family)
     controls = spec.controls.get(which, ())
     if which is Pass.FIRST and config.face_shape_match:
@@ -95,8 +97,8 @@ def row(which: Pass, family: Family, config: PortraitConfig) -> PassRow:
         controls=controls,
         sampler=_sampler(which, family, config),
         cfg_scale=_guidance(family, config),
-        steps=_steps(which, config),
-        strength=_strength(which, config),
+        steps=_steps(which, config, named),
+        strength=_strength(which, config, named),
         mask_blur=spec.size.mask_blur,
         identities=spec.identities.get(which, ()),
     )
@@ -128,6 +130,12 @@ def _guidance(family: Family, config: PortraitConfig) -> float:
     if config.lcm_accelerate:
         return LCM_CFG
     return families.spec(family).drawing.cfg_scale
+
+
+BACKEND_FIELDS: Mapping[str, str] = MappingProxyType(
+    {"enhancer": "super_resolution_method", "fuser": "face_fusion_method"}
+)
+"""Vision role -> the field that asks for its backend."""
 
 
 def backends(config: PortraitConfig) -> dict[str, str]:
@@ -234,23 +242,23 @@ def _mask(which: Pass, config: PortraitConfig) -> MaskKind:
     return MaskKind.OUTSIDE if config.background_restore else MaskKind.SEAMS
 
 
-def _steps(which: Pass, config: PortraitConfig) -> int:
+def _steps(which: Pass, config: PortraitConfig, chosen: frozenset[str]) -> int:
     if which in (Pass.BACKGROUND, Pass.TEXT):
         return LCM_STEPS[which] if config.lcm_accelerate else USUAL_STEPS
     name = f"{which.value}_diffusion_steps"
     wanted: int = getattr(config, name)
     # A number that the user chose stays. Only the usual number gives way, which is far too high for LCM.
-    return LCM_STEPS[which] if config.lcm_accelerate and wanted == getattr(PortraitConfig(), name) else wanted
+    return LCM_STEPS[which] if config.lcm_accelerate and name not in chosen else wanted
 
 
-def _strength(which: Pass, config: PortraitConfig) -> float:
+def _strength(which: Pass, config: PortraitConfig, chosen: frozenset[str]) -> float:
     if which is Pass.TEXT:
         return HIRES_STRENGTH
     if which is Pass.BACKGROUND:
         return config.background_restore_denoising_strength if config.background_restore else SEAMS_STRENGTH
     if which is Pass.SECOND:
         return config.second_denoising_strength
-    usual = config.first_denoising_strength == PortraitConfig().first_denoising_strength
+    usual = "first_denoising_strength" not in chosen
     return LCM_STRENGTH if config.lcm_accelerate and usual else config.first_denoising_strength
 
 

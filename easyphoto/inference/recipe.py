@@ -24,7 +24,7 @@ import numpy as np
 
 import easyphoto
 from easyphoto import families, filenames, pictures
-from easyphoto.config import PortraitConfig, declared, from_mapping
+from easyphoto.config import PortraitConfig, declared, from_mapping, unlike_defaults
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.families.spec import Pass
 from easyphoto.inference import plan
@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A recipe that was read. ``template_name`` is empty and ``template_sha256`` None for a portrait made from text."""
+    """A recipe that was read. ``template_name`` is empty and ``template_sha256`` None for a portrait made from text;
+    ``chosen`` names the fields of ``config`` that the user gave a value to."""
 
     config: PortraitConfig
     user_ids: tuple[str, ...]
@@ -53,6 +54,7 @@ class Recipe:
     template_name: str
     template_sha256: str | None
     data: Mapping[str, Any]
+    chosen: frozenset[str] = frozenset()
 
     @property
     def from_text(self) -> bool:
@@ -132,6 +134,7 @@ def outline(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seed": seed,
         "config": {d.name: getattr(config, d.name) for d in declared(PortraitConfig)},
+        "chosen": sorted(unlike_defaults(task.config) if task.chosen is None else task.chosen),
         "user_ids": names(task.people),
         "checkpoint": {"name": task.checkpoint.name, "family": task.checkpoint.family.value, "sha256": ""},
         "loras": [],
@@ -151,7 +154,7 @@ def infotext(data: Mapping[str, Any]) -> str:
     parameters."""
     config = from_mapping(PortraitConfig, data["config"])
     family = families.named(data["checkpoint"]["family"])
-    row = plan.row(Pass.FIRST, family, config)
+    row = plan.row(Pass.FIRST, family, config, _chosen(data, config))
     tags = "".join(f" <lora:{one['name']}:{one['weight']:g}>" for one in data["loras"])
     found = [one for one in data["likeness"] if one]
     values: dict[str, Any] = {
@@ -172,6 +175,11 @@ def infotext(data: Mapping[str, Any]) -> str:
     line = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in values.items() if str(value))
     prompt = plan.prompt(family, config) + tags
     return f"{prompt}\nNegative prompt: {plan.negative_prompt(family, config)}\n{line}"
+
+
+def _chosen(data: Mapping[str, Any], config: PortraitConfig) -> frozenset[str]:
+    """What the user chose of ``config``; recipes of earlier versions don't say, so what isn't the default."""
+    return frozenset(data["chosen"]) if "chosen" in data else unlike_defaults(config)
 
 
 def _likeness(one: Mapping[str, Any]) -> str:
@@ -235,13 +243,15 @@ def read(path: Path) -> Recipe:
                 "The recipe of {path} was written by a newer EasyPhoto ({data}).", path=path.name, data=data[CHUNK]
             )
         template = data["template"] or {"name": "", "sha256": None}
+        config = from_mapping(PortraitConfig, data["config"])
         return Recipe(
-            config=from_mapping(PortraitConfig, data["config"]),
+            config=config,
             user_ids=tuple(data["user_ids"]),
             seed=data["seed"],
             template_name=template["name"],
             template_sha256=template["sha256"],
             data=data,
+            chosen=_chosen(data, config),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequest("The recipe of {path} is damaged ({error}).", path=path.name, error=error) from error

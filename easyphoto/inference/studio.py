@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from easyphoto.config import PortraitConfig
+from easyphoto.config import PortraitConfig, unlike_defaults
 from easyphoto.errors import Cancelled, NoFace, reason
 from easyphoto.families.spec import Pass
 from easyphoto.inference import face_sources, gallery, plan, stages, text
@@ -51,12 +51,12 @@ class Studio:
     def __init__(self, task: PortraitTask, host: Host, vision: Vision, meter: Meter) -> None:
         self.task = task
         self.host = host
-        self.vision = _preferring(task.config, vision, meter)
+        self.vision = _preferring(task, vision, meter)
         self.meter = meter
         self.config: PortraitConfig = task.config
         self.family = task.checkpoint.family
         self.painter = Painter(host, task.checkpoint, meter)
-        self.rows = {which: plan.row(which, self.family, task.config) for which in Pass}
+        self.rows = {which: plan.row(which, self.family, task.config, task.chosen) for which in Pass}
         self.style = plan.style_loras(self.family, task.config, task.lora_folder, film_look=not task.commercial_only)
         if not task.templates and len(task.subjects) > 1:
             meter.notice(Message("A picture made from text shows one person: the first that was chosen."))
@@ -171,18 +171,18 @@ class Studio:
         return ParsedFace(face, self.vision.parser.parse(image, face))
 
 
-def _preferring(config: PortraitConfig, vision: Vision, meter: Meter) -> Vision:
+def _preferring(task: PortraitTask, vision: Vision, meter: Meter) -> Vision:
     """``vision`` with the backends that the user asked for. A backend that can't be had gives one notice.
 
-    A backend that is only the default gives none: nobody asked for it, and ``doctor`` and the Weights tab say what it
+    A backend that is only the default gives none where nobody chose it: ``doctor`` and the Weights tab say what it
     lacks.
     """
-    wanted = plan.backends(config)
-    by_default = plan.backends(PortraitConfig())
+    wanted = plan.backends(task.config)
+    named = unlike_defaults(task.config) if task.chosen is None else task.chosen
     chosen = vision.preferring(wanted)
     serving = chosen.backends()
     for role, name in wanted.items():
-        if name not in (serving.get(role, name), by_default.get(role)):
+        if plan.BACKEND_FIELDS[role] in named and name != serving.get(role, name):
             meter.notice(
                 Message(
                     "The {role} {name} is not here, or its licence is not allowed, so {serving} serves: "

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from easyphoto import pictures
-from easyphoto.config import SCENE_CONTROLS, PortraitConfig
+from easyphoto.config import SCENE_CONTROLS, Chosen, PortraitConfig
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.filenames import shown
 from easyphoto.inference.gallery import Gallery, remembered
@@ -71,6 +71,7 @@ class PortraitTask:
     host's LoRAs lie, ``scene`` is the LoRA of a scene, and ``pose_template`` the picture whose pose a text portrait
     takes. Each portrait is saved in ``folder`` where that is given. ``commercial_only`` leaves out LoRAs that may not
     be used commercially.
+    ``chosen`` names the fields of ``config`` that the user gave a value to.
     """
 
     templates: tuple[TemplatePicture, ...]
@@ -82,6 +83,7 @@ class PortraitTask:
     pose_template: Image | None = None
     folder: Path | None = None
     commercial_only: bool = False
+    chosen: Chosen = None
 
     @property
     def subjects(self) -> list[Subject]:

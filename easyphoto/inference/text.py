@@ -101,7 +101,7 @@ def draw_template(
     """
     family, config = task.checkpoint.family, task.config
     width, height = plan.drawn_size(family, config)
-    row = plan.row(Pass.TEXT, family, config)
+    row = plan.row(Pass.TEXT, family, config, task.chosen)
     words = _words(task, person, seed, plan.SCENE_WEIGHT)
     picture = painter.draw(
         Txt2Img(
@@ -127,7 +127,7 @@ def draw_template(
 
 def cost(task: PortraitTask) -> float:
     """About how many diffusion steps :func:`draw_template` takes."""
-    row = plan.row(Pass.TEXT, task.checkpoint.family, task.config)
+    row = plan.row(Pass.TEXT, task.checkpoint.family, task.config, task.chosen)
     again = task.scene is not None and families.spec(task.checkpoint.family).drawing.hires_with_scene
     return row.steps + (row.cost if again else 0)
 

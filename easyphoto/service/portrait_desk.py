@@ -127,8 +127,9 @@ class PortraitDesk:
         read = recipes.read(recipe)
         once = {"seed": read.seed, "batch_size": 1, "sd_model_checkpoint": read.data["checkpoint"]["name"]}
         config = replace(read.config, **{**once, **changes})
+        chosen = read.chosen | set(changes)
         if read.from_text:
-            return PortraitRequest(read.user_ids, (), config)
+            return PortraitRequest(read.user_ids, (), config, chosen=chosen)
         for template in templates:
             read.check_template(template)
         found = read.find_template([*templates, *(t.path for t in self._place.templates.list())])
@@ -138,7 +139,7 @@ class PortraitDesk:
                 recipe=recipe.name,
                 template_name=read.template_name,
             )
-        return PortraitRequest(read.user_ids, (found,), config)
+        return PortraitRequest(read.user_ids, (found,), config, chosen=chosen)
 
     def _generate(self, job: Job[PortraitResult], request: PortraitRequest, accepted: Accepted) -> PortraitResult:
         from easyphoto.inference.portrait import portray
@@ -167,6 +168,7 @@ class PortraitDesk:
             pose_template=None if request.pose_template is None else pictures.load(request.pose_template),
             folder=self._place.paths.portraits,
             commercial_only=self._place.preferences().commercial_only,
+            chosen=request.chosen,
         )
         failures: list[TemplateFailed] = []
 

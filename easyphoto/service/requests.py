@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from easyphoto.config import PRECISIONS, PortraitConfig, TrainConfig
+from easyphoto.config import PRECISIONS, Chosen, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import TemplateFailed
 from easyphoto.people import Person
@@ -33,7 +33,7 @@ class TrainRequest:
     config: TrainConfig | None = None
     validation_templates: tuple[Source, ...] = ()
     resume: bool = False
-    chosen: frozenset[str] | None = None
+    chosen: Chosen = None
     captions: tuple[str, ...] = ()
     """What each photo of a scene shows, in the order of the photos; where it is empty, the ``.txt`` file beside a photo
     says it, else the scene's own prompt does. A person's photos all have the same caption."""
@@ -42,13 +42,16 @@ class TrainRequest:
 @dataclass(frozen=True, eq=False)
 class PortraitRequest:
     """Who goes onto which templates. ``user_ids``: one per face from left to right, ``none`` leaves a face alone.
-    Without templates, the portrait is made from text."""
+    Without templates, the portrait is made from text. ``chosen`` names the fields of ``config`` that the user gave a
+    value to: such a value stays where a default would give way to another, as its steps do to LCM's. None: those that
+    aren't defaults."""
 
     user_ids: tuple[str, ...]
     templates: tuple[Source, ...] = ()
     config: PortraitConfig = field(default_factory=PortraitConfig)
     pose_template: Source | None = None
     keep_stages: bool = False
+    chosen: Chosen = None
 
 
 @dataclass(frozen=True, eq=False)

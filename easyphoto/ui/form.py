@@ -70,6 +70,14 @@ class Form:
             found[name] = d.type(value)
         return found
 
+    def chosen(self, values: Mapping[str, Any]) -> frozenset[str]:
+        """Return the names of the fields whose values the user has changed. A value that is set to what the form showed
+        first can't be told from one that nobody touched."""
+        return frozenset(n for n, value in values.items() if value != self._shown_first(self._fields[n]))
+
+    def _shown_first(self, d: Declared) -> Any:
+        return self._values.get(d.name, d.default)
+
     @property
     def picked(self) -> list[Any]:
         """Return the components whose value is picked from a list."""
@@ -90,7 +98,7 @@ class Form:
     def _component(self, d: Declared) -> Any:
         p = d.param
         common: dict[str, Any] = {
-            "value": self._values.get(d.name, d.default),
+            "value": self._shown_first(d),
             "label": p.label,
             "info": p.help or None,
             "elem_id": f"{self._prefix}_{d.name}",

@@ -295,6 +295,7 @@ class GenerateTab(JobTab):
         language = self._language(request)
         try:
             values = self._form.values(data)
+            chosen = self._form.chosen(values)
             pose = next(iter(compat.files(data[self.pose])), None)
             if data[self.picker.mode] != TEXT or values["t2i_control_way"] != UPLOADED_POSE:
                 pose = None  # the picture belongs to a choice that isn't on display
@@ -302,7 +303,8 @@ class GenerateTab(JobTab):
             users = tuple(user_id_of(data[u], people) or NOBODY for u in self.users[: int(data[self.faces] or 1)])
             values["scene_id"] = user_id_of(values["scene_id"], people)
             config = from_mapping(PortraitConfig, values)
-            job = self._service.generate(PortraitRequest(users, self.picker.templates(data), config, pose))
+            templates = self.picker.templates(data)
+            job = self._service.generate(PortraitRequest(users, templates, config, pose, chosen=chosen))
         except EasyPhotoError as error:
             return self._refused(error, language)
         return self._shown(job, language)
