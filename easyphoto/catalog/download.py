@@ -1,4 +1,4 @@
-"""One file from the first of its sources that gives it whole."""
+"""The download of one file from the first of its sources that gives it whole."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ HEX = re.compile(r'^"?([0-9a-f]{64})"?$')
 
 @dataclass(frozen=True)
 class Limits:
-    """``rounds`` through all sources; ``pause`` seconds after the first fruitless round, doubled each time up to
-    ``longest_pause``; ``connect`` and ``read`` seconds of silence until a connection counts as dead."""
+    """How patient a download is. It goes ``rounds`` times through all sources, and waits ``pause`` seconds after the
+    first round that brought nothing, twice as long after each further one, up to ``longest_pause``. After ``connect``
+    or ``read`` seconds of silence a connection counts as dead."""
 
     rounds: int = 4
     pause: float = 1.0
@@ -38,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to download: ``size`` in bytes and ``sha256`` where they are known."""
+    """What to download. ``size`` (bytes) and ``sha256`` are None where they are not known."""
 
     name: str
     urls: Sequence[str]
@@ -55,7 +56,7 @@ class Got:
 
 
 class _Refused(Exception):
-    """This source does not have the file; asking again would not help."""
+    """The source does not have the file, and asking it again would not help."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -63,7 +64,7 @@ class _Refused(Exception):
 
 
 class _Broke(Exception):
-    """It broke off or asked for patience; what came so far is kept."""
+    """The source broke off or asked for patience. What came so far is kept."""
 
     def __init__(self, reason: str, after: float = 0.0) -> None:
         super().__init__(reason)
@@ -71,7 +72,8 @@ class _Broke(Exception):
 
 
 class Download:
-    """``on_bytes`` is called with the bytes that are there so far; ``cancelled`` is asked between two pieces."""
+    """The download of one file. ``on_bytes`` is called with the number of bytes that are there so far; ``cancelled`` is
+    asked between two pieces."""
 
     def __init__(
         self,
@@ -91,8 +93,9 @@ class Download:
         self._failures: dict[str, str] = {}
 
     def run(self) -> Got:
-        """The file under its final name, whole. Raises AssetMissing with one sentence when no source gives it,
-        StorageFailed when it can't be written, Cancelled. The final name is then as it was before."""
+        """Download the file and return it under its final name, whole. Raises AssetMissing with one sentence when no
+        source gives it, StorageFailed when it can't be written, and Cancelled. After an error the final name is as it
+        was before."""
         refused: set[str] = set()
         for turn in range(self._limits.rounds):
             patience = 0.0
@@ -120,7 +123,7 @@ class Download:
         )
 
     def _from(self, url: str) -> Got:
-        """From one source, for as long as every attempt brings more of the file than there was before."""
+        """Download from one source, for as long as every attempt brings more of the file than was there before."""
         while True:
             before = self._part.size
             try:
@@ -132,7 +135,8 @@ class Download:
                 self._wait(min(self._limits.pause, self._limits.longest_pause))
 
     def _attempt(self, url: str) -> str | None:
-        """One request. Returns the sha256 that the source announces, if any, when the file is whole."""
+        """Make one request. Returns the sha256 that the source announces, if it announces one, when the file is
+        whole."""
         headers = self._headers(url)
         try:
             with self._session.get(
@@ -170,8 +174,8 @@ class Download:
         return headers
 
     def _check(self, answer: requests.Response, asked_from: int) -> int | None:
-        """The size of the whole file if the source says it. Nothing that was fetched is given up before the answer
-        looks like the file."""
+        """Return the size of the whole file if the source says it. Nothing that was downloaded is given up before the
+        answer looks like the file."""
         status, headers = answer.status_code, answer.headers
         if status == 416 and asked_from:
             total = _number(headers.get("Content-Range", "").rpartition("/")[2])
@@ -214,7 +218,8 @@ class Download:
         self._on_bytes(self._part.size)
 
     def _finish(self, url: str, announced: str | None, *, resumed: bool) -> Got:
-        """Check the whole, then name it. What fails goes; after a resume once more from the beginning."""
+        """Check the whole file, then give it its name. A file that is wrong is removed; if it was resumed, it is
+        downloaded once more from the beginning."""
         part, wanted = self._part, self._wanted
         digest = part.sha256()
         expected = wanted.sha256 or announced
@@ -246,13 +251,13 @@ class Download:
 
 
 def _validator(headers: Mapping[str, str]) -> str:
-    """What If-Range may hold: a strong ETag, else the date of change (RFC 9110, 13.1.5)."""
+    """Return what If-Range may hold: a strong ETag, else the date of change (RFC 9110, 13.1.5)."""
     tag = headers.get("ETag", "")
     return tag if tag.startswith('"') else headers.get("Last-Modified", "")
 
 
 def _announced(answer: requests.Response) -> str | None:
-    """Hugging Face names the sha256 of a large file in the answer that redirects to it."""
+    """Return the sha256 of a large file that Hugging Face names in the answer that redirects to it."""
     for response in (*answer.history, answer):
         if found := HEX.match(response.headers.get("X-Linked-ETag", "")):
             return found[1]

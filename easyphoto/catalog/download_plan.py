@@ -1,4 +1,4 @@
-"""What a feature needs, what of it is there, and what the rest would cost."""
+"""What a feature needs, which of it is there, and what the rest would cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from easyphoto.messages import Message
 
 @dataclass(frozen=True)
 class Present:
-    """An asset that is there: ``how`` it was found, by "name" or by "hash"."""
+    """An asset that is there. ``how`` says whether it was found by its "name" or by its "hash"."""
 
     asset: Asset
     path: Path
@@ -20,7 +20,7 @@ class Present:
 
 @dataclass(frozen=True)
 class FileVerdict:
-    """A file under an asset's name, and what speaks against using it; ``reason`` is None when nothing does."""
+    """A file under an asset's name, and the ``reason`` why it can't be used; None when it can."""
 
     asset: Asset
     path: Path
@@ -32,9 +32,9 @@ class FileVerdict:
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """``present`` and ``missing`` assets of ``names``; ``unusable``: files under the name of an asset that are not it;
-    ``left_out``: what may not be used commercially where only that is allowed; ``begun``: bytes of the missing that are
-    there already."""
+    """Which assets of ``names`` are ``present`` and which are ``missing``. ``unusable`` are files that have the name of
+    an asset but are not it. ``left_out`` are assets that may not be used commercially, where only that is allowed.
+    ``begun`` counts the bytes of the missing ones that are there already."""
 
     names: tuple[str, ...]
     present: tuple[Present, ...]
@@ -45,7 +45,7 @@ class DownloadPlan:
 
     @property
     def bytes(self) -> int:
-        """What is still to be downloaded."""
+        """How many bytes are still to be downloaded."""
         return max(0, sum(a.bytes for a in self.missing) - self.begun)
 
     @property
@@ -55,14 +55,14 @@ class DownloadPlan:
 
     @property
     def licences(self) -> dict[str, tuple[str, ...]]:
-        """Licence -> names of the missing assets under it."""
+        """The licences of the missing assets: licence -> names of the assets under it."""
         found: dict[str, list[str]] = {}
         for asset in self.missing:
             found.setdefault(asset.licence, []).append(asset.name)
         return {licence: tuple(names) for licence, names in found.items()}
 
     def sentence(self) -> str:
-        """One sentence for a user."""
+        """Return what this plan comes to, as one sentence for a user."""
         names = ", ".join(self.names)
         if not self.missing:
             return Message("{names}: everything is there ({count} files).", names=names, count=len(self.present))
@@ -74,7 +74,7 @@ class DownloadPlan:
 
 
 def size(count: float) -> str:
-    """Bytes for people: ``1.4 GB``, powers of ten as on disks."""
+    """Return a number of bytes as people read it: ``1.4 GB``, in powers of ten as on disks."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"

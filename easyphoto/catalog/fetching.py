@@ -1,4 +1,5 @@
-"""Many files: room on the disk, one process at a time, several at once, progress."""
+"""The download of many files: it looks for room on the disk, keeps other processes out, gets several files at once and
+reports its progress."""
 
 from __future__ import annotations
 
@@ -29,14 +30,14 @@ from easyphoto.events import Listener, Notice, Progress
 from easyphoto.messages import Message, joined
 
 SPARE = 200_000_000
-"""Bytes that a download leaves free on the disk."""
+"""How many bytes a download leaves free on the disk."""
 LOCK = ".weights.lock"
 
 
 @dataclass(frozen=True)
 class Options:
-    """``parallel`` files at once; ``session`` makes one connection pool for each (it honours the proxies of the
-    environment)."""
+    """How to download: ``parallel`` files at once, and ``session`` makes one pool of connections for each of them (it
+    honours the proxies of the environment)."""
 
     parallel: int = 3
     limits: Limits = field(default_factory=Limits)
@@ -45,7 +46,7 @@ class Options:
 
 @contextmanager
 def alone(root: Path, listener: Listener, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """One process at a time downloads below ``root``; a second one says so once and waits."""
+    """Let one process at a time download below ``root``. A second one says once that it waits, and waits."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / LOCK)
@@ -71,7 +72,7 @@ def alone(root: Path, listener: Listener, cancelled: Callable[[], bool]) -> Iter
 
 
 def check_room(assets: Sequence[Asset], folders: Folders) -> None:
-    """StorageFailed with one sentence when a disk has too little room for what is still to come."""
+    """Raise StorageFailed with one sentence when a disk has too little room for what is still to come."""
     needed: dict[int, tuple[int, Path]] = {}
     for asset in assets:
         target = destination(asset, folders)
@@ -102,8 +103,8 @@ def fetch(
     listener: Listener,
     cancelled: Callable[[], bool],
 ) -> None:
-    """Download the assets. What fails does not stop the others; then AssetMissing says which and why. A full disk or
-    the user stops all. An optional asset that fails is a notice."""
+    """Download the assets. One that fails does not stop the others; at the end AssetMissing says which failed and why.
+    A full disk and a cancel stop all of them. An optional asset that fails is a notice."""
     stop = threading.Event()
     meter = DownloadMeter(assets, listener)
 
@@ -162,7 +163,8 @@ def _gather(futures: dict[Future[None], Asset], stop: threading.Event, listener:
 
 
 class DownloadMeter:
-    """Progress over all files, at most twice a second. Time left from the speed of the last ten seconds."""
+    """Reports the progress over all files, at most twice a second. The time left follows from the speed of the last ten
+    seconds."""
 
     def __init__(self, assets: Sequence[Asset], listener: Listener) -> None:
         self._there = {a.name: 0 for a in assets}
@@ -200,7 +202,8 @@ class DownloadMeter:
 
 
 def offline() -> bool:
-    """Whether the environment forbids the network (EASYPHOTO_OFFLINE or HF_HUB_OFFLINE set to anything but 0)."""
+    """Return whether the environment forbids the network: EASYPHOTO_OFFLINE or HF_HUB_OFFLINE is set to anything but
+    0."""
     return any(
         os.environ.get(name, "0").lower() not in ("", "0", "false") for name in ("EASYPHOTO_OFFLINE", "HF_HUB_OFFLINE")
     )

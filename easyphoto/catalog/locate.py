@@ -1,4 +1,5 @@
-"""Weights that are there already, by name or by checksum, anywhere in the folders of the host."""
+"""Where weights that are there already lie: they are found by name or by checksum, anywhere in the folders of the
+host."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ PASSED_BY = frozenset({".git", "venv", ".venv", "node_modules", "__pycache__"})
 class Index:
     """The files below the searched folders that can be weights, by name and by size. Links are followed once.
 
-    A folder of a WebUI holds thousands of files: the walk only reads names, and a file is looked at when it is asked
-    for.
+    A folder of a WebUI holds thousands of files. Therefore the walk only reads names, and a file is looked at when
+    somebody asks for it.
     """
 
     def __init__(self, folders: Folders) -> None:
@@ -40,7 +41,7 @@ class Index:
                         self._add(parent, names)
 
     def named(self, name: str) -> list[Path]:
-        """Files of that name, whatever the case of its letters."""
+        """Return the files of that name, whatever the case of its letters."""
         found = (Path(parent, own) for parent, own in self._named.get(name.lower(), ()))
         return [path for path in found if path.is_file()]
 
@@ -63,12 +64,12 @@ class Index:
 
 
 def destination(asset: Asset, folders: Folders) -> Path:
-    """Where a download of the asset goes."""
+    """Return where a download of the asset goes."""
     return folders.destinations[asset.folder] / asset.under / asset.file
 
 
 def shown(folder: Path, folders: Folders) -> str:
-    """A folder as it is told to a user, who may sit at another machine: by its name below the models folder."""
+    """Return a folder as it is shown to a user, who may sit at another machine: by its name below the models folder."""
     if folder.is_relative_to(folders.root):
         return (Path(folders.root.name) / folder.relative_to(folders.root)).as_posix()
     return folder.name
@@ -77,9 +78,10 @@ def shown(folder: Path, folders: Folders) -> str:
 def find(
     asset: Asset, folders: Folders, index: Index, records: Records, *, hashing: bool = True
 ) -> tuple[Present | None, list[FileVerdict]]:
-    """The asset's file, and what was found under its name but can't be used.
+    """Return the asset's file, and the files that have its name but can't be used.
 
-    ``hashing``: compute checksums that are not remembered; without, a name, a size and a sound structure suffice.
+    ``hashing`` says whether to compute checksums that are not remembered. Without it, a name, a size and a sound
+    structure are enough.
     """
     wrong: list[FileVerdict] = []
     for path in _by_name(asset, folders, index):
@@ -99,7 +101,7 @@ def find(
 
 
 def against(asset: Asset, path: Path, records: Records, *, hashing: bool = True, again: bool = False) -> str | None:
-    """What speaks against ``path`` being the asset, as the end of a sentence; None when nothing does."""
+    """Return why ``path`` is not the asset, as the end of a sentence; None when it is."""
     size = path.stat().st_size
     if asset.size is not None and size != asset.size:
         return Message("has {size:,} bytes where the published file has {published:,}", size=size, published=asset.size)

@@ -1,4 +1,4 @@
-"""Where weights go and where they are looked for."""
+"""The folders that weights are downloaded to, and those in which they are looked for."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ KINDS: Mapping[str, str] = {
 """Kind of folder -> its name under a models folder: the names that every WebUI uses."""
 
 ALSO_LOOK = "EASYPHOTO_MODEL_FOLDERS"
-"""Environment variable: more folders to look for weights in, separated like those of PATH."""
+"""The environment variable that names more folders in which to look for weights, separated like those of PATH."""
 
 
 @dataclass(frozen=True)
 class Folders:
-    """``destinations``: kind -> where a download goes. ``search``: folders that are looked through, with all below
-    them. ``root``: where the record of checksums and the lock lie."""
+    """The folders of one host. ``destinations`` says for each kind where a download goes. ``search`` are the folders
+    that are looked through, with all that lies below them. ``root`` is where the record of checksums and the lock
+    lie."""
 
     root: Path
     destinations: Mapping[str, Path]
@@ -38,8 +39,8 @@ class Folders:
 
     @classmethod
     def of(cls, paths: Paths, also: Iterable[Path] = (), moved: Mapping[str, Path] | None = None) -> Folders:
-        """The folders of ``paths``. ``also``: folders of the host to look through (its models, ControlNet's models and
-        annotators). ``moved``: kinds that the host keeps elsewhere."""
+        """Return the folders of ``paths``. ``also`` are folders of the host to look through (its models, and
+        ControlNet's models and annotators). ``moved`` are the kinds that the host keeps in other places."""
         destinations = {kind: paths.models / name for kind, name in KINDS.items()}
         destinations["lora"] = paths.loras
         destinations |= dict(moved or {})
@@ -49,12 +50,12 @@ class Folders:
 
     @classmethod
     def under(cls, models: Path) -> Folders:
-        """The folders of a models folder that stands alone."""
+        """Return the folders of a models folder that stands alone."""
         named = [Path(p) for p in os.environ.get(ALSO_LOOK, "").split(os.pathsep) if p]
         return cls(models, {kind: models / name for kind, name in KINDS.items()}, _outermost([models, *named]))
 
 
 def _outermost(folders: Iterable[Path]) -> tuple[Path, ...]:
-    """Each folder once, without those that lie inside another of them."""
+    """Return each folder once, without those that lie inside another one of them."""
     whole = list(dict.fromkeys(f.expanduser().resolve() for f in folders))
     return tuple(f for f in whole if not any(other in f.parents for other in whole))

@@ -1,4 +1,5 @@
-"""A download that is not whole yet: the bytes so far beside the final name, and what they are bytes of."""
+"""A download that is not whole yet: the bytes that came so far lie beside the final name, with a note of what they
+belong to."""
 
 from __future__ import annotations
 
@@ -15,13 +16,14 @@ CHUNK = 1 << 20
 
 
 def begun(target: Path) -> int:
-    """Bytes of a download of ``target`` that was broken off."""
+    """Return how many bytes there are of a download of ``target`` that was broken off."""
     part = _beside(target)
     return part.stat().st_size if part.is_file() else 0
 
 
 class Part:
-    """``target.part`` and ``target.part.json``. The final name appears only by :meth:`finish`, whole."""
+    """The files ``target.part`` and ``target.part.json``. The final name appears only when :meth:`finish` gives it to
+    the whole file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -33,7 +35,8 @@ class Part:
         self.url, self.validator = self._read_note() if self.size else ("", "")
 
     def begin(self, url: str, validator: str) -> None:
-        """What follows comes from ``url``; ``validator`` (ETag or date) tells whether the file there changed since."""
+        """Note that what follows comes from ``url``. ``validator`` (an ETag or a date) tells later whether the file
+        there has changed."""
         self.url, self.validator = url, validator
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,12 +56,13 @@ class Part:
         self._hashed = self.size
 
     def sha256(self) -> str:
-        """Of what is there so far: computed as it came, read again only for what an earlier process left."""
+        """Return the checksum of what is there so far. It is computed while the bytes come; only what an earlier
+        process left is read again."""
         self._catch_up()
         return str(self._digest.hexdigest())
 
     def clear(self) -> None:
-        """Forget everything: the next byte is the first."""
+        """Remove everything: the next byte is the first one."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         with contextlib.suppress(FileNotFoundError):
@@ -67,7 +71,8 @@ class Part:
         self.url = self.validator = ""
 
     def finish(self, *, keep_old: bool) -> None:
-        """Give it the final name. A file that has the name is kept as ``.old`` if ``keep_old``, else replaced."""
+        """Give the file its final name. A file that has that name is kept as ``.old`` if ``keep_old`` is true, else
+        replaced."""
         try:
             with self.path.open("rb+") as file:
                 os.fsync(file.fileno())

@@ -1,4 +1,5 @@
-"""A small file beside the weights: checksums of files that were hashed, and of assets as first downloaded."""
+"""A small file beside the weights, with the checksums of files that were hashed and of assets as they were first
+downloaded."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ CHUNK = 1 << 20
 
 
 class Records:
-    """``known``: asset -> sha256 as first downloaded. Hashes of files are kept by path, size and time of change."""
+    """The checksums that are recorded. ``known`` gives an asset's sha256 as it was first downloaded. The hashes of
+    files are kept by path, size and time of change."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
@@ -29,17 +31,17 @@ class Records:
             self._data = {k: dict(loaded.get(k, {})) for k in self._data}
 
     def known(self, asset: str) -> str | None:
-        """The sha256 of an asset as it was first downloaded here."""
+        """Return the sha256 of an asset as it was first downloaded here."""
         entry = self._data["known"].get(asset)
         return str(entry["sha256"]) if isinstance(entry, dict) and "sha256" in entry else None
 
     def learn(self, asset: str, sha256: str, size: int, url: str) -> None:
-        """Keep the checksum of a first download. A later one with another checksum is not that asset."""
+        """Keep the checksum of a first download. A later file with another checksum is not that asset."""
         with self._lock:
             self._data["known"].setdefault(asset, {"sha256": sha256, "bytes": size, "from": url})
 
     def remembered(self, path: Path) -> str | None:
-        """The sha256 of a file that was hashed before and has not changed since."""
+        """Return the sha256 of a file that was hashed before and has not changed since."""
         entry = self._data["files"].get(str(path))
         return str(entry["sha256"]) if isinstance(entry, dict) and entry.get("stamp") == _stamp(path) else None
 
@@ -48,7 +50,8 @@ class Records:
             self._data["files"][str(path)] = {"sha256": sha256, "stamp": _stamp(path)}
 
     def sha256(self, path: Path, *, again: bool = False, cancelled: Callable[[], bool] | None = None) -> str:
-        """The sha256 of a file: remembered, or computed (``again``: in any case) and remembered."""
+        """Return the sha256 of a file: the remembered one, or else one that is computed (with ``again`` in any case)
+        and then remembered."""
         found = None if again else self.remembered(path)
         if found is None:
             found = sha256_of(path, cancelled)
@@ -56,7 +59,7 @@ class Records:
         return found
 
     def save(self) -> None:
-        """Write the file, whole or not at all. What another process recorded meanwhile is kept."""
+        """Write the record, whole or not at all. What another process recorded meanwhile is kept."""
         with self._lock:
             merged = Records(self.path.parent)._data
             for part, entries in self._data.items():
@@ -73,7 +76,7 @@ class Records:
 
 
 def sha256_of(path: Path, cancelled: Callable[[], bool] | None = None) -> str:
-    """The sha256 of a file, read in pieces. Raises Cancelled between two of them when asked to."""
+    """Return the sha256 of a file, which is read in pieces. Raises Cancelled between two of them when asked to."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(CHUNK):

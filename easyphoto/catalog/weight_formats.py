@@ -1,4 +1,4 @@
-"""Whether bytes can be the weights that they are named as, told without loading anything."""
+"""Whether a file can be the weights that it is named as: this is told without loading anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ POINTER = b"version https://git-lfs"
 
 
 def wrong_start(start: bytes) -> str | None:
-    """What the first bytes of a file say against it, as the end of a sentence; None when nothing does."""
+    """Return why a file with these first bytes can't be weights, as the end of a sentence; None when nothing speaks
+    against it."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if text.startswith(PAGE):
         return Message("is a web page, not weights")
@@ -25,10 +26,12 @@ def wrong_start(start: bytes) -> str | None:
 
 
 def wrong_file(path: Path, suffix: str | None = None) -> str | None:
-    """What speaks against a whole file on disk, by its suffix (or ``suffix``) and structure; None when nothing does.
+    """Return why a whole file on disk can't be what its suffix (or ``suffix``) says, None when nothing speaks against
+    it.
 
-    Safetensors: the header must be whole and the tensors end where the file ends. Zip-made torch files must have their
-    index (it lies at the end, so a truncated file fails). Older torch files must start as a pickle; ONNX as a message.
+    A safetensors file must have a whole header, and its tensors must end where the file ends. A torch file that is a
+    zip must have its index, which lies at the end, so that a truncated file fails. An older torch file must start as a
+    pickle, and an ONNX file as a message.
     """
     size = path.stat().st_size
     if size == 0:

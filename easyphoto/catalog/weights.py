@@ -1,6 +1,7 @@
-"""The weights of this program: what each feature needs, what is there, what a licence leaves out, and getting the rest.
+"""The weights of this program: what each feature needs, what is there, what a licence leaves out, and how to get the
+rest.
 
-The catalog knows of files; here it meets the folders, the queue and the choices of the program around it.
+The catalog knows of files. Here it meets the folders, the queue and the choices of the program around it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from easyphoto.ports import Vision
 
 @dataclass(frozen=True)
 class Entry:
-    """One asset of a feature. ``state``: "there", "missing", "unusable" (a file of that name that is not it, ``note``
-    says why) or "left out" by the licence. ``file`` is what is there, else what would be fetched; ``found_by`` "name"
-    or "hash"."""
+    """One asset of a feature. ``state`` is "there", "missing", "unusable" (there is a file of that name that is not the
+    asset; ``note`` says why) or "left out" because of the licence. ``file`` is the file that is there, else the one
+    that would be downloaded. ``found_by`` is "name" or "hash"."""
 
     asset: Asset
     state: Literal["there", "missing", "unusable", "left out"]
@@ -34,7 +35,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a feature needs. ``bytes`` are still to be fetched, ``exact`` when all sizes are publicly known."""
+    """What a feature needs. ``bytes`` are still to be downloaded; ``exact`` is true when all sizes are publicly
+    known."""
 
     bundle: Bundle
     entries: tuple[Entry, ...]
@@ -43,7 +45,7 @@ class Needs:
 
     @property
     def missing(self) -> tuple[Entry, ...]:
-        """What a download would bring."""
+        """The entries that a download would bring."""
         return tuple(e for e in self.entries if e.state in ("missing", "unusable"))
 
     @property
@@ -53,13 +55,14 @@ class Needs:
 
     @property
     def complete(self) -> bool:
-        """Whether the feature has all that it can't do without."""
+        """Whether the feature has everything that it can't do without."""
         return all(e.asset.optional for e in self.missing)
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A role of vision: the backend that serves it, and better ones that the licence keeps off."""
+    """A role of vision, the ``name`` of the backend that serves it, and the better backends that the licence
+    excludes."""
 
     role: str
     name: str
@@ -78,10 +81,10 @@ class Ranked(Protocol):
 
 
 class Weights:
-    """Bundles of the catalog in the folders of one host.
+    """The bundles of the catalog in the folders of one host.
 
-    ``commercial_only`` is asked at each call, and ``fetched`` is called when files came. ``backends`` are, for each
-    role of vision, what can serve it, the best first.
+    ``commercial_only`` is asked at each call, and ``fetched`` is called when files came. ``backends`` holds, for each
+    role of vision, the backends that can serve it, the best first.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class Weights:
 
     @property
     def commercial_only(self) -> bool:
-        """Whether non-commercial weights are kept off."""
+        """Whether weights that may not be used commercially are excluded."""
         return self._commercial_only()
 
     @property
@@ -113,20 +116,20 @@ class Weights:
         return fetching.offline()
 
     def features(self) -> list[Needs]:
-        """Every bundle that something uses; one look through the folders for all."""
+        """Return what every bundle needs that something uses, after one look through the folders for all of them."""
         bundles = list(self.catalog.offered.values())
         plan = self._plan([b.name for b in bundles])
         return [self._needs(bundle, plan) for bundle in bundles]
 
     def needs(self, name: str) -> Needs:
-        """What the bundle ``name`` needs. Never touches the network; NotFound for an unknown name."""
+        """Return what the bundle ``name`` needs. The network is never used. Raises NotFound for an unknown name."""
         self.catalog.require_offered([name])
         plan = self._plan([name])
         return self._needs(self.catalog.bundles.get(name) or Bundle(name, name, (name,)), plan, plan.begun)
 
     def fetch(self, names: Sequence[str]) -> Job[list[str]]:
-        """Queue a download of what the bundles lack; its result are the names of the files that came. Unknown names
-        are refused now. It waits for other downloads, not for trainings and portraits."""
+        """Queue a download of what the bundles lack. Its result is the list of names of the files that came. An unknown
+        name is refused at once. The job waits for other downloads, but not for trainings and portraits."""
         if not names:
             raise InvalidRequest("Nothing was chosen: choose a feature to download.")
         self.catalog.require_offered(names)
@@ -136,7 +139,7 @@ class Weights:
         return self._jobs.submit("models", subject, lambda job: self._fetch(job, wanted, plan), NETWORK)
 
     def serving(self, vision: Vision) -> list[Serving]:
-        """Which backend serves each role of vision. Loads no model."""
+        """Return which backend serves each role of vision. No model is loaded for this."""
         now = vision.backends()
         found = []
         for role in dict.fromkeys((*self._backends, *now)):

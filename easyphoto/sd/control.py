@@ -23,7 +23,7 @@ _FULL_DEPTH = 12
 
 @dataclass(frozen=True, eq=False)
 class Hint:
-    """A ControlNet and what it is to follow: ``picture`` is (1, 3, height, width) in [0, 1]."""
+    """A ControlNet and the picture that it follows: ``picture`` is (1, 3, height, width) in [0, 1]."""
 
     model: Any
     picture: torch.Tensor
@@ -39,7 +39,7 @@ class Residuals:
 
 
 def layer_weights(count: int, *, soft: bool) -> list[float]:
-    """The factors of ``count`` residuals from the shallowest to the middle one."""
+    """Return the factors of ``count`` residuals, from the shallowest one to that of the middle."""
     if not soft:
         return [1.0] * count
     step = _FULL_DEPTH / max(count - 1, 1)
@@ -49,9 +49,9 @@ def layer_weights(count: int, *, soft: bool) -> list[float]:
 def hints(
     controls: Sequence[Control], models: Mapping[ControlRole, Any], size: tuple[int, int], like: torch.Tensor
 ) -> list[Hint]:
-    """The hints of a job at its ``size`` (height, width), on the device and of the type of ``like``.
+    """Return the hints of a job at its ``size`` (height, width), on the device and in the type of ``like``.
 
-    A control that is no map raises :class:`InvalidRequest`: making maps is the host's work.
+    Raises :class:`InvalidRequest` for a control that is no map, because making maps is the work of the host.
     """
     import cv2
     import numpy as np
@@ -76,7 +76,8 @@ def hints(
 def residuals(
     hints: Sequence[Hint], x: torch.Tensor, t: torch.Tensor, context: torch.Tensor, *, soft: bool, **more: Any
 ) -> Residuals | None:
-    """The weighted sum of what all controls add for the UNet input ``x`` (batch, 4, h, w); None without a control."""
+    """Return the weighted sum of what all controls add for the UNet input ``x`` (batch, 4, h, w); None without a
+    control."""
     total: Residuals | None = None
     for hint in hints:
         if hint.weight == 0:

@@ -1,4 +1,4 @@
-"""Whether models hold numbers that are none."""
+"""Whether the weights of a model are numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def broken(module: Any) -> bool:
-    """Whether a weight of the module is NaN or infinite. Weights that a LoRA of PEFT adds don't count."""
+    """Return whether a weight of the module is NaN or infinite. Weights that a LoRA of PEFT adds don't count."""
     import torch
 
     return any(

@@ -1,6 +1,6 @@
-"""A checkpoint on disk -> :class:`~easyphoto.sd.parts.Parts`. Nothing here ever asks the network.
+"""Loads a checkpoint on disk as :class:`~easyphoto.sd.parts.Parts`. Nothing here ever uses the network.
 
-Diffusers folders load with their own configurations and tokenizers; single ``.safetensors`` files by way of
+A diffusers folder is loaded with its own configurations and tokenizers, a single ``.safetensors`` file by way of
 :mod:`easyphoto.sd.single_file`.
 """
 
@@ -31,11 +31,11 @@ def load(
     vae: Path | None = None,
     tokenizers: Sequence[Path] = (),
 ) -> Parts:
-    """The parts of a checkpoint: a diffusers folder or a single ``.safetensors`` file.
+    """Return the parts of a checkpoint: of a diffusers folder or of a single ``.safetensors`` file.
 
-    ``vae`` takes the place of the checkpoint's own. ``tokenizers`` are folders that may hold CLIP's ``vocab.json`` and
-    ``merges.txt``, which single files lack. :class:`InvalidRequest` for a broken file or one that is no checkpoint,
-    before anything is loaded; :class:`AssetMissing` without a tokenizer.
+    ``vae`` takes the place of the checkpoint's own VAE. ``tokenizers`` are folders that may hold CLIP's ``vocab.json``
+    and ``merges.txt``, which single files lack. Raises :class:`InvalidRequest` for a broken file or one that is no
+    checkpoint, before anything is loaded, and :class:`AssetMissing` without a tokenizer.
     """
     info = checkpoint.require_checkpoint(path, vae=vae is not None)
     other = None if vae is None else load_vae(vae, device=device, family=info.family)
@@ -49,9 +49,9 @@ def load(
 
 
 def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtype) -> Any:
-    """A ``ControlNetModel`` from a diffusers folder or a single file in either naming.
+    """Return a ``ControlNetModel`` from a diffusers folder or from a single file in either naming.
 
-    Published ones often are pickles (``.pth``): these are taken if they load without running code.
+    Published ControlNets often are pickles (``.pth``). They are accepted if they load without running code.
     """
     if path.suffix.lower() not in naming.PICKLED:
         info = checkpoint.inspect(path)
@@ -67,9 +67,10 @@ def load_controlnet(path: Path, *, device: str | torch.device, dtype: torch.dtyp
 
 
 def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpoint.VAE_FAMILY) -> Any:
-    """An ``AutoencoderKL``, float32, from a diffusers folder or a single file in either naming.
+    """Return an ``AutoencoderKL``, float32, from a diffusers folder or from a single file in either naming.
 
-    ``family`` is that of the checkpoint it serves: single files don't say by what their latents are scaled.
+    ``family`` is that of the checkpoint for which it is used, because single files don't say by what factor their
+    latents are scaled.
     """
     import torch
 
@@ -87,7 +88,8 @@ def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpo
 
 
 def pretrained(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """``cls.from_pretrained`` on a local folder: safetensors if there are any, the fp16 variant if it is the only one.
+    """Call ``cls.from_pretrained`` on a local folder. It takes safetensors if there are any, and the fp16 variant if
+    that is the only one.
 
     Without safetensors the pickle goes through ``torch.load(weights_only=True)``, which runs no code from it.
     """
@@ -134,7 +136,7 @@ def _load_folder(
 
 @contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
-    """What goes wrong while reading a model's files is the model's fault, in one sentence."""
+    """Turn what goes wrong while the files of a model are read into one sentence: the fault is the model's."""
     import pickle
 
     from safetensors import SafetensorError
@@ -151,7 +153,7 @@ def _one_sentence(name: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars of the libraries while a model loads; the job's own events tell the user."""
+    """Switch the libraries' progress bars off while a model loads: the events of the job tell the user."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

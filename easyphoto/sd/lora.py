@@ -1,8 +1,9 @@
-"""LoRA files: reading them in whatever naming, writing kohya's, applying to a model and taking off exactly.
+"""LoRA files: they are read in any naming, written in kohya's, applied to a model, and taken off it exactly.
 
-A LoRA changes the weight W of a module by (alpha / rank) x up @ down. In files of ours a module is named by its path
-with dots turned into underscores behind ``lora_unet_``, ``lora_te_`` (``lora_te1_`` and ``lora_te2_`` for SDXL); SDXL's
-UNet goes by the original implementation's block names, as all WebUIs and kohya's scripts expect.
+A LoRA changes the weight W of a module by (alpha / rank) x up @ down. In the files that this project writes, a module
+is named by its path, with dots turned into underscores, behind ``lora_unet_`` or ``lora_te_`` (``lora_te1_`` and
+``lora_te2_`` for SDXL). The UNet of SDXL has the block names of the original implementation, as all WebUIs and kohya's
+scripts expect.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class LoraLayer:
-    """One module's LoRA. ``down``: (rank, in) or (rank, in, kh, kw); ``up``: (out, rank) or (out, rank, 1, 1).
+    """The LoRA of one module. ``down`` is (rank, in) or (rank, in, kh, kw), ``up`` is (out, rank) or (out, rank, 1, 1).
 
-    ``magnitude`` is of a DoRA: the length that each row of the changed weight has, shape (out,) or (out, 1, ...), or
-    each column, shape (1, in, ...).
+    ``magnitude`` belongs to a DoRA: it is the length that each row of the changed weight has, of shape (out,) or (out,
+    1, ...), or that each column has, of shape (1, in, ...).
     """
 
     down: torch.Tensor
@@ -46,13 +47,13 @@ class LoraLayer:
         return int(self.down.shape[0])
 
     def delta(self) -> torch.Tensor:
-        """The change of the module's weight at strength 1, float32, of the weight's own shape."""
+        """Return the change of the module's weight at strength 1: float32, in the shape of the weight."""
         down, up = self.down.float(), self.up.float()
         flat = up.flatten(1) @ down.flatten(1)
         return (self.alpha / self.rank) * flat.reshape(up.shape[0], *down.shape[1:])
 
     def change(self, weight: torch.Tensor) -> torch.Tensor:
-        """What the LoRA at strength 1 adds to ``weight``, float32."""
+        """Return what the LoRA adds to ``weight`` at strength 1, float32."""
         weight = weight.float()
         delta = self.delta().reshape(weight.shape)
         if self.magnitude is None:
@@ -71,7 +72,7 @@ class LoraLayer:
 
 
 Layers = Mapping[str, LoraLayer]
-"""Kohya name of the module -> its LoRA."""
+"""A LoRA: kohya name of the module -> what is added to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,9 @@ class LoraFile:
 
 
 def modules(parts: Parts) -> dict[str, torch.nn.Module]:
-    """The linear and convolution modules of a model that a LoRA may change, by kohya name.
+    """Return the linear and convolution modules of a model that a LoRA may change, by kohya name.
 
-    Modules that PEFT has wrapped are found under their own name: the wrapped one is given.
+    A module that PEFT has wrapped is found under its own name, and the wrapped one is returned.
     """
     found: dict[str, torch.nn.Module] = {}
     for prefix, model in _models(parts):
@@ -101,7 +102,7 @@ def modules(parts: Parts) -> dict[str, torch.nn.Module]:
 
 
 def collect(parts: Parts, adapter: str = "default") -> dict[str, LoraLayer]:
-    """The LoRA that PEFT holds inside a model's UNet and text encoders, copied to the CPU as float32."""
+    """Return the LoRA that PEFT holds inside a model's UNet and text encoders, copied to the CPU as float32."""
     found: dict[str, LoraLayer] = {}
     for prefix, model in _models(parts):
         for path, module in model.named_modules():
@@ -115,7 +116,8 @@ def collect(parts: Parts, adapter: str = "default") -> dict[str, LoraLayer]:
 
 
 def read(path: Path) -> LoraFile:
-    """A LoRA file. :class:`InvalidRequest` when it is broken, no LoRA, or of a kind that isn't plain LoRA."""
+    """Read a LoRA file. Raises :class:`InvalidRequest` when it is broken, no LoRA, or of a kind that isn't plain
+    LoRA."""
     from safetensors.torch import load
 
     info = checkpoint.inspect(path)
@@ -172,7 +174,8 @@ def _layer(file: str, module: str, tensors: Mapping[str, torch.Tensor], declared
 
 
 def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The ``ss_*`` metadata that tells others what a LoRA is: base family, rank, alpha; then ``extra``."""
+    """Return the ``ss_*`` metadata by which other programs know what a LoRA is (base family, rank, alpha), and then
+    ``extra``."""
     first = next(iter(layers.values()))
     header = families.spec(family).header
     return {
@@ -186,7 +189,8 @@ def metadata(family: Family, layers: Layers, extra: Mapping[str, str] | None = N
 
 
 def write(path: Path, layers: Layers, metadata: Mapping[str, str], dtype: torch.dtype = torch.float16) -> None:
-    """Write a LoRA in kohya's naming, whole or not at all. :class:`StorageFailed` when the disk doesn't take it."""
+    """Write a LoRA in kohya's naming, whole or not at all. Raises :class:`StorageFailed` when the disk doesn't take
+    it."""
     from safetensors.torch import save
 
     tensors: dict[str, torch.Tensor] = {}
@@ -198,7 +202,7 @@ def write(path: Path, layers: Layers, metadata: Mapping[str, str], dtype: torch.
 
 
 class Applied:
-    """LoRAs merged into a model. :meth:`remove` puts the very tensors back that were there before."""
+    """The LoRAs that are merged into a model. :meth:`remove` puts back the very tensors that were there before."""
 
     def __init__(self, parts: Parts, loras: Sequence[tuple[Layers, float]]) -> None:
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
@@ -233,9 +237,9 @@ class Applied:
 
 @contextmanager
 def applied(parts: Parts, loras: Sequence[tuple[Layers, float]]) -> Iterator[None]:
-    """Within, ``parts`` has the LoRAs at their weights; after, its tensors are bit for bit what they were.
+    """Give ``parts`` the LoRAs at their weights inside the block. After it, the tensors are bit for bit what they were.
 
-    :class:`InvalidRequest` when a LoRA's shapes don't fit or it has nothing for this model.
+    Raises :class:`InvalidRequest` when the shapes of a LoRA don't fit, or when it has nothing for this model.
     """
     merged = Applied(parts, loras)
     try:

@@ -1,4 +1,4 @@
-"""The scale of LoRAs whose tensors don't say it: those that diffusers and PEFT wrote."""
+"""The scale of LoRAs whose tensors don't say it, as those that diffusers and PEFT wrote."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 
 _PARTS = (("lora_unet_", "unet"), ("lora_te2_", "text_encoder_2"), ("lora_te", "text_encoder"))
 METADATA = "lora_adapter_metadata"
-"""Where diffusers keeps PEFT's settings: JSON, its keys behind the part of the model that they are for."""
+"""The metadata in which diffusers keeps PEFT's settings, as JSON. A key begins with the part of the model that it is
+about."""
 SETTINGS = "adapter_config.json"
-"""Where PEFT keeps them: beside the weights."""
+"""The file beside the weights in which PEFT keeps its settings."""
 
 
 @dataclass(frozen=True)
 class DeclaredAlphas:
-    """PEFT's settings by part of the model; under "" those for all."""
+    """PEFT's settings by part of the model; those under "" are about all parts."""
 
     settings: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def of(cls, path: Path, metadata: Mapping[str, str]) -> DeclaredAlphas:
-        """What the file's metadata or the file of settings beside it say; nothing where they can't be read."""
+        """Return what the metadata of the file, or the file of settings beside it, say; nothing where they can't be
+        read."""
         found: dict[str, dict[str, Any]] = {}
         for key, value in _mapping(metadata.get(METADATA, "")).items():
             part, _, name = key.partition(".")
@@ -35,7 +37,8 @@ class DeclaredAlphas:
         return cls(found)
 
     def alpha(self, module: str, rank: int) -> float:
-        """The alpha of a module of kohya's naming (with diffusers' blocks); its rank where nothing is declared."""
+        """Return the alpha of a module of kohya's naming (with diffusers' blocks); its rank where nothing is
+        declared."""
         part = next((name for prefix, name in _PARTS if module.startswith(prefix)), "")
         own = self.settings.get(part) or self.settings.get("") or {}
         alpha: Any = own.get("lora_alpha")

@@ -1,11 +1,10 @@
-"""Names of modules in LoRA files: kohya's, which is ours, and those of others.
+"""The names of modules in LoRA files: kohya's, which this project uses, and those of other programs.
 
-kohya's scripts name a module by its path with underscores behind ``lora_unet_`` or ``lora_te_``. Diffusers writes the
-path with dots behind ``unet.`` or ``text_encoder.``, PEFT behind ``base_model.model.``, ComfyUI behind
-``diffusion_model.``. The blocks of a UNet go by diffusers' names (``down_blocks_1_attentions_0``) or by those of the
-original implementation (``input_blocks_4_1``). :meth:`Plain.canonical
-<easyphoto.sd.strategies.Plain.canonical>` brings all of them to one: the original's for SDXL,
-diffusers' for the others, as kohya's scripts have it.
+kohya's scripts name a module by its path, with underscores, behind ``lora_unet_`` or ``lora_te_``. Diffusers writes the
+path with dots behind ``unet.`` or ``text_encoder.``, PEFT behind ``base_model.model.``, and ComfyUI behind
+``diffusion_model.``. The blocks of a UNet have the names of diffusers (``down_blocks_1_attentions_0``) or those of the
+original implementation (``input_blocks_4_1``). :meth:`Plain.canonical <easyphoto.sd.strategies.Plain.canonical>` turns
+all of them into one: the original's for SDXL, and diffusers' for the others, as kohya's scripts do.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _MID = re.compile(r"^lora_unet_mid_block_(attentions|resnets)_(\d+)_(.*)$")
 _ORIGINAL = re.compile(r"^lora_unet_(input|output)_blocks_(\d+)_(\d+)_?(.*)$")
 _ORIGINAL_MID = re.compile(r"^lora_unet_middle_block_(\d)_(.*)$")
 _LAYERS = 3
-"""Blocks of the original's numbering to one of diffusers': two layers and a sampler, or three layers."""
+"""How many blocks of the original numbering make one of diffusers': two layers and a sampler, or three layers."""
 _RESNET = {
     "conv1": "in_layers_2",
     "conv2": "out_layers_3",
@@ -61,8 +60,8 @@ _OTHER_KINDS = (("hada_", "a LyCORIS LoHa"), ("lokr_", "a LyCORIS LoKr"), ("oft_
 
 
 def split(key: str) -> tuple[str, str]:
-    """A tensor's name in a file -> (name of its module with underscores, ``down``, ``up``, ``alpha``, ``magnitude`` or
-    ``?``)."""
+    """Split the name of a tensor in a file into the name of its module, with underscores, and ``down``, ``up``,
+    ``alpha``, ``magnitude`` or ``?``."""
     for role, pattern in _ROLES:
         if found := pattern.search(key):
             return _module(key[: found.start()]), role
@@ -70,15 +69,15 @@ def split(key: str) -> tuple[str, str]:
 
 
 def kind(key: str) -> str:
-    """What a file with a tensor of this name is, if it is no plain LoRA."""
+    """Return what a file with a tensor of this name is, if it is no plain LoRA."""
     return next((words for mark, words in _OTHER_KINDS if mark in key), "not a plain LoRA")
 
 
 def original_blocks(name: str) -> str:
-    """A UNet module by the original implementation's block names; other names as they are.
+    """Return the name of a UNet module by the block names of the original implementation; other names stay as they are.
 
-    Down block i, layer j is input block 1 + 3i + j, up block i, layer j is output block 3i + j (two and three layers to
-    a block, the sampler last); in both a residual net is child 0 and the attention child 1.
+    Layer j of down block i is input block 1 + 3i + j, and layer j of up block i is output block 3i + j (a block has two
+    or three layers, and the sampler comes last). In both, a residual net is child 0 and the attention is child 1.
     """
     if found := _MID.match(name):
         kind, index, rest = found.groups()
@@ -98,7 +97,8 @@ def original_blocks(name: str) -> str:
 
 
 def diffusers_blocks(name: str) -> str:
-    """The way back: a UNet module of the original's names by diffusers'; other names as they are."""
+    """Return the name of a UNet module by diffusers' block names, given the original's; other names stay as they
+    are."""
     if name in _OUTSIDE_BACK:
         return _OUTSIDE_BACK[name]
     if found := _ORIGINAL_MID.match(name):
@@ -126,7 +126,7 @@ def _inside(kind: str, rest: str) -> str:
 
 
 def _module(name: str) -> str:
-    """Dotted module names as kohya's."""
+    """Turn a dotted module name into kohya's."""
     name = _WRAPPERS.sub("", name)
     for dotted, prefix in _PREFIXES:
         if name.startswith(dotted):
@@ -136,7 +136,7 @@ def _module(name: str) -> str:
 
 
 def _of_old(path: str) -> str:
-    """Diffusers' names of 2023, when a LoRA was an attention processor, as today's."""
+    """Turn the names that diffusers gave in 2023, when a LoRA was an attention processor, into today's."""
     path = path.replace(".processor.", ".")
     if ".self_attn." in path:
         return re.sub(r"\.to_(q|k|v|out)$", r".\1_proj", path)

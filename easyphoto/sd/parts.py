@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Parts:
-    """Tokenizers, text encoders (one, or two for SDXL), UNet and VAE of one checkpoint.
+    """The tokenizers, the text encoders (one, or two for SDXL), the UNet and the VAE of one checkpoint.
 
-    ``placement`` says where they work; whoever lets one of them work asks it to bring that one there.
+    ``placement`` says on which device they work. Whoever lets one of them work asks it to bring that one there.
 
-    The UNet and the text encoders are of ``dtype``, the VAE is always float32: a VAE costs once a picture and half
+    The UNet and the text encoders are of ``dtype``. The VAE is always float32: it works once for each picture, and half
     precision overflows in some. ``scheduler_config`` holds the betas and the prediction type, not a sampler.
     """
 
@@ -45,7 +45,7 @@ class Parts:
 
     @property
     def device(self) -> torch.device:
-        """Where the parts work."""
+        """The device on which the parts work."""
         return self.placement.device
 
     @property

@@ -1,4 +1,4 @@
-"""Which parts of a model lie on the device: all of them, or each only while it works."""
+"""Which parts of a model lie on the device: all of them, or each one only while it works."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ log = logging.getLogger(__name__)
 
 
 class Placement:
-    """Moves modules to ``device`` before they work. With ``by_role`` every other one goes back to ``rest`` first, so
-    that the device holds what works at one time and no more; the memory that this frees costs the time of moving.
-    """
+    """Moves modules to ``device`` before they work. With ``by_role`` every other module first goes back to ``rest``, so
+    that the device holds only what works at the moment. Moving them costs time and saves memory."""
 
     def __init__(self, device: str | torch.device, *, by_role: bool = False, rest: str | torch.device = "cpu") -> None:
         import torch
@@ -26,7 +25,7 @@ class Placement:
         self._there: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def use(self, *modules: Any) -> None:
-        """Have ``modules`` on the device, and by role nothing else."""
+        """Bring ``modules`` to the device; with ``by_role``, remove everything else from it."""
         if self.by_role:
             self.keep_only(*modules)
         for module in modules:
@@ -35,19 +34,20 @@ class Placement:
                 self._there.add(module)
 
     def keep_only(self, *modules: Any) -> None:
-        """Have all but ``modules`` wait in ordinary memory. Modules that aren't there yet stay where they are."""
+        """Move all modules but ``modules`` to ordinary memory. Modules that aren't on the device yet stay where they
+        are."""
         for module in list(self._there):
             if not any(module is kept for kept in modules):
                 module.to(self.rest)
                 self._there.discard(module)
 
     def holds(self, module: Any) -> bool:
-        """Whether a module was brought to the device and is still there."""
+        """Return whether a module was brought to the device and is still there."""
         return module in self._there
 
 
 def placed(module: Any, device: str | torch.device) -> Any:
-    """The module on ``device``; convolutions in channels-last layout, in which they run much faster."""
+    """Move a module to ``device``, and its convolutions to the channels-last layout, in which they run much faster."""
     import torch
 
     module.to(device)

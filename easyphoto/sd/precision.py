@@ -1,4 +1,4 @@
-"""In which precision a graphics card is fast."""
+"""The precision in which a graphics card is fast."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     import torch
 
 _FIRST_WITH_BF16 = 8
-"""Compute capability of the first cards that calculate in bfloat16 (Ampere); those before (T4, RTX 20) emulate it."""
+"""The compute capability of the first cards that calculate in bfloat16 (Ampere); older ones (T4, RTX 20) emulate it."""
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether a CUDA device calculates in bfloat16 itself.
+    """Return whether a CUDA device calculates in bfloat16 itself.
 
-    ``torch.cuda.is_bf16_supported()`` counts emulation, which is many times slower than half precision, and it asks the
-    current device, whichever that is.
+    ``torch.cuda.is_bf16_supported()`` also counts emulation, which is many times slower than half precision, and it
+    asks about the current device, whichever that is.
     """
     import torch
 

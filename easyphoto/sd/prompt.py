@@ -1,7 +1,8 @@
-"""Prompts as a WebUI reads them: attention weights and LoRA tags. Pure text, no model.
+"""Prompts as a WebUI reads them, with attention weights and LoRA tags. This is text alone; no model is used.
 
-``(word)`` raises attention 1.1 times, ``((word))`` 1.21 times, ``(word:1.3)`` sets it, ``[word]`` lowers it 1.1 times;
-a backslash takes a bracket literally. ``BREAK`` begins a new chunk of 75 tokens. ``<lora:name:0.8>`` names a LoRA.
+``(word)`` raises attention 1.1 times, ``((word))`` 1.21 times, ``(word:1.3)`` sets it, and ``[word]`` lowers it 1.1
+times. Behind a backslash a bracket is an ordinary character. ``BREAK`` begins a new chunk of 75 tokens.
+``<lora:name:0.8>`` names a LoRA.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from easyphoto.errors import InvalidRequest
 
 STEP = 1.1
-"""What one pair of round brackets multiplies attention by; square brackets divide by it."""
+"""The factor by which one pair of round brackets multiplies attention; square brackets divide by it."""
 
 BREAK = "BREAK"
 
@@ -23,7 +24,7 @@ _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a prompt and the weight of its attention. ``text`` may be :data:`BREAK` with ``is_break``."""
+    """A piece of a prompt and the weight of its attention. If ``is_break`` is true, ``text`` is :data:`BREAK`."""
 
     text: str
     weight: float = 1.0
@@ -37,8 +38,8 @@ class LoraTag:
 
 
 def parse(prompt: str) -> list[Span]:
-    """The spans of a prompt in order; neighbours of equal weight are joined. Every prompt has a reading: a bracket that
-    is never closed counts to the end, one that was never opened is taken literally."""
+    """Return the spans of a prompt in order; neighbours of equal weight are joined. Every prompt can be read: a bracket
+    that is never closed counts to the end, and one that was never opened is an ordinary character."""
     pieces: list[list[str | float]] = []
     opened: list[tuple[str, int]] = []
     for token in _TOKEN.finditer(prompt):
@@ -59,9 +60,9 @@ def parse(prompt: str) -> list[Span]:
 
 
 def split_loras(prompt: str) -> tuple[str, list[LoraTag]]:
-    """The prompt without its ``<lora:...>`` tags, and the tags in order.
+    """Return the prompt without its ``<lora:...>`` tags, and the tags in order.
 
-    A weight that is left out is 1; where a tag has several (text encoder, UNet), the first one counts for both.
+    A weight that is left out is 1. Where a tag has several (for text encoder and UNet), the first one counts for both.
     """
     tags = []
     for found in _LORA.finditer(prompt):

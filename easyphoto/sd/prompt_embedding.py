@@ -19,7 +19,8 @@ COMMA_BACKTRACK = 20
 
 @dataclass(frozen=True, eq=False)
 class PromptEmbedding:
-    """A prompt as the UNet attends to it. ``context``: (1, tokens, width); ``pooled``: (1, width), SDXL only."""
+    """A prompt as the UNet attends to it. ``context`` is (1, tokens, width), ``pooled`` is (1, width) and belongs to
+    SDXL only."""
 
     context: torch.Tensor
     pooled: torch.Tensor | None = None
@@ -27,14 +28,15 @@ class PromptEmbedding:
 
 @dataclass
 class Chunk:
-    """Token ids without begin and end, and the weight of each."""
+    """Token ids, without those of begin and end, and the weight of each one."""
 
     ids: list[int]
     weights: list[float]
 
 
 def chunks(spans: Sequence[prompts.Span], tokenizer: Any) -> list[Chunk]:
-    """The tokens of a prompt in chunks of the tokenizer's length less two; at least one chunk, maybe empty."""
+    """Return the tokens of a prompt in chunks of the tokenizer's length less two. There is at least one chunk, which
+    may be empty."""
     size = int(tokenizer.model_max_length) - 2
     comma = tokenizer.convert_tokens_to_ids(",</w>")
     done: list[Chunk] = []
@@ -62,7 +64,7 @@ def chunks(spans: Sequence[prompts.Span], tokenizer: Any) -> list[Chunk]:
 
 
 def encode(parts: Parts, prompt: str, negative: str) -> tuple[PromptEmbedding, PromptEmbedding]:
-    """The embeddings of a prompt and of its negative, equally long."""
+    """Return the embeddings of a prompt and of its negative prompt, which are equally long."""
     strategy = strategies.of(parts.family)
     parts.placement.use(*parts.text_encoders)
     texts = [prompts.parse(prompt), prompts.parse(negative)]
@@ -107,7 +109,7 @@ def _encode_chunks(
 
 
 def _frame(chunk: Chunk, tokenizer: Any) -> tuple[list[int], list[float]]:
-    """Begin, tokens, end and padding: the full length of the tokenizer."""
+    """Return begin, tokens, end and padding: as many ids as the tokenizer's full length."""
     size = int(tokenizer.model_max_length)
     end = tokenizer.eos_token_id
     padding = size - 2 - len(chunk.ids)

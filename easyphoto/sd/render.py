@@ -29,12 +29,12 @@ def txt2img(
     *,
     soft_control: bool = True,
 ) -> Rendered:
-    """A picture of (job.height, job.width) from text.
+    """Return a picture of (job.height, job.width) from text.
 
-    Controls must be maps (``Control.is_map``) and have their model in ``controlnets``. LoRAs are what ``parts`` already
-    holds: ``job.loras`` and tags in the prompt aren't looked at. ``soft_control`` is ControlNet's "my prompt is more
-    important". ``on_step`` is called after each step and may raise to end the work. :class:`InvalidRequest` for sizes
-    that the model can't make and unknown samplers.
+    Controls must be maps (``Control.is_map``) and have their model in ``controlnets``. The LoRAs are those that
+    ``parts`` already holds: ``job.loras`` and the tags in the prompt aren't looked at. ``soft_control`` is ControlNet's
+    "my prompt is more important". ``on_step`` is called after each step and may raise to end the work. Raises
+    :class:`InvalidRequest` for a size that the model can't make and for an unknown sampler.
     """
     with torch.no_grad():
         work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control)
@@ -50,9 +50,10 @@ def img2img(
     *,
     soft_control: bool = True,
 ) -> Rendered:
-    """A picture from ``job.image``, scaled to (job.height, job.width) if it is of another size; like :func:`txt2img`.
+    """Return a picture from ``job.image``, scaled to (job.height, job.width) if it is of another size; see
+    :func:`txt2img`.
 
-    Runs int(steps x strength) + 1 steps. With a mask, pixels where the blurred mask is 0 come back bit-identical.
+    It runs int(steps x strength) + 1 steps. With a mask, pixels where the blurred mask is 0 come back bit-identical.
     """
     if not 0 < job.denoising_strength <= 1:
         raise InvalidRequest(
@@ -75,7 +76,7 @@ def img2img(
 
 
 def blur(mask: Mask, sigma: float) -> Mask:
-    """A mask feathered by a Gaussian of ``sigma`` pixels that reaches 2.5 sigma far, as WebUIs blur theirs."""
+    """Return a mask, feathered by a Gaussian of ``sigma`` pixels that reaches 2.5 sigma far, as WebUIs blur theirs."""
     if sigma <= 0:
         return mask
     size = 2 * int(2.5 * sigma + 0.5) + 1
@@ -84,7 +85,8 @@ def blur(mask: Mask, sigma: float) -> Mask:
 
 
 def paste(original: Image, painted: Image, blurred: Mask) -> Image:
-    """``painted`` over ``original``: fully where the blurred mask is 0.5 or more, the rest faded; exact where it is 0.
+    """Lay ``painted`` over ``original``: fully where the blurred mask is 0.5 or more, faded elsewhere, and not at all
+    where it is 0.
 
     The doubling keeps all that was repainted (latents change where the mask is above 0.5) and fades outside of it.
     """

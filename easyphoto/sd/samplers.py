@@ -42,11 +42,12 @@ def _table() -> dict[str, Callable[[dict[str, Any]], Any]]:
 
 
 SAMPLERS = ("DPM++ 2M SDE Karras", "DPM++ 2M Karras", "Euler a", "Euler", "DDIM", "LCM", "UniPC")
-"""The names, the default first."""
+"""The names of the samplers, the default first."""
 
 
 def create(name: str, config: Mapping[str, Any]) -> Any:
-    """A fresh scheduler for the sampler ``name`` with the betas and prediction type of a model's ``config``."""
+    """Return a fresh scheduler for the sampler ``name``, with the betas and the prediction type of a model's
+    ``config``."""
     table = _table()
     if name not in table:
         raise InvalidRequest("There is no sampler {name!r}; there are {known}.", name=name, known=", ".join(SAMPLERS))
@@ -65,13 +66,14 @@ def set_steps(scheduler: Any, steps: int, device: Any) -> None:
 
 
 def steps_to_run(steps: int, strength: float) -> int:
-    """How many of ``steps`` img2img runs at ``strength``: as WebUIs count, int(steps x strength) + 1, at most all."""
+    """Return how many of ``steps`` img2img runs at ``strength``: int(steps x strength) + 1 as in WebUIs, and at most
+    all."""
     return min(int(min(strength, 0.999) * steps) + 1, steps)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """numpy 2 warns of how diffusers turns a tensor into an array; the array is right."""
+    """Silence a warning of numpy 2 about how diffusers turns a tensor into an array; the array is right."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
         yield

@@ -75,10 +75,11 @@ class Sampling:
     def run(
         self, latents: torch.Tensor, begin: int, on_step: OnStep | None, *, with_gradient: int | None = None
     ) -> torch.Tensor:
-        """The latents after all steps from ``begin`` on.
+        """Return the latents after all steps from ``begin`` on.
 
-        ``with_gradient``: so many of the last steps keep their gradient, where gradients are on at all; None, all of
-        them. A sampler of several steps remembers predictions of the steps before, which then count as constants.
+        ``with_gradient`` says how many of the last steps keep their gradient, where gradients are on at all; None means
+        all of them. A sampler of several steps remembers predictions of the steps before, which then count as
+        constants.
         """
         self.parts.placement.use(self.parts.unet, *(hint.model for hint in self.hints))
         timesteps = self.scheduler.timesteps[begin:]
@@ -96,7 +97,8 @@ class Sampling:
         return latents if self.mask is None else self.under_mask(latents)
 
     def guided(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """The model's prediction with classifier-free guidance, float32; both sides go through in one batch."""
+        """Return the model's prediction with classifier-free guidance, float32. Both sides go through the model in one
+        batch."""
         sides = self.context.shape[0]
         batch = x.to(self.parts.dtype).expand(sides, -1, -1, -1)
         if batch.device.type == "cpu":
@@ -113,9 +115,9 @@ class Sampling:
         return torch.as_tensor(negative + self.job.cfg_scale * (positive - negative))
 
     def blend(self, x: torch.Tensor, t: torch.Tensor, output: torch.Tensor, index: int) -> torch.Tensor:
-        """The prediction whose clean picture is the original outside the mask.
+        """Return the prediction whose clean picture is the original outside the mask.
 
-        ``x`` = a x0 + s e with a^2 + s^2 = 1; a model predicts e, or v = a e - s x0.
+        With ``x`` = a x0 + s e and a^2 + s^2 = 1, a model predicts e, or v = a e - s x0.
         """
         a, s = self._signal_and_noise(t, index)
         if self.scheduler.config.prediction_type == "v_prediction":
@@ -140,7 +142,7 @@ class Sampling:
 
 
 def encode_image(parts: Parts, image: Image) -> torch.Tensor:
-    """Latents (1, 4, height/8, width/8), float32, of a picture: the mean of the VAE's posterior, scaled."""
+    """Return the latents (1, 4, height/8, width/8), float32, of a picture: the mean of the VAE's posterior, scaled."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
     pixels = (pixels.float() / 127.5 - 1).to(parts.device, parts.vae.dtype)
     parts.placement.use(parts.vae)
@@ -151,7 +153,8 @@ def encode_image(parts: Parts, image: Image) -> torch.Tensor:
 
 
 def decode(parts: Parts, latents: torch.Tensor) -> torch.Tensor:
-    """Pixels (1, 3, height, width), float32 in [0, 1], of latents. FloatingPointError when they are no picture."""
+    """Return the pixels (1, 3, height, width), float32 in [0, 1], of latents. Raises FloatingPointError when they are
+    no picture."""
     config = parts.vae.config
     scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
     parts.placement.use(parts.vae)
@@ -162,7 +165,7 @@ def decode(parts: Parts, latents: torch.Tensor) -> torch.Tensor:
 
 
 def picture(pixels: torch.Tensor) -> Image:
-    """The first of ``pixels`` (n, 3, height, width) in [0, 1] as a picture."""
+    """Return the first of ``pixels`` (n, 3, height, width) in [0, 1] as a picture."""
     array: Image = (pixels * 255).round().to(torch.uint8)[0].permute(1, 2, 0).contiguous().cpu().numpy()
     return array
 

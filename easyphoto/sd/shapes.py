@@ -20,7 +20,7 @@ _TIME_CHANNELS = 256
 
 
 def unet(shapes: Shapes) -> dict[str, Any]:
-    """``UNet2DConditionModel``'s arguments for a UNet in the original naming, without prefix."""
+    """Return ``UNet2DConditionModel``'s arguments for a UNet in the original naming, without prefix."""
     config = _encoder(shapes)
     attends = config["down_block_types"]
     config["up_block_types"] = tuple(
@@ -32,7 +32,7 @@ def unet(shapes: Shapes) -> dict[str, Any]:
 
 
 def controlnet(shapes: Shapes) -> dict[str, Any]:
-    """``ControlNetModel``'s arguments for a ControlNet in the original naming or in diffusers'."""
+    """Return ``ControlNetModel``'s arguments for a ControlNet in the original naming or in diffusers'."""
     if "controlnet_cond_embedding.conv_in.weight" in shapes:
         config = _diffusers_encoder(shapes)
         blocks = count_of(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
@@ -47,7 +47,7 @@ def controlnet(shapes: Shapes) -> dict[str, Any]:
 
 
 def vae(shapes: Shapes) -> dict[str, Any]:
-    """``AutoencoderKL``'s arguments for a VAE in the original naming or in diffusers'."""
+    """Return ``AutoencoderKL``'s arguments for a VAE in the original naming or in diffusers'."""
     if "encoder.down_blocks.0.resnets.0.conv1.weight" in shapes:
         block, inside = "encoder.down_blocks.{}.resnets.{}.conv1.weight", r"encoder\.down_blocks\.0\.resnets\.(\d+)\."
         count = count_of(shapes, r"encoder\.down_blocks\.(\d+)\.")
@@ -65,7 +65,7 @@ def vae(shapes: Shapes) -> dict[str, Any]:
 
 
 def clip(shapes: Shapes) -> dict[str, Any]:
-    """``CLIPTextConfig``'s arguments for a text encoder in the naming of transformers."""
+    """Return ``CLIPTextConfig``'s arguments for a text encoder in the naming of transformers."""
     tokens, width = shapes["text_model.embeddings.token_embedding.weight"]
     projection = shapes.get("text_projection.weight", (width, width))[0]
     return {
@@ -86,8 +86,8 @@ def clip(shapes: Shapes) -> dict[str, Any]:
 
 
 def _encoder(shapes: Shapes) -> dict[str, Any]:
-    """In the original naming a block is so many layers and a sampler, all numbered through: the first sampler tells how
-    many layers there are."""
+    """Return the arguments of the half that UNets and ControlNets share, from the original naming. There a block is a
+    few layers and a sampler, all numbered through, so that the first sampler tells how many layers there are."""
     layers = min(numbers(shapes, r"input_blocks\.(\d+)\.0\.op\.weight")) - 1
     count = count_of(shapes, r"input_blocks\.(\d+)\.") // (layers + 1)
     first = [1 + block * (layers + 1) for block in range(count)]
@@ -155,7 +155,7 @@ def _depth(shapes: Shapes, attention: str) -> int:
 
 
 def numbers(names: Iterable[str], pattern: str) -> set[int]:
-    """The numbers that the pattern's group has among the names."""
+    """Return the numbers that the pattern's group has among the names."""
     match: Callable[[str], re.Match[str] | None] = re.compile(pattern).match
     return {int(found.group(1)) for found in map(match, names) if found}
 

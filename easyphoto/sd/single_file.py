@@ -1,8 +1,8 @@
-"""Single files in the original naming -> diffusers' parts, with configurations of our own and no network.
+"""Turns a single file in the original naming into diffusers' parts, with configurations of our own and without network.
 
-The names are translated by diffusers' converters; the architectures come from the tensors' shapes. The converters are
-no public part of diffusers, but its ``from_single_file`` takes their place in neither of the versions that are pinned:
-a configuration that is shipped fixes the widths, 0.31 loses what has diffusers' names already, and a weight that is
+Diffusers' converters translate the names; the architectures follow from the shapes of the tensors. The converters are
+no public part of diffusers. Its ``from_single_file`` can take their place in neither of the pinned versions: a
+configuration that is shipped fixes the widths, 0.31 loses what already has diffusers' names, and a weight that is
 missing stays without memory (0.31) or is an error that doesn't name it (0.37).
 """
 
@@ -40,7 +40,7 @@ def load(
     vae: Any | None,
     tokenizers: Sequence[Path],
 ) -> Parts:
-    """The parts of a checkpoint file. Raises as :func:`easyphoto.sd.loading.load`."""
+    """Return the parts of a checkpoint file. Raises what :func:`easyphoto.sd.loading.load` raises."""
     state = read(info.path)
     encoders, names = _text_encoders(state, info, dtype, tokenizers)
     return Parts(
@@ -64,7 +64,7 @@ def load(
 
 
 def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
-    """A ControlNet from a file in the original naming or in diffusers'."""
+    """Return a ControlNet from a file in the original naming or in diffusers'."""
     from diffusers import ControlNetModel
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
@@ -81,12 +81,12 @@ def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
 
 
 def load_vae(path: Path, family: Family) -> Any:
-    """A VAE, float32, from a file in the original naming or in diffusers'."""
+    """Return a VAE, float32, from a file in the original naming or in diffusers'."""
     return _vae(read(path), path.name, family)
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a file by name. A pickle is read without running what is in it, or refused."""
+    """Return all tensors of a file by name. A pickle is read without running what is in it, or refused."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -132,7 +132,7 @@ def _vae(state: Mapping[str, torch.Tensor], name: str, family: Family) -> Any:
 def _text_encoders(
     state: Mapping[str, torch.Tensor], info: CheckpointInfo, dtype: torch.dtype, folders: Sequence[Path]
 ) -> tuple[list[Any], list[Any]]:
-    """Text encoders and tokenizers, in the order in which the UNet takes them."""
+    """Return the text encoders and tokenizers, in the order in which the UNet takes them."""
     name = info.path.name
     states = [
         _open_clip(state, place.prefix, last=place.last) if place.open_clip else _clip(state, place.prefix)
@@ -164,8 +164,8 @@ def _clip(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 
 def _open_clip(state: Mapping[str, torch.Tensor], prefix: str, *, last: int | None) -> dict[str, Any]:
-    """OpenCLIP's naming, with queries, keys and values in one matrix, as transformers'. ``last`` -1 leaves the last
-    layer and the projection out."""
+    """Turn OpenCLIP's naming, with queries, keys and values in one matrix, into that of transformers. With ``last`` -1
+    the last layer and the projection are left out."""
     own = _under(state, prefix)
     if not own:
         return {}
@@ -205,7 +205,7 @@ _OPEN_CLIP_LAYER = {
 
 
 def _renamed_attention(own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The attention of VAEs in diffusers' naming of long ago, in today's."""
+    """Turn the names that diffusers once gave to the attention of VAEs into today's."""
     now = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
     renamed = {}
     for name, tensor in own.items():
@@ -231,7 +231,7 @@ def _derived(derive: Any, state: Mapping[str, torch.Tensor], name: str) -> dict[
 
 
 def _build(cls: Any, arguments: Mapping[str, Any], state: Mapping[str, Any], name: str, dtype: torch.dtype) -> Any:
-    """The model made without memory for its weights, which are then the file's own tensors."""
+    """Make the model without memory for its weights, and let the file's own tensors be its weights."""
     import torch
 
     with torch.device("meta"):

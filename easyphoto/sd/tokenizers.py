@@ -19,7 +19,7 @@ from easyphoto.storage.headers import read_header
 _LENGTH = 77
 _END = "<|endoftext|>"
 _PACKAGES = ("open_clip", "clip")
-"""Packages that carry CLIP's merges; found on disk, never imported."""
+"""The packages that carry CLIP's merges; they are found on disk and never imported."""
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _OF_FORGE = Path("backend", "huggingface", "runwayml", "stable-diffusion-v1-5", "tokenizer")
 _OF_HUGGING_FACE = "models--openai--clip-vit-large-patch14"
@@ -31,8 +31,8 @@ _MISSING = Message(
 
 
 def folders(models: Path, checkpoint: Path | None = None) -> tuple[Path, ...]:
-    """Where CLIP's tokenizer may lie: in ``models``, beside ``checkpoint``, in the WebUI around them (Forge and Forge
-    Neo have it), in the cache of Hugging Face."""
+    """Return where CLIP's tokenizer may lie: in ``models``, beside ``checkpoint``, in the WebUI around them (Forge and
+    Forge Neo have it), and in the cache of Hugging Face."""
     beside = () if checkpoint is None else (checkpoint.parent,)
     home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")  # noqa: PTH111 - there may be no home
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
@@ -46,10 +46,10 @@ def folders(models: Path, checkpoint: Path | None = None) -> tuple[Path, ...]:
 
 
 def find(folders: Sequence[Path], tokens: int, *, pads_with_zero: bool = False) -> Any:
-    """A ``CLIPTokenizer`` of ``tokens`` tokens that pads with its end, or with token 0 as OpenCLIP does.
+    """Return a ``CLIPTokenizer`` of ``tokens`` tokens that pads with its end, or with token 0 as OpenCLIP does.
 
-    Looked for in ``folders`` and below them (``vocab.json`` with ``merges.txt``), then in installed packages.
-    :class:`AssetMissing` when there is none.
+    It is looked for in ``folders`` and below them (``vocab.json`` with ``merges.txt``), then in installed packages.
+    Raises :class:`AssetMissing` when there is none.
     """
     for vocabulary, merges in _pairs(folders, tokens):
         return _tokenizer(vocabulary, merges, pads_with_zero)
@@ -59,7 +59,8 @@ def find(folders: Sequence[Path], tokens: int, *, pads_with_zero: bool = False) 
 
 
 def require(checkpoint: Path, folders: Sequence[Path]) -> None:
-    """:class:`AssetMissing` when ``checkpoint`` is a single file and its tokenizer is nowhere; reads headers alone."""
+    """Raise :class:`AssetMissing` when ``checkpoint`` is a single file and its tokenizer is nowhere. Only headers are
+    read."""
     if checkpoint.is_dir():
         return
     shapes = read_header(checkpoint).shapes
@@ -70,7 +71,7 @@ def require(checkpoint: Path, folders: Sequence[Path]) -> None:
 
 
 def _pairs(folders: Sequence[Path], tokens: int) -> Iterator[tuple[Path, Path]]:
-    """Vocabularies of ``tokens`` tokens with their merges."""
+    """Yield the vocabularies of ``tokens`` tokens, each with its merges."""
     for vocabulary in _vocabularies(folders):
         merges = vocabulary.with_name("merges.txt")
         try:
@@ -96,7 +97,8 @@ def _vocabularies(folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def _unpacked(packed: Path, tokens: int, pads_with_zero: bool) -> Any:
-    """The vocabulary follows from the merges: the bytes, the bytes at a word's end, one token per merge, two marks."""
+    """Return the tokenizer of packed merges. The vocabulary follows from them: the bytes, the bytes at a word's end,
+    one token for each merge, and two marks."""
     from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())

@@ -1,4 +1,4 @@
-"""The VAE's two ways, in tiles where the memory is too small for a whole picture."""
+"""Encoding and decoding with the VAE, in tiles where the memory is too small for a whole picture."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ T = TypeVar("T")
 
 
 def posterior(vae: Any, pixels: torch.Tensor) -> Any:
-    """The distribution of the latents of ``pixels`` (n, 3, height, width) in [-1, 1]."""
+    """Return the distribution of the latents of ``pixels`` (n, 3, height, width) in [-1, 1]."""
     return _without_running_out(vae, lambda: vae.encode(pixels).latent_dist)
 
 
 def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Pixels (n, 3, height, width), about [-1, 1], of unscaled latents."""
+    """Return the pixels (n, 3, height, width), about [-1, 1], of unscaled latents."""
     return torch.as_tensor(_without_running_out(vae, lambda: vae.decode(latents, return_dict=False)[0]))
 
 
 def set_tiles(vae: Any, tiled: bool) -> None:
-    """Have the VAE take pictures above 512 x 512 in blended pieces of that size, or whole."""
+    """Let the VAE take pictures above 512 x 512 in blended pieces of that size, or whole."""
     if not tiled:
         vae.disable_tiling()
         return
@@ -37,7 +37,7 @@ def set_tiles(vae: Any, tiled: bool) -> None:
 
 
 def _without_running_out(vae: Any, work: Callable[[], T]) -> T:
-    """The VAE takes more memory than all steps before it: where that is too much, it goes tile by tile."""
+    """Run the VAE, and run it again tile by tile if the memory is too small: it takes more than all steps before it."""
     try:
         return work()
     except torch.cuda.OutOfMemoryError:

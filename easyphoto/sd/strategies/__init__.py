@@ -1,4 +1,4 @@
-"""What diffusers has to be told about a family, by the name of the strategy that its specification gives."""
+"""What diffusers does differently for a family, by the name of the strategy that the family's specification gives."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ STRATEGIES: Mapping[str, Plain] = MappingProxyType({strategy.name: strategy for 
 
 
 def of(family: Family) -> Plain:
-    """The strategy of a family."""
+    """Return the strategy of a family."""
     return STRATEGIES[families.spec(family).engine]
 
 
 def lora_name(family: Family, prefix: str, path: str) -> str:
-    """The kohya name of the module ``path`` (with dots) of the model that ``prefix`` stands for, e.g. ``lora_unet``."""
+    """Return the kohya name of the module ``path`` (with dots) of the model that ``prefix`` stands for, e.g.
+    ``lora_unet``."""
     return of(family).lora_name(f"{prefix}_{path.replace('.', '_')}")

@@ -1,4 +1,5 @@
-"""Stable Diffusion 1 and 2, and what is built like them: one text encoder, whose last layer the UNet attends to."""
+"""Stable Diffusion 1 and 2, and models that are built like them: they have one text encoder, to whose last layer the
+UNet attends."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class TextFolder:
 
 @dataclass(frozen=True)
 class TextPlace:
-    """Where a text encoder lies in a single file: what its tensors' names begin with, whether they are named as
+    """Where a text encoder lies in a single file: how the names of its tensors begin, whether they are named as
     OpenCLIP does, and which of its layers are the last to be used (as the end of a slice)."""
 
     prefix: str
@@ -35,38 +36,38 @@ class TextPlace:
 
 
 class Plain:
-    """The base of all strategies: what differs is a method or an attribute."""
+    """The base of all strategies. Where a family differs, its strategy overrides a method or an attribute."""
 
     name: ClassVar[str] = "sd"
     penultimate: ClassVar[bool] = False
     """Whether the UNet attends to the last layer but one of a text encoder."""
     blank_negative: ClassVar[bool] = False
-    """Whether an empty negative prompt is zeros and not the embedding of an empty text."""
+    """Whether an empty negative prompt is embedded as zeros and not as an empty text."""
     text_folders: ClassVar[tuple[TextFolder, ...]] = (TextFolder("tokenizer", "text_encoder"),)
 
     def text_places(self, names: Collection[str]) -> tuple[TextPlace, ...]:
-        """Where the text encoders are in a file with tensors of these ``names``."""
+        """Return where the text encoders are in a file with tensors of these ``names``."""
         if any(name.startswith(OPEN_CLIP) for name in names):
             # SD2 attends to the last layer but one, so the last one is left out.
             return (TextPlace(OPEN_CLIP, open_clip=True, last=-1),)
         return (TextPlace(CLIP),)
 
     def lora_name(self, name: str) -> str:
-        """The name of a module in kohya's LoRA files, from its name in diffusers with ``_`` for dots."""
+        """Return the name of a module in kohya's LoRA files, given its name in diffusers with ``_`` for dots."""
         return name
 
     def canonical(self, module: str) -> str:
-        """The one name that a module has in LoRAs for such models, whatever name of it a file has."""
+        """Return the one name that a module has in LoRAs for such models, whichever of its names a file uses."""
         return diffusers_blocks(re.sub(r"^lora_te1_", "lora_te_", module))
 
     def texts(self, encoders: Sequence[Any], ids: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the UNet attends to (batch, tokens, features) for ids (batch, length) of each tokenizer, and the vectors
-        of the whole texts (batch, features) where the family has them. Keeps gradients."""
+        """Return what the UNet attends to (batch, tokens, features) for the ids (batch, length) of each tokenizer, and
+        the vectors of the whole texts (batch, features) where the family has them. Gradients are kept."""
         return encoders[0](ids[0].to(encoders[0].device))[0], None
 
     def added(
         self, pooled: torch.Tensor | None, size: tuple[int, int], like: torch.Tensor
     ) -> dict[str, torch.Tensor] | None:
-        """What the UNet takes beside the text for pictures of ``size`` (height, width); None for nothing. ``like``: a
-        tensor of the device and number type that it wants."""
+        """Return what the UNet takes beside the text for pictures of ``size`` (height, width); None for nothing.
+        ``like`` is a tensor of the device and number type that it wants."""
         return None

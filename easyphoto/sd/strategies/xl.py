@@ -1,4 +1,5 @@
-"""Stable Diffusion XL: two text encoders side by side, and a UNet that is told sizes and a vector of the whole text."""
+"""Stable Diffusion XL: it has two text encoders side by side, and its UNet also takes sizes and a vector of the whole
+text."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ PLACES = (
 
 
 class Xl(Plain):
-    """What differs from SD1."""
+    """What SDXL does otherwise than SD1."""
 
     name: ClassVar[str] = "sdxl"
     penultimate: ClassVar[bool] = True
@@ -51,7 +52,8 @@ class Xl(Plain):
     def added(
         self, pooled: torch.Tensor | None, size: tuple[int, int], like: torch.Tensor
     ) -> dict[str, torch.Tensor] | None:
-        """SDXL's micro-conditioning: the picture's size before it was cut, the corner of the cut, the size wanted."""
+        """Return SDXL's micro-conditioning: the size of the picture before it was cut, the corner of the cut, and the
+        size that is wanted."""
         import torch
 
         assert pooled is not None
