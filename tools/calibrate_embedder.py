@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -21,11 +22,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from easyphoto.ports import Image
-from easyphoto.vision import registry
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from easyphoto.ports import Image  # noqa: E402
+from easyphoto.vision import registry  # noqa: E402
 
 Vectors = NDArray[np.float64]
-OUT = Path(__file__).parent.parent / "easyphoto" / "vision" / "backends" / "data" / "dlib_embedding.json"
+OUT = ROOT / "easyphoto" / "vision" / "backends" / "data" / "dlib_embedding.json"
 
 
 def main() -> None:

@@ -5,14 +5,18 @@ python tools/parameters.py
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
-from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, number
-from easyphoto.families import known
-from easyphoto.messages import translated
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
+from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, number  # noqa: E402
+from easyphoto.families import known  # noqa: E402
+from easyphoto.messages import translated  # noqa: E402
+
+TARGET = ROOT / "docs" / "parameters.md"
 HEAD = """# Parameters · 参数
 
 Made from `easyphoto/config.py` by `tools/parameters.py`. The name is the same in the tabs' API, in the HTTP API and as

@@ -5,7 +5,18 @@ joined([one, two], "; ")                              several such texts as one
 translated(text, "zh")                                the text in another language, for the edge of the program
 """
 
-from easyphoto.messages.languages import LANGUAGES, translated
+from easyphoto.messages.languages import ENGLISH, LANGUAGES, named_in, spoken, translated
 from easyphoto.messages.message import Joined, Message, from_data, joined, to_data
 
-__all__ = ["LANGUAGES", "Joined", "Message", "from_data", "joined", "to_data", "translated"]
+__all__ = [
+    "ENGLISH",
+    "LANGUAGES",
+    "Joined",
+    "Message",
+    "from_data",
+    "joined",
+    "named_in",
+    "spoken",
+    "to_data",
+    "translated",
+]

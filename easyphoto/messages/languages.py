@@ -7,6 +7,7 @@ file adds a language. A text without translation stays English. A message inside
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,21 @@ FOLDER = Path(__file__).parent
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, *sorted(path.stem for path in FOLDER.glob("*.json")))
 """Names of the languages that the program speaks."""
+
+
+def spoken(tag: str) -> str:
+    """Return the language of the program for a language tag such as ``zh-CN``; English if the program speaks no such
+    language."""
+    wanted = tag.strip().lower().replace("_", "-")
+    known = sorted(LANGUAGES, key=len, reverse=True)
+    return next((name for name in known if f"{wanted}-".startswith(f"{name.lower()}-")), ENGLISH)
+
+
+def named_in(text: str) -> str:
+    """Return the language whose name stands in ``text``, such as a file name of a WebUI's translation, or an empty
+    text."""
+    names = (name for name in LANGUAGES if name != ENGLISH)
+    return next((n for n in names if re.search(rf"(?<![a-z]){n.lower()}(?![a-z]{{3}})", text.lower())), "")
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from easyphoto import program
+from easyphoto.messages import ENGLISH
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat
 from easyphoto.ui.generate_tab import GenerateTab
@@ -36,7 +37,7 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         return settings.language() or compat.language(request)
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks, gr.Column(elem_id="easyphoto"):
-        words = compat.html(_words(settings.language() or "en"), elem_classes=["easyphoto-hidden"])
+        words = compat.html(_words(settings.language() or ENGLISH), elem_classes=["easyphoto-hidden"])
         page = gr.State("")
         kept = gr.Textbox(visible=False, label="kept", elem_classes=["easyphoto-hidden"])
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
@@ -77,5 +78,5 @@ def head() -> str:
 
 def _words(language: str) -> str:
     """Return a hidden element with the language of the page and its dictionary, where the script finds them."""
-    words = escape(json.dumps(dictionary(), ensure_ascii=False), quote=True) if language == "zh" else "{}"
+    words = escape(json.dumps(dictionary(language), ensure_ascii=False), quote=True) if language != ENGLISH else "{}"
     return f'<div id="easyphoto-words" data-language="{language}" data-words="{words}"></div>'

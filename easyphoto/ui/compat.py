@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from easyphoto.errors import InvalidRequest
+from easyphoto.messages import spoken
 
 Updates = dict[Any, Any]
 """What an event changes: the new value or the update of each component."""
@@ -137,10 +138,10 @@ def selected(event: Any) -> int:
 
 
 def language(request: Any) -> str:
-    """Return the language that the browser of a request asks for: ``zh`` or ``en``."""
+    """Return the language of the program that the browser of a request asks for first, or English."""
     headers = getattr(request, "headers", None) or {}
-    first = str(dict(headers).get("accept-language", "")).split(",")[0].strip().lower()
-    return "zh" if first.startswith("zh") else "en"
+    first = str(dict(headers).get("accept-language", "")).split(",")[0].split(";")[0]
+    return spoken(first)
 
 
 def serve_from(folders: Iterable[Path]) -> None:

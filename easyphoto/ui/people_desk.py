@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from easyphoto.errors import EasyPhotoError
-from easyphoto.messages import translated
+from easyphoto.messages import LANGUAGES, translated
 from easyphoto.people import Person
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
@@ -36,7 +36,7 @@ def user_id_of(value: str | None, people: Iterable[Person]) -> str:
     everybody = list(people)
     if not value or any(person.user_id == value for person in everybody):
         return value or ""
-    found = (p.user_id for p in everybody if value in (called(p, "en"), called(p, "zh")))
+    found = (p.user_id for p in everybody if value in (called(p, language) for language in LANGUAGES))
     return next(found, value)
 
 

@@ -210,13 +210,14 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def dictionary() -> dict[str, str]:
-    """Return the Chinese for each fixed English text of the page."""
+def dictionary(language: str = "zh") -> dict[str, str]:
+    """Return the text in ``language`` for each fixed English text of the page."""
     words = {*STATIC, *(b.what for b in Catalog.load().bundles.values())}
     for config in (TrainConfig, PortraitConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
-    found = {text: translated(text, "zh") for text in sorted(words)}
-    return {**found, **{pose.title: pose.title_zh for pose in poses.known()}}
+    found = {text: translated(text, language) for text in sorted(words)}
+    titles = {p.title: p.title_zh if language == "zh" else translated(p.title, language) for p in poses.known()}
+    return {**found, **titles}
 
 
 def say(key: str, language: str, **values: object) -> str:

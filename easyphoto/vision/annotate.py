@@ -3,12 +3,13 @@ are RGB ``uint8``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 
-from easyphoto.ports import Image, Points
+from easyphoto.ports import ControlRole, Image, Points
 from easyphoto.vision import geometry
 
 COLOUR_SIDE = 1024
@@ -63,3 +64,9 @@ def openpose_face(size: tuple[int, int], faces: Sequence[Points], pupils: bool =
         for x, y in [*landmarks, *middles]:
             cv2.circle(canvas, (round(float(x)), round(float(y))), radius, (255, 255, 255), thickness=-1)
     return canvas
+
+
+MAPS: Mapping[ControlRole, Callable[[Image], Image]] = MappingProxyType(
+    {ControlRole.CANNY: canny, ControlRole.COLOR: color, ControlRole.TILE: tile}
+)
+"""The maps that need the picture alone, by role. Every host draws them in this way, so that they are the same."""

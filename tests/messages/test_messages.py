@@ -79,3 +79,12 @@ def test_kinds_are_found_by_their_code() -> None:
     assert errors.of("no_face") is errors.NoFace
     assert errors.of("nothing like it") is EasyPhotoError
     assert errors.of("nothing like it", NotFound) is NotFound
+
+
+def test_a_tag_or_a_name_finds_a_language_of_the_program() -> None:
+    assert [languages.spoken(tag) for tag in ("zh", "zh-CN", "zh_TW", "EN-us", "de", "zhuang", "")] == [
+        *("zh", "zh", "zh"),
+        *("en", "en", "en", "en"),
+    ]
+    named = [languages.named_in(name) for name in ("zh_CN", "zh-Hans (Stable)", "chinese-zhTW", "None", "de_DE", "")]
+    assert named == ["zh", "zh", "zh", "", "", ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from easyphoto.events import Finished, Notice, Progress, TemplateFailed, Validat
 from easyphoto.jobs import Job
 from easyphoto.messages import languages
 from easyphoto.service import EasyPhoto
-from easyphoto.ui import chart, compat, panel, texts
+from easyphoto.ui import app, chart, compat, panel, texts
 from easyphoto.ui.app import build_tabs
 from easyphoto.ui.form import Form
 from easyphoto.ui.settings import Settings
@@ -154,6 +155,22 @@ def test_the_language_is_the_first_that_the_browser_names() -> None:
         "en",
     ]
     assert compat.language(None) == "en"
+
+
+def test_a_language_is_one_file_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = json.loads((languages.FOLDER / "zh.json").read_text(encoding="utf-8"))
+    (tmp_path / "tlh.json").write_text(json.dumps({text: f"tlh {text}" for text in words}), encoding="utf-8")
+    monkeypatch.setattr(languages, "FOLDER", tmp_path)
+    monkeypatch.setattr(languages, "LANGUAGES", (*languages.LANGUAGES, "tlh"))
+    languages.catalog.cache_clear()
+    try:
+        request = type("Request", (), {"headers": {"accept-language": "tlh-KL,en;q=0.5"}})
+        assert compat.language(request) == "tlh"
+        told = app._words("tlh")
+        assert 'data-language="tlh"' in told and "tlh Start training" in told
+        assert texts.say("delete nobody", "tlh") == "tlh " + texts.say("delete nobody", "en")
+    finally:
+        languages.catalog.cache_clear()
 
 
 def test_uploaded_files_of_old_and_new_versions(tmp_path: Path) -> None:

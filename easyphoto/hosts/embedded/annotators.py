@@ -24,15 +24,15 @@ def as_map(control: Control, family: Family, size: tuple[int, int], vision: Visi
 
 def _draw(role: ControlRole, image: Image, family: Family, vision: Vision) -> Image:
     bench = families.spec(family).shipped
-    if role is ControlRole.CANNY:
-        return annotate.canny(image)
-    if role is ControlRole.COLOR:
-        return annotate.color_grid(image) if bench else annotate.color(image)
-    if role is ControlRole.TILE:
-        return _bench_tile(image) if bench else annotate.tile(image)
+    if bench and role is ControlRole.COLOR:
+        return annotate.color_grid(image)
+    if bench and role is ControlRole.TILE:
+        return _bench_tile(image)
     if role is ControlRole.OPENPOSE:
         faces = [landmarks.of(vision, image, face) for face in vision.detector.detect(image)]
         return annotate.openpose_face((image.shape[0], image.shape[1]), faces, pupils=not bench)
+    if role in annotate.MAPS:
+        return annotate.MAPS[role](image)
     raise AssetMissing("The embedded host has no {role} control.", role=role.value)
 
 

@@ -13,13 +13,14 @@ from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFo
 from easyphoto.families.spec import ControlModel
 from easyphoto.messages import Message, joined
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole
+from easyphoto.vision import annotate
 
 log = logging.getLogger(__name__)
 
 BENCH_NAME = "bench"
 
-DRAWN = frozenset({ControlRole.CANNY, ControlRole.OPENPOSE, ControlRole.COLOR, ControlRole.TILE})
-"""The controls whose maps are made here."""
+DRAWN = frozenset({*annotate.MAPS, ControlRole.OPENPOSE})
+"""The controls whose maps this host draws."""
 
 CHECKPOINTS, VAES, CONTROLNET_MODELS = "Stable-diffusion", "VAE", "ControlNet"
 """Folders of models below the models folder."""

@@ -62,17 +62,14 @@ class RoleModel:
 _PREPROCESSORS: Mapping[ControlRole | IdentityKind, tuple[str, ...]] = MappingProxyType(
     {ControlRole.OPENPOSE: ("openpose_full", "dw_openpose_full", "openpose")}
 )
-_MAPS: Mapping[ControlRole | IdentityKind, Callable[[Image], Image]] = MappingProxyType(
-    {ControlRole.CANNY: annotate.canny, ControlRole.COLOR: annotate.color, ControlRole.TILE: annotate.tile}
-)
-"""Maps that are made here."""
 
 
 def role_models(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel, ...]:
     """The units that serve ``role`` for ``family``, in the order in which the host has to run them; empty where nothing
     does."""
+    make_map = annotate.MAPS.get(role) if isinstance(role, ControlRole) else None
     return tuple(
-        RoleModel(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), _MAPS.get(role))
+        RoleModel(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), make_map)
         for model in families.spec(family).control_models.get(role, ())
     )
 

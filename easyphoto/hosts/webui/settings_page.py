@@ -11,6 +11,7 @@ from easyphoto import program
 from easyphoto.catalog import Folders
 from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.webui.border import WebUI, folder
+from easyphoto.messages import LANGUAGES, named_in
 from easyphoto.vision.backend import ROLES
 
 SECTION = ("easyphoto", "EasyPhoto")
@@ -68,9 +69,9 @@ class WebUISettings:
 
     def language(self) -> str:
         value = str(self._value(LANGUAGE))
-        if value in ("en", "zh"):
+        if value in LANGUAGES:
             return value
-        return "zh" if "zh" in str(self.webui.option("localization", "")).lower() else ""
+        return named_in(str(self.webui.option("localization", "")))
 
     def vision_idle(self) -> float | None:
         """Seconds after which an unused vision worker ends; None for never."""
