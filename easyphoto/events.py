@@ -120,6 +120,18 @@ class TemplateFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowFailed(Event):
+    """One row of a batch could not be done; the others go on. ``line`` is that of the table, 0 for a training of a
+    folder; ``subject`` is who it was about."""
+
+    kind = "row_failed"
+    line: int = 0
+    subject: str = ""
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished(Event):
     """The job is done; ``result`` is plain JSON data."""
 
@@ -150,6 +162,7 @@ _KINDS: dict[str, type[Event]] = {
         Fused,
         Portrayed,
         TemplateFailed,
+        RowFailed,
         Finished,
         Failed,
     )

@@ -101,9 +101,14 @@ def save_png(path: Path, image: Image, text: Mapping[str, str] | None = None, *,
 
 def save_jpg(path: Path, image: Image, quality: int = 95) -> None:
     """Write a JPEG, whole or not at all. Raises :class:`StorageFailed`."""
+    write_bytes(path, jpg_bytes(image, quality))
+
+
+def jpg_bytes(image: Image, quality: int = 95) -> bytes:
+    """The bytes of the file that :func:`save_jpg` writes."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_text(path: Path) -> dict[str, str]:

@@ -20,12 +20,15 @@ LONGEST = 60
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a row, as one sentence; ``line`` is that of the row's beginning, from 1."""
+    """What is wrong with a row, as one sentence; ``line`` is that of the row's beginning, from 1. 0: it has no line,
+    and its sentence says what it is about."""
 
     line: int
     message: str
 
     def sentence(self) -> str:
+        if not self.line:
+            return self.message
         return Message("Line {line}: {message}", line=self.line, message=self.message)
 
 
@@ -34,8 +37,8 @@ class WrongRows(InvalidRequest):
 
     def __init__(self, name: str, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        lines = len({fault.line for fault in self.faults})
-        super().__init__("{count} rows of {name} are wrong: nothing was begun.", count=lines, name=name)
+        lines = len({fault.line or fault.message for fault in self.faults})
+        super().__init__("Nothing was begun; wrong rows in {name}: {count}.", count=lines, name=name)
 
 
 def shortened(text: str) -> str:

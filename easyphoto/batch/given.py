@@ -42,11 +42,16 @@ class FilePlaces:
     def __init__(self, beside: Path, presets: TemplateStore) -> None:
         self._beside = beside
         self._presets = presets
+        self.notices: list[str] = []
+        """What the folders hold that was passed over."""
 
     def templates(self, name: str) -> tuple[GivenTemplate, ...]:
         path = self._path(name)
         if path.is_dir():
-            return tuple(GivenTemplate(p.stem, p) for p in _pictures_in(path))
+            listing = _listing(path)
+            if listing.notice:
+                self.notices.append(listing.notice)
+            return tuple(GivenTemplate(p.stem, p) for p in listing.pictures)
         if not path.is_file() and not path.suffix and path.name == name:
             path = self._presets.get(name).path
         return (GivenTemplate(path.stem, path),)
@@ -78,7 +83,7 @@ class SentPlaces:
         return self._sent[name]
 
 
-def _pictures_in(path: Path) -> tuple[Path, ...]:
+def _listing(path: Path) -> folder.Listing:
     try:
         found = folder.listing(path)
     except OSError as error:
@@ -87,7 +92,7 @@ def _pictures_in(path: Path) -> tuple[Path, ...]:
         ) from error
     if not found.pictures:
         raise InvalidRequest("There are no pictures in the folder {path}.", path=shown(path.name))
-    return found.pictures
+    return found
 
 
 def look_at(source: Source) -> None:

@@ -44,7 +44,7 @@ LONGEST_SENTENCE = 400
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class AskedRow:
     """A row that can be made: what is asked, what it comes to, and what its portraits are to be called, "" where
     nobody said."""
 
@@ -68,7 +68,7 @@ class Order:
 class CheckedRows:
     """The rows that can be made, and every fault of the others in the order of their lines."""
 
-    orders: tuple[Order, ...]
+    orders: tuple[AskedRow, ...]
     faults: tuple[Fault, ...]
 
 
@@ -77,7 +77,7 @@ def check(table: Table, service: EasyPhoto, places: Places) -> CheckedRows:
     return _Checker(service, places, typed=table.typed).check(table)
 
 
-def require(table: Table, service: EasyPhoto, places: Places) -> tuple[Order, ...]:
+def require(table: Table, service: EasyPhoto, places: Places) -> tuple[AskedRow, ...]:
     """The rows of a table without a fault. :class:`WrongRows` for any other."""
     found = check(table, service, places)
     if found.faults:
@@ -154,7 +154,7 @@ class _Checker:
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def _order(self, row: TableRow, unknown: frozenset[str], wrong: Wrong) -> Order | None:
+    def _order(self, row: TableRow, unknown: frozenset[str], wrong: Wrong) -> AskedRow | None:
         """The row as an order, None where nothing can be said of it; what is wrong with it is added to ``wrong``."""
         values = self._named(row.values, unknown, wrong)
         users = wrong.unless(self._texts, USER, values.pop(USER, ""))
@@ -187,7 +187,7 @@ class _Checker:
         )
         if accepted is None:
             return None
-        return Order(row.line, users, templates, config, accepted, pose, output or "")
+        return AskedRow(row.line, users, templates, config, accepted, pose, output or "")
 
     def _accept(self, question: tuple[tuple[str, ...], str, str, str, bool, bool, bool, bool]) -> Accepted:
         """What the service says of all rows that are alike in what it asks about before a job is queued."""
@@ -266,7 +266,7 @@ def from_text(d: Declared, text: str) -> Any:
     return text
 
 
-def twice(orders: Iterable[Order]) -> list[Fault]:
+def twice(orders: Iterable[AskedRow]) -> list[Fault]:
     """A fault for every row that asks for a portrait, or for a name, that a row before it asks for."""
     faults: list[Fault] = []
     asked, called = dict[Any, int](), dict[str, int]()
@@ -283,7 +283,7 @@ def twice(orders: Iterable[Order]) -> list[Fault]:
     return faults
 
 
-def output_names(order: Order) -> list[str]:
+def output_names(order: AskedRow) -> list[str]:
     """What the portraits of a row with an output name are called, without their ending; nothing for one without."""
     if not order.output:
         return []
@@ -292,7 +292,7 @@ def output_names(order: Order) -> list[str]:
     return [f"{order.output}-{number}" for number in range(1, order.portraits + 1)]
 
 
-def _asked(order: Order) -> Iterator[tuple[Any, ...]]:
+def _asked(order: AskedRow) -> Iterator[tuple[Any, ...]]:
     """What tells each portrait of a row from all others, without reading a template."""
     config = _BUT_SEEDS(order.config)
     seeds = [-1 if order.config.seed < 0 else order.config.seed + i for i in range(order.config.batch_size)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyphoto import __version__, errors
-from easyphoto.cli import arguments, endings, flags, models, people, show, streams
+from easyphoto.cli import arguments, batch, endings, flags, models, people, show, streams
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
@@ -69,6 +69,8 @@ def _parser() -> Parser:
     generate.add_argument("--pose", type=a_path, help="take the pose of a text portrait from this picture")
     generate.add_argument("--recipe", type=a_path, help="replay a portrait from its PNG")
     flags.add(generate, PortraitConfig)
+
+    batch.add_arguments(_command(commands, "batch", "Portraits of a table, trainings of a folder of people."), _service)
 
     demo = _command(commands, "demo", "The main job on pictures that come with installed packages.", _demo)
     demo.add_argument("--out", type=a_folder, help="where everything goes (default: outputs/demo)")

@@ -20,6 +20,7 @@ from easyphoto.events import (
     Portrayed,
     Progress,
     Queued,
+    RowFailed,
     TemplateFailed,
     Validated,
 )
@@ -84,6 +85,9 @@ def describe(event: Event) -> str:
             return f"Portrait: {event.path}" + (f" (likeness {scores}, {event.embedder})" if scores else "")
         case TemplateFailed():
             return f"Template {event.template + 1} failed: {event.message}"
+        case RowFailed():
+            where = f"Line {event.line}" if event.line else event.subject
+            return f"{where} failed: {event.message}"
         case Failed():
             return f"Failed: {event.message}"
     return ""

@@ -128,6 +128,10 @@ class EasyPhoto:
         """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
         return self._trainings.queue(request)
 
+    def accept_training(self, request: TrainRequest) -> tuple[TrainConfig, Checkpoint]:
+        """How and on what :meth:`train` would train anew, or its refusal, without queueing anything."""
+        return self._trainings.accept(request)
+
     def stopped_training(self, user_id: str) -> TrainConfig | None:
         """The options of the last training of this person that a training which is resumed goes on with, the base
         model by its name; None where there is nothing to go on with."""

@@ -42,6 +42,21 @@ class TrainingDesk:
 
     def queue(self, request: TrainRequest) -> Job[Person]:
         """Queue a training. What can be known to be wrong is an :class:`InvalidRequest` now, not after the wait."""
+        name = self._name(request)
+        with self._place.comings:
+            return self._queue_training(self._place.people.at(name), request)
+
+    def accept(self, request: TrainRequest) -> tuple[TrainConfig, Checkpoint]:
+        """How and on what a training that begins anew would be made. What can be known to be wrong with it is refused,
+        and nothing is queued."""
+        self._name(request)
+        config = self._with_precision(request.config or self.config({}))
+        checkpoint = self._place.base_models.named(config.sd_model_checkpoint)
+        self._require_parts(checkpoint)
+        return config, checkpoint
+
+    def _name(self, request: TrainRequest) -> str:
+        """The user id that the request's training gets. :class:`InvalidRequest` for what is wrong with its photos."""
         name = self._place.people.to_train(request.user_id)
         if request.captions and len(request.captions) != len(request.photos):
             raise InvalidRequest(
@@ -55,8 +70,7 @@ class TrainingDesk:
             raise InvalidRequest(
                 "{count} photos are too many: at most {max_photos}.", count=len(request.photos), max_photos=MAX_PHOTOS
             )
-        with self._place.comings:
-            return self._queue_training(self._place.people.at(name), request)
+        return name
 
     def _queue_training(self, person: PersonFolder, request: TrainRequest) -> Job[Person]:
         name = person.name

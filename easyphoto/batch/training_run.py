@@ -1,0 +1,163 @@
+"""A batch of trainings on its way: who is trained is passed over, who was stopped half-way goes on, and what one
+training meets is that person's alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from easyphoto.batch import contact_page
+from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_seconds
+from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, State
+from easyphoto.batch.people_folders import PersonToTrain, standing
+from easyphoto.batch.running import LANE, POLL, STAGE, ended_early
+from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed
+from easyphoto.events import Failed, Finished, Progress, Queued, RowFailed
+from easyphoto.filenames import safe
+from easyphoto.folders import free_bytes
+from easyphoto.jobs import Job
+from easyphoto.messages.languages import ENGLISH
+from easyphoto.people import Person
+from easyphoto.service import EasyPhoto
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatch:
+    """Who is to be trained, and the folder that the report goes into."""
+
+    name: str
+    folder: Path
+    people: tuple[PersonToTrain, ...]
+    language: str = ENGLISH
+
+
+def report_folder(service: EasyPhoto, name: str) -> Path:
+    """Where the report of trainings goes, unless somebody says otherwise."""
+    return service.paths.outputs / "easyphoto-trainings" / safe(name, 80, "people")
+
+
+def forecast(service: EasyPhoto, batch: TrainingBatch) -> Forecast:
+    """Who is trained, and what the rest takes. Writes nothing."""
+    missing = [one for one in batch.people if standing(one, service) != "trained"]
+    return Forecast(
+        total=len(batch.people),
+        there=len(batch.people) - len(missing),
+        seconds=total_seconds(PaceBook(service.paths), [(_pace_of(one), one.steps) for one in missing]),
+        bytes=_usual_size(service, len(missing)),
+        free=free_bytes(service.paths.people),
+        what="trainings",
+    )
+
+
+def _usual_size(service: EasyPhoto, count: int) -> int | None:
+    """What so many people take, from the largest who is there."""
+    sizes = [
+        sum(p.lstat().st_size for p in (*person.folder.rglob("*"), person.lora) if p.is_file())
+        for person in service.people.list()
+    ]
+    return max(sizes) * count if sizes else None
+
+
+def _pace_of(person: PersonToTrain) -> str:
+    return f"train {person.checkpoint.name} {person.config.resolution}"
+
+
+def start(service: EasyPhoto, batch: TrainingBatch) -> Job[BatchResult]:
+    """Queue the batch; see :func:`easyphoto.batch.running.start`."""
+    return service.jobs.submit("batch", batch.name, lambda job: _TrainingRun(job, service, batch).work(), lane=LANE)
+
+
+class _TrainingRun:
+    """One batch while it runs."""
+
+    def __init__(self, job: Job[BatchResult], service: EasyPhoto, batch: TrainingBatch) -> None:
+        self._job = job
+        self._service = service
+        self._batch = batch
+        self._outcomes = {
+            one.user_id: Outcome(0, f"{number}", one.user_id) for number, one in enumerate(batch.people, 1)
+        }
+        self._left = {one.user_id: (_pace_of(one), one.steps) for one in batch.people}
+        self._book = PaceBook(service.paths)
+        self._clock = Stopwatch()
+
+    def work(self) -> BatchResult:
+        """Train who isn't trained, then the report. Raises :class:`Cancelled` and :class:`StorageFailed`, with what is
+        there kept and reported."""
+        stopped: EasyPhotoError | None = None
+        try:
+            for person in self._batch.people:
+                self._progress()
+                if self._job.cancelled():
+                    raise Cancelled("Stopped.")
+                self._train(person)
+            self._progress()
+        except (Cancelled, StorageFailed) as error:
+            stopped = error
+        try:
+            result = contact_page.write(self._batch.name, self._batch.folder, self._in_order(), self._batch.language)
+        except StorageFailed as error:
+            raise ended_early(stopped or error, self._in_order()) from error
+        if stopped is not None:
+            raise ended_early(stopped, self._in_order())
+        self._job.emit(Finished(result=result.data()))
+        return result
+
+    def _in_order(self) -> Sequence[Outcome]:
+        return list(self._outcomes.values())
+
+    def _train(self, one: PersonToTrain) -> None:
+        """Raises :class:`Cancelled` where the batch was, and :class:`StorageFailed`, which all others would meet."""
+        stands = standing(one, self._service)
+        if stands == "trained":
+            self._tell(self._service.people.get(one.user_id), THERE)
+            return
+        self._clock.lap()
+        try:
+            person = self._follow(self._service.train(replace(one.request, resume=stands == "stopped")))
+        except StorageFailed as error:
+            self._fail(one, error)
+            raise
+        except EasyPhotoError as error:
+            if self._job.cancelled():
+                raise Cancelled("Stopped.") from error
+            self._fail(one, error)
+            return
+        if stands == "new":
+            self._book.took(_pace_of(one), one.steps, self._clock.lap())
+        self._tell(person, MADE)
+
+    def _follow(self, asked: Job[Person]) -> Person:
+        """Wait for a training and pass on what it says."""
+        seen = 0
+        while True:
+            for number, event in asked.events(seen, follow=False):
+                seen = number
+                if not isinstance(event, Queued | Finished | Failed):
+                    self._job.emit(event)
+            try:
+                return asked.wait(POLL)
+            except TimeoutError:
+                if self._job.cancelled():
+                    asked.cancel()
+
+    def _tell(self, person: Person, state: State) -> None:
+        known = self._outcomes[person.user_id]
+        likeness = () if person.likeness is None else (person.likeness,)
+        picture = person.reference if person.face_id is None else person.face_id
+        self._outcomes[person.user_id] = replace(
+            known, state=state, picture=picture, likeness=likeness, embedder=person.embedder
+        )
+        self._left.pop(person.user_id)
+
+    def _fail(self, one: PersonToTrain, error: EasyPhotoError) -> None:
+        known = self._outcomes[one.user_id]
+        self._outcomes[one.user_id] = replace(known, state=FAILED, code=error.code, message=error.message)
+        self._left.pop(one.user_id)
+        self._job.emit(RowFailed(subject=one.user_id, code=error.code, message=error.message))
+
+    def _progress(self) -> None:
+        seconds = total_seconds(self._book, self._left.values())
+        total, left = len(self._outcomes), sum(one.state == LEFT for one in self._outcomes.values())
+        self._job.emit(Progress(stage=STAGE, step=total - left, total=total, seconds_left=seconds))
