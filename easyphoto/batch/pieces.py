@@ -95,14 +95,12 @@ def key_of(recipe: Mapping[str, Any]) -> str | None:
     try:
         known = {d.name: d.default for d in declared(PortraitConfig)}
         config = {name: value for name, value in {**known, **recipe["config"]}.items() if name in known}
-        template, checkpoint = recipe["template"], recipe["checkpoint"]["sha256"]
-        if not checkpoint:
-            return None
+        template, checkpoint = recipe["template"], recipe["checkpoint"]
         about = {
             "people": list(recipe["user_ids"]),
             "template": None if template is None else template["sha256"],
             "pose": recipe["pose"],
-            "checkpoint": checkpoint,
+            "checkpoint": checkpoint["sha256"] or checkpoint["name"],
             "loras": [[one["sha256"], float(one["weight"])] for one in recipe["loras"]],
         }
         return _key(config, about)
@@ -169,7 +167,7 @@ class _Hashes:
         scene = None if row.templates or row.accepted.scene is None else row.accepted.scene.lora
         loras = recipe.loras(people, config.lora_weights, scene, self._style(row, config))
         return {
-            "checkpoint": self._file(row.accepted.checkpoint.path),
+            "checkpoint": self._file(row.accepted.checkpoint.path) or row.accepted.checkpoint.name,
             "loras": [[self._file(ref.path), float(ref.weight)] for ref in loras],
         }
 

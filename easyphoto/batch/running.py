@@ -14,10 +14,10 @@ from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_bytes,
 from easyphoto.batch.made import MadePortraits
 from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, State, likeness_of
 from easyphoto.batch.pieces import Piece
+from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TooBusy
 from easyphoto.events import Finished, Notice, Portrayed, Progress, RowFailed
 from easyphoto.filenames import safe
-from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.service import EasyPhoto, PortraitResult

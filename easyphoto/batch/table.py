@@ -271,7 +271,7 @@ def _plain(events: Iterable[Any]) -> Iterator[_Mark]:
     for event in events:
         kind, fault, text = type(event).__name__, "", None
         if kind == "ScalarEvent":
-            text = None if event.style is None and event.value in _NOTHING else event.value
+            text = None if not event.style and event.value in _NOTHING else event.value
         if kind == "AliasEvent" or getattr(event, "anchor", None) is not None:
             fault = Message("Anchors and aliases (& and *) are not taken here: write the values out.")
         elif getattr(event, "tag", None) is not None:

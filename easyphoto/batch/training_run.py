@@ -12,10 +12,10 @@ from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_second
 from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, State
 from easyphoto.batch.people_folders import PersonToTrain, standing
 from easyphoto.batch.running import LANE, POLL, STAGE, ended_early
+from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed
 from easyphoto.events import Failed, Finished, Progress, Queued, RowFailed
 from easyphoto.filenames import safe
-from easyphoto.folders import free_bytes
 from easyphoto.jobs import Job
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.people import Person
