@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import importlib.util
 import os
 import socket
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,19 @@ def _local_only(self: socket.socket, address: Any) -> None:
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", _local_only)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _gradio_leaves_loops_open() -> Iterator[None]:
+    """The event loops that gradio opens and never closes are collected at the end of the module that imported it: the
+    warning would else meet any later test in which Python happens to collect them."""
+    yield
+    if "gradio" not in sys.modules:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.set_event_loop(None)
+        gc.collect()
 
 
 def packaged(package: str, *parts: str) -> Path:
