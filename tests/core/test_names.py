@@ -14,7 +14,6 @@ PACKAGE = Path(easyphoto.__file__).parent
 SHARED_MODULES = {
     "catalog": "the package passes on the class of its own `catalog.catalog`, after which it is named",
     "host": "each host is a package, and what it is called says whose host it is",
-    "people": "a command's module has the command's name, and `people` is about the people of `easyphoto.people`",
     "lora": "`sd.lora` reads and writes LoRA files, `training.lora` trains one: both are about the same thing",
     "spec": "the specification of a family and that of a training: the package says of what",
 }
