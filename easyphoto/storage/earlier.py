@@ -13,6 +13,7 @@ from easyphoto.storage.folders import (
     EARLIER_WHOLE,
     JOB,
     LATENTS,
+    PHASES,
     PHOTOS,
     PROCESSED,
     REFERENCE,
@@ -24,7 +25,7 @@ from easyphoto.storage.folders import (
     JobFolder,
 )
 
-RESUMABLE = (STATE, JOB, SCORES, LATENTS, REFERENCE, WEIGHTS, PROCESSED, VALIDATION, PHOTOS, TEMPLATES)
+RESUMABLE = (STATE, JOB, SCORES, LATENTS, REFERENCE, WEIGHTS, PROCESSED, VALIDATION, PHASES, PHOTOS, TEMPLATES)
 """All that a resumed training needs, the state first."""
 _FORGOTTEN = "forgotten"
 

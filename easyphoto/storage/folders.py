@@ -27,6 +27,7 @@ PHOTOS, TEMPLATES, BACKUP = "photos", "templates", "original_backup"
 REPORT, SHEET, MEAN = "photo_report.json", "photo_report.jpg", "embedding.json"
 EARLIER, EARLIER_WHOLE = "earlier", "whole"
 STAGED = "staged-"
+PHASES = "phases"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ class JobFolder:
     def templates(self) -> Path:
         """The validation templates that the user gave."""
         return self.path / TEMPLATES
+
+    @property
+    def phases(self) -> Path:
+        """What phases that come from elsewhere go on from when the training is resumed."""
+        return self.path / PHASES
+
+    def phase(self, name: str) -> Path:
+        """The folder of one phase that comes from elsewhere."""
+        return self.phases / name
 
     @property
     def earlier(self) -> Path:

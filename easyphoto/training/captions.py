@@ -1,4 +1,5 @@
-"""What is written of a photo in a text file beside it: ``beach.txt`` for ``beach.jpg``."""
+"""The captions of a training: what the user wrote of a photo in a text file beside it (``beach.txt`` for
+``beach.jpg``), and what the network is taught."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from easyphoto.errors import InvalidRequest
+from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
+from easyphoto.training.spec import TrainingSpec
 
 ENDING = ".txt"
 LONGEST = 2000
@@ -36,3 +39,15 @@ def read(path: Path) -> str:
 def is_text(path: Path) -> bool:
     """Whether the file is a caption, by its name."""
     return path.suffix.lower() == ENDING
+
+
+def taught(spec: TrainingSpec, own: str = "") -> str:
+    """The caption that a picture is trained with.
+
+    That is the trigger for a person. For a scene it is what the user wrote of this picture (``own``), or else of the
+    scene, followed by the words that wake its LoRA.
+    """
+    if not spec.config.is_scene:
+        return TRIGGER
+    said = (own.strip() or spec.config.training_prefix_prompt.strip()).strip(" ,")
+    return said if SCENE_TRIGGER in said else ", ".join(part for part in (said, SCENE_TRIGGER) if part)

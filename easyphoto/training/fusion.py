@@ -10,7 +10,8 @@ brought back to rank r by the singular value decomposition, which loses least (E
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Generic, SupportsFloat, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from easyphoto.sd.lora import Layers, LoraLayer
 def combine(loras: Sequence[Layers], weights: Sequence[float]) -> dict[str, LoraLayer]:
     """The weighted sum of the deltas, exactly, as factors whose rank is the sum of the ranks.
 
-    A layer that one of the LoRAs lacks counts as zero there. LoraLayer are in float32 with alpha equal to rank.
+    A layer that one of the LoRAs lacks counts as zero there. The layers are in float32 with alpha equal to rank.
     """
     if not loras or len(loras) != len(weights):
         raise ValueError("as many weights as LoRAs are needed, and at least one")
@@ -50,25 +51,26 @@ def mean(loras: Sequence[Layers], rank: int, alpha: float) -> dict[str, LoraLaye
     return fuse(loras, [1 / len(loras)] * len(loras), rank, alpha)
 
 
-Scorer: TypeAlias = Callable[[Layers], float]
-"""How well a LoRA does; higher is better."""
+S = TypeVar("S", bound=SupportsFloat)
+"""How well a LoRA does. ``float`` of it is a number, of which a higher one is better; it may hold more beside that."""
 
 
-class Soup(NamedTuple):
+@dataclass(frozen=True)
+class Soup(Generic[S]):
     """A fused LoRA, the positions (in the ranking) of the checkpoints that it holds, and its score."""
 
     lora: dict[str, LoraLayer]
     members: tuple[int, ...]
-    score: float
+    score: S
 
 
 def greedy(
     count: int,
     load: Callable[[int], Layers],
-    score: Scorer,
-    first_score: float,
+    score: Callable[[Layers], S],
+    first_score: S,
     shape: tuple[int, float],
-) -> Soup:
+) -> Soup[S]:
     """Greedy soup: go through ``count`` checkpoints, best first, and keep one only if the mean with it scores better.
 
     ``load`` reads the checkpoint of a rank; ``score`` validates a LoRA, higher is better; ``first_score`` is the score
@@ -82,7 +84,7 @@ def greedy(
         candidates = [*kept, load(position)]
         fused = mean(candidates, rank, alpha)
         value = score(fused)
-        if value > best.score:
+        if float(value) > float(best.score):
             kept = candidates
             members.append(position)
             best = Soup(fused, tuple(members), value)

@@ -25,18 +25,23 @@ from easyphoto.training.worker import WATCHED
 __all__ = ["PARENT_LOCK", "TrainingResult", "TrainingSpec", "run"]
 _log = logging.getLogger(__name__)
 
+WORKER = "easyphoto.training.worker"
 POLL = 0.1
 GRACE = 120.0
 """Seconds that a cancelled child has to save and leave; a step of a large model on a slow device takes its time."""
 
 
-def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callable[[], bool]) -> TrainingResult:
+def run(
+    spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callable[[], bool], module: str = WORKER
+) -> TrainingResult:
     """Train, in a child process, and return what came of it.
 
     ``folder`` holds the job: its events, its log, and what a resumed training goes on from. Every event of the child
     goes to ``listener``, its last one (``Finished`` or ``Failed``) too. ``cancelled`` is asked all the time; a
     cancelled training leaves its last checkpoint, and :class:`Cancelled` is raised. A child that dies is a
     :class:`TrainingFailed` with its last error; an error that it reports is raised as what it is.
+
+    ``module`` is what the child runs. One of your own calls ``worker.main`` with other phases.
 
     Photos and validation templates that wait in a folder ``staged-...`` of the job become the job's own once it has
     the folder for itself. What an interrupted training would go on from is put back when this one ends without
@@ -46,7 +51,7 @@ def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callabl
     with locks.alone(job, spec.user_id):
         try:
             spec = _prepare(spec, job)
-            child = _start(spec, folder)
+            child = _start(spec, folder, module)
             try:
                 last = _follow(child, folder, listener, cancelled)
             finally:
@@ -115,7 +120,7 @@ def _settle(job: JobFolder) -> None:
         _log.warning("what the earlier training left could not be put back: %s", error)
 
 
-def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
+def _start(spec: TrainingSpec, folder: Path, module: str) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([*program.import_path(), *_python_path()]),
@@ -132,7 +137,7 @@ def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
     environment.pop("PYTHONSTARTUP", None)
     # Threads that spin while they wait for one another make a busy machine ten times slower and an idle one no faster.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command = [str(spec.python or sys.executable), "-m", "easyphoto.training.worker", str(folder.resolve())]
+    command = [str(spec.python or sys.executable), "-m", module, str(folder.resolve())]
     try:
         with (folder / LOG).open("wb") as log:
             return subprocess.Popen(

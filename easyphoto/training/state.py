@@ -63,6 +63,10 @@ class Score:
     embedder: str = ""
     """Whose numbers these are; empty in scores of before it was written down."""
 
+    def __float__(self) -> float:
+        """What checkpoints are ranked by: the raw cosine."""
+        return self.cosine
+
 
 def save_state(folder: Path, state: TrainState) -> None:
     """Write the state. Raises ``StorageFailed``."""

@@ -17,12 +17,16 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from easyphoto import events
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, StorageFailed, TrainingFailed
 from easyphoto.events import Event, Failed, Finished
 from easyphoto.storage.folders import CANCEL, ERROR, EVENTS, JOB, WORKER_LOCK, JobFolder
 from easyphoto.training.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from easyphoto.training.phase import Phase
 
 __all__ = ["CANCEL", "ERROR", "EVENTS", "JOB", "LOCK", "WATCHED", "StopRequest", "in_a_sentence", "main", "work"]
 _log = logging.getLogger(__name__)
@@ -60,8 +64,8 @@ class StopRequest:
         self._asked.set()
 
 
-def work(folder: Path, stop: StopRequest) -> int:
-    """Do the job of ``folder`` and return the exit status."""
+def work(folder: Path, stop: StopRequest, phases: Sequence[Phase] | None = None) -> int:
+    """Do the job of ``folder`` in these phases, None for those of the package, and return the exit status."""
     log = folder / EVENTS
 
     def emit(event: Event) -> None:
@@ -71,7 +75,7 @@ def work(folder: Path, stop: StopRequest) -> int:
         spec = TrainingSpec.from_json(_asked(JobFolder(folder)))
         from easyphoto.training import pipeline
 
-        result = pipeline.run(spec, folder, emit, stop)
+        result = pipeline.run(spec, folder, emit, stop, pipeline.PHASES if phases is None else phases)
         emit(Finished(result=result.to_mapping()))
     except BaseException as raised:  # noqa: BLE001 - whatever ends the child, its parent must be told in one sentence
         error = in_a_sentence(raised)
@@ -118,8 +122,8 @@ def _asked(job: JobFolder) -> str:
         raise InvalidRequest("There is no job in {parent}.", parent=job.path.parent.name) from error
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command: one argument, the job folder."""
+def main(arguments: Sequence[str], phases: Sequence[Phase] | None = None) -> int:
+    """The command: its one argument is the job folder. ``phases`` are those of the training, None for the package's."""
     import faulthandler
 
     from filelock import FileLock, Timeout
@@ -134,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
     stop.listen()
     try:
         with FileLock(folder / LOCK, timeout=10):
-            return work(folder, stop)
+            return work(folder, stop, phases)
     except Timeout:
         _log.error("this job is being worked on already")
         return InvalidRequest.exit_status

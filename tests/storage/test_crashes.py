@@ -16,8 +16,8 @@ from easyphoto.people import PeopleStore
 from easyphoto.storage import earlier, locks
 from easyphoto.storage.folders import STAGED, JobFolder
 from easyphoto.storage.scratch import Scratch
+from easyphoto.training import handover
 from easyphoto.training import job as jobs
-from easyphoto.training import publish
 from tests.storage import crash, somebody
 from tests.storage.somebody import NEW, OLD
 
@@ -103,9 +103,9 @@ def publications(tmp_path: Path, count: int, *, whole: bool) -> None:
         fused, best = job.path / "fused.safetensors", job.path / "validation" / "step-2.jpg"
         with locks.alone(job, "ann"):
             if whole:
-                publish.everything(somebody.spec(paths), job.path, fused, best, marks)
+                handover.everything(somebody.spec(paths), job.path, fused, best, marks)
             else:
-                publish.essentials(somebody.spec(paths), job.path, fused, marks)
+                handover.essentials(somebody.spec(paths), job.path, fused, marks)
 
     def after(paths: Paths) -> None:
         person = PeopleStore(paths).get("ann")

@@ -27,7 +27,7 @@ FAILS = "sys.exit('RuntimeError: it fails')"
 SAVES = "(folder / 'state.pt').write_bytes(b'state new')\nsys.exit('RuntimeError: it fails later')"
 PUBLISHES = """
 from tests.storage import somebody
-from easyphoto.training import publish
+from easyphoto.training import handover
 from easyphoto.training.spec import TrainingSpec
 from easyphoto.events import Finished, append
 from easyphoto.training.spec import TrainingResult
@@ -40,8 +40,8 @@ job, lora, best = somebody.finished_job(Paths.standalone(folder.parents[3]))
 for path in (folder / 'photos').glob('*.jpg'):
     path.write_bytes(photos.get(path.name, path.read_bytes()))
 marks = {'family': 'sd1', 'likeness': 0.7, 'embedder': '180', 'works': True}
-publish.everything(spec, folder, lora, best, marks)
-publish.clear(folder)
+handover.everything(spec, folder, lora, best, marks)
+handover.clear(folder)
 result = TrainingResult(spec.lora_path, folder / 'ref_image.jpg', None, True, 2)
 append(folder / 'events.jsonl', [Finished(result=result.to_mapping())])
 """

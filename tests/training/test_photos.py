@@ -14,7 +14,9 @@ import pytest
 from easyphoto import pictures
 from easyphoto.events import Event, Notice
 from easyphoto.ports import Image, Vision
-from easyphoto.training import crops, photo_sheet, photos, prepare
+from easyphoto.training import crops, photo_sheet, photos
+from easyphoto.training.phase import Training
+from easyphoto.training.phases import look
 from easyphoto.training.photos import PhotoOutcome, PhotoReport
 from easyphoto.training.spec import TrainingSpec
 from tests.fakes import FakeVision, blank, draw_face
@@ -226,9 +228,10 @@ def test_a_training_calls_photos_what_the_user_called_them(tmp_path: Path, make_
     names = ("landscape rocket.jpg", "照片.png", "broken one.webp")
     spec = TrainingSpec.from_json(replace(make_spec(), photos=paths, names=names).to_json())
     told: list[Event] = []
-    _, images = prepare.look(spec, FakeVision(), told.append, lambda: False)
-    assert set(images) == set(names[:2])
+    training = Training(spec, tmp_path / "job", FakeVision(), told.append, lambda: False)
+    look.choose(training)
+    assert set(training[look.LoadedPhotos].images) == set(names[:2])
     assert any("broken one.webp is not a picture" in e.message for e in told if isinstance(e, Notice))
-    report = json.loads((spec.person_folder / prepare.REPORT).read_text(encoding="utf-8"))
+    report = json.loads((spec.person_folder / look.REPORT).read_text(encoding="utf-8"))
     assert {p["name"] for p in report["photos"]} == set(names[:2])
     assert [name for name, _ in replace(spec, names=()).named_photos] == ["0.jpg", "1.jpg", "2.jpg"]

@@ -12,9 +12,11 @@ from easyphoto import events, families
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Event, Failed, Notice, PhotosChecked, Progress
-from easyphoto.training import job, prepare, state, validation
-from easyphoto.training.session import Session
+from easyphoto.training import job, state, validation
+from easyphoto.training.phase import Training
+from easyphoto.training.phases import look, train
 from easyphoto.training.spec import TrainingSpec
+from easyphoto.training.standing import Standing
 from easyphoto.vision import masks
 from tests.acting import photos_in, portrait_of
 from tests.fakes import FakeVision
@@ -60,12 +62,12 @@ def test_validation_pictures_that_cant_be_written_cost_the_pictures_alone(
     (tmp_path / "file").write_bytes(b"")  # no folder can be made below it, whoever tries
     told: list[Event] = []
     plan = cast("Any", SimpleNamespace(steps=2, validations=2))
-    engine = cast("Any", (None, None, validator))
-    session = Session(cast("Any", None), tmp_path / "file", plan, engine, told.append, lambda: False)
-    scores = [session._render(step, f"step-{step}", "validate") for step in (1, 2)]
+    training = Training(cast("Any", None), tmp_path / "file", vision, told.append, lambda: False)
+    standing = Standing(training, plan, validator)
+    scores = [standing.measure(step, f"step-{step}", "validate") for step in (1, 2)]
     assert [s.cosine for s in scores] == [validator.score(1, None, "").cosine] * 2
     assert all(s.pictures == ("", "") for s in scores) and validation.best_picture(scores) is None
-    assert session._validated(scores[0], "").pictures == ()
+    assert train._validated(scores[0], standing.embedder, None).pictures == ()
     assert [e.message for e in told if isinstance(e, Notice)] == [
         "Pictures of the validation can't be written and are left out."
     ]
@@ -84,7 +86,7 @@ def test_a_report_that_cant_be_written_stops_no_training(tmp_path: Path) -> None
         models=tmp_path,
     )
     told: list[Event] = []
-    material, _ = prepare.look(spec, FakeVision(), told.append, lambda: False)
+    material = look.choose(Training(spec, tmp_path / "job", FakeVision(), told.append, lambda: False))
     assert material.selection is not None
     (checked,) = (e for e in told if isinstance(e, PhotosChecked))
     assert checked.picture == "" and checked.taken == 5

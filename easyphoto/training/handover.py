@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from easyphoto.storage.folders import (
     BEST,
     LATENTS,
     MARKS,
+    PHASES,
     PHOTOS,
     PROCESSED,
     REFERENCE,
@@ -38,9 +39,16 @@ __all__ = ["BEST", "MARKS", "VALIDATION", "clear", "essentials", "everything", "
 
 
 def everything(
-    spec: TrainingSpec, folder: Path, lora: Path, best_picture: Path | None, marks: dict[str, Any]
+    spec: TrainingSpec,
+    folder: Path,
+    lora: Path,
+    best_picture: Path | None,
+    marks: dict[str, Any],
+    attachments: Mapping[str, Path] | None = None,
 ) -> Path | None:
-    """Put the finished person in place and return the path of the best picture, None when there is none.
+    """Put the finished person in place and return the path of the best picture, or None when there is none.
+
+    ``attachments`` are further files for the person's folder of weights, by the name that they get there.
 
     Raises :class:`StorageFailed`, and then leaves the person as it was, or finished when the next looks.
     """
@@ -50,6 +58,8 @@ def everything(
             files.link(path, weights / path.name)
         for path in sorted((folder / VALIDATION).glob("*.jpg")):
             files.link(path, weights / VALIDATION / path.name)
+        for name, path in (attachments or {}).items():
+            files.link(path, weights / name)
         files.link(lora, weights / BEST / f"{spec.user_id}.safetensors")
         if best_picture is not None:
             files.link(best_picture, weights / BEST / f"{spec.user_id}.jpg")
@@ -76,7 +86,7 @@ def half_trained(spec: TrainingSpec) -> bool:
 def clear(folder: Path) -> None:
     """Remove what only a resumed training needs, this one's and an earlier one's."""
     earlier.forget(JobFolder(folder))
-    for name in (STATE, LATENTS, WEIGHTS, PROCESSED, PHOTOS, TEMPLATES):
+    for name in (STATE, LATENTS, WEIGHTS, PROCESSED, PHOTOS, TEMPLATES, PHASES):
         files.remove(folder / name)
 
 

@@ -1,0 +1,28 @@
+"""The phases of a training, in their order, each in a file of its own.
+
+A phase of your own is a subclass of :class:`easyphoto.training.phase.Phase`. ``inserted(Mine(), before="fuse")`` gives
+you a list that has it, which ``pipeline.run`` and ``worker.main`` take. A phase of the package has its place in
+:data:`PHASES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from easyphoto.training.phase import Phase
+from easyphoto.training.phases.crop import Crop
+from easyphoto.training.phases.encode import Encode
+from easyphoto.training.phases.fuse import Fuse
+from easyphoto.training.phases.look import Look
+from easyphoto.training.phases.publish import Publish
+from easyphoto.training.phases.train import Train
+
+__all__ = ["PHASES", "inserted"]
+
+PHASES: tuple[Phase, ...] = (Look(), Crop(), Encode(), Train(), Fuse(), Publish())
+
+
+def inserted(phase: Phase, *, before: str, phases: Sequence[Phase] = PHASES) -> tuple[Phase, ...]:
+    """The ``phases`` with one more, which runs just before the one of that name. ValueError when there is none."""
+    place = [other.name for other in phases].index(before)
+    return (*phases[:place], phase, *phases[place:])

@@ -1,0 +1,61 @@
+"""The last phase: what the training made becomes the person's."""
+
+from __future__ import annotations
+
+from easyphoto import likeness
+from easyphoto.messages import Message
+from easyphoto.storage.folders import FUSED, PersonFolder
+from easyphoto.training import handover, labels, validation
+from easyphoto.training.phase import Phase, Training
+from easyphoto.training.phases.fuse import FusedLora
+from easyphoto.training.phases.look import Looked
+from easyphoto.training.phases.train import Trained
+from easyphoto.training.spec import TrainingResult
+
+
+class Publish(Phase):
+    """Puts everything in its place at once, says whether the LoRA works, and removes what only a resume needs.
+
+    It can't be cancelled. When it is killed, the person is as before or the next who looks ends it, and a resumed
+    training publishes again.
+    """
+
+    name = "publish"
+    needs = (Looked, Trained, FusedLora)
+    makes = (TrainingResult,)
+    leaves = (FUSED,)
+
+    def run(self, training: Training) -> None:
+        spec, plan, folder = training.spec, training[Looked].plan, training.folder
+        standing, fused = training[Trained].standing, training[FusedLora]
+        score = fused.score
+        works = score is None or validation.works(score, standing.base)
+        scored = [*validation.ranked(standing.scores), *([score] if score else [])]
+        picture = validation.best_picture(scored)
+        marks = labels.marks(spec, plan, standing, score, works=works) | training.marks
+        path = folder / FUSED
+        labels.write_lora(path, spec, fused.layers, labels.lora_header(spec, plan, plan.steps, score))
+        face_id = handover.everything(spec, folder, path, picture, marks, training.attachments)
+        path.unlink()
+        if score is not None and not works:
+            training.notice(
+                Message(
+                    "The training did not work: the likeness is {words} ({works_from} at least) and "
+                    "training did not raise it. Try other photos or more steps.",
+                    words=likeness.words(score.likeness),
+                    works_from=validation.WORKS_FROM,
+                )
+            )
+        handover.clear(folder)
+        training.put(
+            TrainingResult(
+                lora=spec.lora_path,
+                reference=PersonFolder(spec.person_folder).reference,
+                face_id=face_id,
+                works=works,
+                steps=plan.steps,
+                likeness=None if score is None else score.likeness,
+                cosine=None if score is None else score.cosine,
+                embedder=standing.embedder,
+            )
+        )
