@@ -15,8 +15,8 @@ from easyphoto.inference import plan
 from easyphoto.storage.triggers import SCENE_TRIGGER
 from easyphoto.training import captions
 from easyphoto.training.phase import Training
-from easyphoto.training.phases.crop import Crop
-from easyphoto.training.phases.look import Look
+from easyphoto.training.phases.crop import CropPhase
+from easyphoto.training.phases.look import LookPhase
 from easyphoto.training.spec import TrainingSpec
 from tests.fakes import FakeVision, blank, draw_face
 
@@ -36,8 +36,8 @@ def prepared(folder: Path, said: tuple[str, ...] = (), prefix: str = "") -> dict
     one = TrainingSpec.from_json(one.to_json())
     events: list[Event] = []
     training = Training(one, folder / "job", FakeVision(), events.append, lambda: False)
-    Look().run(training)
-    Crop().run(training)
+    LookPhase().run(training)
+    CropPhase().run(training)
     rows = [json.loads(line) for line in (folder / "job/processed_images/metadata.jsonl").read_text().splitlines()]
     grey = [pictures.load(folder / "job/processed_images" / row["file_name"])[:6].mean() for row in rows]
     return {min((60, 120, 180), key=lambda g: abs(g - 25 - v)): row["text"] for v, row in zip(grey, rows, strict=True)}

@@ -24,7 +24,7 @@ from easyphoto.storage.folders import JobFolder
 from easyphoto.training import job, pipeline, worker
 from easyphoto.training.phase import Training
 from easyphoto.training.phases import PHASES, inserted
-from easyphoto.training.phases.fuse import Fuse
+from easyphoto.training.phases.fuse import FusePhase
 from easyphoto.training.spec import TrainingSpec
 from tests.training.conftest import spec_in
 from tests.training.rewarded import LORA, NOTE, STEPS, Reward
@@ -143,7 +143,7 @@ def test_a_list_in_which_something_is_missing_is_refused_before_anything_is_done
     with pytest.raises(ValueError, match="reward needs Trained"):
         pipeline.check(inserted(Reward(), before="train"))
     with pytest.raises(ValueError, match="two phases are called fuse"):
-        pipeline.check(inserted(Fuse(), before="publish"))
+        pipeline.check(inserted(FusePhase(), before="publish"))
     with pytest.raises(ValueError, match="result"):
         pipeline.check(PHASES[:-1])
     with pytest.raises(ValueError, match="nowhere"):

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easyphoto.training.phase import Phase
-from easyphoto.training.phases.crop import Crop
-from easyphoto.training.phases.encode import Encode
-from easyphoto.training.phases.fuse import Fuse
-from easyphoto.training.phases.look import Look
-from easyphoto.training.phases.publish import Publish
-from easyphoto.training.phases.train import Train
+from easyphoto.training.phases.crop import CropPhase
+from easyphoto.training.phases.encode import EncodePhase
+from easyphoto.training.phases.fuse import FusePhase
+from easyphoto.training.phases.look import LookPhase
+from easyphoto.training.phases.publish import PublishPhase
+from easyphoto.training.phases.train import TrainPhase
 
 __all__ = ["PHASES", "inserted"]
 
-PHASES: tuple[Phase, ...] = (Look(), Crop(), Encode(), Train(), Fuse(), Publish())
+PHASES: tuple[Phase, ...] = (LookPhase(), CropPhase(), EncodePhase(), TrainPhase(), FusePhase(), PublishPhase())
 
 
 def inserted(phase: Phase, *, before: str, phases: Sequence[Phase] = PHASES) -> tuple[Phase, ...]:

@@ -13,7 +13,7 @@ from easyphoto.training.phases.look import LoadedPhotos, Looked
 from easyphoto.training.spec import TrainingSpec
 
 
-class Crop(Phase):
+class CropPhase(Phase):
     """Cuts the faces out, and lets the photos go.
 
     It leaves the pictures with their captions and the reference picture. Once the pictures are encoded, a resumed

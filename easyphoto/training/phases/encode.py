@@ -29,7 +29,7 @@ class Encoded:
     captions: list[str]
 
 
-class Encode(Phase):
+class EncodePhase(Phase):
     """Loads the base model and encodes the pictures.
 
     It needs the pictures that the phase before it left on the disk, and leaves their latents. A resumed training reads

@@ -24,7 +24,7 @@ class FusedLora:
     score: Score | None
 
 
-class Fuse(Phase):
+class FusePhase(Phase):
     """Puts the best checkpoints together, as the option ``fusion`` says, and scores what comes of them.
 
     It needs the checkpoints on the disk, and leaves nothing but pictures: a resumed training fuses again.

@@ -55,7 +55,7 @@ class Looked:
     fitted: MemoryPlan
 
 
-class Look(Phase):
+class LookPhase(Phase):
     """Looks at the photos, chooses among them, prepares the validation templates and makes the plan.
 
     It leaves the photo report in the person's folder. A resumed training looks again: the same photos give the same

@@ -13,7 +13,7 @@ from easyphoto.training.phases.train import Trained
 from easyphoto.training.spec import TrainingResult
 
 
-class Publish(Phase):
+class PublishPhase(Phase):
     """Puts everything in its place at once, says whether the LoRA works, and removes what only a resume needs.
 
     It can't be cancelled. When it is killed, the person is as before or the next who looks ends it, and a resumed

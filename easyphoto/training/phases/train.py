@@ -33,7 +33,7 @@ class Trained:
     standing: Standing
 
 
-class Train(Phase):
+class TrainPhase(Phase):
     """Does the steps; every so many steps it saves a checkpoint and validates it.
 
     It leaves the checkpoints, the state after the last of them, the scores and the pictures of the validation. A
