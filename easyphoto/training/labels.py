@@ -11,7 +11,7 @@ from easyphoto.sd.lora import Layers
 from easyphoto.training import captions
 from easyphoto.training.planning import TrainingPlan
 from easyphoto.training.spec import TrainingSpec
-from easyphoto.training.standing import Standing
+from easyphoto.training.standing import TrainingStanding
 from easyphoto.training.state import Score
 
 
@@ -47,7 +47,7 @@ def write_lora(path: Path, spec: TrainingSpec, layers: Layers, header: dict[str,
 
 
 def marks(
-    spec: TrainingSpec, plan: TrainingPlan, standing: Standing, score: Score | None, *, works: bool
+    spec: TrainingSpec, plan: TrainingPlan, standing: TrainingStanding, score: Score | None, *, works: bool
 ) -> dict[str, Any]:
     """What ``person.json`` says of a training that has come so far, and whose LoRA has this score."""
     config, base = spec.config, standing.base

@@ -13,7 +13,7 @@ from easyphoto.training.state import Score
 from easyphoto.training.validation import Validator
 
 
-class Standing:
+class TrainingStanding:
     """How far one training has come. Without a validator nothing is ever scored."""
 
     def __init__(self, training: Training, plan: TrainingPlan, validator: Validator | None) -> None:

@@ -16,7 +16,7 @@ from easyphoto.training import job, state, validation
 from easyphoto.training.phase import Training
 from easyphoto.training.phases import look, train
 from easyphoto.training.spec import TrainingSpec
-from easyphoto.training.standing import Standing
+from easyphoto.training.standing import TrainingStanding
 from easyphoto.vision import masks
 from tests.acting import photos_in, portrait_of
 from tests.fakes import FakeVision
@@ -63,7 +63,7 @@ def test_validation_pictures_that_cant_be_written_cost_the_pictures_alone(
     told: list[Event] = []
     plan = cast("Any", SimpleNamespace(steps=2, validations=2))
     training = Training(cast("Any", None), tmp_path / "file", vision, told.append, lambda: False)
-    standing = Standing(training, plan, validator)
+    standing = TrainingStanding(training, plan, validator)
     scores = [standing.measure(step, f"step-{step}", "validate") for step in (1, 2)]
     assert [s.cosine for s in scores] == [validator.score(1, None, "").cosine] * 2
     assert all(s.pictures == ("", "") for s in scores) and validation.best_picture(scores) is None

@@ -18,7 +18,7 @@ from easyphoto.training.lora import LoraShape, TrainedLora
 from easyphoto.training.phase import Phase, Training
 from easyphoto.training.phases.encode import Encoded
 from easyphoto.training.phases.look import Looked
-from easyphoto.training.standing import Standing
+from easyphoto.training.standing import TrainingStanding
 from easyphoto.training.state import Score, TrainState
 from easyphoto.training.validation import Validator
 
@@ -30,7 +30,7 @@ class Trained:
 
     lora: TrainedLora
     trainer: Trainer
-    standing: Standing
+    standing: TrainingStanding
 
 
 class TrainPhase(Phase):
@@ -97,7 +97,7 @@ def _begin(training: Training) -> Trained:
     validator = None
     if looked.templates and selection is not None:
         validator = Validator(encoded.parts, training.vision, looked.templates, selection.embeddings, config.seed)
-    return Trained(lora, trainer, Standing(training, looked.plan, validator))
+    return Trained(lora, trainer, TrainingStanding(training, looked.plan, validator))
 
 
 def _restore(training: Training, trained: Trained, before: TrainState) -> None:
