@@ -4,7 +4,7 @@ import sys
 
 
 def run() -> int:
-    """Run the command that the arguments of this process name. An installed ``easyphoto`` starts here."""
+    """Run the command that the arguments of this process name. An installed ``easyphoto`` command starts here."""
     try:
         from easyphoto.cli.main import main
 

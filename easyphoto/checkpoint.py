@@ -1,6 +1,7 @@
-"""What a model file is, read from its header alone: kind, family, prediction, metadata.
+"""What a model file is, read from its header alone: its kind, family, prediction and metadata.
 
-That costs milliseconds however large the file is, so every model is looked at here before anything is loaded from it.
+Reading a header takes milliseconds, however large the file is. Therefore every model is looked at here before anything
+is loaded from it.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ A: Mapping[Kind, Message] = {
     "controlnet": Message("a ControlNet"),
     "vae": Message("a VAE"),
 }
-"""Kinds in a sentence."""
+"""The kinds as they stand in a sentence."""
 
 VAE_FAMILY = families.known()[0].family
-"""What a VAE is said to be: a file of one doesn't tell for which of the families it is."""
+"""The family that is given for a VAE: the file of a VAE doesn't say to which of the families it belongs."""
 _UNET = "model.diffusion_model."
 _CONTEXT_KEY = re.compile(
     r"(?:down_blocks|input_blocks|mid_block|middle_block|up_blocks|output_blocks)\b.*attn2\.to_k\.weight$"
@@ -55,8 +56,9 @@ _LATENT_CHANNELS = 4
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a model file or folder holds. ``rank`` and ``alpha`` are of LoRAs; ``inputs`` is the number of channels that
-    the UNet takes (4; 9 for inpainting models); ``has_vae``: a checkpoint can make pictures without another VAE."""
+    """What a model file or folder holds. ``rank`` and ``alpha`` belong to LoRAs. ``inputs`` is the number of channels
+    that the UNet takes (4, or 9 for inpainting models). ``has_vae`` says whether a checkpoint can make pictures without
+    another VAE."""
 
     path: Path
     family: Family
@@ -70,10 +72,10 @@ class CheckpointInfo:
 
 
 def inspect(path: Path) -> CheckpointInfo:
-    """Kind, family and prediction of a ``.safetensors`` file or a diffusers folder.
+    """Return the kind, family and prediction of a ``.safetensors`` file or of a diffusers folder.
 
-    Raises :class:`NotFound` when there is nothing, :class:`InvalidRequest` when it is truncated, of another format or a
-    model of a kind that the program doesn't know.
+    Raises :class:`NotFound` when there is nothing, and :class:`InvalidRequest` when the file is truncated, of another
+    format or a model of a kind that the program doesn't know.
     """
     if path.is_dir():
         return _inspect_folder(path)
@@ -113,8 +115,8 @@ def _inspect_file(path: Path, header: SafetensorsHeader, kind: Kind) -> Checkpoi
 
 
 def require_checkpoint(path: Path, *, vae: bool = False) -> CheckpointInfo:
-    """What ``path`` is, if Stable Diffusion can be loaded from it, with a VAE of its own unless ``vae`` says that
-    another one is there; otherwise :class:`InvalidRequest`."""
+    """Return what ``path`` is, if Stable Diffusion can be loaded from it. It must have a VAE of its own, unless ``vae``
+    says that another one is there. Raises :class:`InvalidRequest` otherwise."""
     info = inspect(path)
     if info.kind != "checkpoint":
         raise InvalidRequest("{path} is {kind}, not a checkpoint.", path=path.name, kind=A[info.kind])
@@ -130,7 +132,8 @@ def require_checkpoint(path: Path, *, vae: bool = False) -> CheckpointInfo:
 
 
 def require_same_family(lora: Path, checkpoint: Checkpoint) -> CheckpointInfo:
-    """What ``lora`` is, if it is a LoRA for ``checkpoint``'s family; otherwise :class:`InvalidRequest`."""
+    """Return what ``lora`` is, if it is a LoRA for ``checkpoint``'s family. Raises :class:`InvalidRequest`
+    otherwise."""
     info = inspect(lora)
     if info.kind != "lora":
         raise InvalidRequest("{lora} is {kind}, not a LoRA.", lora=lora.name, kind=A[info.kind])
@@ -149,7 +152,7 @@ def require_same_family(lora: Path, checkpoint: Checkpoint) -> CheckpointInfo:
 
 
 def _check_numbers(name: str, header: SafetensorsHeader) -> None:
-    """Matrices of whole numbers are quantised in a way that nothing here can undo."""
+    """Refuse matrices of whole numbers: they are quantised in a way that nothing here can undo."""
     for key, shape in header.shapes.items():
         kind = header.dtypes[key]
         if key.endswith(".weight") and len(shape) > 1 and not kind.startswith(("F", "BF")):
@@ -202,8 +205,8 @@ def _rank(header: SafetensorsHeader) -> tuple[int | None, float | None]:
 
 
 def _prediction(path: Path, header: SafetensorsHeader, family: Family) -> Prediction:
-    """Metadata, a ``v_pred`` tensor or a ``.yaml`` beside the file say it; where they are silent the family's habit
-    decides, for weights can't tell."""
+    """Return what a checkpoint predicts. The metadata, a ``v_pred`` tensor or a ``.yaml`` beside the file say it; where
+    they don't, the habit of the family decides, because weights can't tell."""
     declared = header.metadata.get("modelspec.prediction_type", "")
     if declared:
         return "v_prediction" if declared.startswith("v") else "epsilon"

@@ -1,4 +1,4 @@
-"""Folders that may not be there yet: the nearest one that is, and the room in it. Only the standard library is used."""
+"""Folders that may not exist yet: the nearest one that does, and the room in it. Only the standard library is used."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from pathlib import Path
 
 
 def nearest(folder: Path) -> Path | None:
-    """``folder`` or the first above it that exists; None when nothing does, as on a drive that was taken out.
+    """Return ``folder``, or the first folder above it that exists; None when none does, as on a drive that was taken
+    out.
 
-    A file counts, so that the caller sees what is in the way.
+    A file counts too, so that the caller sees what is in the way.
     """
     whole = folder.absolute()
     return next((there for there in (whole, *whole.parents) if _exists(there)), None)
 
 
 def free_bytes(folder: Path) -> int | None:
-    """The room on the drive of ``folder``, whether it is there yet or not; None when that drive isn't there."""
+    """Return how many bytes are free on the drive of ``folder``, whether the folder exists yet or not; None when that
+    drive isn't there."""
     there = nearest(folder)
     try:
         return None if there is None else shutil.disk_usage(there).free

@@ -1,4 +1,4 @@
-"""What is here, what is missing, and what each missing thing would give."""
+"""What is here, what is missing, and what each missing thing would add."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ FindingStatus = Literal["ok", "fallback", "missing"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: ``area`` and ``what`` it is about, its ``status``, what was found and what is to gain."""
+    """One row of the report: the ``area`` and ``what`` it is about, its ``status``, what was found, and what there is
+    to gain."""
 
     area: str
     what: str
@@ -60,7 +61,7 @@ PACKAGES = {
 
 
 def examine(host: Host, vision: Vision, paths: Paths) -> list[Finding]:
-    """All findings, grouped by area in a fixed order. Loads no model."""
+    """Return all findings, grouped by area in a fixed order. No model is loaded."""
     return [
         *_machine(paths),
         *_packages(),
@@ -144,13 +145,13 @@ def _host(host: Host) -> Iterator[Finding]:
 
 
 def _roles(spec: FamilySpec) -> list[ControlRole]:
-    """The controls that the passes of a family use, as far as there are models of them."""
+    """Return which controls the passes of a family use, as far as there are models of them."""
     used = {row.role for rows in spec.controls.values() for row in rows}
     return [role for role in ControlRole if role in used and (spec.shipped or spec.control_models.get(role))]
 
 
 def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
-    """What serves each role; a better one that isn't there is named with what it lacks."""
+    """Return what serves each role. A better backend that isn't there is named, with what it lacks."""
     try:
         serving = vision.backends()
     except EasyPhotoError as error:  # in a WebUI, before our own environment is made
@@ -167,7 +168,7 @@ def _backends(vision: Vision, paths: Paths) -> Iterator[Finding]:
 
 
 def _memory() -> int | None:
-    """Bytes of memory in this machine, None where the system doesn't say."""
+    """Return how many bytes of memory this machine has, None where the system doesn't say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -175,7 +176,7 @@ def _memory() -> int | None:
 
 
 def table(findings: list[Finding]) -> str:
-    """The findings as text in columns."""
+    """Return the findings as text in columns."""
     marks = {"ok": "ok", "fallback": "could be better", "missing": "missing"}
     rows = [("", "", "state", "found", "what it would give")]
     rows += [(f.area, f.what, marks[f.status], f.found, f.advice) for f in findings]

@@ -106,12 +106,13 @@ class Cancelled(EasyPhotoError):
 
 
 def of(code: str, default: type[EasyPhotoError] = EasyPhotoError) -> type[EasyPhotoError]:
-    """The kind of error that has this ``code``, ``default`` where none has it."""
+    """Return the kind of error that has this ``code``, and ``default`` where none has it."""
     return next((kind for kind in kinds() if kind.code == code), default)
 
 
 def kinds(kind: type[EasyPhotoError] = EasyPhotoError) -> Iterator[type[EasyPhotoError]]:
-    """``kind`` and every kind of error below it, those of other modules too; each comes after what it is a case of."""
+    """Yield ``kind`` and every kind of error below it, those of other modules too; each one comes after the kind that
+    it is a case of."""
     yield kind
     for below in kind.__subclasses__():
         yield from kinds(below)
@@ -121,7 +122,8 @@ _FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])+")
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, as the end of a sentence: one line, no full stop, no folder of this machine."""
+    """Return what an exception says, as the end of a sentence: one line, without full stop, and without the folders of
+    this machine."""
     if isinstance(error, EasyPhotoError):
         whole = error.message
         return Message(whole.template.rstrip(". "), **whole.values) if whole.values else Message(whole.rstrip(". "))

@@ -1,7 +1,7 @@
-"""What a job says while it runs, as values that survive a trip through a file of JSON lines.
+"""What a job reports while it runs, as values that survive a trip through a file of JSON lines.
 
-Every listener (tab, API, command line, a browser that was closed and opened again) reads the same stream, so an event
-holds all that a listener needs and no object of the process that made it.
+Every listener (a tab, the API, the command line, a browser that was closed and opened again) reads the same stream.
+Therefore an event holds all that a listener needs, and no object of the process that made it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from easyphoto.messages import Message, from_data, to_data
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Common to all events: ``at``, seconds since the epoch."""
+    """What all events have: ``at``, the time in seconds since the epoch."""
 
     kind: ClassVar[str] = "event"
     at: float = field(default_factory=time.time)
@@ -26,7 +26,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Event):
-    """The job waits its turn; ``position`` jobs are before it."""
+    """The job waits for its turn; ``position`` jobs come before it."""
 
     kind = "queued"
     position: int = 0
@@ -170,8 +170,8 @@ _KINDS: dict[str, type[Event]] = {
 
 
 def to_json(event: Event) -> str:
-    """One line of JSON, without the line end. What the event says stands there in English and, below ``said``, as the
-    data of its message."""
+    """Return the event as one line of JSON, without the line end. What the event says stands there in English and,
+    under ``said``, as the data of its message."""
     data = {"kind": event.kind, **asdict(event)}
     texts = {f.name: getattr(event, f.name) for f in fields(event)}
     said = {name: to_data(text) for name, text in texts.items() if isinstance(text, Message)}
@@ -179,7 +179,8 @@ def to_json(event: Event) -> str:
 
 
 def from_json(line: str) -> Event:
-    """The event of one line. Fields that this version doesn't know are dropped; ValueError when it is no event."""
+    """Return the event of one line. Fields that this version doesn't know are dropped. Raises ValueError when it is no
+    event."""
     data = json.loads(line)
     if not isinstance(data, dict) or data.get("kind") not in _KINDS:
         raise ValueError(f"not an event: {line[:80]!r}")
@@ -191,7 +192,7 @@ def from_json(line: str) -> Event:
 
 
 def read_log(path: Path) -> Iterator[Event]:
-    """The whole events of a log file; a last line that was cut off while being written is left out."""
+    """Return the complete events of a log file; a last line that was cut off while it was written is left out."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
@@ -208,5 +209,5 @@ def append(path: Path, events: Iterable[Event]) -> None:
 
 
 def ends(event: Event) -> bool:
-    """Whether nothing follows this event in its stream."""
+    """Return whether nothing follows this event in its stream."""
     return isinstance(event, Finished | Failed)

@@ -1,7 +1,7 @@
 """Names of files that every system can hold: bounded in bytes, and of characters that a name may have.
 
-A name that is fine here may be too long or forbidden elsewhere: file systems count bytes and not characters (255, and
-143 where eCryptfs encrypts names), Windows keeps words and characters for itself, and half a surrogate pair can't be
+A name that is fine here may be too long or forbidden elsewhere. File systems count bytes and not characters (255, and
+143 where eCryptfs encrypts names), Windows reserves words and characters for itself, and half a surrogate pair can't be
 written anywhere.
 """
 
@@ -16,16 +16,17 @@ _NUMBERS = (*"0123456789", "\u00b9", "\u00b2", "\u00b3")
 RESERVED = frozenset(
     ("con", "prn", "aux", "nul", "conin$", "conout$", *(f"{port}{n}" for port in ("com", "lpt") for n in _NUMBERS))
 )
-"""What Windows reads as a device, with or without an extension."""
+"""The words that Windows takes for a device, with or without an extension."""
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode categories that have no place in a name: control characters, halves of pairs, line ends."""
+"""The Unicode categories that have no place in a name: control characters, halves of pairs, and line ends."""
 _JOINERS = ("\u200d", "\ufe0e", "\ufe0f")
 
 
 def safe(text: str, limit: int = NAME_BYTES, fallback: str = "file") -> str:
-    """``text`` as a part of a file's name, at most ``limit`` bytes of UTF-8; ``fallback`` where nothing is left.
+    """Return ``text`` as a part of a file's name, of at most ``limit`` bytes of UTF-8; ``fallback`` where nothing is
+    left.
 
-    What a name may not have becomes ``_``; a word that Windows keeps for itself gets one in front.
+    A character that a name may not have becomes ``_``, and a word that Windows reserves gets one in front.
     """
     plain = "".join("_" if c in FORBIDDEN or unicodedata.category(c) in _NO_TEXT else c for c in text)
     name = cut(plain.strip(" ."), limit).strip(" .")
@@ -35,8 +36,8 @@ def safe(text: str, limit: int = NAME_BYTES, fallback: str = "file") -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """The beginning of ``text`` that fits into ``limit`` bytes of UTF-8, cut before a whole character: marks and joined
-    emoji stay with what they belong to. Halves of surrogate pairs count as three bytes."""
+    """Return the beginning of ``text`` that fits into ``limit`` bytes of UTF-8. It is cut before a whole character:
+    marks and joined emoji stay with what they belong to. Half a surrogate pair counts as three bytes."""
     if _size(text) <= limit:
         return text
     end, used = 0, 0
@@ -51,13 +52,13 @@ def cut(text: str, limit: int) -> str:
 
 
 def shown(text: str) -> str:
-    """``text`` as it can be printed, sent and written: what is no text (a file name's bytes that are not UTF-8, half
-    a surrogate pair, control characters) becomes the replacement character."""
+    """Return ``text`` as it can be printed, sent and written. What is no text (bytes of a file name that are not UTF-8,
+    half a surrogate pair, control characters) becomes the replacement character."""
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def _belongs(text: str, index: int) -> bool:
-    """Whether the character at ``index`` is a part of the one before it."""
+    """Return whether the character at ``index`` is a part of the one before it."""
     here, before = text[index], text[index - 1]
     return bool(unicodedata.combining(here)) or here in _JOINERS or before == _JOINERS[0] or _tone(here)
 

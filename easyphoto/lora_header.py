@@ -1,7 +1,7 @@
-"""For which family a LoRA was made, told by the shapes in its header, however its tensors are named.
+"""Tells for which family a LoRA was made from the shapes in its header, however its tensors are named.
 
-kohya's scripts, diffusers, PEFT, ComfyUI and LyCORIS name the same modules differently; what they can't do is to make
-a matrix for keys of one width fit a model of another. Metadata is believed where no shape speaks against it.
+kohya's scripts, diffusers, PEFT, ComfyUI and LyCORIS name the same modules differently. But none of them can make a
+matrix for keys of one width fit a model of another. Metadata is believed where no shape contradicts it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from easyphoto.storage.headers import SafetensorsHeader, TensorShape
 _OTHER_WIDTHS = {1280: Message("the SDXL refiner"), 4096: Message("a model with a T5 text encoder")}
 
 MARKS = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down", "_lora.down", "lokr_", "hada_", "oft_", "glora")
-"""What no file but a LoRA has in its tensors' names."""
+"""Parts of tensor names that no file but that of a LoRA has."""
 DOWN = re.compile(
     r"(?:[._]lora_down|[._]lora_A(?:\.(?!weight)[^.]+)?|[._]lora\.down|_lora\.down|\.lora_linear_layer\.down)(?:\.weight)?$"
 )
-"""The end of the name of the matrix that a LoRA's input goes through first: (rank, inputs)."""
+"""The end of the name of the matrix through which a LoRA's input goes first, of shape (rank, inputs)."""
 _CONTEXT = re.compile(r"attn2[._](?:processor[._])?to_[kv](?=[._])")
 _UNET = re.compile(r"(?:^|[._])(?:down_blocks|input_blocks|mid_block|middle_block|up_blocks|output_blocks)[._]")
 _ENCODER = re.compile(r"(?:^|[._])(?:self_attn[._](?:to_)?(?:[qkv]|out)(?:_proj)?|mlp[._](?:fc1|c_fc))(?=[._])")
@@ -31,16 +31,16 @@ _OURS = re.compile(
     rf"{_UNET.pattern}|(?:^|[._])(?:text_model|text_encoders?|text_encoder_2|clip_[lg]|lora_te[12]?|conv_in|conv_out)[._]"
     r"|^(?:lora_)?unet[._]|time_embed|add_embedding|label_emb|self_attn"
 )
-"""In names of what UNets and their text encoders have, and nothing else."""
+"""Parts of the names that modules of UNets and their text encoders have, and no others."""
 _SECOND_ENCODER = re.compile(r"^(?:lora_te[12]_|(?:base_model\.model\.)?text_encoder_2\.|(?:text_encoders\.)?clip_g\.)")
 _FOREIGN = re.compile(r"(?:double_blocks|single_blocks|joint_blocks|single_transformer_blocks|^transformer[._])")
-"""In names of LoRAs for Flux, SD3 and others that are transformers and no UNets."""
+"""Parts of the names in LoRAs for Flux, SD3 and other models that are transformers and no UNets."""
 _SDXL_ONLY = re.compile(r"(?:transformer_blocks[._][1-9]\d*[._]|label_emb[._]|add_embedding[._])")
 
 
 def family(name: str, header: SafetensorsHeader) -> Family:
-    """The family of the LoRA ``name``. :class:`InvalidRequest`, in one sentence, when it is of no family that is known
-    or nothing tells."""
+    """Return the family of the LoRA ``name``. Raises :class:`InvalidRequest` with one sentence when it belongs to no
+    known family, or when nothing tells to which one."""
     widths = set(_widths(header.shapes, _CONTEXT, also=_UNET))
     if len(widths) > 1:
         raise InvalidRequest("{name} has weights for more than one kind of model, so it fits none.", name=name)
@@ -67,7 +67,8 @@ def family(name: str, header: SafetensorsHeader) -> Family:
 
 
 def family_of_width(width: int, name: str) -> Family:
-    """The family of UNets that attend to a text of ``width``; :class:`InvalidRequest` when that is none of ours."""
+    """Return the family of UNets that attend to a text of ``width``. Raises :class:`InvalidRequest` when none of ours
+    does."""
     found = families.of_width(width)
     if found is not None:
         return found
@@ -83,7 +84,8 @@ def family_of_width(width: int, name: str) -> Family:
 
 
 def inputs(name: str, shapes: Mapping[str, TensorShape]) -> int | None:
-    """How many inputs the module has whose LoRA the tensor ``name`` belongs to; None where this tensor doesn't tell."""
+    """Return how many inputs the module has to whose LoRA the tensor ``name`` belongs; None where this tensor doesn't
+    tell."""
     shape = shapes[name]
     if DOWN.search(name) or name.endswith((".hada_w1_b", ".hada_w2_b", ".diff")):
         return shape[1]
@@ -95,7 +97,7 @@ def inputs(name: str, shapes: Mapping[str, TensorShape]) -> int | None:
 
 
 def rank(header: SafetensorsHeader) -> int | None:
-    """The rank of the first plain LoRA in the file."""
+    """Return the rank of the first plain LoRA in the file, None where there is none."""
     return next((shape[0] for name, shape in header.shapes.items() if DOWN.search(name)), None)
 
 
@@ -108,7 +110,7 @@ def _widths(shapes: Mapping[str, TensorShape], pattern: re.Pattern[str], *, also
 
 
 def _possible(name: str, shapes: Mapping[str, TensorShape]) -> frozenset[Family]:
-    """The families that the shapes of a LoRA without cross attention leave open."""
+    """Return the families that the shapes of a LoRA without cross attention leave possible."""
     possible = frozenset(found.family for found in families.known())
     for width in set(_widths(shapes, _ENCODER, also=re.compile(""))):
         like = frozenset(found.family for found in families.known() if width in found.header.encoders)

@@ -1,10 +1,11 @@
-"""How much of the device's memory a training or a picture needs, told before it starts. Pure functions over a table.
+"""How much of the device's memory a training or a picture needs, estimated before it starts: pure functions over a
+table.
 
-Nothing here was measured on a graphics card. Numbers of weights are those of the published architectures. What a step
-keeps for its way back was computed for these architectures, with the LoRA of this project in them, by running the
-forward pass on tensors without contents and adding up every tensor that autograd keeps (weights in bf16, norms in
-float32 as autocast has them, attention that keeps no matrix of all pairs), at two resolutions and two ranks, and is
-linear in both. ``RESERVE``, ``SLACK`` and ``RECOMPUTED`` are assumptions.
+Nothing here was measured on a graphics card. The numbers of weights are those of the published architectures. What a
+step keeps for the backward pass was computed for these architectures, with the LoRA of this project in them: the
+forward pass ran on tensors without contents, and every tensor that autograd keeps was added up (weights in bf16, norms
+in float32 as autocast has them, attention that keeps no matrix of all pairs). This was done at two resolutions and two
+ranks, and the result is linear in both. ``RESERVE``, ``SLACK`` and ``RECOMPUTED`` are assumptions.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from easyphoto.config import Family, TrainConfig
 from easyphoto.messages import Message, joined
 
 RESERVE = 1_000_000_000
-"""The driver's own memory and the work space of its kernels."""
+"""Bytes of the driver's own memory and of the work space of its kernels."""
 SLACK = 1.1
-"""What fragmentation adds."""
+"""The factor that fragmentation adds."""
 RECOMPUTED = 0.1
-"""With gradient checkpointing: the largest piece that is computed again at once, as a part of what is kept without."""
+"""The largest piece that gradient checkpointing computes again at once, as a share of what is kept without it."""
 OPTIMIZER_BYTES: Mapping[str, float] = {"adamw": 8.0, "adamw8bit": 2.1, "adafactor": 0.1}
-"""State for each trained number."""
+"""Bytes of the optimiser's state for each trained number."""
 VAE_BYTES_PER_PIXEL = 8_000
-"""Decoding in float32: its widest layers hold 256 channels at full size, and a few of them are alive at once."""
+"""Bytes for decoding in float32: the widest layers hold 256 channels at full size, and a few of them exist at once."""
 TILE = 512
-"""Side in pixels of the pieces in which a picture is decoded where the whole is too much."""
+"""The side in pixels of the tiles in which a picture is decoded where the whole picture needs too much."""
 _VAE_WIDTH = 4
 """The VAE is float32 whatever the precision: half precision overflows in some."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes: of the frozen ``weights``, of what is ``trained`` (the LoRA, its gradients, the optimiser's state), of
-    what a step keeps (``activations``), and in reserve."""
+    """How many bytes are needed: for the frozen ``weights``, for what is ``trained`` (the LoRA, its gradients, the
+    optimiser's state), for what a step keeps (``activations``), and in ``reserve``."""
 
     weights: int
     trained: int
@@ -49,9 +50,9 @@ class Need:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """``config``: how to train so that it fits, equal in what is learned to what was asked for. ``changes`` says what
-    differs, in words; ``fits`` is False when nothing helps. ``by_role``: parts that a step doesn't use, the VAE and
-    text encoders that aren't trained, wait in the computer's memory."""
+    """How to train so that it fits. ``config`` learns the same as the one that was asked for. ``changes`` says in words
+    what differs; ``fits`` is False when nothing helps. With ``by_role``, parts that a step doesn't use (the VAE, and
+    text encoders that aren't trained) wait in the computer's memory."""
 
     config: TrainConfig
     need: Need
@@ -79,7 +80,8 @@ class MemoryPlan:
 
 
 def estimate(family: Family, resolution: int, batch: int, rank: int, precision: str, checkpointing: bool) -> int:
-    """Bytes of device memory for a training step with AdamW and trained text encoders. See :func:`training`."""
+    """Return the bytes of device memory for a training step with AdamW and trained text encoders. See
+    :func:`training`."""
     return training(
         family, resolution=resolution, batch=batch, rank=rank, precision=precision, checkpointing=checkpointing
     ).total
@@ -96,7 +98,8 @@ def training(
     optimizer: str = "adamw",
     train_text: bool = True,
 ) -> Need:
-    """What one step needs. ``precision``: "fp16", "bf16" or "no" (float32); the LoRA is float32 in any case."""
+    """Return what one step needs. ``precision`` is "fp16", "bf16" or "no" (float32); the LoRA is float32 in any
+    case."""
     numbers, width = families.spec(family).memory, _width(precision)
     trained = (numbers.lora if train_text else numbers.lora - numbers.lora_text) * rank
     cells = (resolution / 8) ** 2
@@ -120,11 +123,12 @@ def rendering(
     tiled: bool = False,
     idle: int = 0,
 ) -> Need:
-    """What one picture needs with ``controls`` ControlNets: steps with and without prompt at once, then decoding.
+    """Return what one picture needs with ``controls`` ControlNets: for steps with and without prompt at once, then for
+    decoding.
 
-    ``by_role``: text encoders, UNet with ControlNets, and VAE are on the device one after the other. ``tiled``: the VAE
-    sees pieces of :data:`TILE` pixels. ``idle``: further ControlNets that are on the device though this picture doesn't
-    use them.
+    With ``by_role``, the text encoders, the UNet with its ControlNets, and the VAE are on the device one after the
+    other. With ``tiled``, the VAE sees tiles of :data:`TILE` pixels. ``idle`` counts further ControlNets that are on
+    the device although this picture doesn't use them.
     """
     numbers, wide = families.spec(family).memory, _width(precision)
     pixels = width * height
@@ -141,10 +145,10 @@ def rendering(
 
 @dataclass(frozen=True)
 class RenderPlan:
-    """How a picture is made so that it fits; the picture is the same, but for the seams of tiles, which are blended.
+    """How to make a picture so that it fits. The picture is the same, except for the seams of tiles, which are blended.
 
-    ``idle_leave``: ControlNets of other passes wait in the computer's memory. ``by_role``, ``tiled``: as
-    :func:`rendering` has them. ``fits`` is False when nothing helps; it is then tried all the same.
+    With ``idle_leave``, ControlNets of other passes wait in the computer's memory. ``by_role`` and ``tiled`` are those
+    of :func:`rendering`. ``fits`` is False when nothing helps; the picture is then tried all the same.
     """
 
     need: Need
@@ -183,8 +187,8 @@ class RenderPlan:
         return Message("{text}; {free} are free (an estimate).", text=text, free=_gb(self.available))
 
     def notice(self) -> str:
-        """What the user should be told of it without being asked, the same for pictures of all sizes; "" for nothing.
-        ControlNets that wait cost no time worth a word."""
+        """Return the notice that the user should get without asking, the same for pictures of all sizes; "" for
+        nothing. ControlNets that wait cost so little time that they aren't mentioned."""
         if not self.fits:
             return Message(
                 "The device's memory may be too small: choose a smaller size or close other programs if it fails."
@@ -206,8 +210,9 @@ def plan_rendering(
     available: int | None,
     idle: int = 0,
 ) -> RenderPlan:
-    """How to make a picture within ``available`` bytes (None: unknown): with everything on the device; else without the
-    ``idle`` ControlNets; else part by part; else also decoding in tiles. The earlier, the faster."""
+    """Return how to make a picture within ``available`` bytes (None: unknown): with everything on the device; else
+    without the ``idle`` ControlNets; else part by part; else also decoding in tiles. The earlier ways are the faster
+    ones."""
     ways: tuple[dict[str, bool], ...] = (
         {},
         {"idle_leave": True},
@@ -237,9 +242,9 @@ def plan_rendering(
 
 
 def plan(config: TrainConfig, family: Family, precision: str, available: int | None) -> MemoryPlan:
-    """How to train within ``available`` bytes (None: unknown): as asked; else with nothing on the device that a step
-    doesn't use; else with gradient checkpointing; else also in smaller batches with as much more accumulation, which
-    learns the same."""
+    """Return how to train within ``available`` bytes (None: unknown): as asked; else with nothing on the device that a
+    step doesn't use; else with gradient checkpointing; else also in smaller batches with as much more accumulation,
+    which learns the same."""
     changes: list[str] = []
     by_role = False
     while True:
@@ -284,7 +289,7 @@ def _need(config: TrainConfig, family: Family, precision: str, by_role: bool) ->
 
 
 def _width(precision: str) -> int:
-    """Bytes of a number."""
+    """Return how many bytes a number takes."""
     return {"fp16": 2, "bf16": 2, "no": 4}[precision]
 
 

@@ -1,9 +1,10 @@
-"""How models are called: what is listed, and which of it a name means. Both are here, so that they can't disagree.
+"""How models are called: which names are listed, and which model a name means. Both are here, so that they can't
+disagree.
 
-A model is called by its path below its folder, with ``/`` (``sub/model.safetensors``). It may be asked for by that name
+A model is called by its path below its folder, with ``/`` (``sub/model.safetensors``). You may ask for it by that name
 or by the end of it (``model.safetensors``), with or without its ending, and with the hash that WebUIs put behind a name
 (``model.safetensors [0a1b2c3d4e]``). What follows a dot is an ending only if it is one of :data:`ENDINGS`:
-``real_v5.9`` is a whole name. Where two models could be meant, neither is taken.
+``real_v5.9`` is a whole name. Where a name could mean two models, neither is taken.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
-"""Endings of model files, in whatever case."""
+"""The endings of model files, in upper or lower case."""
 PICKLED = ENDINGS[1:]
-"""Endings of files that may run code when they are opened; only ``torch.load(weights_only=True)`` ever opens them."""
+"""The endings of files that may run code when they are opened; only ``torch.load(weights_only=True)`` ever opens
+them."""
 FOLDER_MARKS = ("model_index.json", "config.json")
 """A folder that has one of these files is one model in diffusers' layout."""
 
@@ -34,7 +36,7 @@ _HASH = re.compile(r"\s+\[[0-9a-fA-F]+\]$")
 
 
 class AmbiguousName(InvalidRequest):
-    """A name that two things have."""
+    """A name that two things have, so that it is not clear which one is meant."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,23 @@ class Named(Generic[T]):
 
 
 def ending(name: str) -> str:
-    """The model file's ending of a name as it is written, "" where there is none."""
+    """Return the ending of a model file's name as it is written, "" where there is none."""
     lower = name.lower()
     return next((name[len(name) - len(e) :] for e in ENDINGS if lower.endswith(e)), "")
 
 
 def bare(name: str) -> str:
-    """A model's name without a WebUI's hash and without a model file's ending."""
+    """Return a model's name without the hash of a WebUI and without the ending of a model file."""
     name = _HASH.sub("", name)
     return name[: len(name) - len(ending(name))]
 
 
 def find(wanted: str, entries: Iterable[Named[T]], what: str) -> T | None:
-    """What ``wanted`` means among ``entries``; None when it means nothing there.
+    """Return what ``wanted`` means among ``entries``; None when it means nothing there.
 
-    The name as it is listed goes first, then without ending, then the end of a path; upper and lower case differ unless
-    nothing else fits. :class:`AmbiguousName`, with the names of both, where two fit equally well; ``what`` is the word
-    for such a thing ("base model").
+    The name as it is listed comes first, then the name without its ending, then the end of a path. Upper and lower case
+    differ unless nothing else fits. Raises :class:`AmbiguousName`, with the names of both, where two fit equally well;
+    ``what`` is the word for such a thing ("base model").
     """
     known = list(entries)
     for reading in _READINGS:
@@ -84,30 +86,31 @@ def find(wanted: str, entries: Iterable[Named[T]], what: str) -> T | None:
 
 
 def near(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """The names that look most like ``wanted``, best first; none where nothing is like it."""
+    """Return the names that look most like ``wanted``, the best first; none where nothing is like it."""
     by_fold = {_fold(bare(_slashes(name)).rpartition("/")[2]): name for name in names}
     close = difflib.get_close_matches(_fold(bare(_slashes(wanted)).rpartition("/")[2]), list(by_fold), most, 0.6)
     return [by_fold[fold] for fold in close]
 
 
 def did_you_mean(wanted: str, names: Iterable[str]) -> str:
-    """The question after a sentence that there is no ``wanted``, with its space before; "" where nothing is like it."""
+    """Return the question that follows a sentence which says that there is no ``wanted``, with its space before; ""
+    where nothing is like it."""
     close = near(wanted, names)
     return Message(" Did you mean {close}?", close=" or ".join(close)) if close else ""
 
 
 def listed(root: Path, endings: Collection[str] = ENDINGS) -> list[Named[Path]]:
-    """The model files and diffusers folders anywhere below ``root`` by their names, in order.
+    """Return the model files and diffusers folders anywhere below ``root`` by their names, in order.
 
-    What lies inside a folder model is its own. Links are followed, but not to a folder that they lie in; a folder that
-    can't be read is passed over with a line in the log. A link to nothing and a folder with a model file's ending are
-    listed too: whoever opens them says what is wrong.
+    What lies inside a folder model belongs to that model. Links are followed, but not to a folder in which they lie. A
+    folder that can't be read is passed over with a line in the log. A link to nothing, and a folder with the ending of
+    a model file, are listed too: whoever opens them says what is wrong.
     """
     return [Named(path.relative_to(root).as_posix(), path, (str(path),)) for path in _walk(root, endings)]
 
 
 def find_file(wanted: str, root: Path, what: str, endings: Collection[str] = ENDINGS) -> Path | None:
-    """The model below ``root`` that ``wanted`` means; see :func:`find`."""
+    """Return the model below ``root`` that ``wanted`` means; see :func:`find`."""
     return find(wanted, listed(root, endings), what)
 
 
@@ -155,7 +158,7 @@ def _slashes(name: str) -> str:
 
 
 def _fold(name: str) -> str:
-    """Equal for names that differ in case only, or in how a file system writes accents."""
+    """Return a key that is equal for names that differ only in case, or in how a file system writes accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

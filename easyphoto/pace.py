@@ -1,4 +1,5 @@
-"""How long a repeated thing takes, from how long it took: told only once it can be, and not fooled by a slow start."""
+"""How long something that is repeated takes, from how long it took. Nothing is said too early, and a slow start
+misleads nobody."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ from collections.abc import Callable
 from statistics import median
 
 ENOUGH = 3
-"""Times that must be known before anything is told."""
+"""How many times must be known before anything is said."""
 REMEMBERED = 25
-"""The latest times that count, so that a machine that becomes busy is noticed."""
+"""How many of the latest times count, so that a machine that becomes busy is noticed."""
 
 
 class Pace:
-    """The usual time of one unit. The first ``warm_up`` times are left out: caches fill, kernels are chosen."""
+    """The usual time of one unit. The first ``warm_up`` times are left out, because caches fill and kernels are chosen
+    then."""
 
     def __init__(self, warm_up: int = 1, enough: int = ENOUGH) -> None:
         self._ignore = warm_up
@@ -22,7 +24,7 @@ class Pace:
         self._times: deque[float] = deque(maxlen=REMEMBERED)
 
     def took(self, seconds: float) -> None:
-        """One more unit is done."""
+        """Note that one more unit is done."""
         if self._ignore > 0:
             self._ignore -= 1
         else:
@@ -30,13 +32,13 @@ class Pace:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds a unit, None while too few are known."""
+        """Return the seconds that a unit takes, None while too few are known."""
         return median(self._times) if len(self._times) >= self._enough else None
 
 
 class Warm:
-    """Times one task of several steps as it will take when it comes again: what comes before its first step is over,
-    loading and the choice of kernels, counts as one usual step."""
+    """Measures one task of several steps as it will take when it comes again: what happens before its first step is
+    over, loading and the choice of kernels, counts as one usual step."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -45,13 +47,13 @@ class Warm:
         self._steps = 0
 
     def stepped(self) -> None:
-        """One step of the task is done."""
+        """Note that one step of the task is done."""
         self._steps += 1
         if self._first is None:
             self._first = self._clock()
 
     def seconds(self) -> float:
-        """How long the task takes, once it is over; with less than two steps, how long it took."""
+        """Return how many seconds the task takes, once it is over; with less than two steps, how long it took."""
         if self._first is None or self._steps < 2:
             return self._clock() - self._begin
         return (self._clock() - self._first) * self._steps / (self._steps - 1)

@@ -1,7 +1,8 @@
-"""Preset templates: those that come with the program and those that the user added.
+"""Preset templates: those that come with the program, and those that the user added.
 
-The manifest ``templates/manifest.json`` names for each preset its source, licence and sha256. A preset is a file beside
-the manifest, or a picture that an installed package carries (``package`` and ``resource``), which is then not copied.
+For each preset the manifest ``templates/manifest.json`` names its source, its licence and its sha256. A preset is a
+file beside the manifest, or a picture that an installed package carries (``package`` and ``resource``), which is not
+copied.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Template:
-    """A preset. ``title`` is shown; ``own`` is True for what the user added."""
+    """A preset. ``title`` is what users see; ``own`` is True for one that the user added."""
 
     name: str
     path: Path
@@ -48,8 +49,8 @@ class TemplateStore:
         self._own = paths.outputs / "easyphoto-templates"
 
     def list(self) -> list[Template]:
-        """All presets, each under a name of its own: an own one whose name another has is called by its whole file
-        name."""
+        """Return all presets, each under a name of its own: one of the user's that has the name of another is called by
+        its whole file name."""
         manifest = self._shipped / "manifest.json"
         rows = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else []
         shipped = [template for row in rows if (template := self._read(row)) is not None]
@@ -59,8 +60,8 @@ class TemplateStore:
         return shipped + [Template(name, p, name, "added by you", "yours", own=True) for name, p in named]
 
     def get(self, name: str) -> Template:
-        """The preset of exactly that name. :class:`InvalidRequest` when it is the stem of several of the user's own,
-        :class:`NotFound` when there is none."""
+        """Return the preset of exactly that name. Raises :class:`InvalidRequest` when it is the stem of several of the
+        user's own presets, and :class:`NotFound` when there is none."""
         known = self.list()
         for template in known:
             if template.name == name:
@@ -73,7 +74,7 @@ class TemplateStore:
         raise NotFound("There is no template {name!r}.", name=name)
 
     def add(self, name: str, image: Image, alpha: Alpha | None = None) -> Template:
-        """Keep a picture among the user's own presets, with ``alpha`` its transparency (:class:`pictures.Picture`)."""
+        """Keep a picture among the user's own presets. ``alpha`` is its transparency (:class:`pictures.Picture`)."""
         name = checked_name(name)
         stems = {key(n) for t in self.list() for n in (t.name, t.path.stem if t.own else t.name)}
         if key(name) in stems:
@@ -95,7 +96,7 @@ class TemplateStore:
             ) from error
 
     def _files(self) -> Sequence[Path]:
-        """The pictures that the user added."""
+        """Return the pictures that the user added."""
         try:
             entries = sorted(self._own.iterdir())
         except FileNotFoundError:
@@ -117,7 +118,7 @@ class TemplateStore:
 
 
 def _resource(package: str, resource: str) -> Path | None:
-    """A file inside an installed package, found without importing the package."""
+    """Return a file inside an installed package, found without importing the package."""
     spec = importlib.util.find_spec(package)
     roots = list(spec.submodule_search_locations or []) if spec else []
     return Path(roots[0]) / resource if roots else None

@@ -17,7 +17,7 @@ from easyphoto.storage import archive
 from easyphoto.storage.folders import PersonFolder
 
 MAX_PIXELS = 10**9
-"""Of all pictures of a shared person together."""
+"""The most pixels that all pictures of a shared person may have together."""
 
 
 def unpack(shared: archive.Archive, file: Path, stage: PersonFolder) -> None:
@@ -45,7 +45,7 @@ def unpack(shared: archive.Archive, file: Path, stage: PersonFolder) -> None:
 
 
 def _check_pictures(paths: Sequence[Path]) -> None:
-    """Whether all are whole JPEGs or PNGs, and not so large together that looking takes for ever. Raises
+    """Check that all pictures are whole JPEGs or PNGs, and not so large together that looking takes for ever. Raises
     :class:`InvalidRequest`."""
     pixels = 0
     for path in paths:
@@ -64,7 +64,7 @@ def _check_pictures(paths: Sequence[Path]) -> None:
 
 
 def _check_lines(path: Path) -> None:
-    """Whether every line is a JSON object. Raises :class:`InvalidRequest`."""
+    """Check that every line is a JSON object. Raises :class:`InvalidRequest`."""
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             if not isinstance(json.loads(line), dict):

@@ -11,7 +11,7 @@ from easyphoto.messages import Message
 from easyphoto.people.person import Person
 
 GLANCE = 64
-"""Pixels of the side at which a picture is looked at to know that it is whole."""
+"""The side, in pixels, to which a picture is shrunk when it is only looked at whether it is whole."""
 
 
 class Faults:
@@ -21,7 +21,7 @@ class Faults:
         self._looked: dict[tuple[Path, int, int], str] = {}
 
     def of(self, person: Person) -> str:
-        """What is wrong with the person's files, as one sentence; empty when all is well."""
+        """Return what is wrong with the person's files, as one sentence; empty when all is well."""
         name = person.user_id
         if not person.lora.is_file():
             return Message("{name} can't be used: the LoRA {lora} is gone.", name=name, lora=person.lora.name)

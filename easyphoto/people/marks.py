@@ -25,12 +25,12 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "scene": bool,
     "created": str,
 }
-"""What ``person.json`` may say, and of which type."""
+"""The fields that ``person.json`` may have, and the type of each."""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What ``person.json`` says; nothing where there is none. Raises :class:`InvalidRequest` when it can't be believed,
-    OSError when it can't be read."""
+    """Return what ``person.json`` says; nothing where there is none. Raises :class:`InvalidRequest` when it can't be
+    believed, and OSError when it can't be read."""
     try:
         data = files.read_json(path)
     except FileNotFoundError:
@@ -49,7 +49,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def of_scene(lora: Path) -> dict[str, Any]:
-    """The marks of a scene that the original extension trained, which wrote them into the LoRA; else nothing."""
+    """Return the marks of a scene that the original extension trained, which wrote them into the LoRA; nothing for
+    other LoRAs."""
     try:
         metadata = checkpoint.inspect(lora).metadata
     except EasyPhotoError:

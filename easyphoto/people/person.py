@@ -14,9 +14,9 @@ from easyphoto.storage.folders import PersonFolder
 
 @dataclass(frozen=True)
 class Person:
-    """One trained identity. ``works`` is False when training ended but did not bring the likeness up, or was stopped
-    before that could be known. ``cancelled``: the LoRA is that of a training which was stopped half-way. ``fault`` is
-    why this person can't be used, one sentence; empty when all is well."""
+    """One trained identity. ``works`` is False when a training ended but did not raise the likeness, or was stopped
+    before that could be known. If ``cancelled`` is true, the LoRA comes from a training that was stopped half-way.
+    ``fault`` says in one sentence why this person can't be used; it is empty when all is well."""
 
     user_id: str
     folder: Path
@@ -33,7 +33,7 @@ class Person:
     fault: str = ""
 
     def photos(self) -> list[Path]:
-        """The face crops that the person was trained on."""
+        """Return the face crops that the person was trained on."""
         return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
 
     def require_whole(self) -> None:
@@ -44,7 +44,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Removed:
-    """What a deletion removed: so many ``files`` of so many ``bytes``, and the portraits among them."""
+    """What a deletion removed: ``files`` counts the files and ``bytes`` their size; ``portraits`` are among them."""
 
     user_id: str
     files: int
@@ -54,7 +54,7 @@ class Removed:
     portraits_left: tuple[Path, ...] = ()
 
     def sentence(self) -> str:
-        """What was done, for the user."""
+        """Return what was done, as a sentence for the user."""
         text = Message(
             "{user_id} was deleted: {files} files of {size:.1f} MB",
             user_id=self.user_id,

@@ -1,7 +1,7 @@
 """Where people are kept: who there is, and how a person comes and goes.
 
-Listing and looking up are one function, and a name means the person who is stored under exactly that name: on no file
-system, and by no spelling, does it lead to another.
+One function both lists people and looks them up, and a name means the person who is stored under exactly that name: on
+no file system, and by no spelling, does it lead to another person.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from easyphoto.storage.folders import STAGED, PersonFolder
 from easyphoto.storage.names import user_id
 
 _IMPORTING, _DELETING = ".import-", ".delete-"
-"""Begin the names of folders that are on their way in or out; what begins with a dot is nobody's."""
+"""The beginnings of the names of folders that are being imported or deleted; a folder whose name begins with a dot is
+no person's."""
 
 
 class PeopleStore:
-    """People in the folders of ``paths``; what was trained with the original extension is found too."""
+    """The people in the folders of ``paths``; those who were trained with the original extension are found too."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -40,20 +41,21 @@ class PeopleStore:
     # --- names -------------------------------------------------------------------------------------------------------
 
     def at(self, name: str) -> PersonFolder:
-        """The folder of exactly that name, or, where there is none, the one that a new person of that name gets."""
+        """Return the folder of exactly that name or, where there is none, the one that a new person of that name
+        gets."""
         return PersonFolder(self.paths.people / (name if name in self._stored() else user_id(name)))
 
     def folder(self, name: str) -> Path:
-        """Where this person's files lie, whether there are any or not."""
+        """Return where this person's files lie, whether there are any or not."""
         return self.at(name).path
 
     def lora(self, name: str) -> Path:
         return self.paths.loras / f"{self.at(name).name}.safetensors"
 
     def to_train(self, name: str) -> str:
-        """The user id that a training of ``name`` gets. :class:`InvalidRequest` when the name can't be one, when
-        somebody is stored under a name that some file system takes for it, or when a LoRA that is nobody's here, and
-        may have come from anywhere, has the file that the training would write."""
+        """Return the user id that a training of ``name`` gets. Raises :class:`InvalidRequest` when the name can't be a
+        user id, when somebody is stored under a name that some file system takes for it, and when the file that the
+        training would write is there already and belongs to nobody here: such a LoRA may have come from anywhere."""
         stored = self._stored()
         wanted = name if name in stored else user_id(name)
         other = None if wanted in stored else names.alike(wanted, stored)
@@ -76,11 +78,11 @@ class PeopleStore:
     # --- who there is ------------------------------------------------------------------------------------------------
 
     def list(self) -> list[Person]:
-        """Everybody who was trained, by name; those whose files are damaged too, with their ``fault``."""
+        """Return everybody who was trained, by name; those whose files are damaged too, with their ``fault``."""
         return [person for name in self._stored() if (person := self._read(name)) is not None]
 
     def get(self, name: str) -> Person:
-        """The person who is stored under exactly that name; :class:`NotFound` when there is none."""
+        """Return the person who is stored under exactly that name. Raises :class:`NotFound` when there is none."""
         stored = self._stored()
         person = self._read(name) if name in stored else None
         if person is None:
@@ -90,9 +92,10 @@ class PeopleStore:
     # --- coming and going --------------------------------------------------------------------------------------------
 
     def delete(self, name: str) -> Removed:
-        """Remove all that is theirs in their folder, and the LoRA: photos, crops, checkpoints, reports.
+        """Remove all that is this person's in their folder, and the LoRA: photos, crops, checkpoints, reports.
 
-        :class:`NotFound` if there is nobody of exactly that name, :class:`InvalidRequest` while they are being trained.
+        Raises :class:`NotFound` if there is nobody of exactly that name, and :class:`InvalidRequest` while they are
+        being trained.
         """
         stored = self._stored()
         if name not in stored:
@@ -117,9 +120,9 @@ class PeopleStore:
         return Removed(name, len(found), size)
 
     def export(self, name: str, file: Path) -> None:
-        """Pack what generating needs (reference, best picture, crops, marks, LoRA) into a zip file.
+        """Pack what is needed to make portraits (reference, best picture, crops, marks, LoRA) into a zip file.
 
-        The file appears whole or not at all. :class:`InvalidRequest` when the person is damaged,
+        The file appears whole or not at all. Raises :class:`InvalidRequest` when the person is damaged, and
         :class:`StorageFailed` when the file can't be written.
         """
         person = self.get(name)
@@ -129,8 +132,8 @@ class PeopleStore:
     def bring(self, file: Path) -> Person:
         """Unpack what :meth:`export` packed; nobody of that name may be there yet.
 
-        What is in the file is checked before anything of it is where a person lies: a file that is refused, for
-        whatever reason, leaves everything as it was.
+        The content of the file is checked before any of it is where a person lies. A file that is refused, for whatever
+        reason, leaves everything as it was.
         """
         with archive.reading(file) as shared:
             name = shared.user_id
@@ -142,7 +145,7 @@ class PeopleStore:
         return self.get(name)
 
     def _settle(self, stage: Path, name: str) -> None:
-        """Make the staging folder the person's, in one rename; the LoRA waits beside its place and follows."""
+        """Make the staging folder the person's, in one rename. The LoRA waits beside its place and follows."""
         lora = self.paths.loras / f"{name}.safetensors"
         part = files.staging_name(lora)
         try:
@@ -174,7 +177,8 @@ class PeopleStore:
             raise self._known(other or name)
 
     def _lora_like(self, name: str) -> Path | None:
-        """The file that is, or that some file system takes for, the LoRA of ``name``; None where there is none."""
+        """Return the file that is the LoRA of ``name``, or that some file system takes for it; None where there is
+        none."""
         wanted = names.key(f"{name}.safetensors")
         try:
             return next((path for path in self.paths.loras.iterdir() if names.key(path.name) == wanted), None)
@@ -187,7 +191,7 @@ class PeopleStore:
 
     @contextmanager
     def _undisturbed(self, person: PersonFolder) -> Iterator[None]:
-        """No training of the person runs while this is entered."""
+        """Keep trainings of the person from running inside the block."""
         busy = InvalidRequest("{person!r} is being trained: cancel that training first.", person=person.name)
         if not person.job.path.is_dir() or person.path.is_symlink():
             yield
@@ -201,7 +205,7 @@ class PeopleStore:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def _stored(self) -> Sequence[str]:
-        """The names that are stored, as they are spelt on the disk."""
+        """Return the names that are stored, as they are spelt on the disk."""
         people = self.paths.people
         try:
             entries = sorted(people.iterdir())
@@ -216,7 +220,7 @@ class PeopleStore:
         return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
 
     def _sweep(self) -> None:
-        """Remove what imports and deletions left whose process is gone, and the LoRAs that waited for them."""
+        """Remove what imports and deletions left whose process has ended, and the LoRAs that waited for them."""
         scratch.sweep(self.paths.people, _DELETING)
         for folder in scratch.abandoned(self.paths.people, _IMPORTING):
             swap.discard(folder / swap.READY, self.paths.loras)
@@ -224,7 +228,7 @@ class PeopleStore:
 
     @staticmethod
     def _nobody(name: str, stored: Sequence[str]) -> NotFound:
-        """The error for a name that nobody has. :class:`InvalidRequest` when nobody could have it."""
+        """Return the error for a name that nobody has. Raises :class:`InvalidRequest` when nobody could have it."""
         user_id(name)
         other = names.alike(name, stored)
         if other is not None:
@@ -234,7 +238,8 @@ class PeopleStore:
         return NotFound("There is no trained person {name!r}: train one or check the name.", name=name)
 
     def _read(self, name: str) -> Person | None:
-        """The person of a stored name; None where nobody was ever trained. Never fails for what lies there."""
+        """Return the person of a stored name; None where nobody was ever trained. It never fails, whatever lies
+        there."""
         home = PersonFolder(self.paths.people / name)
         lora = self.paths.loras / f"{name}.safetensors"
         plain = Person(name, home.path, lora, home.reference, face_id=None, family=None)
@@ -278,7 +283,7 @@ class PeopleStore:
 
     @staticmethod
     def _mend(home: PersonFolder, lora: Path) -> None:
-        """End what a publishing process that died left."""
+        """Finish what a publishing process that died left."""
         if (home.path / swap.READY).is_dir():
             swap.roll_forward(home, lora)
         if (home.path / swap.STAGING).is_dir() and not locks.busy(home.job):
@@ -286,8 +291,8 @@ class PeopleStore:
 
 
 def _remove_whole(folder: Path, aside: Path, files_beside: Sequence[Path]) -> None:
-    """Remove a folder and some files. The folder is first moved ``aside``, so that nobody comes upon half of it, or
-    puts anything into it, meanwhile; what can't be removed comes back to its place. OSError."""
+    """Remove a folder and some files. The folder is first moved ``aside``, so that nobody finds half of it, or puts
+    anything into it, meanwhile. What can't be removed is put back in its place. Raises OSError."""
     folder.rename(aside)
     try:
         for path in files_beside:
@@ -300,7 +305,7 @@ def _remove_whole(folder: Path, aside: Path, files_beside: Sequence[Path]) -> No
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a file of exactly this name is there: some file systems find it under others too."""
+    """Return whether a file of exactly this name is there: some file systems find it under other names too."""
     try:
         return any(entry.name == path.name for entry in path.parent.iterdir())
     except OSError:
