@@ -1,7 +1,7 @@
-"""The ports of the program: what the core asks of an engine and of vision, and the values that cross.
+"""The ports of the program: what the core asks of an engine and of vision, and the values that go between them.
 
-Conventions, everywhere: a picture is RGB ``uint8`` of shape (height, width, 3); a mask is ``float32`` of shape
-(height, width) in [0, 1]; points are (x, y) in pixels, ``float32``; left and right are the viewer's.
+These conventions hold everywhere: a picture is RGB ``uint8`` of shape (height, width, 3); a mask is ``float32`` of
+shape (height, width) in [0, 1]; points are (x, y) in pixels, ``float32``; left and right are the viewer's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Points: TypeAlias = NDArray[np.float32]
 Embedding: TypeAlias = NDArray[np.float32]
 
 OnStep: TypeAlias = Callable[[int, int], None]
-"""Called with (step done, steps in all). It may raise ``errors.Cancelled``, which ends the work at once."""
+"""A function that is called with the number of the step that is done and the number of all steps. It may raise
+``errors.Cancelled``, which ends the work at once."""
 
 
 # --- faces -----------------------------------------------------------------------------------------------------------
@@ -36,9 +37,10 @@ OnStep: TypeAlias = Callable[[int, int], None]
 class Face:
     """One face in a picture.
 
-    ``box``: (left, top, right, bottom) in pixels, may lie partly outside the picture. ``points``: shape (5, 2): eye,
-    eye, nose tip, mouth corner, mouth corner, each pair from left to right. ``landmarks``: shape (68, 2) in the order
-    of the iBUG scheme, or None when the backend has none. ``score``: the detector's confidence, higher is surer.
+    ``box`` is (left, top, right, bottom) in pixels and may lie partly outside the picture. ``points`` has the shape
+    (5, 2): both eyes, the tip of the nose and both corners of the mouth, each pair from left to right. ``landmarks``
+    has the shape (68, 2) in the order of the iBUG scheme, or is None when the backend has none. ``score`` is the
+    detector's confidence: the higher, the surer.
     """
 
     box: tuple[float, float, float, float]
@@ -61,9 +63,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What raw cosines of one embedder mean, measured on pairs: mean and standard deviation, same person and strangers.
+    """What the raw cosines of one embedder mean: their mean and standard deviation over pairs of photos of one person,
+    and over pairs of photos of strangers.
 
-    ``source`` says on what they were measured.
+    ``source`` says on which photos they were measured.
     """
 
     same_mean: float
@@ -73,8 +76,9 @@ class Calibration:
     source: str
 
     def score(self, cosine: float) -> float:
-        """0 for a typical stranger or one less alike, 1 for a typical pair of photos of one person or one more alike,
-        linear between. Rank by the cosine: it goes on where the scale ends."""
+        """The calibrated score of a raw cosine: 0 for a typical pair of strangers and all that are less alike, 1 for a
+        typical pair of photos of one person and all that are more alike, linear between. Rank by the cosine instead:
+        it goes on where this scale ends."""
         return likeness.clipped((cosine - self.stranger_mean) / (self.same_mean - self.stranger_mean))
 
     def cosine(self, score: float) -> float:
@@ -84,8 +88,8 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two faces are: ``cosine`` raw, ``score`` calibrated, from 0 (a stranger) to 1 (the same person), by
-    ``embedder``."""
+    """How alike two faces are: the raw ``cosine``, and the calibrated ``score`` from 0 (a stranger) to 1 (the same
+    person), both by the ``embedder`` of that name."""
 
     cosine: float
     score: float
@@ -96,7 +100,8 @@ class FaceDetector(Protocol):
     name: str
 
     def detect(self, image: Image) -> list[Face]:
-        """All faces, from left to right by the centre of the box; an empty list when there is none."""
+        """All faces of a picture, from left to right by the centres of their boxes; an empty list when there is
+        none."""
         ...
 
 
@@ -104,9 +109,9 @@ class FaceLandmarker(Protocol):
     name: str
 
     def locate(self, image: Image, face: Face) -> Points:
-        """The 68 points of a face of which the box and five points are known, shape (68, 2), in the order of the iBUG
-        scheme. Whoever wants a face's points asks :func:`easyphoto.vision.landmarks.of`, which takes a detector's own
-        where there are any."""
+        """The 68 points of a face whose box and five points are known: shape (68, 2), in the order of the iBUG scheme.
+        Whoever wants the points of a face asks :func:`easyphoto.vision.landmarks.of`, which takes those that the
+        detector found where there are any."""
         ...
 
 
@@ -115,13 +120,13 @@ class FaceEmbedder(Protocol):
     calibration: Calibration
 
     def embed(self, image: Image, face: Face) -> Embedding:
-        """A vector of length 1 whose inner product with another is the cosine of the two faces."""
+        """A vector of length 1. Its inner product with the vector of another face is the cosine of the two faces."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FaceParts:
-    """Masks of the parts of one face, each of the picture's size. ``face`` is everything with the forehead."""
+    """Masks of the parts of one face, each of the picture's size. ``face`` is the whole face with the forehead."""
 
     face: Mask
     skin: Mask
@@ -149,19 +154,20 @@ class Retoucher(Protocol):
     name: str
 
     def retouch(self, image: Image) -> Image:
-        """Skin of every face smoothed; everything else as it was."""
+        """The picture with the skin of every face smoothed and everything else as it was."""
         ...
 
 
 class FaceFuser(Protocol):
-    """``bends``: whether the source's own pixels are bent onto the target, so that both heads must look the same way;
-    a fuser that lacks it is taken for one that does."""
+    """Puts the face of one picture into another. ``bends`` says whether it bends the source's own pixels onto the
+    target, so that both heads must look the same way; a fuser without this attribute is taken for one that does."""
 
     name: str
     bends: bool
 
     def fuse(self, target: Image, target_face: Face, source: Image, source_face: Face) -> Image:
-        """``target`` with the identity of ``source_face`` in place of ``target_face``: same shape as ``target``."""
+        """``target`` with the identity of ``source_face`` in the place of ``target_face``. The result has the shape of
+        ``target``."""
         ...
 
 
@@ -169,12 +175,12 @@ class Enhancer(Protocol):
     name: str
 
     def enhance(self, image: Image, scale: float) -> Image:
-        """The picture ``scale`` times as large (>= 1; 1 keeps the size) and sharper."""
+        """The picture, sharper and ``scale`` times as large. ``scale`` is at least 1, which keeps the size."""
         ...
 
 
 class Vision(Protocol):
-    """The vision roles. A role's models load when it is first used."""
+    """The roles of vision. The models of a role are loaded when the role is first used."""
 
     @property
     def detector(self) -> FaceDetector: ...
@@ -194,16 +200,16 @@ class Vision(Protocol):
     def enhancer(self) -> Enhancer: ...
 
     def backends(self) -> Mapping[str, str]:
-        """Role -> name of the backend that serves it, without loading anything."""
+        """The name of the backend that serves each role, by role. Nothing is loaded for the answer."""
         ...
 
     def preferring(self, backends: Mapping[str, str]) -> Vision:
-        """The same vision, models and all, where role -> name is taken first and the next best where that can't be
-        had: :meth:`backends` of the answer says what serves."""
+        """The same vision with the same models, where each role of ``backends`` is served by the backend that is named
+        for it, or by the next best one where that can't be had. :meth:`backends` of the answer says which serves."""
         ...
 
     def release(self) -> None:
-        """Free the models; the next use loads them again."""
+        """Free the models. The next use of a role loads its models again."""
         ...
 
 
@@ -211,7 +217,7 @@ class Vision(Protocol):
 
 
 class ControlRole(str, Enum):
-    """What a control holds fast. Only a host knows which model and preprocessor serve a role."""
+    """What a control holds fast in a picture. Only a host knows which model and which preprocessor serve a role."""
 
     CANNY = "canny"
     OPENPOSE = "openpose"
@@ -221,7 +227,8 @@ class ControlRole(str, Enum):
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """One control: ``image`` is the picture to take the control from; the host makes the map unless ``is_map``."""
+    """One control. ``image`` is the picture that the control is taken from; the host makes the map of it, unless it is
+    the map already (``is_map``). ``weight``: 0 is no effect, 1 the full one."""
 
     role: ControlRole
     image: Image
@@ -267,8 +274,8 @@ class LoraRef:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Txt2Img:
-    """A picture from text. Sizes in pixels, multiples of 8; ``sampler`` by its WebUI name; ``checkpoint`` and ``vae``
-    by the host's names, None for what is loaded."""
+    """A picture that is to be made from text. ``width`` and ``height`` are in pixels and multiples of 8. ``sampler``
+    has the name that WebUIs use; ``checkpoint`` and ``vae`` have the host's names, or are None for what is loaded."""
 
     prompt: str
     negative_prompt: str = ""
@@ -287,8 +294,9 @@ class Txt2Img:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Img2Img(Txt2Img):
-    """A picture from a picture of (height, width). With ``mask``, only where it is 1 is repainted; ``mask_blur`` is the
-    sigma in pixels by which the mask is feathered. ``denoising_strength`` in (0, 1]."""
+    """A picture that is to be made from ``image``, which has the same height and width. With a ``mask``, only what lies
+    where it is 1 is repainted; ``mask_blur`` is the sigma, in pixels, by which the host feathers the mask.
+    ``denoising_strength`` lies in (0, 1]."""
 
     image: Image
     denoising_strength: float
@@ -298,8 +306,8 @@ class Img2Img(Txt2Img):
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """What a host made: the picture, the seed that made it and the host's own description (infotext) if it has one.
-    ``notice`` is what the user should know of how it was made, if anything."""
+    """What a host made: the picture, the seed that made it, and the host's own description (``infotext``), empty when it
+    has none. ``notice`` tells the user what is worth knowing about how it was made; it is empty when nothing is."""
 
     image: Image
     seed: int
@@ -309,8 +317,8 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A base model the host can load. ``name`` is what the host and its user call it; ``aliases`` are other names by
-    which the host knows this one and no other, such as its hash."""
+    """A base model that the host can load. ``name`` is what the host and its user call it. ``aliases`` are other names
+    that the host has for this model and for no other, such as its hash."""
 
     name: str
     path: Path
@@ -320,7 +328,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class BrokenModel:
-    """A file among the base models that can't be loaded: ``name`` as it would be listed, ``reason`` one sentence."""
+    """A file among the base models that can't be loaded. ``name`` is what it would be listed as, and ``reason`` says
+    why in one sentence."""
 
     name: str
     reason: str
@@ -328,7 +337,7 @@ class BrokenModel:
 
 @runtime_checkable
 class TellsBroken(Protocol):
-    """A host that says which files among its base models it can't use."""
+    """A host that can say which of the files among its base models it can't use."""
 
     def broken_checkpoints(self) -> list[BrokenModel]: ...
 
@@ -345,34 +354,34 @@ class Host(Diffuser, Protocol):
     name: str
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The base models that it can load, the one it would use by default first."""
+        """The base models that the host can load. The one that it would use by default comes first."""
         ...
 
     def controls(self, family: Family) -> frozenset[ControlRole]:
-        """The control roles for which it has a model of ``family``."""
+        """The roles of controls for which the host has a model of ``family``."""
         ...
 
     def identities(self, family: Family) -> Mapping[IdentityKind, int]:
-        """The kinds of identity for which it has all models of ``family``, and how many of the controls that
-        :meth:`control_limit` allows each of them takes the place of."""
+        """The kinds of identity for which the host has all models of ``family``. For each kind, the number says how
+        many of the places that :meth:`control_limit` allows it takes."""
         ...
 
     def samplers(self) -> list[str]: ...
 
     def control_limit(self) -> int | None:
-        """How many controls one picture may have, identities counted in; None when there is no limit."""
+        """How many controls one picture may have, where identities count too; None when there is no limit."""
         ...
 
     def training(self) -> AbstractContextManager[None]:
-        """While entered, the host holds as little of the device's memory as it can."""
+        """A context. While it is entered, the host holds as little of the device's memory as it can."""
         ...
 
     def refresh_loras(self) -> None:
-        """Called after a LoRA file was written or deleted."""
+        """The program calls this after it has written or deleted a LoRA file."""
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """Versions, device and precision, for recipes and ``doctor``."""
+        """The host's versions, device and precision, as recipes and ``doctor`` show them."""
         ...
 
 
@@ -381,9 +390,10 @@ class Host(Diffuser, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """One finished portrait. ``likeness`` has one entry for each face that was asked for, None where it was skipped or
-    no face was found; ``stages`` are pictures along the way by name (fusion, first, second). ``alpha`` is how opaque
-    each pixel is (height, width, ``uint8``) where the template was transparent; ``image`` then lies on white."""
+    """One finished portrait. ``likeness`` has one entry for each face that was asked for; it is None where the face was
+    skipped or none was found. ``stages`` holds pictures from the way there by name (fusion, first, second). ``alpha``
+    says how opaque each pixel is (shape (height, width), ``uint8``) where the template was transparent; ``image`` then
+    lies on white."""
 
     image: Image
     seed: int

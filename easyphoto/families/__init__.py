@@ -1,7 +1,8 @@
-"""The families of models that the program knows, one module each. A new one is one more module and one more row here.
+"""The families of models that the program knows. Each has its own module; a new family is one more module and one more
+entry in the registry here.
 
-Only these modules and the strategies of :mod:`easyphoto.sd` say what a family is like; everybody else asks
-:func:`spec` for what it needs.
+Only these modules and the strategies of :mod:`easyphoto.sd` say what a family is like. Everybody else asks :func:`spec`
+for it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["FamilySpec", "Registry", "known", "named", "of_width", "registered",
 
 
 class Registry:
-    """Families by name. No two may have one name or be recognised by the same width."""
+    """The families by their names. No two of them may have the same name or be recognised by the same width."""
 
     def __init__(self, specs: Iterable[FamilySpec]) -> None:
         self._specs: dict[Family, FamilySpec] = {}
@@ -25,7 +26,7 @@ class Registry:
             self.add(family)
 
     def add(self, family: FamilySpec) -> None:
-        """Raises ValueError for a name or a width that another family has."""
+        """Add a family. Raises ValueError when another one has its name or its width."""
         for other in self._specs.values():
             if other.family == family.family or other.header.context == family.header.context:
                 raise ValueError(f"the family {family.family} is too much like {other.family}")
@@ -50,7 +51,7 @@ def known() -> tuple[FamilySpec, ...]:
 
 
 def spec(family: Family) -> FamilySpec:
-    """What is particular to ``family``. KeyError for one that nobody registered."""
+    """All that is particular to ``family``. Raises KeyError for a family that nobody registered."""
     found = _FAMILIES.get(family)
     if found is None:
         raise KeyError(family)
@@ -58,14 +59,14 @@ def spec(family: Family) -> FamilySpec:
 
 
 def named(name: str) -> Family:
-    """The family of that name. ValueError when there is none."""
+    """The family of that name. Raises ValueError when there is none."""
     if _FAMILIES.get(name) is None:
         raise ValueError(f"there is no family {name!r}")
     return Family(name)
 
 
 def of_width(width: int) -> Family | None:
-    """The family whose UNets attend to a text of ``width``."""
+    """The family whose UNets attend to a text of that ``width``, or None when there is none."""
     return next((found.family for found in _FAMILIES if found.header.context == width), None)
 
 
@@ -76,7 +77,7 @@ def shipped() -> FamilySpec:
 
 @contextmanager
 def registered(family: FamilySpec) -> Iterator[None]:
-    """One more family for as long as the block lasts."""
+    """A context: the program knows one more family for as long as the block lasts."""
     _FAMILIES.add(family)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The small model of faces that ships with the project, trained by it; its card is ``models/bench/README.md``."""
+"""The small model of faces that this project trained and ships. Its card is ``models/bench/README.md``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from easyphoto.families.spec import (
 )
 
 SAMPLER = "DPM++ 2M Karras"
-"""Over a picture. What the bench checkpoint predicts is rough: samplers that add noise of their own carry a face
-further away; from text they are the better ones."""
+"""The sampler over a picture. What the bench checkpoint predicts is rough, and a sampler that adds noise of its own
+carries the face further away. From text such samplers are the better ones."""
 CFG = 3.0
-"""At which the worth of a LoRA is measured."""
+"""The guidance at which the worth of a LoRA is measured."""
 CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut")
-"""Of the residual blocks. The bench model attends at its two coarser levels only: without these a LoRA could not change
-the finest one, where eyes and mouth are drawn."""
+"""The convolutions of the residual blocks. The bench model attends at its two coarser levels only; without these layers
+a LoRA could not change the finest level, where the eyes and the mouth are drawn."""
 CAPTION = "portrait photo of a person"
-"""The bench checkpoint knows no words of quality: this is how its pictures were captioned."""
+"""The caption that its training pictures had. It knows no words of quality."""
 
 PERSON = table(
     {

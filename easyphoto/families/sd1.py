@@ -24,7 +24,7 @@ from easyphoto.ports import ControlRole, IdentityKind
 CLIP_FACE = ("ip_adapter_auto", "ip_adapter_clip_sd15", "clip_vit_h_(ipadapter)")
 
 UNET_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
-"""Attention, feed-forward and the projections around them: what kohya's LoRA trains too."""
+"""The layers of the attention, the feed-forward and the projections around them. kohya's LoRAs train these too."""
 
 PROMPTS = Prompts(
     quality=(

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: two text encoders, a working area of a megapixel, one control in each pass."""
+"""Stable Diffusion XL. It has two text encoders, works on an area of a megapixel, and has one control in each pass."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TEXT_SAMPLER = "Euler a"
 
 
 class Pass(str, Enum):
-    """One pass of the chain, named as its stage."""
+    """A pass of the chain. It has the name of its stage."""
 
     TEXT = "text"
     FIRST = "first"
@@ -35,14 +35,14 @@ class Feed(str, Enum):
     """Which picture a control is made from."""
 
     INPUT = "input"
-    """The picture that the pass starts from: after fusion."""
+    """The picture that the pass starts from, after the face fusion."""
     REPLACED = "replaced"
-    """The template with the person's face_id picture laid over its face."""
+    """The template, with the person's face_id picture laid over its face."""
 
 
 @dataclass(frozen=True)
 class ControlRow:
-    """A control of a pass, its weight, and the picture that it is made from."""
+    """A control of a pass: what it holds, how much, and which picture it is made from."""
 
     role: ControlRole
     weight: float
@@ -70,28 +70,32 @@ class IdentityRow:
 
 @dataclass(frozen=True)
 class WorkingSize:
-    """How large a family works: a short side or an area in pixels, the same for the background, and the mask blur."""
+    """At which size a family works: its pictures have either a short side or an area of so many pixels. Then the same
+    for the background, and the blur of the masks."""
 
     short_side: int | None
     area: int | None
     background_short_side: int
     background_long_short_side: int
-    """For pictures longer than 3 to 2."""
+    """The short side of the background of pictures that are longer than 3 to 2."""
     mask_blur: int
     face_side: int | None = None
-    """A face of more pixels than this is worked on in fewer, down to a short side of ``least_side``."""
+    """A picture whose face has more pixels than this is made smaller to work on, down to a short side of
+    ``least_side``."""
     least_side: int = 0
     text_side: int | None = None
-    """The short side of a picture from text; None where it can be as large as it is asked for, up to ``text_area``."""
+    """The short side of a picture from text. None: the picture is as large as it was asked for, up to
+    ``text_area``."""
     text_area: int | None = None
-    """At most so many pixels are drawn from text at once; None for any number."""
+    """At most so many pixels are drawn from text at once. None: any number is."""
     square_up_to: float = 1.0
-    """With a ``text_side``: up to this ratio of its sides a picture is cut out of a square one."""
+    """With a ``text_side``: a picture whose sides have at most this ratio is cut out of a square one."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Words that stand behind the user's own: of quality and of faults, for a face and for a picture from text."""
+    """The words that are put behind the user's own. They ask for quality and forbid faults, in a pass over a face and
+    in a picture from text."""
 
     quality: str
     faults: str
@@ -101,7 +105,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class HelperLora:
-    """A LoRA beside the person's: its file's name without ending, and its weight."""
+    """A LoRA that is worn beside the person's: the name of its file without the ending, and its weight."""
 
     name: str
     weight: float
@@ -109,10 +113,11 @@ class HelperLora:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How pictures are drawn: samplers over a picture and from text, guidance, words, LoRAs beside the person's.
+    """How pictures are drawn: the samplers over a picture and from text, the guidance, the words, and the LoRAs that
+    are worn beside the person's.
 
-    ``hires_with_scene``: a picture from text with a scene is enlarged and repainted once. ``pose_weight``: of the
-    control that holds the pose of a picture from text.
+    ``hires_with_scene`` says that a picture from text with a scene is enlarged and repainted once. ``pose_weight`` is
+    the weight of the control that holds the pose of a picture from text.
     """
 
     prompts: Prompts
@@ -130,7 +135,8 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Effort:
-    """How many templates, of how many sampling steps, one validation takes, its guidance and its sampler."""
+    """How much a validation takes: the number of its templates and of its sampling steps, its guidance, and its
+    sampler."""
 
     templates: int
     steps: int
@@ -140,10 +146,12 @@ class Effort:
 
 @dataclass(frozen=True)
 class Learning:
-    """How a LoRA is trained: what differs from :class:`TrainConfig`'s defaults, for people and, over these, for scenes.
+    """How a LoRA is trained. ``person`` holds what differs from the defaults of :class:`TrainConfig`; ``scene`` holds
+    what differs from those for scenes.
 
-    ``crop_ratio``: at most so many faces wide is a photo cut. ``unet_layers``: ends of the names of the UNet's layers
-    that get a LoRA. ``needs_disk``: checkpoints are large enough for a look at the free space first.
+    ``crop_ratio`` says at most how many faces wide a photo is cut. ``unet_layers`` are the ends of the names of those
+    layers of the UNet that get a LoRA. ``needs_disk`` says that checkpoints are so large that the free space is looked
+    at first.
     """
 
     validation: Effort
@@ -156,11 +164,13 @@ class Learning:
 
 @dataclass(frozen=True)
 class MemoryNumbers:
-    """``unet``, ``text``, ``vae``, ``control``: numbers of weights. ``lora`` and ``lora_text``: trained numbers for
-    each rank, in UNet and text encoders together, and in the text encoders alone.
+    """How much memory a family takes. ``unet``, ``text``, ``vae`` and ``control`` are numbers of weights. ``lora`` is
+    how many numbers a LoRA trains for each rank in the UNet and the text encoders together, ``lora_text`` how many of
+    them are the text encoders'.
 
-    Bytes kept for one picture in a batch: ``fixed`` + (``cell`` + rank x ``cell_rank``) x cells, where a cell is 8 x 8
-    pixels; with gradient checkpointing ``kept_fixed`` + ``kept_cell`` x cells; ``caption`` for its caption.
+    A training keeps ``fixed`` + (``cell`` + rank x ``cell_rank``) x cells bytes for one picture in a batch, where a
+    cell is 8 x 8 pixels. With gradient checkpointing it keeps ``kept_fixed`` + ``kept_cell`` x cells bytes. For the
+    caption of the picture it keeps ``caption`` bytes.
     """
 
     unet: int
@@ -182,14 +192,15 @@ class MemoryNumbers:
 
 @dataclass(frozen=True)
 class Header:
-    """How files of the family are told from others.
+    """How the files of the family are told from others.
 
-    ``context``: width of the text that the UNet attends to, which is unlike that of all other families. ``encoders``:
-    widths of its text encoders. ``second_encoder``: it has two. ``written``: ``ss_base_model_version`` of its LoRAs as
-    they are written here; ``declared``: how that or ``modelspec.architecture`` may begin in others' files.
-    ``architecture``: ``modelspec.architecture`` as it is written here, None where there is no published name. ``v2``:
-    what ``ss_v2`` of its LoRAs says. ``epsilon_names``: a pattern of the names of files that predict noise although
-    files of the family that say nothing predict v; None where those predict noise too.
+    ``context`` is the width of the text that the UNet attends to; no two families have the same one. ``encoders`` are
+    the widths of the text encoders, and ``second_encoder`` says that there are two. ``written`` is what this program
+    writes as ``ss_base_model_version`` into a LoRA, and ``declared`` says how that or ``modelspec.architecture`` may
+    begin in the files of others. ``architecture`` is what this program writes as ``modelspec.architecture``, None where
+    there is no published name. ``v2`` is what ``ss_v2`` of a LoRA says. ``epsilon_names`` is for a family whose files
+    predict v unless they say otherwise: a pattern of the names of those that predict noise all the same. It is None
+    for a family whose files predict noise.
     """
 
     context: int
@@ -202,37 +213,42 @@ class Header:
     epsilon_names: str | None = None
 
     def predicts_v(self, stem: str) -> bool:
-        """Whether a file of that name, without ending, which says nothing, predicts v."""
+        """Whether a file predicts v that says nothing of it; ``stem`` is its name without the ending."""
         return self.epsilon_names is not None and not re.search(self.epsilon_names, stem, re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ControlModel:
-    """Under which names the models of one ControlNet are published: regular expressions for the beginning of a file's
-    name without ending, in lower case with ``_`` for ``-`` and spaces, the best first. ``preprocessors``: by what a
-    WebUI calls them, the best first, where they depend on the family; empty where they depend on the role alone."""
+    """The names under which a model of a ControlNet or of an adapter is published.
+
+    ``names`` are regular expressions for the beginning of a file's name without its ending, in lower case and with
+    ``_`` for ``-`` and spaces; the best comes first. ``preprocessors`` are the names that WebUIs give to its
+    preprocessor, the best first, where it depends on the family; they are empty where it depends on the role alone.
+    """
 
     names: tuple[str, ...]
     preprocessors: tuple[str, ...] = ()
 
     @staticmethod
     def plain(name: str) -> str:
-        """A file's name as the patterns are written: lower case, one kind of dash."""
+        """The name of a file in the form of the patterns: in lower case and with one kind of dash."""
         return re.sub(r"[- ]", "_", name.lower())
 
     @property
     def published(self) -> str:
-        """The best name, for a sentence."""
+        """The best name, in a form that can stand in a sentence."""
         return re.sub(r"\(\?!.*?\)", "", self.names[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilySpec:
-    """A family. ``title``: what it is called in a sentence. ``engine``: the name of its strategy in ``easyphoto.sd``.
-    ``shipped``: its one checkpoint, with its ControlNets, comes with the program, and its control maps are those that
-    the program's own ControlNets were trained on. ``vae_scale``: what latents are multiplied by, so that they have
-    about unit variance. ``identities``: what its passes over a face are given of the person's pictures; ValueError for
-    any other pass."""
+    """A family of models.
+
+    ``title`` is what it is called in a sentence. ``engine`` is the name of its strategy in ``easyphoto.sd``.
+    ``shipped`` says that its one checkpoint comes with the program, together with its ControlNets; its control maps are
+    then those that these ControlNets were trained on. Latents are multiplied by ``vae_scale``, so that their variance
+    is about 1. ``identities`` says what its passes over a face are given of the person's pictures; a row of any other
+    pass is a ValueError."""
 
     family: Family
     title: str
@@ -242,7 +258,7 @@ class FamilySpec:
     drawing: Drawing
     controls: Mapping[Pass, tuple[ControlRow, ...]]
     control_models: Mapping[ControlRole | IdentityKind, tuple[ControlModel, ...]]
-    """Of ControlNets and, in WebUIs, of adapters. A role or a kind can need more than one model."""
+    """The models of ControlNets and, in WebUIs, of adapters. A role or a kind can need more than one model."""
     memory: MemoryNumbers
     engine: str
     vae_scale: float = 0.18215
@@ -255,7 +271,8 @@ class FamilySpec:
                 raise ValueError(f"the {which.value} pass of {self.family} shows no one person to identify")
 
     def train_config(self, *, scene: bool = False, **chosen: Any) -> TrainConfig:
-        """The defaults of this family and mode, with what the user ``chosen`` over them."""
+        """The defaults of this family for people or for scenes, with the values that the user has ``chosen`` put over
+        them."""
         values = {**self.learning.person, **(self.learning.scene if scene else {})}
         if scene:
             values["train_mode_choose"] = TRAIN_MODES[1]
@@ -263,5 +280,5 @@ class FamilySpec:
 
 
 def table(rows: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The mapping, which nobody can change any more."""
+    """The same mapping in a form that nobody can change."""
     return MappingProxyType(dict(rows))
