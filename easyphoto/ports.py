@@ -306,8 +306,8 @@ class Img2Img(Txt2Img):
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """What a host made: the picture, the seed that made it, and the host's own description (``infotext``), empty when it
-    has none. ``notice`` tells the user what is worth knowing about how it was made; it is empty when nothing is."""
+    """What a host made: the picture, the seed that made it, and the host's own description (``infotext``), empty when
+    it has none. ``notice`` tells the user what is worth knowing about how it was made; it is empty when nothing is."""
 
     image: Image
     seed: int

@@ -1,4 +1,4 @@
-"""The host of a program without a WebUI: Stable Diffusion by diffusers, in this process."""
+"""The host of a program that runs without a WebUI: diffusers runs Stable Diffusion in this process."""
 
 from __future__ import annotations
 

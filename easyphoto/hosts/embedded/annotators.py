@@ -1,4 +1,4 @@
-"""From the picture of a control to the map that its ControlNet was trained on."""
+"""Makes the map that a ControlNet was trained on of the picture that a control is taken from."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from easyphoto.ports import Control, ControlRole, Image, Vision
 from easyphoto.vision import annotate, geometry, landmarks
 
 BENCH_TILE = 4
-"""The bench checkpoint's tile control saw pictures shrunk so many times and enlarged linearly."""
+"""The tile control of the bench checkpoint was trained on pictures that had been made this many times smaller and then
+enlarged linearly."""
 
 
 def as_map(control: Control, family: Family, size: tuple[int, int], vision: Vision) -> Control:
-    """The control with its map at ``size`` (height, width). One that holds a map already is only resized."""
+    """The control with its map at ``size``, which is (height, width). Where the control holds a map already, the map is
+    only resized."""
     image = geometry.resize(control.image, size)
     if not control.is_map:
         image = _draw(control.role, image, family, vision)

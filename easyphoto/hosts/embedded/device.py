@@ -1,4 +1,4 @@
-"""Where and in which precision this machine runs Stable Diffusion best."""
+"""The device and the precision in which this machine runs Stable Diffusion best."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ if TYPE_CHECKING:
 
 
 def choose(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
-    """The asked device and precision, or the best: CUDA, then Apple's GPU, then the CPU; half precision on a GPU, and
-    on a CPU bfloat16 where it has instructions for it (a third faster here) and float32 elsewhere."""
+    """The device and the precision that were asked for, or the best ones where they are None.
+
+    The best device is CUDA, then Apple's GPU, then the CPU. The best precision is float16 on a GPU, bfloat16 on a CPU
+    that has instructions for it (where a step was a third faster than in float32), and float32 on other CPUs."""
     import torch
 
     if device is None:
@@ -22,8 +24,8 @@ def choose(device: str | torch.device | None, dtype: torch.dtype | None) -> tupl
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that models and pictures may take on ``device``, with what this process has taken already; None where
-    moving a model away would free nothing (the CPU, Apple's GPU) or it can't be told."""
+    """How many bytes models and pictures may take on ``device``, counting what this process has taken already. None
+    where nobody can tell, or where moving a model away would free nothing: on the CPU and on Apple's GPU."""
     import torch
 
     if device.type != "cuda":
@@ -32,14 +34,15 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def precision(dtype: torch.dtype) -> str:
-    """The name of a type as :mod:`easyphoto.memory` has it."""
+    """The name that :mod:`easyphoto.memory` has for a precision."""
     import torch
 
     return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "no")
 
 
 def fast_bf16() -> bool:
-    """Whether this CPU has instructions for bfloat16; without them it is ten times slower in it than in float32."""
+    """Whether this CPU has instructions for bfloat16. Without them it computes ten times more slowly in bfloat16 than
+    in float32."""
     import torch
 
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

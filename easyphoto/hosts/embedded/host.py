@@ -1,4 +1,4 @@
-"""The embedded host: :class:`easyphoto.ports.Host` on diffusers' parts, in this process."""
+"""The embedded host: a :class:`easyphoto.ports.Host` that runs the parts of diffusers in this process."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ _PACKAGES = ("torch", "diffusers", "transformers")
 class EmbeddedHost:
     """Stable Diffusion without a WebUI.
 
-    ``paths``: where checkpoints, ControlNets, VAEs and LoRAs lie. ``vision`` draws the openpose maps. ``device`` and
-    ``dtype`` None take what suits the machine. Nothing is loaded before the first picture; from then on it stays until
-    :meth:`training` needs the memory. ``budget``: how many bytes of the device's memory it may take, None for what is
-    free; where that is too little for everything at once, parts of the model are on the device only while they work.
-    One picture at a time: calls from several threads wait for one another.
+    ``paths`` says where checkpoints, ControlNets, VAEs and LoRAs lie. ``vision`` finds the faces of the openpose maps.
+    Where ``device`` or ``dtype`` is None, the host takes what suits the machine. ``budget`` is how many bytes of the
+    device's memory it may take; None means all that is free. Where that is too little for everything at once, each part
+    of the model is on the device only while it works.
 
-    On one machine, with one number of threads, equal jobs give equal pixels. Controls act as in the WebUI's "my prompt
-    is more important".
+    The host loads nothing before the first picture, and keeps the models until :meth:`training` needs the memory. It
+    makes one picture at a time: calls from several threads wait for one another.
+
+    On one machine and with one number of threads, equal jobs give equal pixels. Controls act like those of a WebUI that
+    is set to "my prompt is more important".
     """
 
     name = "embedded"
@@ -114,7 +116,7 @@ class EmbeddedHost:
             return replace(rendered, infotext=_infotext(asked, job.seed, chosen), notice=plan.notice())
 
     def _plan(self, family: Family, size: tuple[int, int], controls: int, idle: int = 0) -> memory.RenderPlan:
-        """How a picture of ``size`` (height, width) will fit into the device's memory."""
+        """The plan by which a picture of ``size``, which is (height, width), will fit into the device's memory."""
         device, dtype = choose(*self._asked)
         return memory.plan_rendering(
             family,
@@ -140,7 +142,8 @@ class EmbeddedHost:
         return library.find_checkpoint(self._paths, name)
 
     def _resolve(self, job: _Job, chosen: Checkpoint) -> tuple[_Job, list[tuple[Path, float]]]:
-        """The job with a seed and prompts without tags, and all its LoRAs, which are there and of the right family."""
+        """The job with a seed and with prompts that hold no tags, and all its LoRAs. Each of them is there and belongs
+        to the family of the checkpoint."""
         prompt, tags = prompts.split_loras(job.prompt)
         negative, _ = prompts.split_loras(job.negative_prompt)
         loras = [(library.find_lora(self._paths, tag.name), tag.weight) for tag in tags]
@@ -175,7 +178,7 @@ class EmbeddedHost:
         return frozenset(r for r in ControlRole if library.controlnet(self._paths, family, r) is not None)
 
     def identities(self, family: Family) -> Mapping[IdentityKind, int]:
-        """None: this engine knows no adapters yet."""
+        """This engine knows no adapters yet, so there are none."""
         return {}
 
     def samplers(self) -> list[str]:
@@ -186,14 +189,15 @@ class EmbeddedHost:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """All models are let go; a picture that is asked for meanwhile waits until the training is over."""
+        """A context that lets go of all models. A picture that is asked for meanwhile waits until the training is
+        over."""
         with self._lock:
             if self._models is not None:
                 self._models.release()
             yield
 
     def refresh_loras(self) -> None:
-        """Nothing to do: files are looked at whenever one is asked for."""
+        """There is nothing to do: the host looks for a LoRA's file whenever a picture asks for it."""
 
     def describe(self) -> Mapping[str, Any]:
         import torch
@@ -212,7 +216,8 @@ class EmbeddedHost:
         }
 
     def _memory_plan(self) -> dict[str, str]:
-        """The plan for the checkpoint in use at the size of its family with as many controls as the chain takes."""
+        """The sentence of the memory plan for the checkpoint that is in use, at the size of its family and with as many
+        controls as the chain takes."""
         try:
             chosen = self._checkpoint(None)
         except AssetMissing:
@@ -226,7 +231,8 @@ _CONTROLS = 3
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """What the engine's libraries raise, in one sentence that tells the user what to do."""
+    """A context that turns what the libraries of the engine raise into one sentence, which tells the user what to
+    do."""
     import torch
 
     try:
@@ -248,9 +254,8 @@ _OUT_OF_MEMORY = Message("The picture needs more memory than there is; choose a 
 
 
 def _infotext(job: Txt2Img, seed: int, chosen: Checkpoint) -> str:
-    """The settings in the way of WebUIs: prompt with all LoRAs as tags, negative prompt, one line of names and values.
-
-    Given to a WebUI that has the files, it asks for the same picture.
+    """The settings as WebUIs write them: the prompt with all LoRAs as tags, the negative prompt, and one line of names
+    and values. In a WebUI that has the same files, they ask for the same picture.
     """
     settings: Sequence[tuple[str, Any]] = [
         ("Steps", job.steps),

@@ -1,4 +1,4 @@
-"""Which model files lie in the program's folders, and by which names they are called."""
+"""Lists the model files that lie in the program's folders, and finds them by the names that users give them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ DRAWN = frozenset({*annotate.MAPS, ControlRole.OPENPOSE})
 """The controls whose maps this host draws."""
 
 CHECKPOINTS, VAES, CONTROLNET_MODELS = "Stable-diffusion", "VAE", "ControlNet"
-"""Folders of models below the models folder."""
+"""The names of the folders of models, which lie in the models folder."""
 
 
 def checkpoints(paths: Paths) -> list[Checkpoint]:
-    """The checkpoints that can be loaded: the one that ships with the project, then the user's by name."""
+    """The checkpoints that can be loaded: first the one that ships with the project, then the user's in the order of
+    their names."""
     return [found for found in map(_judged, _among_checkpoints(paths)) if isinstance(found, Checkpoint)]
 
 
 def broken_checkpoints(paths: Paths) -> list[BrokenModel]:
-    """What lies among the checkpoints and can't be loaded, and why."""
+    """The files that lie among the checkpoints and can't be loaded, each with the reason."""
     return [found for found in map(_judged, _among_checkpoints(paths)) if isinstance(found, BrokenModel)]
 
 
 def find_checkpoint(paths: Paths, name: str | None) -> Checkpoint:
-    """The checkpoint called ``name``, see :mod:`easyphoto.naming`, or the default one for None and "".
+    """The checkpoint that ``name`` means (:mod:`easyphoto.naming` says how), or the default one for None and "".
 
-    A broken file is an :class:`InvalidRequest` with what is wrong with it, not "there is no such".
+    Where the name means a broken file, the :class:`InvalidRequest` says what is wrong with that file, and not that
+    there is none.
     """
     known = _among_checkpoints(paths)
     if not name:
@@ -73,7 +75,7 @@ def _default(known: Sequence[naming.Named[Path]]) -> Checkpoint:
 
 
 def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
-    """The file or folder of the ControlNet that serves ``role`` for ``family``; None where there is none."""
+    """The file or the folder of the ControlNet that serves ``role`` for ``family``, or None where there is none."""
     spec = families.spec(family)
     if spec.shipped:
         folder = paths.bench / "controlnet" / role.value
@@ -83,36 +85,39 @@ def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
     for published in (name for model in spec.control_models.get(role, ()) for name in model.names):
         fitting = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if _called(e.value, published)]
         if fitting:
-            # The same weights lie here under more than one name for many; a broken copy must not hide a whole one.
+            # Many users have the same weights under more than one name; a broken copy must not hide a whole one.
             return next((path for path in fitting if _sound(path)), fitting[0])
     return None
 
 
 def find_vae(paths: Paths, name: str | None) -> Path | None:
-    """The VAE called ``name``; None for None, "" and a WebUI's "Automatic" and "None": the checkpoint's own."""
+    """The file of the VAE called ``name``. None, which means the checkpoint's own, for None, "" and the names
+    "Automatic" and "None" of WebUIs."""
     if name in (None, "", "Automatic", "None"):
         return None
     return _named(paths.models / VAES, str(name), "VAE", f"models/{VAES}")
 
 
 def find_lora(paths: Paths, name: str) -> Path:
-    """The LoRA called ``name``; :class:`AssetMissing` when there is none, for a picture made without it would lie."""
+    """The file of the LoRA called ``name``. Raises :class:`AssetMissing` when there is none: a picture that was made
+    without it would lie."""
     return _named(paths.loras, name, "LoRA", "the LoRA folder")
 
 
 def stamp(path: Path) -> tuple[Path, float]:
-    """What tells one state of a file or folder from another: path and time of the last change of any file in it."""
+    """What tells one state of a file or a folder from another: its path, and the time of its last change or of that of
+    any file in it."""
     if path.is_dir():
         return path, max((f.stat().st_mtime for f in path.rglob("*") if f.is_file()), default=0.0)
     return path, path.stat().st_mtime
 
 
 def _among_checkpoints(paths: Paths) -> list[naming.Named[Path]]:
-    """All that lies among the checkpoints, whole or not, the one that ships with the project first."""
+    """All files that lie among the checkpoints, whole or not. The one that ships with the project comes first."""
     shipped = (paths.bench / "model_index.json").is_file()
     return [
         *([naming.Named(BENCH_NAME, paths.bench, (str(paths.bench),))] if shipped else []),
-        # A VAE beside its checkpoint, as WebUIs have them, is none.
+        # In WebUIs a VAE may lie beside its checkpoint.
         *(e for e in naming.listed(paths.models / CHECKPOINTS) if ".vae." not in e.value.name.lower()),
     ]
 
@@ -126,7 +131,8 @@ def _judged(entry: naming.Named[Path]) -> Checkpoint | BrokenModel:
 
 
 def _sound(path: Path) -> bool:
-    """Whether nothing in the header of a model file or folder speaks against it. Pickles have no header."""
+    """Whether nothing in the header of a model file or folder speaks against using it. Pickles have no header, so of
+    them only the size is looked at."""
     if path.suffix.lower() in naming.PICKLED:
         return path.is_file() and path.stat().st_size > 0
     try:
@@ -138,10 +144,11 @@ def _sound(path: Path) -> bool:
 
 
 def _called(path: Path, published: str) -> bool:
-    """Whether a file goes by a published name (a pattern), maybe with what mirrors add to it (``_fp16``, a hash in
-    brackets).
+    """Whether a file has a published name, which is a pattern. Mirrors add something to the names, ``_fp16`` or a hash
+    in brackets, which may follow.
 
-    ``_256lora`` and the like name Control-LoRAs, which are only the difference to a checkpoint's own UNet.
+    ``_256lora`` and the like stand in the names of Control-LoRAs, which hold only the difference to the UNet of a
+    checkpoint and are no ControlNets.
     """
     stem = ControlModel.plain(naming.bare(path.name))
     found = re.match(published, stem)

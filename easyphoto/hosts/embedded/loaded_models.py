@@ -1,4 +1,5 @@
-"""The models that the embedded host holds: loaded once, kept until the file changes or the memory is needed."""
+"""The models that the embedded host holds. Each is loaded once and kept until its file changes or the memory is
+needed."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ _KEPT_LORAS = 8
 
 
 class LruCache:
-    """The last few values by key; the one unused longest goes first."""
+    """Keeps at most ``limit`` values by their keys. When another one comes, the one that nobody has asked for the
+    longest goes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -53,9 +55,9 @@ class LruCache:
 
 
 class Models:
-    """One checkpoint with what it was last used with: ControlNets, and LoRAs merged into it.
+    """One checkpoint, the ControlNets that were used with it, and the LoRAs that are merged into it.
 
-    Everything is loaded into ordinary memory and brought to the device by :attr:`placement`.
+    Everything is loaded into ordinary memory; :attr:`placement` brings it to the device.
     """
 
     def __init__(self, paths: Paths, device: torch.device, dtype: torch.dtype) -> None:
@@ -71,7 +73,8 @@ class Models:
         self.loaded: Checkpoint | None = None
 
     def parts(self, checkpoint: Checkpoint, vae: Path | None) -> sd.Parts:
-        """The parts of ``checkpoint``, without any LoRA that :meth:`wear` doesn't put on."""
+        """The parts of ``checkpoint``, with the VAE of the file ``vae`` where that is given. They wear no LoRA but
+        those that :meth:`wear` put on."""
         key = (library.stamp(checkpoint.path), None if vae is None else library.stamp(vae))
         if self.loaded is not None and self.loaded.family is not checkpoint.family:
             self._controlnets.clear()
@@ -95,12 +98,12 @@ class Models:
         )
 
     def idle(self, nets: Mapping[ControlRole, Path]) -> int:
-        """How many ControlNets are loaded beside ``nets``."""
+        """How many ControlNets are loaded that don't belong to ``nets``."""
         used = {(role, library.stamp(path)) for role, path in nets.items()}
         return sum(key not in used for key in self._controlnets)
 
     def place(self, parts: sd.Parts, controlnets: Iterable[Any], plan: RenderPlan) -> None:
-        """Get ready for a picture that is made as ``plan`` says."""
+        """Bring everything to where ``plan`` wants it before a picture is made."""
         everything = (parts.unet, parts.vae, *parts.text_encoders, *controlnets)
         self.placement.by_role = plan.by_role
         set_tiles(parts.vae, plan.tiled)
@@ -110,7 +113,8 @@ class Models:
             self.placement.use(*everything)
 
     def wear(self, parts: sd.Parts, loras: Sequence[tuple[Path, float]]) -> None:
-        """Have exactly these LoRAs merged into ``parts``. Equal ones in a row are merged once."""
+        """Merge these LoRAs, each with its weight, into ``parts``, and take off all others. When the same LoRAs are
+        asked for twice in a row, nothing is done the second time."""
         key = tuple((library.stamp(path), weight) for path, weight in loras)
         if self._merged is not None and key == self._merged_key:
             return
@@ -126,9 +130,9 @@ class Models:
         self._merged_key = key
 
     def fault(self, parts: sd.Parts, vae: Path | None, loras: Sequence[Path], controlnets: Mapping[Path, Any]) -> str:
-        """Which file is to blame for a picture of NaN, in one sentence; "" where all hold sound numbers.
+        """One sentence that says which file is to blame for a picture of NaN, or "" where all files hold sound numbers.
 
-        Takes the LoRAs off: a model that is sound without them is spoilt by them.
+        It takes the LoRAs off: a model that is sound without them is spoilt by them.
         """
         for path, net in controlnets.items():
             if finite.broken(net):
@@ -153,7 +157,7 @@ class Models:
         return ""
 
     def release(self) -> None:
-        """Let everything go. The next picture loads it again."""
+        """Let go of all models. The next picture loads them again."""
         self._bare()
         self._checkpoint.clear()
         self._controlnets.clear()
