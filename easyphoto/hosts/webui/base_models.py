@@ -1,7 +1,8 @@
-"""The WebUI's base models and VAEs by name.
+"""Finds the base models and VAEs of the WebUI by their names.
 
-The host's own look-up takes the first whose title holds the text: asked for ``real_v5`` it may give ``real_v51``. So
-names are resolved here, among what it lists, and it is handed a title that means one.
+The WebUI's own look-up takes the first model whose title contains the text: when it is asked for ``real_v5``, it may
+give ``real_v51``. This module therefore finds the model among those that the WebUI lists, and gives the WebUI a title
+that means only that one.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from easyphoto.hosts.webui.border import WebUI
 from easyphoto.messages import Message, joined
 
 _ALSO = ("title", "short_title", "shorthash", "sha256", "hash")
-"""What else of its entries' attributes the host takes as a name."""
+"""The attributes of its entries that the host takes for names too."""
 
 
 def listed(webui: WebUI) -> list[naming.Named[Any]]:
-    """The host's entries of base models, with the names by which the host knows each."""
+    """The host's entries of base models, each with all names that the host has for it."""
     found = []
     for info in webui.sd_models.checkpoints_list.values():
         others = [getattr(info, name, None) for name in _ALSO]
@@ -29,7 +30,7 @@ def listed(webui: WebUI) -> list[naming.Named[Any]]:
 
 
 def find(webui: WebUI, name: str) -> Any:
-    """The host's entry that ``name`` means; :class:`InvalidRequest` when there is none or more than one."""
+    """The host's entry that ``name`` means. Raises :class:`InvalidRequest` when there is none or more than one."""
     known = listed(webui)
     info = naming.find(name, known, "base model")
     if info is None:
@@ -39,7 +40,7 @@ def find(webui: WebUI, name: str) -> Any:
 
 
 def current(webui: WebUI) -> Any | None:
-    """The entry of the base model that is chosen at the top of the WebUI's page."""
+    """The entry of the base model that is chosen at the top of the WebUI's page; None when none is."""
     chosen = webui.option("sd_model_checkpoint")
     if not chosen:
         return None
@@ -47,14 +48,14 @@ def current(webui: WebUI) -> Any | None:
         info = naming.find(str(chosen), listed(webui), "base model")
     except naming.AmbiguousName:
         info = None
-    # What the host would take for it, whatever that is, is what the user sees there.
+    # The user sees there whatever the host takes for that name.
     return info if info is not None else webui.sd_models.get_closet_checkpoint_match(chosen)
 
 
 def find_vae(webui: WebUI, name: str, known: Mapping[str, Any]) -> str:
-    """The key in ``known`` (file name -> path) of the VAE that ``name`` means.
+    """The key of the VAE that ``name`` means in ``known``, which maps the names of files to their paths.
 
-    The host knows one file of a name only, so two of one name in different folders are an error that names both.
+    The host knows only one file of each name. Where two folders hold a file of that name, the error names both files.
     """
     found = naming.find(name, [naming.Named(key, key, (str(path),)) for key, path in known.items()], "VAE")
     if found is None:

@@ -1,7 +1,7 @@
-"""The border: everything of the WebUI that we touch, fetched in one place.
+"""The border to the WebUI: everything of it that the program touches is fetched in this place.
 
-What lies beyond has no types that we could check, so it is ``Any`` here and nowhere further in. What differs between
-WebUIs is found by looking whether a thing is there, never by trying and catching.
+What lies beyond has no types that could be checked, so it is ``Any`` here, and nowhere further in. Where WebUIs differ,
+the program looks whether a thing is there; it never tries the thing and catches what that raises.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def _module(name: str) -> Any:
 
 
 def loaded(*names: str) -> ModuleType | None:
-    """The first of these modules that the host has imported already."""
+    """The first of these modules that the host has imported already; None when it has imported none of them."""
     return next((sys.modules[name] for name in names if name in sys.modules), None)
 
 
 @dataclass(frozen=True)
 class WebUI:
-    """The WebUI's modules. What it replaces while it runs (options, script runners) is read at use, not kept."""
+    """The modules of the WebUI. What the WebUI replaces while it runs, such as options and script runners, is read anew
+    at each use."""
 
     shared: Any
     processing: Any
@@ -44,7 +45,7 @@ class WebUI:
 
     @classmethod
     def load(cls) -> WebUI:
-        """Import what a running WebUI has imported anyway."""
+        """Import the modules, which a running WebUI has imported anyway."""
         return cls(
             shared=_module("modules.shared"),
             processing=_module("modules.processing"),
@@ -57,7 +58,7 @@ class WebUI:
 
     @property
     def main_thread(self) -> Any | None:
-        """Forge's loop on the main thread, through which its models must move."""
+        """The module of Forge's loop on the main thread, where its models must be moved; None in other WebUIs."""
         return loaded("modules_forge.main_thread")
 
     @property
@@ -79,13 +80,14 @@ class WebUI:
         return self.shared.opts.data.get(key, default)
 
     def folder_of(self, argument: str, name: str) -> Path:
-        """Where a kind of models lies: what the host's ``argument`` says, else ``name`` below its models folder."""
+        """The folder of a kind of models: the one that the host's ``argument`` gives, else the folder ``name`` in its
+        models folder."""
         return folder(getattr(self.shared.cmd_opts, argument, None) or folder(self.paths.models_path) / name)
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Do ``work`` where the host does its own generating: on the main thread if it has a loop there.
+        """Do ``work`` where the host makes its own pictures, which is the main thread if the host has a loop there.
 
-        That loop swallows exceptions, so they are carried back by hand.
+        That loop swallows exceptions, so this method carries them back to the caller.
         """
         if self.main_thread is None or threading.current_thread() is threading.main_thread():
             return work()
@@ -106,12 +108,13 @@ class WebUI:
         return outcome[0]
 
     def runner(self, img2img: bool) -> Any:
-        """The script runner of a tab. The host makes new ones when its UI is reloaded."""
+        """The script runner of the img2img tab or of the txt2img tab. The host makes new ones when its page is
+        reloaded."""
         return self.scripts.scripts_img2img if img2img else self.scripts.scripts_txt2img
 
 
 def installed_version(package: str) -> str | None:
-    """The version of an installed package, None when it isn't."""
+    """The version of a package, or None when it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -119,5 +122,5 @@ def installed_version(package: str) -> str | None:
 
 
 def folder(value: Any) -> Path:
-    """A folder of the host as an absolute path; it may be given relative to where the host was started."""
+    """The absolute path of a folder of the host. The host may have been given it relative to where it was started."""
     return Path(str(value)).absolute()

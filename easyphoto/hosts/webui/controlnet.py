@@ -1,7 +1,8 @@
-"""ControlNet in a WebUI: sd-webui-controlnet's dialect and that of the one built into Forge and reForge.
+"""ControlNet in a WebUI, in the dialect of sd-webui-controlnet and in that of the one that Forge and reForge have built
+in.
 
-Control roles and kinds of identity become units here: which model serves one is looked up by name among what is
-installed, which preprocessor by name among what the host has.
+This module turns roles of controls and kinds of identity into units. It finds the model that serves a role or a kind by
+its name among those that are installed, and the preprocessor by its name among those that the host has.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ _METHODS = (
 
 
 _PLACING = frozenset({"instant_id_face_keypoints"})
-"""Preprocessors that look where a face is to be, not whose it is."""
+"""The preprocessors that look where a face is to be, and not whose it is."""
 
 
 @dataclass(frozen=True)
 class RoleModel:
-    """A model that serves a role or a kind in one unit, and its preprocessors by their names in all hosts."""
+    """A model that serves a role or a kind in one unit, and the names that its preprocessor has in the different
+    hosts."""
 
     model: ControlModel
     modules: tuple[str, ...] = ("none",)
@@ -55,7 +57,7 @@ class RoleModel:
 
     @property
     def places(self) -> bool:
-        """Whether it says where the face is to be: it is then made from the picture of the pass."""
+        """Whether the unit says where the face is to be. It is then made from the picture of the pass."""
         return not _PLACING.isdisjoint(self.modules)
 
 
@@ -65,8 +67,8 @@ _PREPROCESSORS: Mapping[ControlRole | IdentityKind, tuple[str, ...]] = MappingPr
 
 
 def role_models(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel, ...]:
-    """The units that serve ``role`` for ``family``, in the order in which the host has to run them; empty where nothing
-    does."""
+    """The models that serve ``role`` for ``family``, in the order in which the host has to run their units; empty where
+    nothing serves it."""
     make_map = annotate.MAPS.get(role) if isinstance(role, ControlRole) else None
     return tuple(
         RoleModel(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), make_map)
@@ -76,7 +78,7 @@ def role_models(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleM
 
 @dataclass(frozen=True)
 class ControlNet:
-    """What a host's ControlNet can do. ``slots``: how many units its settings allow one picture."""
+    """The ControlNet of a host and what it has. ``slots`` is how many units its settings allow for one picture."""
 
     script: Any
     slots: int
@@ -84,18 +86,19 @@ class ControlNet:
     modules: tuple[str, ...]
 
     def roles(self, family: Family) -> frozenset[ControlRole]:
-        """The roles for which every model and preprocessor is there."""
+        """The roles for which every model and every preprocessor is there."""
         return frozenset(role for role in ControlRole if self._serves(family, role))
 
     def identities(self, family: Family) -> dict[IdentityKind, int]:
-        """The kinds for which every model and preprocessor is there, and how many units each of them takes."""
+        """The kinds for which every model and every preprocessor is there, and how many units each of them takes."""
         return {kind: len(role_models(family, kind)) for kind in IdentityKind if self._serves(family, kind)}
 
     def units(self, job: Txt2Img, family: Family) -> list[dict[str, Any]]:
-        """Units for all slots, as plain dictionaries, which every dialect understands; those not needed are off.
+        """Units for all slots, as plain dictionaries, which every dialect understands. Those that are not needed are
+        switched off.
 
-        :class:`AssetMissing` when a role or a kind has no model here, :class:`InvalidRequest` when the host's settings
-        allow too few units.
+        Raises :class:`AssetMissing` when no model for a role or a kind is here, and :class:`InvalidRequest` when the
+        settings of the host allow too few units.
         """
         units = [unit for control in job.controls for unit in self._of_control(control, family)]
         units += [unit for identity in job.identities for unit in self._of_identity(identity, job, family)]
@@ -125,8 +128,8 @@ class ControlNet:
         return units
 
     def _of_identity(self, identity: Identity, job: Txt2Img, family: Family) -> list[dict[str, Any]]:
-        """One unit of every model; they take one picture each. A face is put where the picture of the pass has it; in
-        a picture from text, where it is in the person's."""
+        """A unit for each of its models. Each unit takes one picture. The face is put where the picture of the pass has
+        one, and in a picture from text where the picture of the person has it."""
         best = identity.pictures[0]
         place = job.image if isinstance(job, Img2Img) else best
         return [
@@ -180,7 +183,7 @@ class ControlNet:
 
 
 def _needed(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel, ...]:
-    """:func:`role_models`, or :class:`AssetMissing` where there are none."""
+    """What :func:`role_models` gives. Raises :class:`AssetMissing` where it gives nothing."""
     made = role_models(family, role)
     if not made:
         raise AssetMissing("There is no {role} control for {family} models.", role=role.value, family=family.value)
@@ -188,7 +191,7 @@ def _needed(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel
 
 
 def find(webui: WebUI, img2img: bool) -> ControlNet | None:
-    """The host's ControlNet on one of its tabs, or None when it has none."""
+    """The ControlNet of the host's img2img tab or of its txt2img tab, or None when there is none."""
     runner = webui.runner(img2img)
     script = next((s for s in runner.alwayson_scripts if str(s.title()).lower() == "controlnet"), None)
     external = loaded("internal_controlnet.external_code", "lib_controlnet.external_code", "scripts.external_code")
@@ -215,7 +218,8 @@ def _modules(external: Any) -> Iterable[str]:
 
 
 def _find(patterns: Iterable[str], names: Sequence[str]) -> str | None:
-    """The first name that the best pattern matches; names without their hash, small letters, one kind of dash."""
+    """The first name that matches the best pattern, or None. The names are compared without their hash, in lower case
+    and with one kind of dash."""
     plain = [ControlModel.plain(name.split(" [")[0]) for name in names]
     for pattern in patterns:
         for name, known in zip(names, plain, strict=True):
@@ -235,10 +239,10 @@ def _base64(image: Image) -> str:
 
 @dataclass
 class Watched:
-    """A runner with ControlNet's script alone, and what went wrong in it.
+    """A runner that has only ControlNet's script, and what went wrong in that script.
 
-    The host catches whatever a script raises, prints it and goes on without the control: the picture would come back
-    uncontrolled, and its description would still list the units.
+    The host catches whatever a script raises, prints it and goes on without the control. The picture would come back
+    without its controls, and its description would still list the units.
     """
 
     runner: Any
@@ -246,7 +250,8 @@ class Watched:
     faults: list[str] = field(default_factory=list)
 
     def recording(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """The method, but what it raises is kept, and ends the picture soon: it is not worth waiting for."""
+        """The same method. What it raises is kept and interrupts the host, because nobody needs to wait for a picture
+        without its control."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -259,14 +264,14 @@ class Watched:
         return call
 
     def check(self) -> None:
-        """:class:`HostFailed` if a control was not applied."""
+        """Raise :class:`HostFailed` if a control was not applied."""
         if self.faults:
             raise HostFailed("ControlNet failed, so the picture was made without it: {faults}", faults=self.faults[0])
 
 
 def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watched:
-    """A copy of a tab's runner that runs no script but ControlNet's: what the user has set up there for other
-    extensions must not get into portraits, and the tab itself stays as it is."""
+    """A copy of the runner of a tab, which runs no script but ControlNet's. What the user has set up there for other
+    extensions must not get into portraits. The tab itself stays as it is."""
     runner = copy.copy(webui.runner(img2img))
     result = Watched(runner, webui.shared.state.interrupt)
     runner.callback_map = {}
@@ -284,7 +289,7 @@ def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watch
 def arguments(
     webui: WebUI, controlnet: ControlNet | None, units: Sequence[Mapping[str, Any]], img2img: bool
 ) -> list[Any]:
-    """The tab's script arguments with our units in ControlNet's place."""
+    """The arguments for the scripts of a tab, where our units stand in the place of ControlNet's."""
     values = [getattr(component, "value", None) for component in webui.runner(img2img).inputs]
     values[0] = 0
     if controlnet is not None:

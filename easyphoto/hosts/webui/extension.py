@@ -1,4 +1,4 @@
-"""The service of a running WebUI: made once, however often the WebUI reloads its scripts."""
+"""EasyPhoto's service in a running WebUI. It is made once, however often the WebUI reloads its scripts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def settings() -> WebUISettings:
 
 @lru_cache(maxsize=1)
 def service() -> EasyPhoto:
-    """EasyPhoto on this WebUI, with the trainer and the vision in our own environment."""
+    """EasyPhoto on this WebUI. The trainer and the vision run in the environment that EasyPhoto has for itself."""
     chosen = settings()
     paths = chosen.paths()
     tell_children(chosen.folders(paths))
@@ -51,13 +51,14 @@ def service() -> EasyPhoto:
 
 
 def tell_children(folders: Folders) -> None:
-    """Let the trainer and the vision worker look for weights in these folders too: they take this process's variables,
-    and know of the WebUI nothing but its models folder."""
+    """Let the trainer and the vision worker look for weights in these folders too. They get the environment variables
+    of this process, and know nothing of the WebUI but its models folder."""
     os.environ[ALSO_LOOK] = os.pathsep.join(str(f) for f in folders.search)
 
 
 def interpreter() -> Path:
-    """The Python of our own environment; :class:`AssetMissing` with what to do when it isn't ready."""
+    """The Python of EasyPhoto's own environment. Raises :class:`AssetMissing`, which says what to do, when the
+    environment isn't ready."""
     status = environment.status(torch=installed_version("torch"))
     if status.python is None:
         raise AssetMissing(status.sentence)
@@ -65,12 +66,13 @@ def interpreter() -> Path:
 
 
 def make_environment(listener: Listener, cancelled: Callable[[], bool]) -> Path:
-    """The same, made first if need be, with progress."""
+    """The same Python. Where the environment isn't there yet, it is made first, and ``listener`` is told how far it
+    is."""
     return environment.ensure(listener, cancelled, torch=installed_version("torch"))
 
 
 def send_to(selected: Any, parameters: Any) -> None:
-    """The WebUI's own buttons that send the selected portrait, with its parameters, to another tab."""
+    """Make the WebUI's own buttons that send the selected portrait, with its parameters, to another tab."""
     paste = loaded("modules.infotext_utils", "modules.generation_parameters_copypaste")
     if paste is None:
         return

@@ -1,4 +1,4 @@
-"""One picture through the WebUI's own processing, the way its own API does it."""
+"""Makes one picture by the WebUI's own processing, in the same way as the WebUI's API does."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 JOB = "easyphoto"
 POLL = 0.1
-"""Seconds between two looks at the host's step."""
+"""How many seconds lie between two looks at the step that the host has reached."""
 REMIND = 1.0
-"""Seconds after which a step that has not changed is told again: who listens may want to stop."""
+"""After how many seconds a step that has not changed is told again. Whoever listens may want to stop the picture."""
 NEUTRAL = {
     "img2img_color_correction": False,
     "img2img_fix_steps": False,
@@ -33,15 +33,16 @@ NEUTRAL = {
     "return_mask_composite": False,
     "control_net_no_detectmap": True,
 }
-"""Settings of the user's that would change a portrait or add pictures to it; ours hold for the one picture."""
+"""The values of those settings with which a user could change a portrait or add pictures to it. They hold for our one
+picture."""
 
 
 def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -> Rendered:
-    """Make the picture of a job with a base model of ``family``.
+    """Make the picture of a job with a base model of ``family``. It waits its turn in the host's own queue.
 
-    Waits for the host's own queue. :class:`Cancelled` when interrupted here or in the host; :class:`HostFailed` when
-    the host fails, or would have made the picture without a control or a LoRA; :class:`AssetMissing` and
-    :class:`InvalidRequest` for what is known to be missing or wrong before.
+    Raises :class:`Cancelled` when the picture was interrupted, here or in the host. Raises :class:`HostFailed` when the
+    host fails, or when it has made the picture without a control or a LoRA. Raises :class:`AssetMissing` or
+    :class:`InvalidRequest` for what is known to be missing or wrong before it begins.
     """
     img2img = isinstance(job, Img2Img)
     found = controlnet.find(webui, img2img)
@@ -49,7 +50,7 @@ def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -
         raise AssetMissing("ControlNet is not installed: install sd-webui-controlnet in Extensions and restart.")
     units = found.units(job, family) if found is not None else []
     loras.check(webui, job.loras, job.prompt)
-    # Waits until the host has loaded its model: generating before that breaks it for good.
+    # This waits until the host has loaded its model. A picture that is made before that breaks the host for good.
     if webui.shared.sd_model is None:
         raise HostFailed("The WebUI has no base model loaded: choose one at the top of its page.")
     watched = controlnet.watched(webui, found, img2img)
@@ -63,7 +64,7 @@ def _process(
 ) -> Rendered:
     shared = webui.shared
     with contextlib.closing(_parameters(webui, job)) as p:
-        # Before the scripts: otherwise the built-in ones put the UI's sampler, steps and seed over ours.
+        # This comes before the scripts, or the built-in ones put the page's sampler, steps and seed over ours.
         p.is_api = True
         p.scripts = watched.runner
         p.script_args = tuple(script_arguments)
@@ -136,7 +137,7 @@ def _parameters(webui: WebUI, job: Txt2Img) -> Any:
 
 
 def _overrides(webui: WebUI, job: Txt2Img) -> dict[str, Any]:
-    """Settings for this picture alone; the host puts the user's back afterwards, whatever happens."""
+    """The settings that hold for this picture alone. The host puts the user's own back afterwards, whatever happens."""
     data = webui.shared.opts.data
     settings: dict[str, Any] = {key: value for key, value in NEUTRAL.items() if key in data}
     if job.checkpoint:
@@ -160,8 +161,8 @@ def _vae(webui: WebUI, name: str) -> dict[str, Any]:
 
 
 def _sampler(webui: WebUI, wanted: str, fields: set[str]) -> dict[str, str]:
-    """The host's sampler, and the schedule where that is a parameter of its own, of a name like "Euler a" or
-    "DPM++ 2M SDE Karras"."""
+    """The parameters that ask the host for the sampler of a name like "Euler a" or "DPM++ 2M SDE Karras": its sampler,
+    and the schedule where that is a parameter of its own."""
     known = webui.sd_samplers.all_samplers_map
     if wanted in known:
         return {"sampler_name": wanted}
@@ -180,7 +181,7 @@ def _comments(p: Any) -> list[str]:
 
 
 def _result(job: Txt2Img, processed: Any) -> Rendered:
-    """The first picture made from a seed; detected maps and grids may lie before and after it."""
+    """The first picture that was made from a seed. Grids and the maps of controls may lie before and behind it."""
     index = int(getattr(processed, "index_of_first_image", 0))
     if processed is None or len(processed.images) <= index:
         raise HostFailed("The WebUI gave back no picture; its log says why.")
@@ -198,14 +199,15 @@ def _result(job: Txt2Img, processed: Any) -> Rendered:
 
 @contextlib.contextmanager
 def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
-    """Tell ``on_step`` of the host's steps from a thread; if it raises, interrupt the host and raise that here."""
+    """A context in which a thread tells ``on_step`` of the host's steps. If ``on_step`` raises, the host is interrupted
+    and the exception is raised again here."""
     if on_step is None:
         yield
         return
     tell = on_step
     done = threading.Event()
     problem: list[BaseException] = []
-    # The host's count still holds the last picture's until its sampler starts.
+    # Until the sampler starts, the host's count is still that of the last picture.
     state.sampling_step, state.sampling_steps = 0, 0
 
     def watch() -> None:

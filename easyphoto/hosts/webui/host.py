@@ -1,4 +1,4 @@
-"""The WebUI as a host: see :class:`easyphoto.ports.Host`."""
+"""The WebUI as a :class:`easyphoto.ports.Host`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Stamp = tuple[float, int]
 
 
 class WebUIHost:
-    """Drives the processing of the WebUI that this process is."""
+    """Makes pictures by the processing of the WebUI in whose process EasyPhoto runs."""
 
     def __init__(self, webui: WebUI) -> None:
         self._webui = webui
@@ -41,7 +41,8 @@ class WebUIHost:
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def checkpoints(self) -> list[Checkpoint]:
-        """What the WebUI lists and we can tell the family of; the rest is in :meth:`broken_checkpoints`."""
+        """The base models that the WebUI lists and whose family is known. The others are in
+        :meth:`broken_checkpoints`."""
         found = []
         for entry in base_models.listed(self._webui):
             path = Path(entry.value.filename)
@@ -52,7 +53,7 @@ class WebUIHost:
         return sorted(found, key=lambda c: current is None or c.path != current)
 
     def broken_checkpoints(self) -> list[BrokenModel]:
-        """What the WebUI lists and can't be used here, with the reason."""
+        """The base models that the WebUI lists and EasyPhoto can't use, each with the reason."""
         looked = [(entry.name, self._look(Path(entry.value.filename))) for entry in base_models.listed(self._webui)]
         return [BrokenModel(name, reason) for name, reason in looked if not isinstance(reason, Family)]
 
@@ -69,7 +70,8 @@ class WebUIHost:
         return found.slots if found is not None else 0
 
     def samplers(self) -> list[str]:
-        """The WebUI's samplers, and each with the Karras schedule where that is chosen apart."""
+        """The WebUI's samplers. Where the schedule is a choice of its own, each is listed with the Karras schedule
+        too."""
         names = list(self._webui.sd_samplers.all_samplers_map)
         if loaded("modules.sd_schedulers") is None:
             return names
@@ -92,8 +94,8 @@ class WebUIHost:
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
-        """On a GPU, the model leaves it and comes back afterwards. AUTOMATIC1111 can't generate without it, so there
-        other tabs wait until then; Forge loads it by itself when it is needed."""
+        """A context in which the model is not on the GPU; it comes back afterwards. AUTOMATIC1111 can't make pictures
+        without it, so its other tabs wait until then. Forge loads the model by itself when it is needed."""
         if self._webui.on_cpu:
             yield
             return
@@ -121,7 +123,7 @@ class WebUIHost:
     # --- families ----------------------------------------------------------------------------------------------------
 
     def _current(self) -> Path | None:
-        """The file of the base model that the WebUI would take by itself."""
+        """The file of the base model that the WebUI takes when nobody names one."""
         info = base_models.current(self._webui)
         return None if info is None else Path(info.filename)
 
@@ -135,7 +137,8 @@ class WebUIHost:
         return family
 
     def _look(self, path: Path) -> Family | str:
-        """The family of a file, or why it is no checkpoint for us. Reads a file's head once."""
+        """The family of a file, or the reason why it is no checkpoint that can be used. The header of a file is read
+        once for as long as the file stays the same."""
         try:
             facts = path.stat()
         except OSError:

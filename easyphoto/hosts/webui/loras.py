@@ -1,4 +1,5 @@
-"""LoRAs in a WebUI: written into the prompt, and checked, because a host says nothing of one that it can't apply."""
+"""LoRAs in a WebUI. They are written into the prompt. They are checked too, because a WebUI says nothing when it can't
+apply one."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _TAG = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>", re.IGNORECASE)
 
 
 def prompt_with(prompt: str, loras: Sequence[LoraRef]) -> str:
-    """The prompt with the host's tags for the LoRAs."""
+    """The prompt with the tags by which the host knows the LoRAs. Raises :class:`InvalidRequest` for a LoRA whose name
+    can't stand in a tag."""
     for lora in loras:
         if any(c in lora.name for c in ":<>,"):
             raise InvalidRequest("The LoRA {lora!r} can't be named in a prompt: rename its file.", lora=lora.name)
@@ -27,9 +29,11 @@ def prompt_with(prompt: str, loras: Sequence[LoraRef]) -> str:
 
 
 def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
-    """Every LoRA is a file, and the one that the host takes for its name; so is every one that the prompt names.
+    """Check before a picture is made that every LoRA is a file, and the very file that the host takes for its name. The
+    LoRAs that the prompt names are checked too.
 
-    :class:`AssetMissing` for what isn't there, :class:`AmbiguousName` where the host would choose between two.
+    Raises :class:`AssetMissing` for a LoRA that isn't there, and :class:`AmbiguousName` where the host would choose
+    between two files.
     """
     networks = _networks()
     for lora in loras:
@@ -67,7 +71,8 @@ def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
 
 
 def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]) -> None:
-    """After generating: the host has loaded every LoRA, and none complained; :class:`HostFailed` otherwise."""
+    """Check after a picture was made that the host has loaded every LoRA and complained of none. Raises
+    :class:`HostFailed` otherwise."""
     networks = _networks()
     asked = [(lora.name, lora.weight) for lora in loras] + _tags(prompt)
     if networks is None or not asked:
@@ -85,7 +90,8 @@ def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]
 
 
 def check_numbers(loras: Iterable[LoraRef]) -> None:
-    """After the host made NaN: :class:`HostFailed` when a LoRA holds them, for the host blames VAE and settings."""
+    """Check the LoRAs after the host made a picture of NaN. Raises :class:`HostFailed` when a LoRA holds NaN, because
+    the host itself blames the VAE and the settings."""
     from easyphoto.sd import lora as files
 
     for lora in loras:
@@ -97,14 +103,14 @@ def check_numbers(loras: Iterable[LoraRef]) -> None:
 
 
 def refresh(webui: WebUI) -> None:
-    """Have the host look at its LoRA folder again, and forget what it read of a file that may be another now."""
+    """Make the host look into its LoRA folder again, and forget what it has read of a file that may have changed."""
     networks = _networks()
     if networks is None:
         return
     cache: Any = getattr(networks, "load_lora_state_dict", None)
     if hasattr(cache, "cache_clear"):
         cache.cache_clear()
-    # Forge compares names and weights alone to tell whether a LoRA is applied already.
+    # Forge tells by names and weights alone whether it has applied a LoRA already.
     data: Any = getattr(webui.sd_models, "model_data", None)
     model: Any = getattr(data, "sd_model", None)
     if hasattr(model, "current_lora_hash"):
@@ -118,7 +124,8 @@ def _networks() -> Any | None:
 
 
 def _taken(networks: Any | None, name: str, expected: Path | None = None) -> Path | None:
-    """The file that the host takes for a name; it looks at its folder again where it finds none or not the expected."""
+    """The file that the host takes for a name. Where the host knows no file of that name, or not the expected one, it
+    looks into its folder again."""
     if networks is None:
         raise AssetMissing("The WebUI's built-in Lora extension is switched off: enable it in Extensions.")
     known = _known(networks, name)
@@ -129,7 +136,8 @@ def _taken(networks: Any | None, name: str, expected: Path | None = None) -> Pat
 
 
 def _tags(prompt: str) -> list[tuple[str, float]]:
-    """Names and weights of the LoRAs that a prompt asks for; 1 where the weight is written in another way."""
+    """The names and the weights of the LoRAs that a prompt asks for. A weight that is written in another way than as a
+    number counts as 1."""
     found = []
     for name, weight in _TAG.findall(prompt):
         try:
@@ -140,7 +148,7 @@ def _tags(prompt: str) -> list[tuple[str, float]]:
 
 
 def _shown(webui: WebUI, path: Path) -> str:
-    """A file by its name below the LoRA folder."""
+    """What a sentence calls a file: its path in the LoRA folder, or its name where it lies elsewhere."""
     folder, path = webui.folder_of(*_FOLDER), path.absolute()
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 

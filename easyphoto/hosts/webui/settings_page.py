@@ -1,4 +1,4 @@
-"""EasyPhoto's section on the WebUI's settings page, and what the user chose there."""
+"""EasyPhoto's section on the settings page of the WebUI, and what the user has chosen there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
     ),
     BACKENDS: ("", "Vision backends", f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart"),
 }
-"""Key -> (default, label, explanation)."""
+"""The default, the label and the explanation of each setting, by its key."""
 
 MOVED: Mapping[str, str] = {
     "checkpoint": "ckpt_dir",
@@ -42,18 +42,19 @@ MOVED: Mapping[str, str] = {
     "controlnet": "controlnet_dir",
     "esrgan": "esrgan_models_path",
 }
-"""Kind of weights -> the argument of the WebUI's that keeps them elsewhere."""
+"""The argument by which the WebUI keeps a kind of weights elsewhere, by kind."""
 ALSO_ARGUMENTS = ("controlnet_annotator_models_path", "controlnet_preprocessor_models_dir")
 SHARED = {"share": (".gradio.live",), "ngrok": (".ngrok.io", ".ngrok.app", ".ngrok.dev", ".ngrok-free.app")}
-"""Argument of the WebUI's that gives it a public name -> how such names end."""
+"""How public names end that the WebUI gets, by the argument that gives it one."""
 ALSO_OPTIONS = ("control_net_models_path",)
 CONTROLNET = ("models", "annotator/downloads")
-"""Where sd-webui-controlnet keeps models and annotators in its own folder."""
+"""The folders in which sd-webui-controlnet keeps its models and annotators, inside its own folder."""
 
 
 @dataclass(frozen=True)
 class WebUISettings:
-    """What the user chose; read anew at each use, since the settings page changes it while the WebUI runs."""
+    """What the user has chosen. It is read anew at each use, because the settings page changes it while the WebUI
+    runs."""
 
     webui: WebUI
 
@@ -74,17 +75,18 @@ class WebUISettings:
         return named_in(str(self.webui.option("localization", "")))
 
     def vision_idle(self) -> float | None:
-        """Seconds after which an unused vision worker ends; None for never."""
+        """After how many seconds without use the vision worker ends; None means never."""
         minutes = self._value(KEEP_VISION)
         return float(minutes) * 60 if isinstance(minutes, int | float) and minutes > 0 else None
 
     def precision(self) -> str:
-        """Of trainings that leave it open; what isn't known counts as ``auto``."""
+        """The precision of trainings that leave it open. A value that isn't known counts as ``auto``."""
         value = str(self._value(PRECISION)).strip().lower()
         return value if value in PRECISIONS else PRECISIONS[0]
 
     def vision(self, paths: Paths) -> dict[str, Any]:
-        """How the vision worker is to make its vision."""
+        """How the vision worker is to make its vision: the models folder, the chosen backends, and whether they must
+        allow commercial use."""
         pairs = [pair.split("=", 1) for pair in str(self._value(BACKENDS)).split(",") if "=" in pair]
         backends = {role.strip(): name.strip() for role, name in pairs}
         return {
@@ -94,7 +96,7 @@ class WebUISettings:
         }
 
     def paths(self) -> Paths:
-        """The WebUI's folders: ``--data-dir``, ``--models-dir`` and ``--lora-dir`` are honoured."""
+        """The WebUI's folders, as ``--data-dir``, ``--models-dir`` and ``--lora-dir`` say."""
         data, models = folder(self.webui.paths.data_path), folder(self.webui.paths.models_path)
         chosen = str(self._value(OUTPUTS)).strip()
         return Paths(
@@ -106,7 +108,8 @@ class WebUISettings:
         )
 
     def folders(self, paths: Paths) -> Folders:
-        """Where weights go, and all folders in which this WebUI and its ControlNet may have them already."""
+        """The folders that weights go to, and all folders in which this WebUI and its ControlNet may have them
+        already."""
         arguments = self.webui.shared.cmd_opts
         given = {kind: getattr(arguments, name, None) for kind, name in MOVED.items()}
         also = [getattr(arguments, name, None) for name in ALSO_ARGUMENTS]
@@ -122,7 +125,7 @@ class WebUISettings:
         return sorted((folder(self.webui.paths.data_path) / "extensions").glob(pattern))
 
     def credentials(self) -> dict[str, str]:
-        """User -> password of ``--api-auth`` and ``--gradio-auth``; empty when the WebUI asks for none."""
+        """The passwords of ``--api-auth`` and ``--gradio-auth`` by user; empty when the WebUI asks for none."""
         options = self.webui.shared.cmd_opts
         pairs = [str(getattr(options, name, None) or "") for name in ("api_auth", "gradio_auth")]
         file = getattr(options, "gradio_auth_path", None)
@@ -137,19 +140,19 @@ class WebUISettings:
         return any(bool(getattr(options, name, False)) for name in ("api", "nowebui"))
 
     def names(self) -> tuple[str, ...]:
-        """Host names by which this WebUI is called beside localhost and the machine's own."""
+        """The host names by which this WebUI may be called, beside localhost and the names of the machine."""
         options = self.webui.shared.cmd_opts
         bound = str(getattr(options, "server_name", None) or "")
         public = [end for name, ends in SHARED.items() if getattr(options, name, None) for end in ends]
         return (*public, *(name.strip() for name in (bound, *str(self._value(ALLOWED)).split(",")) if name.strip()))
 
     def origins(self) -> frozenset[str]:
-        """Other sites whose pages may call the API, by ``--cors-allow-origins``. A star names nobody."""
+        """The other sites whose pages may call the API, which ``--cors-allow-origins`` names. A star names nobody."""
         given = str(getattr(self.webui.shared.cmd_opts, "cors_allow_origins", None) or "")
         return frozenset(site.strip().rstrip("/") for site in given.split(",")) - {"", "*"}
 
     def origin_pattern(self) -> str:
-        """The same by ``--cors-allow-origins-regex``."""
+        """The pattern of such sites that ``--cors-allow-origins-regex`` gives; empty when it gives none."""
         return str(getattr(self.webui.shared.cmd_opts, "cors_allow_origins_regex", None) or "")
 
     def _value(self, key: str) -> Any:
