@@ -636,6 +636,11 @@ class Paths:
         """What came through a browser, while the program runs."""
         return self.outputs / "easyphoto-uploads"
 
+    @property
+    def queue(self) -> Path:
+        """What was asked for and is not done yet, and what came of it."""
+        return self.outputs / "easyphoto-queue"
+
     @classmethod
     def standalone(cls, data: Path | None = None) -> Paths:
         """The folders of a program without a WebUI, under ``data`` (:func:`program.data_folder` by default)."""

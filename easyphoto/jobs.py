@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +50,7 @@ class Job(Generic[Result]):
         self.what = what
         self.subject = subject
         self.state: State = "queued"
+        self.at = time.time()
         self.holds = holds
         self.uses = frozenset(uses)
         self._work: Callable[[Job[Result]], Result] | None = work
@@ -78,6 +80,16 @@ class Job(Generic[Result]):
     def cancelled(self) -> bool:
         """Whether :meth:`cancel` was called; the work polls this."""
         return self._cancel.is_set()
+
+    @property
+    def cut_off(self) -> int:
+        """How often it was begun again, because the program that worked on it was gone or somebody asked for it."""
+        return 0
+
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether it ended without what was asked for, and can be begun again."""
+        return False
 
     @property
     def ended(self) -> bool:
@@ -130,9 +142,12 @@ class Job(Generic[Result]):
                 )
             )
         else:
-            with self._changed:
-                self._result = result
-                self._end("finished")
+            self._succeed(result)
+
+    def _succeed(self, result: Result) -> None:
+        with self._changed:
+            self._result = result
+            self._end("finished")
 
     def _fail(self, error: EasyPhotoError) -> None:
         with self._changed:
@@ -155,18 +170,19 @@ def _bare(error: EasyPhotoError) -> EasyPhotoError:
     return bare
 
 
-class _Lane:
-    """Jobs that wait for one another."""
+class Lane:
+    """Jobs that wait for one another: as many run at the same time as the lane has threads."""
 
     def __init__(self) -> None:
         self.waiting: list[Job[Any]] = []
-        self.current: Job[Any] | None = None
-        self.thread: threading.Thread | None = None
+        self.running: list[Job[Any]] = []
+        self.threads: list[threading.Thread] = []
 
     def position(self, job: Job[Any]) -> int:
+        """How many jobs must end before this one starts; 0 for one that doesn't wait here."""
         if job not in self.waiting:
             return 0
-        return self.waiting.index(job) + (1 if self.current is not None else 0)
+        return max(0, self.waiting.index(job) + len(self.running) + 1 - max(1, len(self.threads)))
 
     def tell(self, start: int = 0) -> None:
         """Those from place ``start`` of the line on are told where they stand."""
@@ -182,8 +198,8 @@ class JobQueue:
 
     def __init__(self, max_waiting: int = MAX_WAITING, max_held: int = MAX_HELD) -> None:
         self._jobs: OrderedDict[str, Job[Any]] = OrderedDict()
-        self._lanes: dict[str, _Lane] = {}
-        self._lock = threading.Condition()
+        self._lanes: dict[str, Lane] = {}
+        self._lock = threading.Condition(threading.RLock())
         self._max_waiting = max_waiting
         self._max_held = max_held
 
@@ -203,22 +219,36 @@ class JobQueue:
         """
         job = Job(what, subject, work, holds, self._leave, uses)
         with self._lock:
-            found = self._lanes.setdefault(lane, _Lane())
+            found = self._lane(lane)
             self._check_room(found, holds)
-            self._jobs[job.id] = job
-            found.waiting.append(job)
-            self._forget()
-            if found.thread is None:
-                name = f"easyphoto-jobs-{lane}"
-                found.thread = threading.Thread(target=self._serve, args=(found,), name=name, daemon=True)
-                found.thread.start()
+            self._enter(job, found)
             position = found.position(job)
             if position:
                 job.emit(Queued(position=position))
             self._lock.notify_all()
         return job
 
-    def _check_room(self, lane: _Lane, holds: int) -> None:
+    def _lane(self, name: str) -> Lane:
+        if name not in self._lanes:
+            self._lanes[name] = Lane()
+            self._man(name, self._lanes[name])
+        return self._lanes[name]
+
+    def _man(self, name: str, lane: Lane) -> None:
+        """Start the threads of a new lane."""
+        self._start(lane, f"easyphoto-jobs-{name}", self._serve)
+
+    def _start(self, lane: Lane, name: str, serve: Callable[[Lane], None]) -> None:
+        thread = threading.Thread(target=serve, args=(lane,), name=name, daemon=True)
+        lane.threads.append(thread)
+        thread.start()
+
+    def _enter(self, job: Job[Any], lane: Lane) -> None:
+        self._jobs[job.id] = job
+        lane.waiting.append(job)
+        self._forget()
+
+    def _check_room(self, lane: Lane, holds: int) -> None:
         if len(lane.waiting) >= self._max_waiting:
             raise TooBusy("{count} jobs wait already: try again when some of them have ended.", count=len(lane.waiting))
         held = sum(job.holds for job in self._jobs.values())
@@ -259,12 +289,22 @@ class JobQueue:
         for job_id in ended[: max(0, len(ended) - KEPT)]:
             del self._jobs[job_id]
 
-    def _serve(self, lane: _Lane) -> None:
+    def _serve(self, lane: Lane) -> None:
         while True:
             with self._lock:
                 self._lock.wait_for(lambda: bool(lane.waiting))
-                lane.current = lane.waiting.pop(0)
-                lane.tell()
-            lane.current.run()
-            with self._lock:
-                lane.current = None
+                job = self._take(lane, lane.waiting[0])
+            job.run()
+            self._ended(lane, job)
+
+    def _take(self, lane: Lane, job: Job[Any]) -> Job[Any]:
+        """Take a waiting job out of the line: it runs now, and those behind it are told."""
+        lane.waiting.remove(job)
+        lane.running.append(job)
+        lane.tell()
+        return job
+
+    def _ended(self, lane: Lane, job: Job[Any]) -> None:
+        with self._lock:
+            lane.running.remove(job)
+            self._lock.notify_all()

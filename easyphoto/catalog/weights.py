@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from easyphoto.catalog.assets import Asset, Bundle
 from easyphoto.catalog.catalog import Catalog
 from easyphoto.catalog.download_plan import DownloadPlan, size
 from easyphoto.catalog.model_folders import Folders
 from easyphoto.errors import InvalidRequest
-from easyphoto.events import Finished, Progress
+from easyphoto.events import Finished, Listener, Progress
 from easyphoto.jobs import NETWORK, Job, JobQueue
 from easyphoto.ports import Vision
+from easyphoto.queue.durable import queued
+from easyphoto.queue.port import DurableRequest, Order
+
+MODELS = "models"
+"""The kind of the jobs that download."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,24 @@ class Weights:
         if not names:
             raise InvalidRequest("Nothing was chosen: choose a feature to download.")
         self.catalog.require_offered(names)
-        plan = self._plan(names)
+        self._plan(names)
         wanted = tuple(dict.fromkeys(names))
         subject = ", ".join(self.catalog.bundles[n].what if n in self.catalog.bundles else n for n in wanted)
-        return self._jobs.submit("models", subject, lambda job: self._fetch(job, wanted, plan), NETWORK)
+        return queued(self._jobs, Order(MODELS, subject, payload={"names": list(wanted)}), self, NETWORK)
+
+    def work(self, request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> list[str]:
+        """Download what the bundles of the request lack; the names of the files that came."""
+        names = tuple(str(name) for name in request.payload["names"])
+        self.catalog.require_offered(names)
+        return self._fetch(names, emit, cancelled)
+
+    def to_data(self, result: list[str]) -> dict[str, Any]:
+        """The files as plain data."""
+        return {"files": result}
+
+    def from_data(self, data: Mapping[str, Any]) -> list[str]:
+        """The files of :meth:`to_data`."""
+        return [str(name) for name in data["files"]]
 
     def serving(self, vision: Vision) -> list[Serving]:
         """Return which backend serves each role of vision. No model is loaded for this."""
@@ -172,15 +191,16 @@ class Weights:
         own = replace(plan, missing=tuple(a for a in plan.missing if a.name in names), begun=begun)
         return Needs(bundle, tuple(entries), own.bytes, own.exact)
 
-    def _fetch(self, job: Job[list[str]], names: tuple[str, ...], before: DownloadPlan) -> list[str]:
-        job.emit(Progress(stage="download", message=before.sentence()))
+    def _fetch(self, names: tuple[str, ...], emit: Listener, cancelled: Callable[[], bool]) -> list[str]:
+        before = self._plan(names)
+        emit(Progress(stage="download", message=before.sentence()))
         missing = {a.name: a for a in before.missing}
         after = self.catalog.fetch(
-            names, self._folders(), commercial_only=self.commercial_only, listener=job.emit, cancelled=job.cancelled
+            names, self._folders(), commercial_only=self.commercial_only, listener=emit, cancelled=cancelled
         )
         came = [missing[p.asset.name] for p in after.present if p.asset.name in missing and p.how == "name"]
         if came:
             self._fetched()
         total = size(sum(a.bytes for a in came))
-        job.emit(Finished(result={"files": [a.file for a in came], "size": total}))
+        emit(Finished(result={"files": [a.file for a in came], "size": total}))
         return [a.file for a in came]

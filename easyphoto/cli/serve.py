@@ -78,6 +78,7 @@ def serve(
         import uvicorn
 
         server = uvicorn.Server(uvicorn.Config(made, log_level="warning", timeout_graceful_shutdown=GRACE))
+        service.jobs.attend()
         listening(address(door, host))
         server.run(sockets=[door])
         if not server.started:

@@ -102,10 +102,14 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
     """Yield (index, template, seed) of every portrait that is to be made. The template is None where it is still to be
     drawn from the text."""
     seeds = [(task.config.seed + i) % SEEDS for i in range(task.config.batch_size)]
-    studio.meter.expect(studio.cost * max(len(task.templates), 1) * len(seeds))
+    count = max(len(task.templates), 1) * len(seeds)
+    studio.meter.expect(studio.cost * (count - len(task.done)))
     if not task.templates:
-        yield from ((i, None, seed) for i, seed in enumerate(seeds))
+        yield from ((i, None, seed) for i, seed in enumerate(seeds) if (i, seed) not in task.done)
     for index, picture in enumerate(task.templates):
+        missing = [seed for seed in seeds if (index, seed) not in task.done]
+        if not missing:
+            continue
         studio.meter.check()
         try:
             template = read(picture, index)
@@ -113,10 +117,10 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
         except ENDING:
             raise
         except Exception as error:  # noqa: BLE001 - as in portray: one template's alone
-            studio.meter.expect(-studio.cost * len(seeds))
+            studio.meter.expect(-studio.cost * len(missing))
             listener(_failed(index, error))
             continue
-        yield from ((index, template, seed) for seed in seeds)
+        yield from ((index, template, seed) for seed in missing)
 
 
 def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed: int) -> Portrait:

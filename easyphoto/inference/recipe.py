@@ -146,6 +146,7 @@ def outline(
         "vision": {},
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
         "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
+        **({"job": task.job, "index": index} if task.job else {}),
     }
 
 

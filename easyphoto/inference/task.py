@@ -84,6 +84,10 @@ class PortraitTask:
     folder: Path | None = None
     commercial_only: bool = False
     chosen: Chosen = None
+    job: str = ""
+    """The id of the request that the portraits are made for; stands in their recipes."""
+    done: frozenset[tuple[int, int]] = frozenset()
+    """(index of the template, seed) of the portraits that have been made before and are not made again."""
 
     @property
     def subjects(self) -> list[Subject]:

@@ -69,7 +69,8 @@ class StoredPicture:
 @dataclass(frozen=True, eq=False)
 class DurableRequest:
     """A request as it waits and as it is worked on. ``job`` is its id, for ever and everywhere. ``attempt``: how often
-    it was begun and cut off before; 0 the first time."""
+    it was begun before, and cut off or asked for again; 0 the first time. ``at``: when it was queued, in seconds since
+    the epoch."""
 
     job: str
     kind: str
@@ -78,6 +79,7 @@ class DurableRequest:
     payload: Mapping[str, Any] = field(default_factory=dict)
     pictures: tuple[StoredPicture, ...] = ()
     attempt: int = 0
+    at: float = 0.0
 
 
 class RequestKind(Protocol[Result]):

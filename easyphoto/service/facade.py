@@ -6,19 +6,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from easyphoto import pictures
 from easyphoto.catalog import Catalog, Folders
-from easyphoto.catalog.weights import Weights
+from easyphoto.catalog.weights import MODELS, Weights
 from easyphoto.config import Paths, TrainConfig
-from easyphoto.errors import InvalidRequest, StorageFailed, TooBusy
-from easyphoto.jobs import Job, JobQueue
+from easyphoto.errors import InvalidRequest, NotFound, StorageFailed, TooBusy
+from easyphoto.jobs import Job
 from easyphoto.people import PeopleStore, Person, Removed
 from easyphoto.pictures import Source
 from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Vision
+from easyphoto.queue.durable import DurableQueue
+from easyphoto.queue.lanes import LocalRunner
+from easyphoto.queue.port import RequestKind
 from easyphoto.service.host_models import BaseModels
-from easyphoto.service.portrait_desk import PortraitDesk
+from easyphoto.service.portrait_desk import GENERATE, PortraitDesk
 from easyphoto.service.requests import (
     Accepted,
     PortraitRequest,
@@ -27,7 +31,7 @@ from easyphoto.service.requests import (
     TrainRequest,
     photo_names,
 )
-from easyphoto.service.training_desk import TrainingDesk
+from easyphoto.service.training_desk import TRAIN, TrainingDesk
 from easyphoto.service.workplace import Interpreter, Workplace
 from easyphoto.storage import portraits
 from easyphoto.storage.uploads import Uploads
@@ -64,7 +68,7 @@ class EasyPhoto:
         self.people = PeopleStore(paths)
         self.templates = TemplateStore(paths)
         self.uploads = Uploads(paths)
-        self.jobs = JobQueue()
+        self.jobs = DurableQueue(paths.queue)
         self.preferences = preferences
         self._base_models = BaseModels(host)
         self._place = Workplace(
@@ -78,6 +82,7 @@ class EasyPhoto:
             jobs=self.jobs,
             base_models=self._base_models,
         )
+        self._lanes = [self._place]
         self._trainings = TrainingDesk(self._place)
         self._portraits = PortraitDesk(self._place)
         self._checks = threading.BoundedSemaphore(MAX_CHECKS)
@@ -86,9 +91,34 @@ class EasyPhoto:
             folders or (lambda: Folders.of(paths)),
             self.jobs,
             lambda: self.preferences().commercial_only,
-            self._place.new_weights.set,
+            self._weights_came,
             registry.BY_ROLE,
         )
+        self.jobs.kinds.update(self._kinds(self._trainings, self._portraits))
+        self.jobs.use([LocalRunner(host.name, self.jobs.kinds)])
+
+    # --- the queue ---------------------------------------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> Mapping[str, RequestKind[Any]]:
+        """How a request in the queue becomes work, by its kind (:mod:`easyphoto.queue.port`)."""
+        return self.jobs.kinds
+
+    def runner(self, host: Host, vision: Vision, device: str) -> LocalRunner:
+        """A lane of the queue for one more device: the same program on an engine and eyes of its own. Given to
+        ``jobs.use``, before the first job."""
+        place = replace(
+            self._place, host=host, vision=vision, device=device, base_models=BaseModels(host), new_weights=Event()
+        )
+        self._lanes.append(place)
+        return LocalRunner(device, self._kinds(TrainingDesk(place), PortraitDesk(place)))
+
+    def _kinds(self, trainings: TrainingDesk, portraits: PortraitDesk) -> dict[str, RequestKind[Any]]:
+        return {TRAIN: trainings, GENERATE: portraits, MODELS: self.weights}
+
+    def _weights_came(self) -> None:
+        for place in self._lanes:
+            place.new_weights.set()
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -144,21 +174,27 @@ class EasyPhoto:
         return portraits.of(self.paths.portraits, user_id)
 
     def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
-        """Delete a person: photos, LoRA, everything of their trainings, their uploads, and the portraits that show
-        them where ``portraits`` says so. What was removed, and which portraits are left.
+        """Delete a person: photos, LoRA, everything of their trainings, their uploads, what the queue holds of them,
+        and the portraits that show them where ``portraits`` says so. What was removed, and which portraits are left.
 
         :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are being
         trained, by whatever process, and while a portrait of theirs waits or is made here, :class:`StorageFailed` when
         not everything can be deleted.
         """
         with self._place.comings:
-            if self._place.is_queued(user_id):
+            active = self.jobs.active(user_id)
+            if active == TRAIN:
                 raise InvalidRequest("{user_id!r} is being trained: cancel that training first.", user_id=user_id)
-            if any(user_id in job.uses and not job.ended for job in self.jobs.list()):
+            if active is not None:
                 raise InvalidRequest(
                     "Portraits of {user_id!r} are being made: wait for them or cancel that job first.", user_id=user_id
                 )
-            removed = self.people.delete(user_id)
+            try:
+                removed = self.people.delete(user_id)
+            except NotFound:
+                self.jobs.forget(user_id)  # somebody who was to be trained and never was
+                raise
+            self.jobs.forget(user_id)
         try:
             uploads = self.uploads.empty(user_id)
             shown = self.portraits_of(user_id)

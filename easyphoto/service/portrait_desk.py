@@ -12,41 +12,38 @@ from easyphoto.checkpoint import require_same_family
 from easyphoto.config import SCENE_CONTROLS
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.errors import of as kind_of
-from easyphoto.events import Event, Finished, Notice, TemplateFailed
+from easyphoto.events import Event, Finished, Listener, Notice, TemplateFailed
 from easyphoto.jobs import Job
 from easyphoto.messages import Message
 from easyphoto.people import Person
 from easyphoto.ports import Checkpoint, ControlRole
-from easyphoto.service.requests import (
-    MAX_TEMPLATES,
-    NOBODY,
-    Accepted,
-    PortraitRequest,
-    PortraitResult,
-    bytes_held,
-)
+from easyphoto.queue.port import DurableRequest, Order
+from easyphoto.service import payloads
+from easyphoto.service.requests import MAX_TEMPLATES, NOBODY, Accepted, PortraitRequest, PortraitResult
 from easyphoto.service.saved_portrait import SavedPortrait
 from easyphoto.service.workplace import Workplace
 
+GENERATE = "generate"
+
 
 class PortraitDesk:
-    """Takes requests for portraits and works on them in the queue."""
+    """Takes requests for portraits and is the kind of work that the queue does them as."""
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
 
     def queue(self, request: PortraitRequest) -> Job[PortraitResult]:
         """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
+        from easyphoto.inference.task import with_seed
+
         with self._place.comings:
             accepted = self.accept(request)
             chosen = [person for person in accepted.people if person is not None]
-            return self._place.jobs.submit(
-                "generate",
-                ", ".join(person.user_id for person in chosen),
-                lambda job: self._generate(job, request, accepted),
-                holds=bytes_held(*request.templates, request.pose_template),
-                uses=[person.user_id for person in (*chosen, accepted.scene) if person is not None],
-            )
+            subject = ", ".join(person.user_id for person in chosen)
+            uses = tuple(person.user_id for person in (*chosen, accepted.scene) if person is not None)
+            # The seed is drawn now: what is done again after a restart comes out the same.
+            payload, given = payloads.of_portraits(replace(request, config=with_seed(request.config)))
+            return self._place.jobs.put(Order(GENERATE, subject, uses, payload, given))
 
     def accept(self, request: PortraitRequest, person: Callable[[str], Person] | None = None) -> Accepted:
         """What the request comes to; what can be known to be wrong with it is refused. ``person`` looks a user id up,
@@ -141,23 +138,31 @@ class PortraitDesk:
             )
         return PortraitRequest(read.user_ids, (found,), config, chosen=chosen)
 
-    def _generate(self, job: Job[PortraitResult], request: PortraitRequest, accepted: Accepted) -> PortraitResult:
+    # --- the kind of work that portraits are -------------------------------------------------------------------------
+
+    def work(self, request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> PortraitResult:
+        """Make the portraits, but for those that this very request has made before it was cut off."""
         from easyphoto.inference.portrait import portray
         from easyphoto.inference.task import PortraitTask, seat, with_seed
 
+        asked = payloads.portrait(request)
+        accepted = self.accept(asked)
+        before = payloads.made_before(self._place.paths.portraits, request) if request.attempt else []
+        for portrait in before:
+            emit(payloads.portrayed(portrait))
         if self._place.python is not None:  # the vision worker runs there
-            self._place.python(job.emit, job.cancelled)
+            self._place.python(emit, cancelled)
         if self._place.new_weights.is_set():  # not while another job looks through the models that are loaded
             self._place.new_weights.clear()
             self._place.vision.release()
         scene = accepted.scene
-        config = accepted.prompted(with_seed(request.config), request)
+        config = accepted.prompted(with_seed(asked.config), asked)
 
         def notice(message: str) -> None:
-            job.emit(Notice(message=message))
+            emit(Notice(message=message))
 
         task = PortraitTask(
-            templates=request.templates,
+            templates=asked.templates,
             people=tuple(
                 None if person is None else seat(person, self._place.vision, notice) for person in accepted.people
             ),
@@ -165,27 +170,36 @@ class PortraitDesk:
             checkpoint=accepted.checkpoint,
             lora_folder=self._place.paths.loras,
             scene=None if scene is None else scene.lora,
-            pose_template=None if request.pose_template is None else pictures.load(request.pose_template),
+            pose_template=None if asked.pose_template is None else pictures.load(asked.pose_template),
             folder=self._place.paths.portraits,
             commercial_only=self._place.preferences().commercial_only,
-            chosen=request.chosen,
+            chosen=asked.chosen,
+            job=request.job,
+            done=frozenset((portrait.template, portrait.seed) for portrait in before),
         )
         failures: list[TemplateFailed] = []
 
         def listen(event: Event) -> None:
             if isinstance(event, TemplateFailed):
                 failures.append(event)
-            job.emit(event)
+            emit(event)
 
-        portraits = tuple(
-            SavedPortrait.of(portrait if request.keep_stages else replace(portrait, stages={}))
-            for portrait in portray(task, self._place.host, self._place.vision, listen, job.cancelled)
-        )
+        made = [
+            SavedPortrait.of(portrait if asked.keep_stages else replace(portrait, stages={}))
+            for portrait in portray(task, self._place.host, self._place.vision, listen, cancelled)
+        ]
+        portraits = tuple(sorted([*before, *made], key=lambda one: (one.template, one.seed))) if before else tuple(made)
         if not portraits and failures:
             raise _nothing_made(failures)
         names = [portrait.path.name for portrait in portraits if portrait.path is not None]
-        job.emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
+        emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
         return PortraitResult(portraits, tuple(failures), config.seed)
+
+    def to_data(self, result: PortraitResult) -> dict[str, Any]:
+        return payloads.of_result(result)
+
+    def from_data(self, data: Mapping[str, Any]) -> PortraitResult:
+        return payloads.result(data)
 
     def _portrait_checkpoint(self, wanted: str, people: Sequence[Person]) -> Checkpoint:
         """The base model that was asked for, or the one that the first person was trained on."""

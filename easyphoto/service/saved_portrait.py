@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from easyphoto import pictures
-from easyphoto.ports import Image, Portrait
+from easyphoto.ports import Image, Likeness, Portrait
 
 
 class SavedPortrait(Portrait):
@@ -17,6 +21,16 @@ class SavedPortrait(Portrait):
             return portrait
         saved = object.__new__(cls)
         saved.__dict__.update({k: v for k, v in vars(portrait).items() if k != "image"}, alpha=None)
+        return saved
+
+    @classmethod
+    def at(
+        cls, path: Path, seed: int, template: int, likeness: tuple[Likeness | None, ...], recipe: Mapping[str, Any]
+    ) -> Portrait:
+        """The portrait that was saved at ``path`` before."""
+        saved = object.__new__(cls)
+        about = {"seed": seed, "template": template, "likeness": likeness, "recipe": recipe}
+        saved.__dict__.update(about, stages={}, path=path, alpha=None)
         return saved
 
     def __getattr__(self, name: str) -> Image:

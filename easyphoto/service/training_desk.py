@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,32 @@ from easyphoto import families, pictures
 from easyphoto.checkpoint import require_checkpoint
 from easyphoto.config import PRECISIONS, TRAIN_MODES, TrainConfig, declared
 from easyphoto.disk import free_bytes
-from easyphoto.errors import InvalidRequest, StorageFailed
+from easyphoto.errors import Cancelled, InvalidRequest, StorageFailed
 from easyphoto.events import Event, Failed, Finished, Listener, Notice
 from easyphoto.jobs import Job
 from easyphoto.messages import Message
 from easyphoto.people import Person
 from easyphoto.ports import Checkpoint
-from easyphoto.service.requests import MAX_PHOTOS, TrainRequest, bytes_held, photo_names
+from easyphoto.queue.port import DurableRequest, Order
+from easyphoto.service import payloads
+from easyphoto.service.requests import MAX_PHOTOS, TrainRequest, photo_names
 from easyphoto.service.workplace import Workplace
-from easyphoto.storage import earlier, locks
+from easyphoto.storage import earlier, files, locks
 from easyphoto.storage.folders import STAGED, JobFolder, PersonFolder
 from easyphoto.storage.scratch import Scratch
 
 DISK_FOR_TRAINING = 2 * 2**30
 """Bytes that must be free before a training starts: photos, crops, checkpoints and the LoRA of a full-size model."""
 
+TRAIN = "train"
+LEAVES = 150.0
+"""Seconds that the trainer of a program which is gone may need to save and leave."""
+POLL = 0.2
+"""Seconds between two looks whether it has."""
+
 
 class TrainingDesk:
-    """Takes requests to train and works on them in the queue."""
+    """Takes requests to train and is the kind of work that the queue does them as."""
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
@@ -95,24 +104,66 @@ class TrainingDesk:
                 free=free / 2**30,
                 disk_for_training=DISK_FOR_TRAINING / 2**30,
             )
-        return self._place.jobs.submit(
-            "train",
-            name,
-            lambda job: self._train(job, name, request),
-            holds=bytes_held(*request.photos, *request.validation_templates),
-            uses=(name,),
-        )
+        self._place.jobs.supersede(TRAIN, name)
+        payload, given = payloads.of_training(replace(request, user_id=name), self._written(request))
+        return self._place.jobs.put(Order(TRAIN, name, (name,), payload, given))
 
-    def _train(self, job: Job[Person], name: str, request: TrainRequest) -> Person:
+    def _written(self, request: TrainRequest) -> tuple[str, ...]:
+        """What is written of each photo of a scene, as long as the files beside the photos can be read."""
+        from easyphoto.training import captions
+
+        if request.config is None or not request.config.is_scene:
+            return request.captions
+        given = request.captions or ("",) * len(request.photos)
+        found = tuple(
+            text or (captions.beside(source) if isinstance(source, Path) else "")
+            for source, text in zip(request.photos, given, strict=True)
+        )
+        return found if any(found) else ()
+
+    # --- the kind of work that trainings are -------------------------------------------------------------------------
+
+    def work(self, request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> Person:
+        """Train, or go on with what this very request has trained before it was cut off."""
+        asked = payloads.training(request)
+        if request.attempt:
+            asked = self._going_on(request, asked, cancelled)
+        return self._train(request.job, asked, emit, cancelled)
+
+    def to_data(self, result: Person) -> dict[str, Any]:
+        return {"user_id": result.user_id}
+
+    def from_data(self, data: Mapping[str, Any]) -> Person:
+        return self._place.people.get(str(data["user_id"]))
+
+    def _going_on(self, request: DurableRequest, asked: TrainRequest, cancelled: Callable[[], bool]) -> TrainRequest:
+        """What is asked of a training that was begun before: to go on from its last state where it has saved one."""
+        job = self._place.people.at(asked.user_id).job
+        end = time.monotonic() + LEAVES
+        while locks.busy(job) and time.monotonic() < end:  # the trainer of a program that is gone saves and leaves
+            if cancelled():
+                raise Cancelled("The training was stopped.")
+            time.sleep(POLL)
+        gone = not request.pictures and not asked.resume
+        if job.is_of(request.job) and (job.state.is_file() or (gone and not job.earlier.is_dir())):
+            return replace(asked, photos=(), validation_templates=(), captions=(), resume=True, config=None)
+        if gone:
+            raise InvalidRequest(
+                "The photos of this training are not kept any more: train {name} anew.", name=asked.user_id
+            )
+        return asked
+
+    def _train(self, request_id: str, request: TrainRequest, emit: Listener, cancelled: Callable[[], bool]) -> Person:
         from easyphoto.training.job import TrainingSpec, run
 
-        python = None if self._place.python is None else self._place.python(job.emit, job.cancelled)
+        name = request.user_id
+        python = None if self._place.python is None else self._place.python(emit, cancelled)
         home = self._place.people.at(self._place.people.to_train(name))
         config, checkpoint = self._order(home, request)
         with ExitStack() as held:
             held.callback(home.drop_if_empty)
             stage = held.enter_context(Scratch(home.job.path, STAGED))
-            names, photos = self._photos(job, home, JobFolder(stage.path), request)
+            names, photos = self._photos(emit, home, JobFolder(stage.path), request)
             resumes = request.resume and (home.job.state.is_file() or not request.photos)
             spec = TrainingSpec(
                 user_id=name,
@@ -128,15 +179,16 @@ class TrainingDesk:
                 models=self._place.paths.models,
                 python=python,
                 resume=resumes,
+                device=self._place.device,
                 commercial_only=self._place.preferences().commercial_only,
             )
             self._place.new_weights.clear()
             self._place.vision.release()
             with self._place.host.training():
-                run(spec, home.job.path, _all_but_the_end(job), job.cancelled)
+                run(spec, home.job.path, _Begun(home.job, request_id, emit), cancelled)
         self._place.host.refresh_loras()
         person = self._place.people.get(name)
-        job.emit(Finished(result={"user_id": name, "likeness": person.likeness, "works": person.works}))
+        emit(Finished(result={"user_id": name, "likeness": person.likeness, "works": person.works}))
         return person
 
     def _order(self, home: PersonFolder, request: TrainRequest) -> tuple[TrainConfig, Checkpoint]:
@@ -202,7 +254,7 @@ class TrainingDesk:
         return frozenset(chosen)
 
     def _photos(
-        self, job: Job[Person], home: PersonFolder, stage: JobFolder, request: TrainRequest
+        self, emit: Listener, home: PersonFolder, stage: JobFolder, request: TrainRequest
     ) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         """What the user calls the photos to train on, and where they lie. New ones are kept upright in the staging
         folder until the training has the person for itself; one that can't be read is left out with a notice."""
@@ -216,7 +268,7 @@ class TrainingDesk:
             try:
                 image = pictures.load(source, max_area=pictures.PHOTO_AREA, name=name)
             except InvalidRequest as error:
-                job.emit(Notice(message=Message("A photo was left out: {error}", error=error)))
+                emit(Notice(message=Message("A photo was left out: {error}", error=error)))
                 continue
             paths[name] = stage.photos / f"{len(paths)}.jpg"
             pictures.save_jpg(paths[name], image)
@@ -259,11 +311,21 @@ class TrainingDesk:
             require_checkpoint(checkpoint.path)
 
 
-def _all_but_the_end(job: Job[Person]) -> Listener:
-    """The trainer's events go to the job, but the job says itself how it ended."""
+class _Begun:
+    """Listens to a trainer: its events go on, but the job says itself how it ended. With the first of them the job
+    folder is the training's own, and is marked with the request that it was begun for."""
 
-    def listen(event: Event) -> None:
+    def __init__(self, job: JobFolder, request_id: str, emit: Listener) -> None:
+        self._job = job
+        self._request_id = request_id
+        self._emit = emit
+        self._marked = False
+
+    def __call__(self, event: Event) -> None:
+        if not self._marked:
+            self._marked = True
+            # A full disk takes no mark: the training would be begun anew rather than gone on with, which loses no more.
+            with suppress(StorageFailed):
+                files.write_bytes(self._job.queued, self._request_id.encode(), folders=False)
         if not isinstance(event, Finished | Failed):
-            job.emit(event)
-
-    return listen
+            self._emit(event)

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from easyphoto.config import Paths
 from easyphoto.events import Listener
-from easyphoto.jobs import JobQueue
 from easyphoto.people import PeopleStore
 from easyphoto.ports import Host, Vision
+from easyphoto.queue.durable import DurableQueue
 from easyphoto.service.host_models import BaseModels
 from easyphoto.service.requests import Preferences
 from easyphoto.templates import TemplateStore
@@ -22,7 +22,8 @@ Interpreter: TypeAlias = Callable[[Listener, Callable[[], bool]], Path]
 
 @dataclass(frozen=True, eq=False)
 class Workplace:
-    """The engine, the eyes, the folders and the queue of one program. ``python`` is as :class:`EasyPhoto` has it.
+    """The engine, the eyes, the folders and the queue of one program. ``python`` is as :class:`EasyPhoto` has it,
+    ``device`` the torch device that trainings take, None for the best there is.
 
     ``comings`` is held while a job that needs a person is queued, and while a person is deleted: neither comes in
     between the other. ``new_weights`` is set when weights came that vision hasn't looked for yet.
@@ -35,8 +36,9 @@ class Workplace:
     preferences: Callable[[], Preferences]
     people: PeopleStore
     templates: TemplateStore
-    jobs: JobQueue
+    jobs: DurableQueue
     base_models: BaseModels
+    device: str | None = None
     comings: threading.Lock = field(default_factory=threading.Lock)
     new_weights: threading.Event = field(default_factory=threading.Event)
 

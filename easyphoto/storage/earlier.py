@@ -16,6 +16,7 @@ from easyphoto.storage.folders import (
     PHASES,
     PHOTOS,
     PROCESSED,
+    QUEUED,
     REFERENCE,
     SCORES,
     STATE,
@@ -25,7 +26,7 @@ from easyphoto.storage.folders import (
     JobFolder,
 )
 
-RESUMABLE = (STATE, JOB, SCORES, LATENTS, REFERENCE, WEIGHTS, PROCESSED, VALIDATION, PHASES, PHOTOS, TEMPLATES)
+RESUMABLE = (STATE, JOB, SCORES, LATENTS, REFERENCE, WEIGHTS, PROCESSED, VALIDATION, PHASES, PHOTOS, TEMPLATES, QUEUED)
 """All that a resumed training needs, the state first."""
 _FORGOTTEN = "forgotten"
 

@@ -28,6 +28,7 @@ REPORT, SHEET, MEAN = "photo_report.json", "photo_report.jpg", "embedding.json"
 EARLIER, EARLIER_WHOLE = "earlier", "whole"
 STAGED = "staged-"
 PHASES = "phases"
+QUEUED = "queued.txt"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,18 @@ class JobFolder:
     def phase(self, name: str) -> Path:
         """The folder of one phase that comes from elsewhere."""
         return self.phases / name
+
+    @property
+    def queued(self) -> Path:
+        """The id of the request in the queue that this training was begun for."""
+        return self.path / QUEUED
+
+    def is_of(self, request: str) -> bool:
+        """Whether what lies here was begun for the request of that id."""
+        try:
+            return self.queued.read_text(encoding="utf-8") == request
+        except (OSError, ValueError):
+            return False
 
     @property
     def earlier(self) -> Path:

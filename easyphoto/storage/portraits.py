@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from PIL import Image as Pillow
 
 CHUNK = "easyphoto"
 """The text chunk of the PNG in which a portrait's recipe stands."""
+_SLACK = 60.0
+"""Seconds by which the clock of a file system may be behind."""
 
 
 def recipe_in(path: Path) -> Mapping[str, Any] | None:
@@ -36,3 +38,16 @@ def people_in(path: Path) -> tuple[str, ...]:
 def of(folder: Path, user_id: str) -> list[Path]:
     """Return the portraits under ``folder`` that show the person, alone or with others."""
     return [path for path in sorted(folder.rglob("*.png")) if user_id in people_in(path)]
+
+
+def of_job(folder: Path, job: str, since: float) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The portraits in ``folder`` that the job of that id has saved, with their recipes. Files that are older than
+    ``since`` (seconds since the epoch) are not looked into."""
+    try:
+        found = [p for p in sorted(folder.iterdir()) if p.suffix == ".png" and p.stat().st_mtime >= since - _SLACK]
+    except OSError:
+        return
+    for path in found:
+        recipe = recipe_in(path)
+        if recipe is not None and recipe.get("job") == job:
+            yield path, recipe

@@ -40,7 +40,7 @@ def service() -> EasyPhoto:
     wanted = chosen.vision(paths)
     vision = RemoteVision(interpreter, wanted, idle=chosen.vision_idle)
     commercial_only = wanted["commercial_only"]  # as the vision has it until a restart
-    return EasyPhoto(
+    made = EasyPhoto(
         WebUIHost(webui()),
         vision,
         paths,
@@ -48,6 +48,8 @@ def service() -> EasyPhoto:
         preferences=lambda: Preferences(commercial_only, chosen.precision()),
         folders=lambda: chosen.folders(paths),
     )
+    made.jobs.attend()
+    return made
 
 
 def tell_children(folders: Folders) -> None:
