@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NotFound, StorageFailed
+from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NotFound, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Notice, Queued
 from easyphoto.jobs import DEVICE, KEPT, MAX_HELD, MAX_WAITING, NETWORK, Job, JobQueue, Lane
 from easyphoto.messages import Message
@@ -59,8 +59,7 @@ class DurableQueue(JobQueue):
         self._spool = Spool(folder)
         self._owner = Ownership(folder)
         self._runners: Sequence[Runner] = ()
-        self._attending = False
-        self._paused = False
+        self._attending = self._working = self._paused = self._unswept = False
         self._ticking: threading.Thread | None = None
         self._seen = self._removals = self._generation = 0
 
@@ -385,7 +384,7 @@ class DurableQueue(JobQueue):
 
     def _next(self, lane: Lane, name: str, runner: Runner) -> Job[Any] | None:
         """The first that may begin: of nobody who is at work already, or who comes before in the line."""
-        if not self._owner.held or (self._paused and name == DEVICE):
+        if not self._working or (self._paused and name == DEVICE):
             return None
         busy = {user for line in self._lanes.values() for job in line.running for user in job.uses}
         for job in lane.waiting:
@@ -451,6 +450,8 @@ class DurableQueue(JobQueue):
         while True:
             try:
                 self._claim_or_release()
+                if self._unswept:
+                    self._sweep()
             except EasyPhotoError as error:
                 _log.warning("%s", error)
             with self._lock:
@@ -460,7 +461,7 @@ class DurableQueue(JobQueue):
                         job.flush()
                 if not self._is_needed():
                     self._ticking = None
-                    self._owner.release()
+                    self._let_go_of_it()
                     self.store.close()
                     return
                 self._lock.notify_all()
@@ -479,23 +480,27 @@ class DurableQueue(JobQueue):
     def _claim_or_release(self) -> None:
         with self._lock:
             wants = self._wants()
-        if self._owner.held:
-            if not wants:
-                self._owner.release()
-            return
-        if wants and self._owner.claim():
-            try:
-                self._take_over()
-            except EasyPhotoError:
-                self._owner.release()
-                raise
+        if self._owner.held and not wants:
+            self._let_go_of_it()
+        elif wants and self._owner.claim() and not self._working:
+            self._take_over()
 
     def _take_over(self) -> None:
-        """What the owner before this one left: nothing of it runs now."""
+        """What the owner before this one left waits again: nothing of it runs now. Until that is written nothing
+        begins here."""
         if self.store.path.exists():
             self.store.recover(Notice(message=CUT_OFF), FRUITLESS, Failed(code=EasyPhotoError.code, message=GIVEN_UP))
-        with self._spool.alone():
+        self._working = self._unswept = True
+
+    def _sweep(self) -> None:
+        """Remove pictures that a program which was killed left without a job; later, where somebody else is at it."""
+        with contextlib.suppress(TooBusy), self._spool.alone(wait=0):
             self._spool.sweep(self.store.ids()[0])
+            self._unswept = False
+
+    def _let_go_of_it(self) -> None:
+        self._working = False
+        self._owner.release()
 
     def _stored(self) -> Iterator[StoredJob]:
         return (job for job in tuple(self._jobs.values()) if isinstance(job, StoredJob))

@@ -30,12 +30,12 @@ class Spool:
         self._folder = folder / _FOLDER
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, wait: float = WAIT) -> Iterator[None]:
         """Held while pictures and their job come or go together: nobody takes a folder for left over meanwhile.
-        Raises :class:`StorageFailed` and :class:`TooBusy`."""
+        Raises :class:`StorageFailed`, and :class:`TooBusy` after ``wait`` seconds."""
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._parent / _LOCK, timeout=WAIT, thread_local=False)
+            lock = FileLock(self._parent / _LOCK, timeout=wait, poll_interval=0.01, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise TooBusy("Another program keeps its pictures in the queue: try again in a moment.") from error
