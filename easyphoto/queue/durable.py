@@ -20,11 +20,11 @@ from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.events import Event, Failed, Notice, Queued
 from easyphoto.jobs import DEVICE, KEPT, MAX_HELD, MAX_WAITING, NETWORK, Job, JobQueue, Lane
 from easyphoto.messages import Message
+from easyphoto.queue.database import Caps, JobRow, QueueStore, check_room
 from easyphoto.queue.lanes import LocalRunner
 from easyphoto.queue.owner import Ownership, Worker
 from easyphoto.queue.port import DurableRequest, Order, RequestKind, Runner
 from easyphoto.queue.spool import Spool
-from easyphoto.queue.store import Caps, JobRow, QueueStore, check_room
 from easyphoto.queue.stored_job import StoredJob
 
 _log = logging.getLogger(__name__)

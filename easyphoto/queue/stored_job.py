@@ -6,17 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from easyphoto import errors
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed
 from easyphoto.events import Event, Failed, Portrayed, Progress, TemplateFailed
 from easyphoto.jobs import Job, State
+from easyphoto.queue.database import JobRow, QueueStore
 from easyphoto.queue.port import DurableRequest, Runner
-from easyphoto.queue.store import JobRow
-
-if TYPE_CHECKING:
-    from easyphoto.queue.durable import DurableQueue
 
 _log = logging.getLogger(__name__)
 FLUSH = 0.25
@@ -27,6 +24,30 @@ def _nowhere(job: Job[Any]) -> None:
     """What is done with a job before a runner has it."""
 
 
+class JobKeeper(Protocol):
+    """What a stored job asks of the queue that keeps it."""
+
+    store: QueueStore
+
+    def watch(self, job: StoredJob) -> None:
+        """Somebody here follows this job: what becomes of it elsewhere is looked for until it has ended."""
+
+    def ask_to_stop(self, job: StoredJob) -> None:
+        """Cancel a job wherever it is."""
+
+    def tell(self, job: StoredJob, event: Event) -> None:
+        """Write an event of a job that doesn't run here."""
+
+    def let_go(self, job: StoredJob, state: str) -> None:
+        """Remove the pictures of a job that has ended."""
+
+    def data_of(self, kind: str, result: Any) -> dict[str, Any] | None:
+        """A result as plain data."""
+
+    def result_of(self, row: JobRow) -> Any:
+        """The result of a job that was done elsewhere or before."""
+
+
 class StoredJob(Job[Any]):
     """A job of the queue's database, as :class:`Job` shows it.
 
@@ -34,7 +55,7 @@ class StoredJob(Job[Any]):
     ``own``: it was submitted by this process.
     """
 
-    def __init__(self, row: JobRow, queue: DurableQueue) -> None:
+    def __init__(self, row: JobRow, queue: JobKeeper) -> None:
         super().__init__(row.kind, row.subject, _nowhere, uses=row.uses)
         self.id = row.id
         self.at = row.at

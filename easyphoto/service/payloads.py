@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto import messages
-from easyphoto.config import PortraitConfig, TrainConfig, from_mapping
+from easyphoto.config import Chosen, PortraitConfig, TrainConfig, from_mapping
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import Portrayed, TemplateFailed
 from easyphoto.pictures import Source
@@ -28,7 +28,7 @@ def of_training(request: TrainRequest, captions: Sequence[str]) -> tuple[dict[st
         "photos": len(request.photos),
         "validation_templates": len(request.validation_templates),
         "resume": request.resume,
-        "chosen": None if request.chosen is None else sorted(request.chosen),
+        "chosen": _listed(request.chosen),
         "captions": list(captions),
     }
     return payload, (*request.photos, *request.validation_templates)
@@ -41,14 +41,13 @@ def training(request: DurableRequest) -> TrainRequest:
     try:
         given = _sources(request)
         photos = int(payload["photos"]) if given else 0
-        chosen = payload["chosen"]
         return TrainRequest(
             user_id=str(payload["user_id"]),
             photos=given[:photos],
             config=None if payload["config"] is None else from_mapping(TrainConfig, payload["config"]),
             validation_templates=given[photos:],
             resume=bool(payload["resume"]),
-            chosen=None if chosen is None else frozenset(map(str, chosen)),
+            chosen=_chosen(payload["chosen"]),
             captions=tuple(map(str, payload["captions"])) if given else (),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -63,6 +62,7 @@ def of_portraits(request: PortraitRequest) -> tuple[dict[str, Any], tuple[Source
         "templates": len(request.templates),
         "pose": request.pose_template is not None,
         "keep_stages": request.keep_stages,
+        "chosen": _listed(request.chosen),
     }
     pose = () if request.pose_template is None else (request.pose_template,)
     return payload, (*request.templates, *pose)
@@ -83,9 +83,18 @@ def portrait(request: DurableRequest) -> PortraitRequest:
             config=from_mapping(PortraitConfig, payload["config"]),
             pose_template=given[count] if pose else None,
             keep_stages=bool(payload["keep_stages"]),
+            chosen=_chosen(payload["chosen"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(request) from error
+
+
+def _listed(chosen: Chosen) -> list[str] | None:
+    return None if chosen is None else sorted(chosen)
+
+
+def _chosen(data: Sequence[str] | None) -> Chosen:
+    return None if data is None else frozenset(map(str, data))
 
 
 def _sources(request: DurableRequest) -> tuple[Source, ...]:
