@@ -2,27 +2,62 @@
 
 A field's default, range, choices, label and help stand here; the UI's controls, the API's payload, the command line's
 flags and the tables in the docs are made from these declarations, by name. The names are those of the API that users of
-the extension already call.
+the extension already call. What a declaration is and how it is checked stands in :mod:`easyphoto.declaring`.
 """
 
 from __future__ import annotations
 
-import math
-import typing
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from easyphoto import program
+from easyphoto.declaring import (
+    Declared,
+    Param,
+    checked,
+    declared,
+    number,
+    numbered,
+    param,
+    unlike_defaults,
+    validate,
+)
 from easyphoto.errors import InvalidRequest
-from easyphoto.messages import Message
+
+__all__ = [
+    "FUSIONS",
+    "FUSION_METHODS",
+    "OPTIMIZERS",
+    "POSES",
+    "PRECISIONS",
+    "SCENE_CONTROLS",
+    "SUPER_RESOLUTION_METHODS",
+    "TRAIN_MODES",
+    "Chosen",
+    "Config",
+    "Declared",
+    "Family",
+    "Param",
+    "Paths",
+    "PortraitConfig",
+    "TrainConfig",
+    "checked",
+    "declared",
+    "from_mapping",
+    "number",
+    "numbered",
+    "param",
+    "unlike_defaults",
+    "validate",
+]
 
 
 class Family(str):
-    """The name of a kind of model whose LoRAs fit one another. Which there are, and what they are like, is known to
-    :mod:`easyphoto.families`. Equal names are one object."""
+    """The name of a kind of model whose LoRAs fit one another. :mod:`easyphoto.families` knows which families there are
+    and what they are like. Equal names are one object."""
 
     SD1: ClassVar[Family]
     SD2: ClassVar[Family]
@@ -46,42 +81,6 @@ def _interned(name: str) -> Family:
 Family.SD1, Family.SD2, Family.SDXL, Family.BENCH = Family("sd1"), Family("sd2"), Family("sdxl"), Family("bench")
 
 
-@dataclass(frozen=True)
-class Param:
-    """What the edges need to know of a field beside its name, type and default."""
-
-    label: str
-    help: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    step: float | None = None
-    choices: tuple[str, ...] = ()
-    numbered: bool = False
-    """A choice after the first may also be given as its number in the list, from 1."""
-    legacy_default: Any = None
-    """The default of the original's HTTP API where it differs from that of its UI."""
-    group: str = "basic"
-    legacy: bool = False
-    """Known for the sake of those who call the original's API, and of no other use: no tab, help or table offers it."""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """One declared field: what a UI, an API or a command line is made from."""
-
-    name: str
-    type: type
-    optional: bool
-    default: Any
-    param: Param
-
-
-def param(default: Any, label: str, **more: Any) -> Any:
-    """A dataclass field with its :class:`Param`."""
-    metadata = {"param": Param(label, **more)}
-    return field(default=default, metadata=metadata)
-
-
 TRAIN_MODES = ("Train Human Lora", "Train Scene Lora")
 PRECISIONS = ("auto", "fp16", "bf16", "no")
 FUSIONS = ("greedy", "average", "best", "last")
@@ -92,7 +91,7 @@ POSES = (
     "by seed", "front", "slightly-left", "slightly-right", "left", "right", "up", "down", "tilted-left", "tilted-right",
     "hand-at-chin",
 )  # fmt: skip
-"""The inner poses by name; the first choice takes one that follows from the seed."""
+"""The names of the inner poses. The first choice takes a pose that follows from the seed."""
 SCENE_CONTROLS = ("Without Control", "Control with inner template", "Control with uploaded template")
 
 
@@ -283,7 +282,7 @@ class TrainConfig:
         return self.train_mode_choose == TRAIN_MODES[1]
 
     def steps(self, photos: int) -> int:
-        """Steps of the optimiser for so many photos."""
+        """Return how many steps the optimiser takes for so many photos."""
         return min(photos * self.steps_per_photos, self.max_train_steps)
 
 
@@ -517,7 +516,7 @@ class PortraitConfig:
 
     @classmethod
     def legacy(cls) -> PortraitConfig:
-        """The defaults of the original's HTTP API."""
+        """Return the defaults of the original's HTTP API."""
         chosen = {d.name: d.param.legacy_default for d in declared(cls) if d.param.legacy_default is not None}
         return replace(cls(), **chosen)
 
@@ -528,21 +527,9 @@ Chosen: TypeAlias = frozenset[str] | None
 :func:`unlike_defaults`."""
 
 
-def declared(cls: type[Any]) -> Iterator[Declared]:
-    """The declared fields of a configuration, in order."""
-    return iter(_declared(typing.cast(Hashable, cls)))
-
-
-@cache
-def _declared(cls: Any) -> tuple[Declared, ...]:
-    """Found once for each class: a table of thousands of rows asks thousands of times."""
-    hints = typing.get_type_hints(cls)
-    kinds = {f.name: _plain_type(hints[f.name]) for f in fields(cls)}
-    return tuple(Declared(f.name, *kinds[f.name], _default(f), f.metadata["param"]) for f in fields(cls))
-
-
 def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """A configuration from names and values, checked; unknown names are an error that lists them."""
+    """Return a configuration made of names and values, which are checked. Unknown names are an error that lists
+    them."""
     known = {d.name for d in declared(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -550,71 +537,9 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
     return cls(**values)
 
 
-def unlike_defaults(config: Any) -> frozenset[str]:
-    """The names of the fields that aren't at their defaults: those count as chosen where nobody says what the user
-    chose."""
-    return frozenset(d.name for d in declared(type(config)) if getattr(config, d.name) != d.default)
-
-
-def validate(config: Any) -> None:
-    """Raise :class:`InvalidRequest` with one sentence for the first value of a wrong type or outside its range."""
-    for d in declared(type(config)):
-        given = getattr(config, d.name)
-        if given is d.default:  # most are, and a table has thousands of rows
-            continue
-        value = checked(d, given)
-        if value is not given:
-            object.__setattr__(config, d.name, value)
-
-
-def checked(d: Declared, value: Any) -> Any:
-    """``value`` as the field ``d`` takes it: a whole number where any number may stand, and a choice's name for its
-    number, are changed. :class:`InvalidRequest` with one sentence for a wrong type or a value outside the range."""
-    if d.type is float and type(value) is int:
-        value = _as_float(value)
-    if d.param.numbered and (named := numbered(value, d.param.choices)) is not None:
-        value = named
-    if type(value) is not d.type:
-        raise InvalidRequest("{name} must be {kind}, not {value!r}.", name=d.name, kind=_NAMES[d.type], value=value)
-    low, high = d.param.minimum, d.param.maximum
-    below = low is not None and isinstance(value, (int, float)) and not value >= low
-    above = high is not None and isinstance(value, (int, float)) and not value <= high
-    if below or above:
-        raise InvalidRequest(
-            "{name} must be from {low} to {high}, not {value!r}.",
-            name=d.name,
-            low=_number(low),
-            high=_number(high),
-            value=value,
-        )
-    if d.param.choices and value not in d.param.choices:
-        raise InvalidRequest(
-            "{name} must be one of {choices}, not {value!r}.",
-            name=d.name,
-            choices=", ".join(d.param.choices),
-            value=value,
-        )
-    return value
-
-
-def _as_float(value: int) -> float:
-    """A whole number as any number; one that is too large for that is infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def numbered(value: object, choices: tuple[str, ...]) -> str | None:
-    """The choice that a number, or a text of one, means; None where it means none."""
-    text = str(value) if type(value) in (int, str) else ""
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
-    return choices[number] if 0 < number < len(choices) else None
-
-
 @dataclass(frozen=True)
 class Paths:
-    """Where things lie. Nothing is written outside these folders."""
+    """The folders in which things lie. Nothing is written outside them."""
 
     outputs: Path
     models: Path
@@ -633,7 +558,7 @@ class Paths:
 
     @property
     def uploads(self) -> Path:
-        """What came through a browser, while the program runs."""
+        """The folder of files that came through a browser; they are kept while the program runs."""
         return self.outputs / "easyphoto-uploads"
 
     @property
@@ -643,7 +568,7 @@ class Paths:
 
     @classmethod
     def standalone(cls, data: Path | None = None) -> Paths:
-        """The folders of a program without a WebUI, under ``data`` (:func:`program.data_folder` by default)."""
+        """Return the folders of a program without a WebUI, under ``data`` (:func:`program.data_folder` by default)."""
         root = (data or program.data_folder()).resolve()
         return cls(
             outputs=root / "outputs",
@@ -652,29 +577,3 @@ class Paths:
             templates=program.FILES / "templates",
             bench=program.FILES / "models" / "bench",
         )
-
-
-_NAMES = {
-    int: Message("a whole number"),
-    float: Message("a number"),
-    bool: Message("true or false"),
-    str: Message("a text"),
-}
-
-
-def number(value: float) -> str:
-    """A limit as people write it: whole ones with all their digits."""
-    return str(int(value)) if float(value).is_integer() else f"{value:g}"
-
-
-def _number(value: float | None) -> str:
-    return "any" if value is None else number(value)
-
-
-def _plain_type(hint: Any) -> tuple[type, bool]:
-    arguments = [a for a in typing.get_args(hint) if a is not type(None)]
-    return (arguments[0], True) if arguments else (hint, False)
-
-
-def _default(f: Field[Any]) -> Any:
-    return None if f.default is MISSING else f.default
