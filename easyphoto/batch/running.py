@@ -66,7 +66,14 @@ def forecast(service: EasyPhoto, batch: Batch) -> Forecast:
 
 def start(service: EasyPhoto, batch: Batch) -> Job[BatchResult]:
     """Queue the batch. The job's events tell how far it is, and in the end ``Finished`` or why it stopped."""
-    return service.jobs.submit("batch", batch.name, lambda job: _PortraitRun(job, service, batch).work(), lane=LANE)
+    sources = {source for piece in batch.pieces for source in (*piece.request.templates, piece.request.pose_template)}
+    return service.jobs.submit(
+        "batch",
+        batch.name,
+        lambda job: _PortraitRun(job, service, batch).work(),
+        lane=LANE,
+        holds=sum(len(source) for source in sources if isinstance(source, bytes)),
+    )
 
 
 class JobNotes:
@@ -231,10 +238,15 @@ class _PortraitRun:
         self._left.pop(id(piece), None)
         known = self._outcomes[id(piece)]
         self._outcomes[id(piece)] = replace(known, state=state, picture=path, likeness=likeness, embedder=embedder)
-        if state == MADE:
-            self._job.emit(
-                Portrayed(template=self._places[id(piece)], path=str(path), likeness=likeness, embedder=embedder)
+        self._job.emit(
+            Portrayed(
+                template=self._places[id(piece)],
+                path=str(path),
+                likeness=likeness,
+                embedder=embedder,
+                fresh=state == MADE,
             )
+        )
 
     def _fail(self, piece: Piece, error: EasyPhotoError) -> None:
         known = self._outcomes[id(piece)]
