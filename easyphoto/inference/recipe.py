@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -32,6 +33,7 @@ from easyphoto.inference.task import LoadedTemplate, PortraitTask, hash_image, n
 from easyphoto.likeness import clipped, cosine_words, words
 from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
+from easyphoto.storage import files
 
 CHUNK = "easyphoto"
 FORMAT = 1
@@ -194,12 +196,23 @@ def save(portrait: Portrait, folder: Path) -> Path:
     that can't be written either."""
     stem, text = datetime.now().strftime("%Y%m%d-%H%M%S"), _chunks(portrait.recipe)
     try:
-        path = _free(folder, f"{stem}-{_who(portrait.recipe)}-{portrait.seed}")
-        pictures.save_png(path, portrait.image, text, alpha=portrait.alpha)
+        return _saved(portrait, folder / f"{stem}-{_who(portrait.recipe)}-{portrait.seed}.png", text)
     except (StorageFailed, OSError, ValueError):
-        path = _free(folder, f"{stem}-portrait-{portrait.seed}")
-        pictures.save_png(path, portrait.image, text, alpha=portrait.alpha)
-    return path
+        return _saved(portrait, folder / f"{stem}-portrait-{portrait.seed}.png", text)
+
+
+def _saved(portrait: Portrait, wanted: Path, text: Mapping[str, str]) -> Path:
+    """Write beside ``wanted`` first: another lane or machine may save a portrait of that name in the same second."""
+    part = wanted.with_name(f".{uuid.uuid4().hex[:8]}-{wanted.stem}{files.PART}")
+    try:
+        pictures.save_png(part, portrait.image, text, alpha=portrait.alpha)
+        return files.put_new(part, wanted)
+    except StorageFailed as error:
+        raise files.not_written(wanted, error.__cause__) if isinstance(error.__cause__, OSError) else error from error
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise files.not_written(wanted, error) from error
 
 
 def _who(recipe: Mapping[str, Any]) -> str:
@@ -209,15 +222,6 @@ def _who(recipe: Mapping[str, Any]) -> str:
         return "+".join(filenames.safe(name, WHO_BYTES // 2, "portrait") for name in ids)
     more = f"+{len(ids) - 1}" if len(ids) > 2 else ""
     return filenames.safe(ids[0] if ids else "", WHO_BYTES - len(more), "portrait") + more
-
-
-def _free(folder: Path, stem: str) -> Path:
-    """A path in ``folder`` at which nothing lies yet."""
-    number, path = 0, folder / f"{stem}.png"
-    while os.path.lexists(path):
-        number += 1
-        path = folder / f"{stem}-{number}.png"
-    return path
 
 
 def _chunks(recipe: Mapping[str, Any]) -> dict[str, str]:

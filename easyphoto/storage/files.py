@@ -108,6 +108,30 @@ def move(source: Path, target: Path) -> None:
         source.unlink()
 
 
+def put_new(part: Path, wanted: Path) -> Path:
+    """Move the whole file ``part`` to ``wanted``, or where something lies there, to the same name with a number. Of two
+    that come at once with one name, in whatever processes, neither takes the other's place. Returns where it lies now.
+    Raises OSError."""
+    number, path = 0, wanted
+    while True:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            number += 1
+            path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        except OSError:
+            # This file system has no second names for a file: looking first is the best that can be done there.
+            if not os.path.lexists(path):
+                part.replace(path)
+                return path
+            number += 1
+            path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        else:
+            part.unlink()
+            flush_folder(path.parent)
+            return path
+
+
 def remove(path: Path) -> None:
     """Remove a file, a folder with all that is in it, or a link, but not what the link leads to. It is no error if
     nothing is there."""
