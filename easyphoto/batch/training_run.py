@@ -3,7 +3,9 @@ training meets is that person's alone."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,18 +82,18 @@ class _TrainingRun:
         }
         self._left = {one.user_id: (_pace_of(one), one.steps) for one in batch.people}
         self._book = PaceBook(service.paths)
-        self._clock = Stopwatch()
+        self._slots = service.jobs.slots
+        self._stopping = threading.Event()
 
     def work(self) -> BatchResult:
         """Train who isn't trained, then the report. Raises :class:`Cancelled` and :class:`StorageFailed`, with what is
         there kept and reported."""
         stopped: EasyPhotoError | None = None
         try:
-            for person in self._batch.people:
-                self._progress()
-                if self._job.cancelled():
-                    raise Cancelled("Stopped.")
-                self._train(person)
+            with ThreadPoolExecutor(self._slots, "easyphoto-batch") as devices:
+                trainings = [devices.submit(self._one, person) for person in self._batch.people]
+                for training in trainings:
+                    training.result()
             self._progress()
         except (Cancelled, StorageFailed) as error:
             stopped = error
@@ -107,25 +109,38 @@ class _TrainingRun:
     def _in_order(self) -> Sequence[Outcome]:
         return list(self._outcomes.values())
 
+    def _one(self, person: PersonToTrain) -> None:
+        """Train somebody, unless the batch has to end. Raises what ends it, and then nobody else begins."""
+        if self._stopping.is_set():
+            return
+        try:
+            self._progress()
+            if self._job.cancelled():
+                raise Cancelled("Stopped.")
+            self._train(person)
+        except BaseException:
+            self._stopping.set()
+            raise
+
     def _train(self, one: PersonToTrain) -> None:
         """Raises :class:`Cancelled` where the batch was, and :class:`StorageFailed`, which all others would meet."""
         stands = standing(one, self._service)
         if stands == "trained":
             self._tell(self._service.people.get(one.user_id), THERE)
             return
-        self._clock.lap()
+        clock = Stopwatch()
         try:
             person = self._follow(self._service.train(replace(one.request, resume=stands == "stopped")))
         except StorageFailed as error:
             self._fail(one, error)
             raise
         except EasyPhotoError as error:
-            if self._job.cancelled():
+            if self._job.cancelled() or self._stopping.is_set():
                 raise Cancelled("Stopped.") from error
             self._fail(one, error)
             return
         if stands == "new":
-            self._book.took(_pace_of(one), one.steps, self._clock.lap())
+            self._book.took(_pace_of(one), one.steps, clock.lap())
         self._tell(person, MADE)
 
     def _follow(self, asked: Job[Person]) -> Person:
@@ -134,12 +149,14 @@ class _TrainingRun:
         while True:
             for number, event in asked.events(seen, follow=False):
                 seen = number
-                if not isinstance(event, Queued | Finished | Failed):
+                if isinstance(event, Queued | Finished | Failed):
+                    continue
+                if self._slots == 1 or not isinstance(event, Progress):  # steps of several people are no progress
                     self._job.emit(event)
             try:
                 return asked.wait(POLL)
             except TimeoutError:
-                if self._job.cancelled():
+                if self._job.cancelled() or self._stopping.is_set():
                     asked.cancel()
 
     def _tell(self, person: Person, state: State) -> None:
@@ -158,6 +175,7 @@ class _TrainingRun:
         self._job.emit(RowFailed(subject=one.user_id, code=error.code, message=error.message))
 
     def _progress(self) -> None:
-        seconds = total_seconds(self._book, self._left.values())
+        summed = total_seconds(self._book, tuple(self._left.values()))
+        seconds = None if summed is None else summed / self._slots
         total, left = len(self._outcomes), sum(one.state == LEFT for one in self._outcomes.values())
         self._job.emit(Progress(stage=STAGE, step=total - left, total=total, seconds_left=seconds))

@@ -41,6 +41,8 @@ GIVEN_UP = Message(
 )
 KEEP_FOR_RETRY = ("generate",)
 """Kinds whose pictures (templates, nobody's photos) are kept when they fail, until they are retried or cleared."""
+SHARING = ("generate",)
+"""Kinds that only read the files of people, so that several of one person are worked on at the same time."""
 
 
 class DurableQueue(JobQueue):
@@ -325,6 +327,11 @@ class DurableQueue(JobQueue):
         """Have the device's lane worked on by these, rather than by the program's own device. Before any job."""
         self._runners = tuple(runners)
 
+    @property
+    def slots(self) -> int:
+        """How many jobs of the device's lane are worked on at the same time."""
+        return max(1, sum(runner.slots for runner in self._runners))
+
     def attend(self) -> None:
         """Work on everything that is in the queue, as soon as nobody else does, for as long as the process lives."""
         with self._lock:
@@ -383,14 +390,24 @@ class DurableQueue(JobQueue):
             self._ended(lane, job)
 
     def _next(self, lane: Lane, name: str, runner: Runner) -> Job[Any] | None:
-        """The first that may begin: of nobody who is at work already, or who comes before in the line."""
+        """The first that may begin: of nobody of whom a job is at work, or comes before in the line, but that portraits
+        of one person may be made at the same time."""
         if not self._working or (self._paused and name == DEVICE):
             return None
-        busy = {user for line in self._lanes.values() for job in line.running for user in job.uses}
+        shown: set[str] = set()
+        written: set[str] = set()
+
+        def note(job: Job[Any]) -> None:
+            (shown if job.what in SHARING else written).update(job.uses)
+
+        for line in self._lanes.values():
+            for job in line.running:
+                note(job)
         for job in lane.waiting:
-            if (self._attending or _is_own(job)) and not busy & job.uses and self._begin(job, runner):
+            taken = written if job.what in SHARING else written | shown
+            if (self._attending or _is_own(job)) and not taken & job.uses and self._begin(job, runner):
                 return self._take(lane, job)
-            busy |= job.uses
+            note(job)
         return None
 
     def _begin(self, job: Job[Any], runner: Runner) -> bool:

@@ -99,7 +99,7 @@ class RequestKind(Protocol[Result]):
 
 class Runner(Protocol):
     """Whoever does the work of requests: a device of this process (:class:`easyphoto.queue.lanes.LocalRunner`), or a
-    cluster. The queue never gives it two requests that use one person at the same time."""
+    cluster. The queue gives it no other request of a person while that person is trained."""
 
     @property
     def name(self) -> str:
