@@ -14,7 +14,7 @@ from easyphoto.batch.faults import WrongRows
 from easyphoto.batch.forecast import Forecast
 from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult
 from easyphoto.batch.pieces import pieces
-from easyphoto.cli import flags, show, streams
+from easyphoto.cli import flags, on_ray, show, streams
 from easyphoto.cli.arguments import a_folder, a_path
 from easyphoto.config import TrainConfig
 from easyphoto.errors import InvalidRequest
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, service: Callable[[argparse.N
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, tell what it takes, and begin nothing"
     )
+    on_ray.add_arguments(parser)
     flags.add(parser, TrainConfig, defaults_vary=True)
     parser.set_defaults(run=partial(run, service))
 

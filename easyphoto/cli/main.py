@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyphoto import __version__, errors
-from easyphoto.cli import arguments, batch, endings, flags, models, people, show, streams
+from easyphoto.cli import arguments, batch, endings, flags, models, on_ray, people, show, streams
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
@@ -19,7 +20,7 @@ from easyphoto.imaging import folder
 from easyphoto.likeness import words
 
 if TYPE_CHECKING:
-    from easyphoto.service import EasyPhoto
+    from easyphoto.service import EasyPhoto, Preferences
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +38,9 @@ def _run(argv: Sequence[str]) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    status: int = args.run(args)
+    with ExitStack() as held:
+        args.held = held
+        status: int = args.run(args)
     return status
 
 
@@ -97,6 +100,7 @@ def _parser() -> Parser:
         action="store_true",
         help="no weights whose licence forbids commercial use (or EASYPHOTO_COMMERCIAL_ONLY=1)",
     )
+    on_ray.add_arguments(serve)
     serve.add_argument("--precision", choices=PRECISIONS, help="of trainings left at auto (or EASYPHOTO_PRECISION)")
     models.add_parser(commands, _paths)
     return parser
@@ -125,9 +129,20 @@ def _paths(args: argparse.Namespace) -> Paths:
 
 
 def _service(args: argparse.Namespace) -> EasyPhoto:
+    from easyphoto.cli.standalone import preferences
+
+    return _built(args, preferences())
+
+
+def _built(args: argparse.Namespace, decided: Preferences) -> EasyPhoto:
+    """The program, whose jobs run where the flags say."""
     from easyphoto.cli.standalone import build
 
-    return build(_paths(args))
+    cluster = on_ray.options(args)
+    service = build(_paths(args), decided)
+    if cluster is not None:
+        on_ray.work_there(service, cluster, decided, args.held)
+    return service
 
 
 def _pictures(given: list[Path]) -> tuple[Path, ...]:
@@ -212,12 +227,12 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace) -> int:
     from easyphoto.cli.serve import serve
-    from easyphoto.cli.standalone import build, preferences
+    from easyphoto.cli.standalone import preferences
 
     name, _, password = (args.auth or "").partition(":")
     if args.auth is not None and not (name and password):
         raise InvalidRequest("--auth wants USER:PASSWORD.")
-    service = build(_paths(args), preferences(args.commercial_only, args.precision))
+    service = _built(args, preferences(args.commercial_only, args.precision))
 
     def listening(url: str) -> None:
         if args.json:

@@ -1,4 +1,4 @@
-"""The fuse phase: it makes one LoRA out of the checkpoints."""
+"""The fifth phase: one LoRA out of the checkpoints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from easyphoto.training.state import Score
 
 @dataclass(frozen=True, eq=False)
 class FusedLora:
-    """The ``layers`` of the person's LoRA, the steps of the checkpoints that went into it, and its score, which is None
-    if nothing was validated."""
+    """The ``layers`` of the person's LoRA, the steps of the checkpoints that it was put together from, and its score,
+    None where nothing was validated."""
 
     layers: Layers
     steps: tuple[int, ...]
@@ -25,9 +25,9 @@ class FusedLora:
 
 
 class FusePhase(Phase):
-    """Puts the best checkpoints together in the way that the option ``fusion`` names, and scores the result.
+    """Puts the best checkpoints together, as the option ``fusion`` says, and scores what comes of them.
 
-    It needs the checkpoints on the disk, and leaves nothing but pictures. A resumed training fuses again.
+    It needs the checkpoints on the disk, and leaves nothing but pictures: a resumed training fuses again.
     """
 
     name = "fuse"
