@@ -1,4 +1,4 @@
-"""For every test: no network, few threads, and the photographs that installed packages carry."""
+"""Settings for every test: no network, few threads, and the photographs that installed packages contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server on a free port of this machine, for as long as a test needs it."""
+"""A real server on a free port of this machine, which runs for as long as a test needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads torch takes in tests."""
+"""How many threads torch uses in the tests."""
 
 from __future__ import annotations
 

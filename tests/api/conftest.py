@@ -1,4 +1,4 @@
-"""The API on the real service with a fake host, a fake vision and a played trainer."""
+"""The API on the real service, with a fake host, a fake vision and a trainer that only pretends to train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""Tests of who is let in."""
 
 from __future__ import annotations
 

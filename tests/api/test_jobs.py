@@ -1,4 +1,5 @@
-"""The typed routes: jobs are made, followed, cancelled and fetched, and no path of the server shows."""
+"""Tests of the typed routes: jobs are made, followed, cancelled and fetched, and no answer shows a path of the
+server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of the original: its names, defaults and answers."""
+"""Tests of the routes of the original extension: their names, defaults and answers."""
 
 from __future__ import annotations
 

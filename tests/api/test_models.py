@@ -1,4 +1,4 @@
-"""Weights over HTTP: what features need, what is there, and a download that can be followed and cancelled."""
+"""Tests of weights over HTTP: what features need, what is there, and a download that can be followed and cancelled."""
 
 from __future__ import annotations
 

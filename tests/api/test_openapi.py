@@ -1,4 +1,5 @@
-"""The description of the API is right: calls made from it never break the server, and answers are as described."""
+"""Tests that the description of the API is right: calls made from it never break the server, and answers are as
+described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of files over the API."""
+"""Tests of what the API says about files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench scripts lie beside the package, not in it."""
+"""Let the tests import the bench scripts, which lie beside the package and not in it."""
 
 from __future__ import annotations
 

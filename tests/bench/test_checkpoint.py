@@ -1,4 +1,4 @@
-"""The exported checkpoint, as anybody would load it."""
+"""Tests of the exported checkpoint, loaded as anybody would load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The split, the packed file and the control pictures."""
+"""Tests of the split, the packed file and the control pictures."""
 
 from __future__ import annotations
 

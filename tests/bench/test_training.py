@@ -1,4 +1,5 @@
-"""The pieces of the training scripts: optimizer, average, noise, captions, tokenizer."""
+"""Tests of the pieces of the training scripts: the optimizer, the average, the noise, the captions and the
+tokenizer."""
 
 from __future__ import annotations
 

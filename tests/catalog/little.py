@@ -1,4 +1,4 @@
-"""A catalog of two small files on a server of this machine."""
+"""A catalog of two small files that a server of this machine offers."""
 
 from __future__ import annotations
 

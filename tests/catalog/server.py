@@ -1,4 +1,4 @@
-"""A web server on this machine that misbehaves as told, and counts the bytes it sends."""
+"""A web server on this machine that misbehaves as a test tells it to, and counts the bytes that it sends."""
 
 from __future__ import annotations
 

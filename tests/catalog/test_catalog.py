@@ -1,4 +1,4 @@
-"""The list itself, plans, finding what is there, checksums, licences, and the command line."""
+"""Tests of the catalog, of plans, of finding what is there, of checksums and licences, and of the command line."""
 
 from __future__ import annotations
 

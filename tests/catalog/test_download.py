@@ -1,4 +1,5 @@
-"""What a bad server, a bad line or a bad mirror can do to a file: it is whole under its name, or not there."""
+"""Tests of what a bad server, line or mirror can do to a file: the file is complete under its name, or it isn't
+there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is offered for download that no code of the program looks up."""
+"""Tests that every file that is offered for download is looked up by some code of the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read from a model file's header alone."""
+"""Tests of what is read from the header of a model file alone."""
 
 from __future__ import annotations
 

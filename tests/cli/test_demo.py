@@ -1,4 +1,4 @@
-"""The photos of the demo: six different ones of one person, made the same way every time."""
+"""Tests of the photos of the demo: six different photos of one person, made in the same way every time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags are the declared fields; mistakes end with a sentence and their status."""
+"""Tests that the flags are the declared fields, and that a mistake ends with one sentence and its status."""
 
 from __future__ import annotations
 

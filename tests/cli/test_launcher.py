@@ -1,4 +1,5 @@
-"""``easyphoto.sh`` from any folder, through links, with any path: what you give is meant from where you are."""
+"""Tests of ``easyphoto.sh``: it starts from any folder and through links, and a path that you give is relative to the
+folder you are in."""
 
 from __future__ import annotations
 

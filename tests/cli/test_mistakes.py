@@ -1,4 +1,5 @@
-"""Every command with wrong input: one sentence, a documented status, no traceback, and with --json only JSON."""
+"""Tests of every command with wrong input: it answers with one sentence and a documented status, without a traceback,
+and with --json it prints only JSON."""
 
 from __future__ import annotations
 

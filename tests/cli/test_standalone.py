@@ -1,4 +1,4 @@
-"""What the app without a WebUI keeps to: the licence switch and the precision, by flag and by environment."""
+"""Tests of the program without a WebUI: a flag or an environment variable sets the licence switch and the precision."""
 
 from __future__ import annotations
 

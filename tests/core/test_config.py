@@ -1,4 +1,4 @@
-"""Parameters: one declaration, checked values, the original's defaults."""
+"""Tests of parameters: each is declared once, its values are checked, and it has the original's default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor names what is there, what is missing, and what it would give."""
+"""Tests that the doctor names what is there, what is missing, and what the missing parts would give."""
 
 from __future__ import annotations
 

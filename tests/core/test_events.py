@@ -1,4 +1,4 @@
-"""Events survive their trip through a file, even a file that is being written."""
+"""Tests that events come back unchanged from a file, even from one that is still being written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that every system can hold."""
+"""Tests of names that every file system accepts."""
 
 from __future__ import annotations
 

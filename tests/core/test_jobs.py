@@ -1,4 +1,4 @@
-"""One thing at a time, in order, watched by anybody, stopped by a word."""
+"""Tests of the queue: one job runs at a time, in order; anybody can watch it, and one call stops it."""
 
 from __future__ import annotations
 

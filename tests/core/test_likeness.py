@@ -1,4 +1,4 @@
-"""The scale of likeness, wherever it is shown."""
+"""Tests of the scale of likeness, wherever it is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model a name means."""
+"""Tests of which model a name means."""
 
 from __future__ import annotations
 

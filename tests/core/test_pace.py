@@ -1,4 +1,4 @@
-"""The time that is left, on a clock of our own: a slow start is no measure of the rest."""
+"""Tests of the time left, with a clock that the test sets: a slow start doesn't count for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names never become paths; people come and go whole."""
+"""Tests of people: a name never becomes a path, and a person is added and removed as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whatever is uploaded becomes upright RGB or one clear sentence; files are whole or absent."""
+"""Tests of pictures: any upload becomes upright RGB or one clear sentence, and a file is written whole or not at
+all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every edge calls, on a host and a vision that cost nothing: portraits, failures, replay, refusals."""
+"""Tests of the service with a host and a vision that do no real work: portraits, failures, replay and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the next engineer finds: the files that CONTRIBUTING.md names, and the settings of hooks, CI and issue pages."""
+"""Tests of what a new engineer relies on: the files that CONTRIBUTING.md names, and the settings of hooks, CI and
+forms."""
 
 from __future__ import annotations
 

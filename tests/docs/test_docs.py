@@ -1,4 +1,4 @@
-"""The documents keep step with the code and with each other."""
+"""Tests that the documents agree with the code and with each other."""
 
 from __future__ import annotations
 

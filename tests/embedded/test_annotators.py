@@ -1,4 +1,4 @@
-"""Control maps that depend on what is seen in the picture."""
+"""Tests of the control maps that depend on what is seen in a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The whole two-pass chain of SDXL on the embedded host, on a tiny model of SDXL's design at SDXL's own size."""
+"""Tests of the whole two-pass chain of SDXL on the embedded host, with a tiny model of SDXL's design at SDXL's own
+size."""
 
 from __future__ import annotations
 

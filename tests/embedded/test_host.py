@@ -1,4 +1,4 @@
-"""The embedded host from end to end on tiny random models."""
+"""Tests of the embedded host from end to end, on tiny random models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The embedded host on a device that is too small: what lies there while something works, and what the user is told."""
+"""Tests of the embedded host on a device that is too small: what lies there while a part works, and what the user is
+told."""
 
 from __future__ import annotations
 

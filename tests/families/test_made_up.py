@@ -1,4 +1,5 @@
-"""A fifth family, made up in this file alone, is recognised, trained and drawn with: nothing else knows of it."""
+"""Tests with a fifth family that is made up in this file alone: the program recognises it, trains it and draws with it,
+and no other file knows of it."""
 
 from __future__ import annotations
 

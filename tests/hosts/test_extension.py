@@ -1,4 +1,4 @@
-"""What the WebUI sees of the extension: its script, its settings, its folders, its installer."""
+"""Tests of what a WebUI sees of the extension: its script, its settings, its folders and its installer."""
 
 from __future__ import annotations
 

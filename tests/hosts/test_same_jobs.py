@@ -1,4 +1,5 @@
-"""The chain asks every host for the same pictures, and each host's engine gets them as asked."""
+"""Tests that the chain asks every host for the same pictures, and that each host's engine gets what the chain asked
+for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The WebUI adapter on a fake WebUI, in both dialects."""
+"""Tests of the host for WebUIs on a fake WebUI, in both dialects of ControlNet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picture files made by hand: what no writer at hand would write."""
+"""Picture files that are made by hand, because no library at hand would write them."""
 
 from __future__ import annotations
 

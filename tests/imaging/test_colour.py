@@ -1,4 +1,4 @@
-"""The same colours, however a file writes them: profiles, EXIF, PNG's chunks."""
+"""Tests that colours stay the same however a file writes them: with profiles, EXIF or PNG's chunks."""
 
 from __future__ import annotations
 

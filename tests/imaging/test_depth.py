@@ -1,4 +1,4 @@
-"""Samples of every depth show the same ramp."""
+"""Tests that samples of every depth show the same ramp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are opened at all, and that what is said about a picture can't spoil it."""
+"""Tests of which files are opened at all, and that what a file says about its picture can't spoil the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Broken files of every kind: each is a picture or one sentence, in bounded time, and nothing is written."""
+"""Tests with broken files of every kind: each gives a picture or one sentence within a bounded time, and nothing is
+written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the chain share: people and templates of discs, and a task around them."""
+"""What the tests of the chain share: people and templates that are drawn as discs, and a task with them."""
 
 from __future__ import annotations
 

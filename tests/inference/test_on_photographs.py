@@ -1,4 +1,5 @@
-"""The chain on real photographs with the packaged vision; the host only gives back what it was given, or a tint."""
+"""Tests of the chain on real photographs with the packaged vision. The host only returns what it was given, or a
+tint."""
 
 from __future__ import annotations
 

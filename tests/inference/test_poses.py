@@ -1,4 +1,4 @@
-"""The inner poses, and pictures from text: one face, the size that was asked for."""
+"""Tests of the inner poses and of pictures from text, which have one face and the size that was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fails after the work costs the template that it concerns, and never a picture that is there."""
+"""Tests that a failure after the passes costs only its own template, and never a picture that is there already."""
 
 from __future__ import annotations
 

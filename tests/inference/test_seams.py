@@ -1,4 +1,4 @@
-"""Several people in one picture: what the pass over the seams leaves between and below them."""
+"""Tests with several people in one picture: what the pass over the seams leaves unchanged between and below them."""
 
 from __future__ import annotations
 

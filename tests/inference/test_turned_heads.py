@@ -1,4 +1,5 @@
-"""Heads that look aside: which photo of a person goes into them, when none does, and what likeness says of it."""
+"""Tests of heads that look aside: which photo of a person is fused in, when none is, and what the likeness then
+says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the program can say to a user of the tabs has its Chinese, with the same places."""
+"""Tests that everything that the program can say to a user of the tabs has a translation with the same places."""
 
 from __future__ import annotations
 

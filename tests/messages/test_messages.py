@@ -1,4 +1,4 @@
-"""Messages: English that can be said in another language, and that survives copies, pickles and JSON."""
+"""Tests of messages: English that can be said in another language and that survives copies, pickles and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LoRA files: names, reading and writing, applying and taking off."""
+"""Tests of LoRA files: their names, how they are read and written, and how a LoRA is applied and taken off."""
 
 from __future__ import annotations
 

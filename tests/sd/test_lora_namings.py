@@ -1,4 +1,5 @@
-"""LoRAs in the namings of others do what the same LoRA does in kohya's, on models of each family's shapes."""
+"""Tests that a LoRA in another program's naming does what the same LoRA does in kohya's, on models of each family's
+shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How prompts are read."""
+"""Tests of how prompts are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts as embeddings: chunks, weights, padding."""
+"""Tests of prompts as embeddings: chunks, weights and padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering on a tiny random model: reproducible, masked, controlled, stoppable."""
+"""Tests of rendering on a tiny random model: it can be reproduced, masked, controlled and stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single files in the original naming: what is loaded is what was written."""
+"""Tests of single files in the original naming: the weights that are loaded are those that were written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors as they are: a real ``serve`` in a process of its own, and the routes as each WebUI mounts them."""
+"""The servers as they really are: ``serve`` in a process of its own, and the routes as each WebUI mounts them."""
 
 from __future__ import annotations
 

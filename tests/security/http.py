@@ -1,4 +1,4 @@
-"""HTTP spoken by hand: what browsers and attackers send, and what no client library would."""
+"""HTTP written by hand: what browsers and attackers send, and what no client library would send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls made at random: whatever comes, the answer is one of ours, and nothing is written outside the data folder."""
+"""Tests with calls made at random: the answer is always one of ours, and nothing is written outside the data folder."""
 
 from __future__ import annotations
 

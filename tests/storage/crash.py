@@ -1,4 +1,4 @@
-"""Kills a real process with SIGKILL at a chosen one of its operations on files."""
+"""Kill a real process with SIGKILL at a chosen one of its file operations."""
 
 from __future__ import annotations
 

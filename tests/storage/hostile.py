@@ -1,4 +1,4 @@
-"""Zip files that nobody should be able to do harm with, drawn from a seed."""
+"""Zip files that try to do harm and must not be able to, drawn from a seed."""
 
 from __future__ import annotations
 

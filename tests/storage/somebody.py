@@ -1,4 +1,4 @@
-"""People as trainings leave them, each piece marked, so that a mixture of two trainings shows."""
+"""People as trainings leave them. Each piece is marked, so that a mixture of two trainings shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""After kill -9 at any moment of an import, a publication or a swap of photos, what was there is there, whole."""
+"""Tests with kill -9 at any moment of an import, a publication or a swap of photos: what was there before is still
+there, complete."""
 
 from __future__ import annotations
 

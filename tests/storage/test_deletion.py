@@ -1,4 +1,5 @@
-"""Deleting removes everything of a person's, tells what, and leaves what is another's."""
+"""Tests that a deletion removes everything of a person's, says what that was, and leaves what belongs to somebody
+else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports that fail leave the earlier one; faults are one sentence."""
+"""Tests that an export that fails leaves the earlier file as it was, and that a fault is one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file from a stranger: refused with one sentence, and nothing is written but a person who is whole."""
+"""Tests of a zip from a stranger: it is refused with one sentence, and only a person who is complete is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name is one person: by no spelling, and on no file system, does it lead to another."""
+"""Tests that a name is one person: no spelling of it, on no file system, leads to another person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos of one person made from one photograph, a tiny model, and a training of a few steps on them."""
+"""Photos of one person made from one photograph, a tiny model, and a training of a few steps with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A scene's captions: its own words, those beside a photo, and always the words that wake its LoRA."""
+"""Tests of a scene's captions: the scene's own words, those beside a photo, and always the trigger words of its
+LoRA."""
 
 from __future__ import annotations
 

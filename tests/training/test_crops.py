@@ -1,4 +1,4 @@
-"""Which photos serve for what, and what the network gets to see of them."""
+"""Tests of which photos are used for what, and of the crops that the network sees."""
 
 from __future__ import annotations
 

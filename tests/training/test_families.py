@@ -1,4 +1,4 @@
-"""The same training on every family of models, by tiny ones of their shapes."""
+"""Tests of the same training on every family of models, with tiny models of their shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mathematics of fusion: what a LoRA adds is what is averaged."""
+"""Tests of the mathematics of fusion: what is averaged is what a LoRA adds to the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real trainings of a few steps in a real child process."""
+"""Tests of real trainings of a few steps in a real child process."""
 
 from __future__ import annotations
 

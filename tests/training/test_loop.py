@@ -1,4 +1,4 @@
-"""The steps of a training on a tiny model."""
+"""Tests of the steps of a training on a tiny model."""
 
 from __future__ import annotations
 

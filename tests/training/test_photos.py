@@ -1,4 +1,4 @@
-"""The photo report, on photographs of Eileen Collins, of Grace Hopper and of six others."""
+"""Tests of the photo report, on photographs of Eileen Collins, Grace Hopper and six others."""
 
 from __future__ import annotations
 

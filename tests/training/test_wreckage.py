@@ -1,4 +1,4 @@
-"""What an earlier training that ended badly leaves behind, and what the next makes of it."""
+"""Tests of what an earlier training that ended badly leaves behind, and how the next training deals with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standalone app on fakes, and a browser where there is one."""
+"""The standalone app with a fake host, vision and trainer, and a browser if there is one."""
 
 from __future__ import annotations
 

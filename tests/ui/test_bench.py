@@ -1,4 +1,5 @@
-"""The standalone app with nothing played: the checkpoint that ships, the real trainer and chain, a real browser."""
+"""Tests of the standalone app where nothing is fake: the checkpoint that ships, the real trainer and chain, and a real
+browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tabs as a person uses them: upload, look, train, watch, portray; in English and in Chinese."""
+"""Tests of the tabs as a person uses them, in English and in Chinese: upload, look, train, watch, make portraits."""
 
 from __future__ import annotations
 

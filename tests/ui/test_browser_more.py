@@ -1,4 +1,5 @@
-"""The rest of the tabs as a person uses them: templates of every kind, weights, and what goes wrong, in Chinese too."""
+"""More tests of the tabs as a person uses them: templates of every kind, weights, and what goes wrong, in Chinese
+too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a page keeps and drops: its own job beside others', its photos over a reload, no answer that came too late."""
+"""Tests of what a page keeps and drops: its own job beside those of others, its photos when it is loaded again, and no
+answer that comes too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a browser says that it had: nothing of it is believed to be more than a name."""
+"""Tests of what a browser says that it remembers: none of it is trusted to be more than a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where people are deleted and how they are called in the lists, without a browser."""
+"""Tests, without a browser, of deleting people and of how people are called in the lists."""
 
 from __future__ import annotations
 

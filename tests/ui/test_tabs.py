@@ -1,4 +1,4 @@
-"""What the tabs are made of, without a browser."""
+"""Tests, without a browser, of what the tabs consist of."""
 
 from __future__ import annotations
 

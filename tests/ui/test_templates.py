@@ -1,4 +1,4 @@
-"""Where the Inference tab takes its templates from, without a browser."""
+"""Tests, without a browser, of where the Inference tab takes its templates from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that came through a page: where they lie, and when they go."""
+"""Tests of pictures that came through a page: where they lie, and when they are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control maps."""
+"""Tests of control maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours move where they are told to, to what they are told to, and nowhere else."""
+"""Tests that colours change where they should, to what they should, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The embedder that needs no download: torch computes it where it can, dlib where not, and nobody sees a difference."""
+"""Tests of the embedder that needs no download: torch computes it if torch is there, and dlib otherwise, with the same
+result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding faces in photographs and telling people apart, with the packaged backends."""
+"""Tests of finding faces in photographs and of telling people apart, with the packaged backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transforms, crops and pasting: what must hold for any numbers."""
+"""Tests of what must hold for transforms, crops and pasting with any numbers."""
 
 from __future__ import annotations
 

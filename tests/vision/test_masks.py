@@ -1,4 +1,4 @@
-"""Masks stay masks, and each operation keeps its promise about where it acts."""
+"""Tests that masks stay masks, and that each operation acts only where it promises to."""
 
 from __future__ import annotations
 

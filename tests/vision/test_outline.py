@@ -1,4 +1,4 @@
-"""The outline of one face given to another."""
+"""Tests of giving the outline of one face to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Parsing, fusion, retouch, saliency and enhancement on photographs: what they change and what they must not."""
+"""Tests of parsing, fusion, retouching, saliency and enhancement on photographs: what they change, and what they must
+not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pose of a head that we turned ourselves comes out again, with the signs that the docstring gives."""
+"""Tests that the pose of a head that a test has turned is found again, with the signs that the docstring gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which backend serves a role, and what happens when the wanted one can't."""
+"""Tests of which backend serves a role, and of what happens if the one that was wanted can't."""
 
 from __future__ import annotations
 

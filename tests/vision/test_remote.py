@@ -1,4 +1,4 @@
-"""The vision worker, as a real process with a vision that costs nothing."""
+"""Tests of the vision worker as a real process, with a vision that does no real work."""
 
 from __future__ import annotations
 

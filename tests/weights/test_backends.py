@@ -1,4 +1,5 @@
-"""Backends with weights, through their real loading code, on models of the published shapes with known answers."""
+"""Tests of the backends with weights, through their real loading code, on models of the published shapes with known
+answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimate of memory: its table against the architectures, and the plan it makes."""
+"""Tests of the estimate of memory: of its table against the architectures, and of the plan that follows from it."""
 
 from __future__ import annotations
 
