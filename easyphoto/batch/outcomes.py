@@ -55,7 +55,7 @@ class BatchResult:
     def data(self) -> dict[str, Any]:
         """The counts as JSON data."""
         counts: dict[str, Any] = {state: self.count(state) for state in STATES}
-        return {**counts, "report": self.report.name, "csv": self.csv.name}
+        return {**counts, "folder": self.folder.name, "report": self.report.name, "csv": self.csv.name}
 
     def error(self) -> EasyPhotoError | None:
         """What a batch that came to its end failed with: an error of the kind of all failures, a plain one where they

@@ -15,6 +15,7 @@ from easyphoto.inference import poses
 from easyphoto.jobs import Job
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.ui import compat, panel
+from easyphoto.ui.batch_desk import BatchDesk
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Choices, Form
 from easyphoto.ui.job_tab import JobTab
@@ -64,12 +65,14 @@ class GenerateTab(JobTab):
     """The components of the Inference tab and their events."""
 
     what, prefix, no_job = "generate", PREFIX, "No portraits yet."
+    kinds = ("generate", "batch")
 
     def __init__(self, service: EasyPhoto, settings: Settings, language: Callable[[Any], str]) -> None:
         super().__init__(service, language)
         self._settings = settings
         self.picker = TemplatePicker(service, language)
         self.desk = PeopleDesk(service, language)
+        self.batch = BatchDesk(service, language)
         choices: dict[str, Choices] = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
         self._form = Form(PortraitConfig, PREFIX, {}, choices)
         self._thumbnails = panel.Thumbnails()
@@ -83,6 +86,7 @@ class GenerateTab(JobTab):
                 self._build_people()
                 self.picker.build(self._build_text)
                 self._build_options()
+                self.batch.build()
             with gr.Column(scale=4):
                 self._build_portraits()
 
@@ -176,6 +180,7 @@ class GenerateTab(JobTab):
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
         compat.listen(self.refresh.click, self._refreshed, None, self._lists)
         self.picker.bind()
+        self.batch.bind(self._shown, [*self._following, *self._made])
         control = self._form.components["t2i_control_way"]
         compat.listen(control.change, self._control_changed, [control], [self.inner_poses, self.pose], quiet=True)
         inner = self._form.components["t2i_pose_inner"]

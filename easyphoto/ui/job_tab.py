@@ -30,6 +30,8 @@ class JobTab(ABC):
 
     what: str
     """The kind of its jobs."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of job that the panel can show, if there are more than that one."""
     prefix: str
     """The beginning of the element ids of this tab."""
     no_job: str
@@ -104,12 +106,14 @@ class JobTab(ABC):
         if job is not None:
             shown = panel.job_panel(job, jobs, language, self._tick_id)
         others = [j for j in jobs.list() if j.what == self.what and not j.ended and j is not job]
+        if job is not None and job.what == "batch":
+            others = []  # they are its own
         return shown + panel.others(others, language, self._tick_id)
 
     def _last_shown(self, language: str, kept: Kept) -> Updates:
         """Follow the last job of this page, or the last of all jobs of this kind if the page never had one."""
         own = kept.jobs.get(self.what)
-        jobs = [job for job in self._service.jobs.list() if job.what == self.what]
+        jobs = [job for job in self._service.jobs.list() if job.what in (self.kinds or (self.what,))]
         if own is None:
             return self._shown(jobs[-1], language, own=False) if jobs else self._nothing_shown(language, own=False)
         mine = [job for job in jobs if job.id == own]

@@ -27,6 +27,7 @@ from easyphoto.events import (
     Notice,
     Portrayed,
     Progress,
+    RowFailed,
     TemplateFailed,
     Validated,
 )
@@ -45,6 +46,8 @@ THUMBNAIL = 168
 DOWNLOAD = "download"
 TALKATIVE = (DOWNLOAD, "environment")
 """The stages whose message is meant for the user."""
+FAULTS_SHOWN = 20
+"""Rows of a batch that failed and are shown; the report has all of them."""
 SHOWN = 4
 """At most this many pictures of a validation are shown."""
 
@@ -59,6 +62,7 @@ class View:
     validations: list[Validated] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     failures: list[TemplateFailed] = field(default_factory=list)
+    rows: list[RowFailed] = field(default_factory=list)
     portrayed: list[Portrayed] = field(default_factory=list)
     fused: Fused | None = None
     end: Event | None = None
@@ -82,6 +86,8 @@ class View:
             self.notices.append(event.message)
         elif isinstance(event, TemplateFailed):
             self.failures.append(event)
+        elif isinstance(event, RowFailed):
+            self.rows.append(event)
         elif isinstance(event, Portrayed):
             self.portrayed.append(event)
         elif isinstance(event, Fused):
@@ -108,6 +114,10 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
     parts += [
         _note(say("template_failed", language, n=f.template + 1, message=translated(f.message, language)), "failed")
         for f in view.failures
+    ]
+    parts += [
+        _note(say("row_failed", language, n=f.line, message=translated(f.message, language)), "failed")
+        for f in view.rows[:FAULTS_SHOWN]
     ]
     parts += [_note(translated(text, language)) for text in view.notices[-6:]]
     alive = "" if job.ended else f' data-poll="{escape(poll)}"'
@@ -187,7 +197,7 @@ def _outcome(job: Job[Any], view: View) -> str:
         return job.state
     if job.what == "generate" and not view.portrayed:
         return "failed"
-    return "doubtful" if view.failures or _in_vain(view) else job.state
+    return "doubtful" if view.failures or view.rows or _in_vain(view) else job.state
 
 
 def _in_vain(view: View) -> bool:
@@ -215,6 +225,9 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
             if files
             else say("fetched_none", language)
         )
+    if job.what == "batch":
+        counts = {name: result.get(name, 0) for name in ("made", "there", "failed")}
+        return say("batched", language, report=_report(view), **counts)
     if job.what == "generate":
         if not view.portrayed:
             return say("nothing", language)
@@ -226,6 +239,12 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if likeness is None:
         return say("trained", language, subject=job.subject)
     return say("trained_likeness", language, subject=job.subject, likeness=likeness_words(likeness))
+
+
+def _report(view: View) -> str:
+    """Return where the report of a batch lies, below the folder of all portraits."""
+    result = view.end.result if isinstance(view.end, Finished) else {}
+    return f"{result.get('folder', '')}/{result.get('report', '')}"
 
 
 def _bar(progress: Progress | None, language: str) -> str:

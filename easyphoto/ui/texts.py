@@ -84,6 +84,12 @@ STATIC: tuple[str, ...] = (
     "Every portrait that shows them, alone or with others",
     "Delete",
     "Yes, delete",
+    "Batch from a table",
+    "A CSV, JSON Lines or YAML file, one row a portrait: user, template, output and any parameter by its name. "
+    "Upload its templates with it, or name presets.",
+    "Table and its templates",
+    "Check the table",
+    "Make all rows",
     *(f"User id, face {i}" for i in range(1, 11)),
 )
 
@@ -94,6 +100,10 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "running": "Running",
         "train": "Training {subject}",
         "generate": "Portraits of {subject}",
+        "batch": "Batch {subject}",
+        "batched": "{made} made now, {there} there before, {failed} failed. The report is {report}.",
+        "row_failed": "Line {n}: {message}",
+        "stage batch": "Portraits of the table",
         "cancelling": "Stopping ...",
         "cancelled": "Cancelled.",
         "failed": "This did not work: {message}",
