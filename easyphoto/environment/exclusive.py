@@ -1,9 +1,9 @@
-"""One at a time between processes and threads, with nothing but the standard library.
+"""A lock that lets one process or thread in at a time, with nothing but the standard library.
 
-The environment is made by a Python in which none of our packages is installed, filelock among them; once they are, what
-has to be locked is locked by filelock (:mod:`easyphoto.storage.locks`).
+The Python that makes the environment has none of our packages, and so no filelock. Once they are installed, whatever
+has to be locked is locked with filelock (:mod:`easyphoto.storage.locks`).
 
-The lock is one of the operating system on a file that stays: it ends with its process, however that ends.
+The lock is one of the operating system, on a file that stays. It ends with its process, however the process ends.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from pathlib import Path
 POLL = 0.2
 """Seconds between two tries."""
 NOT_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""What file systems without locks answer; then everybody goes on, as there is nothing better."""
+"""The errors of file systems that have no locks. Everybody then goes on without one, because there is nothing
+better."""
 
 
 @contextmanager
 def exclusive(file: Path, waiting: Callable[[], None], limit: float | None = None) -> Iterator[bool]:
-    """While entered, nobody else who asks for ``file`` gets in. Gives whether it had to wait.
+    """Keep everybody else who asks for ``file`` out meanwhile. Gives whether it had to wait.
 
-    ``waiting`` is called a few times a second while somebody else is in; it may raise to give up. After ``limit``
-    seconds of waiting TimeoutError is raised. OSError when the file can't be made.
+    ``waiting`` is called a few times a second while somebody else is in, and may raise an error to give up. Raises
+    TimeoutError after ``limit`` seconds of waiting, and OSError if the file can't be made.
     """
     number = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -40,11 +41,11 @@ def exclusive(file: Path, waiting: Callable[[], None], limit: float | None = Non
             time.sleep(POLL)
         yield waited
     finally:
-        os.close(number)  # which also lets go
+        os.close(number)  # closing the file unlocks it too
 
 
 def _take(number: int) -> bool:
-    """Try once to lock an open file; False when somebody else has it."""
+    """Try once to lock an open file. Returns False if somebody else has locked it."""
     try:
         if sys.platform == "win32":
             import msvcrt
