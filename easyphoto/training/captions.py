@@ -12,23 +12,24 @@ from easyphoto.training.spec import TrainingSpec
 
 ENDING = ".txt"
 LONGEST = 2000
-"""Characters of a caption; no text encoder reads as many."""
+"""The most characters that are read of a caption. No text encoder reads as many."""
 
 
 def split(paths: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
-    """Uploaded files apart: the photos, and the captions among them by the stem that photo and text have in common."""
+    """Return the uploaded files apart: the photos, and the captions by the stem that a photo and its text have in
+    common."""
     texts = {path.stem: text for path in paths if is_text(path) and (text := read(path))}
     return [path for path in paths if not is_text(path)], texts
 
 
 def beside(photo: Path) -> str:
-    """The caption in the text file beside a photo, empty when there is none."""
+    """Return the caption in the text file beside a photo, empty when there is none."""
     texts = [photo.with_suffix(ending) for ending in (ENDING, ENDING.upper())]
     return next((read(text) for text in texts if text.is_file()), "")
 
 
 def read(path: Path) -> str:
-    """A caption's words in one line. Raises :class:`InvalidRequest` when the file is no text."""
+    """Return the words of a caption in one line. Raises :class:`InvalidRequest` when the file is not a text."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             return " ".join(file.read(LONGEST).split())
@@ -37,12 +38,12 @@ def read(path: Path) -> str:
 
 
 def is_text(path: Path) -> bool:
-    """Whether the file is a caption, by its name."""
+    """Whether the file is a caption, which its name tells."""
     return path.suffix.lower() == ENDING
 
 
 def taught(spec: TrainingSpec, own: str = "") -> str:
-    """The caption that a picture is trained with.
+    """Return the caption that a picture is trained with.
 
     That is the trigger for a person. For a scene it is what the user wrote of this picture (``own``), or else of the
     scene, followed by the words that wake its LoRA.

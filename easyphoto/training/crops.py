@@ -1,4 +1,4 @@
-"""From the photos that were taken to the pictures that the network sees."""
+"""Makes the pictures that the network sees out of the photos that were taken."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from easyphoto.vision.geometry import Box, Crop, Size
 
 REFERENCE_RATIO = 3.0
 ROOM = 2.1
-"""At least so many faces wide is what is learned from: about what the chain cuts out of templates."""
+"""The square that is learned from is at least so many faces wide. The chain cuts about as much out of templates."""
 BEST = 15
-"""At most so many photos are trained on."""
+"""The most photos that a training uses."""
 HOLD_OUT_FROM = 6
-"""With so many good photos, one in five is kept back to score likeness against."""
+"""From so many good photos on, one in five is kept back, and likeness is scored against those."""
 
 OnPhoto = Callable[[int, int], None]
-"""Called with (photos done, photos in all); it may raise to end the work."""
+"""It is called with the number of photos that are done and of all photos. It may raise an error to end the work."""
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Which photos serve for what, best first. ``scored`` are the ones that likeness is measured against: the held-out
-    photos where there are any, else the training photos."""
+    """The photos by what they serve for, the best first. ``scored`` are the photos that likeness is measured against:
+    the held-out photos if there are any, and the training photos otherwise."""
 
     training: tuple[PhotoVerdict, ...]
     held_out: tuple[PhotoVerdict, ...]
@@ -46,7 +46,7 @@ class Selection:
         return tuple(p.embedding for p in self.scored if p.embedding is not None)
 
     def to_mapping(self) -> dict[str, object]:
-        """Plain JSON data: the names by what they serve for."""
+        """Return plain JSON data: the names of the photos by what they serve for."""
         return {
             "training": [p.name for p in self.training],
             "held_out": [p.name for p in self.held_out],
@@ -55,7 +55,8 @@ class Selection:
 
 
 def select(report: PhotoReport) -> Selection:
-    """The reference photo, the training photos and the held-out ones. Raises :class:`NoFace` when none is good."""
+    """Choose the reference photo, the training photos and the held-out photos. Raises :class:`NoFace` when no photo is
+    good."""
     good = sorted(report.taken, key=lambda p: (-p.rating, p.digest, p.name))
     if not good:
         reasons = joined(
@@ -79,8 +80,8 @@ def person_crops(
     ratio: float,
     on_photo: OnPhoto,
 ) -> list[Sample]:
-    """Square pictures of ``config.resolution``: the crop at ``ratio`` faces, enhanced where it is small, skin smoothed,
-    on white."""
+    """Return square pictures of ``config.resolution`` pixels a side. Each is the crop of at most ``ratio`` faces around
+    the face, enhanced if it is small, its skin smoothed if the options say so, on white."""
     result = []
     for index, photo in enumerate(selection.training):
         assert photo.face is not None
@@ -95,15 +96,15 @@ def person_crops(
 
 
 def reference_picture(selection: Selection, images: Mapping[str, Image]) -> Image:
-    """The reference photo around its face, on its own background, as large as it is."""
+    """Return the part of the reference photo around its face, with its own background and at its own size."""
     photo = selection.reference
     assert photo.face is not None
     return _around(images[photo.name], photo.face, REFERENCE_RATIO)[0]
 
 
 def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on_photo: OnPhoto) -> list[Sample]:
-    """Pictures of a scene by content: around the largest face at ``crop_ratio`` where there is one, else the middle
-    square."""
+    """Return square pictures of a scene, in the order of the photos' content. Each is the square around the largest
+    face at ``crop_ratio`` if the photo shows one, and the middle square otherwise."""
     result = []
     for index, image in enumerate(sorted(images, key=digest)):
         face = largest(vision.detector.detect(image))
@@ -116,11 +117,11 @@ def scene_crops(images: Sequence[Image], vision: Vision, config: TrainConfig, on
 
 
 def framed(image: Image, face: Face, ratio: float) -> tuple[Image, Face, Box]:
-    """The square that is learned from, of at most ``ratio`` faces, the face in it, and the part of it that the photo
-    covers (as in `Sample`).
+    """Return the square that is learned from, which is at most ``ratio`` faces wide, the face in it, and the part of
+    the square that the photo covers (as in `Sample`).
 
-    A photo whose face leaves less room than `ROOM` gets a border that repeats its edge. A LoRA that has seen a face
-    across the whole picture alone draws it as large wherever a smaller one belongs: a nose for a face.
+    A photo whose face leaves less room than `ROOM` gets a border that repeats its edge. If a LoRA has seen a face only
+    across the whole picture, it draws the face as large where a smaller one belongs: a nose in the place of a face.
     """
     size = (image.shape[0], image.shape[1])
     if room(face, size) >= ROOM:
@@ -133,7 +134,8 @@ def framed(image: Image, face: Face, ratio: float) -> tuple[Image, Face, Box]:
 
 
 def square(face: Face, ratio: float, size: Size) -> Crop:
-    """The largest square of at most ``ratio`` faces around the face that a picture of ``size`` holds."""
+    """Return the largest square around the face that a picture of ``size`` holds and that is at most ``ratio`` faces
+    wide."""
     crop = geometry.face_crop(face, min(ratio, room(face, size)), size)
     side = min(crop.size)
     return Crop(crop.left, crop.top, crop.left + side, crop.top + side)
@@ -160,6 +162,6 @@ def _enlarge(crop: Image, face: Face, vision: Vision, side: int) -> tuple[Image,
 
 
 def _on_white(crop: Image, face: Face, vision: Vision) -> Image:
-    """The person on white; the face itself is never whitened, whatever the saliency says."""
+    """Return the person on white. The face itself is never whitened, whatever the saliency says."""
     person = masks.union(vision.saliency.mask(crop, face), vision.parser.parse(crop, face).face)
     return geometry.blend(np.full_like(crop, 255), crop, person)

@@ -1,4 +1,4 @@
-"""The training pictures as latents, encoded once: the VAE is never trained."""
+"""The training pictures as latents. They are encoded once, because the VAE is never trained."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["LATENTS", "LatentSet", "encode"]
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Latents of each picture and of its mirror image: item 2i is picture i, item 2i + 1 its mirror image.
+    """The latents of each picture and of its mirror image: item 2i is picture i, and item 2i + 1 its mirror image.
 
-    ``mean`` and ``std`` of the VAE's posterior, (2n, channels, height, width), scaled as the UNet wants them, float32
-    on the CPU. ``pixels`` is the side of the pictures. ``known``, (2n, 1, height, width), is 1 where a photo covers its
-    picture and 0 elsewhere; None where all photos do everywhere.
+    ``mean`` and ``std`` are those of the VAE's posterior, of shape (2n, channels, height, width), scaled as the UNet
+    needs them, in float32 on the CPU. ``pixels`` is the side of the pictures. ``known``, of shape (2n, 1, height,
+    width), is 1 where a photo covers its picture and 0 elsewhere. It is None if every photo covers all of its picture.
     """
 
     mean: Tensor
@@ -40,13 +40,13 @@ class LatentSet:
         return int(self.mean.shape[0])
 
     def sample(self, items: Sequence[int], source: torch.Generator) -> Tensor:
-        """A draw from the posterior of each item."""
+        """Draw one latent from the posterior of each item."""
         index = torch.tensor(list(items))
         noise = torch.randn(len(index), *self.mean.shape[1:], generator=source)
         return self.mean[index] + self.std[index] * noise
 
     def save(self, path: Path) -> None:
-        """Raises ``StorageFailed``."""
+        """Write the latents to a file. Raises ``StorageFailed``."""
         data = {"mean": self.mean, "std": self.std, "pixels": torch.tensor(self.pixels)}
         if self.known is not None:
             data["known"] = self.known
@@ -54,7 +54,7 @@ class LatentSet:
 
     @classmethod
     def load(cls, path: Path) -> LatentSet:
-        """Raises :class:`InvalidRequest` when the file is no whole set of latents."""
+        """Read the latents of a file. Raises :class:`InvalidRequest` when the file is not a whole set of latents."""
         try:
             data = safetensors.torch.load_file(path)
             return cls(data["mean"], data["std"], int(data["pixels"]), data.get("known"))
@@ -64,7 +64,8 @@ class LatentSet:
 
 @torch.no_grad()
 def encode(vae: Any, samples: Sequence[Sample], on_image: Callable[[int, int], None]) -> LatentSet:
-    """Encode square pictures of one size, and their mirror images, with a diffusers ``AutoencoderKL``."""
+    """Encode square pictures of one size, and their mirror images, with an ``AutoencoderKL`` of diffusers. ``on_image``
+    is called after each picture."""
     weight = next(vae.parameters())
     factor = float(vae.config.scaling_factor)
     shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
@@ -82,7 +83,8 @@ def encode(vae: Any, samples: Sequence[Sample], on_image: Callable[[int, int], N
 
 
 def _known(samples: Sequence[Sample], height: int, width: int) -> Tensor:
-    """1 in the cells of each picture and its mirror image that lie in the photo with all they show."""
+    """Return 1 for the cells of each picture, and of its mirror image, that lie in the photo with all that they show,
+    and 0 for the others."""
     maps = []
     for sample in samples:
         left, top, right, bottom = sample.known

@@ -1,4 +1,4 @@
-"""Captions as the UNet is told them, with gradients through the text encoders where these are trained."""
+"""Captions in the form that the UNet takes, with gradients through the text encoders if these are trained."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from easyphoto.sd.parts import Parts
 
 @dataclass(frozen=True)
 class EncodedCaptions:
-    """``hidden`` (batch, tokens, features); ``pooled`` (batch, features) and ``sizes`` (batch, 6) for SDXL only."""
+    """A batch of encoded captions. ``hidden`` has the shape (batch, tokens, features). Only SDXL has ``pooled``, of
+    shape (batch, features), and ``sizes``, of shape (batch, 6)."""
 
     hidden: Tensor
     pooled: Tensor | None = None
     sizes: Tensor | None = None
 
     def unet_arguments(self) -> dict[str, Any]:
-        """The keyword arguments of the UNet's forward."""
+        """Return the keyword arguments of the UNet's ``forward``."""
         if self.pooled is None:
             return {"encoder_hidden_states": self.hidden}
         added = {"text_embeds": self.pooled, "time_ids": self.sizes}
         return {"encoder_hidden_states": self.hidden, "added_cond_kwargs": added}
 
     def take(self, rows: Sequence[int]) -> EncodedCaptions:
-        """Some rows of the batch."""
+        """Return some rows of the batch."""
         index = torch.tensor(list(rows), device=self.hidden.device)
         parts = (None if t is None else t[index] for t in (self.hidden, self.pooled, self.sizes))
         hidden, pooled, sizes = parts
@@ -38,7 +39,8 @@ class EncodedCaptions:
 
 
 def tokens(parts: Parts, captions: Sequence[str]) -> list[Tensor]:
-    """Token ids (captions, length) for each tokenizer; what is too long is cut off."""
+    """Return the token ids, of shape (captions, length), for each tokenizer. What is too long for a tokenizer is cut
+    off."""
     return [
         tokenizer(
             list(captions),
@@ -52,8 +54,8 @@ def tokens(parts: Parts, captions: Sequence[str]) -> list[Tensor]:
 
 
 def encode(parts: Parts, ids: Sequence[Tensor], pixels: int) -> EncodedCaptions:
-    """The conditioning of captions given as ids. ``pixels`` is the side of the pictures: SDXL is told that they are
-    whole and of that size."""
+    """Encode captions that are given as token ids. ``pixels`` is the side of the pictures: SDXL gets this size, and
+    that nothing was cropped."""
     strategy = strategies.of(parts.family)
     hidden, pooled = strategy.texts(parts.text_encoders, ids)
     added = strategy.added(pooled, (pixels, pixels), hidden if pooled is None else pooled)

@@ -1,17 +1,17 @@
-"""Putting several LoRAs together: pure tensor mathematics on what they add to the weights.
+"""Puts several LoRAs together, by tensor mathematics on what each adds to the weights.
 
-A LoRA of rank r adds ``delta = alpha / r * up @ down`` to a weight. The mean of LoRAs is the mean of their deltas, and
-that is not the LoRA of the mean ups and mean downs: (U1 + U2)/2 @ (D1 + D2)/2 holds the cross terms U1 @ D2 and
-U2 @ D1, which nobody trained. The sum of k deltas has rank k * r at most, so it is held exactly by stacked factors, and
-brought back to rank r by the singular value decomposition, which loses least (Eckart and Young). Only the small
-(k * r) x (k * r) core of the stacked factors is decomposed, never the dense weight.
+A LoRA of rank r adds ``delta = alpha / r * up @ down`` to a weight. The mean of several LoRAs is the mean of their
+deltas. It is not the LoRA of the mean ups and mean downs: (U1 + U2)/2 @ (D1 + D2)/2 holds the cross terms U1 @ D2 and
+U2 @ D1, which nobody trained. The sum of k deltas has a rank of at most k * r, so stacked factors hold it exactly. The
+singular value decomposition brings it back to rank r and loses least (Eckart and Young). Only the small (k * r) x (k *
+r) core of the stacked factors is decomposed, never the dense weight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, SupportsFloat, TypeVar
+from typing import Generic, SupportsFloat, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,9 +20,10 @@ from easyphoto.sd.lora import Layers, LoraLayer
 
 
 def combine(loras: Sequence[Layers], weights: Sequence[float]) -> dict[str, LoraLayer]:
-    """The weighted sum of the deltas, exactly, as factors whose rank is the sum of the ranks.
+    """Return the weighted sum of the deltas, exactly, as factors whose rank is the sum of the ranks.
 
-    A layer that one of the LoRAs lacks counts as zero there. The layers are in float32 with alpha equal to rank.
+    A layer that one of the LoRAs lacks counts as zero there. The layers are in float32, and their alpha equals their
+    rank.
     """
     if not loras or len(loras) != len(weights):
         raise ValueError("as many weights as LoRAs are needed, and at least one")
@@ -34,30 +35,32 @@ def combine(loras: Sequence[Layers], weights: Sequence[float]) -> dict[str, Lora
 
 
 def compress(lora: Layers, rank: int, alpha: float) -> dict[str, LoraLayer]:
-    """The LoRA of ``rank`` whose deltas are nearest to those of ``lora`` (in the Frobenius norm).
+    """Return the LoRA of ``rank`` whose deltas are nearest to those of ``lora`` in the Frobenius norm.
 
-    A layer of smaller rank is padded with zeros, so that every layer of the result has the same rank and ``alpha``.
+    A layer of a smaller rank is padded with zeros, so that every layer of the result has the same rank and ``alpha``.
     """
     return {name: _compress(factors, rank, alpha) for name, factors in lora.items()}
 
 
 def fuse(loras: Sequence[Layers], weights: Sequence[float], rank: int, alpha: float) -> dict[str, LoraLayer]:
-    """The weighted sum of the deltas, brought back to ``rank``."""
+    """Return the weighted sum of the deltas, brought back to ``rank``."""
     return compress(combine(loras, weights), rank, alpha)
 
 
 def mean(loras: Sequence[Layers], rank: int, alpha: float) -> dict[str, LoraLayer]:
-    """The plain mean of the deltas, brought back to ``rank``."""
+    """Return the plain mean of the deltas, brought back to ``rank``."""
     return fuse(loras, [1 / len(loras)] * len(loras), rank, alpha)
 
 
 S = TypeVar("S", bound=SupportsFloat)
-"""How well a LoRA does. ``float`` of it is a number, of which a higher one is better; it may hold more beside that."""
+"""How well a LoRA does. ``float`` of it is a number, and a higher one is better. It may hold more than that."""
+Scorer: TypeAlias = Callable[[Layers], S]
+"""Validates a LoRA and returns how well it does."""
 
 
 @dataclass(frozen=True)
 class Soup(Generic[S]):
-    """A fused LoRA, the positions (in the ranking) of the checkpoints that it holds, and its score."""
+    """A fused LoRA, the positions in the ranking of the checkpoints that it holds, and its score."""
 
     lora: dict[str, LoraLayer]
     members: tuple[int, ...]
@@ -67,14 +70,16 @@ class Soup(Generic[S]):
 def greedy(
     count: int,
     load: Callable[[int], Layers],
-    score: Callable[[Layers], S],
+    score: Scorer[S],
     first_score: S,
     shape: tuple[int, float],
 ) -> Soup[S]:
-    """Greedy soup: go through ``count`` checkpoints, best first, and keep one only if the mean with it scores better.
+    """Make a greedy soup: go through ``count`` checkpoints, the best first, and keep one only if the mean with it
+    scores better than the mean without it.
 
-    ``load`` reads the checkpoint of a rank; ``score`` validates a LoRA, higher is better; ``first_score`` is the score
-    of the best checkpoint alone, known from training; ``shape`` is (rank, alpha). Wortsman et al., 2022, recipe 1.
+    ``load`` reads the checkpoint of a position in the ranking. ``score`` validates a LoRA. ``first_score`` is the score
+    of the best checkpoint alone, which the training knows. ``shape`` is the rank and the alpha. This is recipe 1 of
+    Wortsman et al., 2022.
     """
     rank, alpha = shape
     members = [0]

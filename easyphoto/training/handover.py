@@ -1,7 +1,7 @@
-"""The last part of a training: what it made goes from the job folder to where the person lives.
+"""Moves what a training made from the job folder to the place where the person lives.
 
-Until here nothing of an earlier training of the same person was touched. All pieces, the photos among them, are put in
-place as one, see :mod:`easyphoto.storage.swap`.
+Before this, the training has touched nothing of an earlier training of the same person. All pieces, and the photos are
+among them, take their places as one (see :mod:`easyphoto.storage.swap`).
 """
 
 from __future__ import annotations
@@ -48,9 +48,8 @@ def everything(
 ) -> Path | None:
     """Put the finished person in place and return the path of the best picture, or None when there is none.
 
-    ``attachments`` are further files for the person's folder of weights, by the name that they get there.
-
-    Raises :class:`StorageFailed`, and then leaves the person as it was, or finished when the next looks.
+    ``attachments`` are further files for the person's folder of weights, by the names that they get there. Raises
+    :class:`StorageFailed`. The person is then as before, or the next one who looks finishes the work.
     """
     with _swap(spec) as swap:
         weights = swap.place(WEIGHTS)
@@ -70,13 +69,14 @@ def everything(
 
 
 def essentials(spec: TrainingSpec, folder: Path, lora: Path, marks: dict[str, Any]) -> None:
-    """The photos, the reference picture, the marks and the LoRA alone: all that a person needs to be listed."""
+    """Put the photos, the reference picture, the marks and the LoRA in place: these alone make a person that is
+    listed."""
     with _swap(spec) as swap:
         _fill(swap, spec, folder, lora, marks)
 
 
 def half_trained(spec: TrainingSpec) -> bool:
-    """Whether what lies in place is itself of a training that was stopped half-way."""
+    """Whether the training that made what lies in place was itself stopped half-way."""
     try:
         return bool(files.read_json(PersonFolder(spec.person_folder).marks)["cancelled"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -84,7 +84,7 @@ def half_trained(spec: TrainingSpec) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove what only a resumed training needs, this one's and an earlier one's."""
+    """Remove what only a resume would need, of this training and of an earlier one."""
     earlier.forget(JobFolder(folder))
     for name in (STATE, LATENTS, WEIGHTS, PROCESSED, PHOTOS, TEMPLATES, PHASES):
         files.remove(folder / name)
@@ -102,7 +102,7 @@ def _fill(swap: Swap, spec: TrainingSpec, folder: Path, lora: Path, marks: dict[
 
 @contextmanager
 def _swap(spec: TrainingSpec) -> Iterator[Swap]:
-    """New pieces of the person, which are put in place when the block ends well and given up otherwise."""
+    """Yield new pieces of the person. They are put in place if the block ends well, and given up otherwise."""
     swap: Swap | None = None
     try:
         swap = Swap(PersonFolder(spec.person_folder), spec.lora_path)

@@ -1,4 +1,4 @@
-"""The device of a training, what fits into its memory, and the base model on it."""
+"""Chooses the device of a training and what fits into its memory, and loads the base model on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def device(spec: TrainingSpec) -> torch.device:
-    """The device that was asked for, else the best that this machine has."""
+    """Return the device that was asked for, or else the best one that this machine has."""
     if spec.device:
         return torch.device(spec.device)
     if torch.cuda.is_available():
@@ -30,13 +30,13 @@ def device(spec: TrainingSpec) -> torch.device:
 
 
 def fit(spec: TrainingSpec, device: torch.device) -> MemoryPlan:
-    """How to train within the device's free memory; what is learned stays the same."""
+    """Return how to train within the device's free memory. What is learned stays the same."""
     available = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     return memory.plan(spec.config, spec.family, loop.precision(spec.config, device), available)
 
 
 def accelerator(config: TrainConfig, device: torch.device) -> Accelerator:
-    """The accelerator of a training on this device, in the precision of the options."""
+    """Return the accelerator for a training on this device, in the precision that the options ask for."""
     from accelerate import Accelerator
 
     if device.type == "cuda":
@@ -51,8 +51,8 @@ def accelerator(config: TrainConfig, device: torch.device) -> Accelerator:
 
 
 def load(spec: TrainingSpec, device: torch.device, mixed: str, *, by_role: bool) -> Parts:
-    """The base model under the precision ``mixed``. With ``by_role`` only the parts that are in use lie on the
-    device."""
+    """Load the base model for the precision ``mixed``. If ``by_role`` is true, only the parts that are in use lie on
+    the device."""
     from easyphoto import sd
     from easyphoto.sd import tokenizers
     from easyphoto.sd.placement import Placement

@@ -1,4 +1,5 @@
-"""The parent's side of a training: start the child, follow what it says, cancel it, and say why it died if it did."""
+"""The parent's side of a training: it starts the child, follows its events, cancels it, and says why it died if it
+did."""
 
 from __future__ import annotations
 
@@ -28,24 +29,25 @@ _log = logging.getLogger(__name__)
 WORKER = "easyphoto.training.worker"
 POLL = 0.1
 GRACE = 120.0
-"""Seconds that a cancelled child has to save and leave; a step of a large model on a slow device takes its time."""
+"""The seconds that a cancelled child has to save and to end. A step of a large model on a slow device takes its
+time."""
 
 
 def run(
     spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callable[[], bool], module: str = WORKER
 ) -> TrainingResult:
-    """Train, in a child process, and return what came of it.
+    """Train in a child process, and return what came of it.
 
-    ``folder`` holds the job: its events, its log, and what a resumed training goes on from. Every event of the child
-    goes to ``listener``, its last one (``Finished`` or ``Failed``) too. ``cancelled`` is asked all the time; a
-    cancelled training leaves its last checkpoint, and :class:`Cancelled` is raised. A child that dies is a
-    :class:`TrainingFailed` with its last error; an error that it reports is raised as what it is.
+    ``folder`` holds the job: its events, its log, and what a resumed training goes on from. ``listener`` gets every
+    event of the child, and its last one (``Finished`` or ``Failed``) too. ``cancelled`` is asked all the time. A
+    cancelled training leaves its last checkpoint, and :class:`Cancelled` is raised. If the child dies,
+    :class:`TrainingFailed` is raised with its last error. An error that the child reports is raised as what it is.
 
-    ``module`` is what the child runs. One of your own calls ``worker.main`` with other phases.
+    ``module`` is the module that the child runs. One of your own calls ``worker.main`` with other phases.
 
-    Photos and validation templates that wait in a folder ``staged-...`` of the job become the job's own once it has
-    the folder for itself. What an interrupted training would go on from is put back when this one ends without
-    anything to go on from; the person's own files change only when the trainer publishes.
+    Photos and validation templates that wait in a folder ``staged-...`` of the job become the job's own once this
+    training has the folder for itself. If this training ends without a state to go on from, the state of the
+    interrupted training before it is put back. The person's own files change only when the trainer publishes.
     """
     job = JobFolder(folder)
     with locks.alone(job, spec.user_id):
@@ -72,12 +74,12 @@ def run(
 
 
 def error_of(failed: Failed) -> EasyPhotoError:
-    """The exception that an event tells of."""
+    """Return the exception that an event reports."""
     return errors.of(failed.code, TrainingFailed)(failed.message)
 
 
 def _prepare(spec: TrainingSpec, job: JobFolder) -> TrainingSpec:
-    """Clear what an earlier job left, but for what a training that is resumed needs, and write the new request."""
+    """Remove what an earlier job left, except for what a resumed training needs, and write the new request."""
     earlier.settle(job)
     for name in (EVENTS, ERROR, CANCEL, LOG):
         files.remove(job.path / name)
@@ -95,7 +97,7 @@ def _prepare(spec: TrainingSpec, job: JobFolder) -> TrainingSpec:
 
 
 def _adopt(spec: TrainingSpec, job: JobFolder) -> TrainingSpec:
-    """Make staged pictures the job's own: they are whole, and nobody else trains now."""
+    """Make staged pictures the job's own. They are whole, and nobody else trains now."""
     photos = _moved(spec.photos, job, PHOTOS)
     templates = _moved(spec.validation_templates, job, TEMPLATES)
     return replace(spec, photos=photos, validation_templates=templates)
@@ -111,7 +113,7 @@ def _moved(paths: tuple[Path, ...], job: JobFolder, name: str) -> tuple[Path, ..
 
 
 def _settle(job: JobFolder) -> None:
-    """Whatever came of it, leave something that can be resumed: this training's, else the one before it."""
+    """Leave something that can be resumed, whatever happened: this training, or else the one before it."""
     try:
         files.remove(job.resumed)
         earlier.settle(job)
@@ -157,14 +159,14 @@ def _start(spec: TrainingSpec, folder: Path, module: str) -> subprocess.Popen[by
 
 
 def _python_path() -> list[str]:
-    """The folders that the environment adds, but for those that mean the working directory of the moment."""
+    """Return the folders that the environment adds, except for those that mean the working directory of the moment."""
     return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
 
 
 def _follow(
     child: subprocess.Popen[bytes], folder: Path, listener: Listener, cancelled: Callable[[], bool]
 ) -> Event | None:
-    """Pass events on until the child is gone; the event that ended its stream, None when there was none."""
+    """Pass events on until the child has ended. Return the event that ended its stream, or None when there was none."""
     last: Event | None = None
     asked_at: float | None = None
     tail = _tail(folder / EVENTS)
@@ -193,7 +195,7 @@ def _ask_to_stop(child: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _tail(path: Path) -> Iterator[list[Event]]:
-    """Each turn, the events that were written since the last."""
+    """Yield, at each turn, the events that were written since the last turn."""
     position, rest = 0, b""
     while True:
         fresh: list[Event] = []
@@ -208,7 +210,8 @@ def _tail(path: Path) -> Iterator[list[Event]]:
 
 
 def _event(line: bytes) -> Event | None:
-    """The event of a line. A full disk may have cut one off, and the next then follows on the same line."""
+    """Return the event of a line. A full disk may have cut off an event, and the next one then follows on the same
+    line."""
     text = line.decode(errors="replace")
     for start in (0, text.rfind('{"kind":')):
         try:
@@ -220,7 +223,7 @@ def _event(line: bytes) -> Event | None:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Whatever happened on this side, leave no child behind."""
+    """Leave no child behind, whatever happened on this side."""
     if child.stdin is not None:
         child.stdin.close()
     if child.poll() is None:
@@ -232,7 +235,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _why(status: int, folder: Path) -> str:
-    """A sentence for a child that went without a word."""
+    """Return a sentence about a child that ended without one."""
     if status == -int(getattr(signal, "SIGKILL", 9)):
         return Message(
             "The trainer was killed by the system, most likely because the memory ran out: take "
@@ -246,7 +249,7 @@ def _why(status: int, folder: Path) -> str:
 
 
 def _last_words(log: Path) -> str:
-    """The last line of the log that looks like an error, else its last line."""
+    """Return the last line of the log that looks like an error, or else its last line."""
     try:
         text = log.read_bytes()[-20000:].decode(errors="replace")
     except OSError:

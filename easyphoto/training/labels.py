@@ -1,4 +1,4 @@
-"""What a LoRA's file and a person's ``person.json`` say of the training that made them."""
+"""Says in the LoRA's file and in the person's ``person.json`` how they were made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from easyphoto.training.state import Score
 
 
 def lora_header(spec: TrainingSpec, plan: TrainingPlan, step: int, score: Score | None) -> dict[str, str]:
-    """What the LoRA of ``step`` says of itself in the header of its file, beside what its layers tell."""
+    """Return what the header of the file says of the LoRA of ``step``, beside what its layers tell."""
     config, header = spec.config, families.spec(spec.family).header
     like = "not validated"
     if score is not None:
@@ -49,7 +49,7 @@ def write_lora(path: Path, spec: TrainingSpec, layers: Layers, header: dict[str,
 def marks(
     spec: TrainingSpec, plan: TrainingPlan, standing: TrainingStanding, score: Score | None, *, works: bool
 ) -> dict[str, Any]:
-    """What ``person.json`` says of a training that has come so far, and whose LoRA has this score."""
+    """Return what ``person.json`` says of a training that has come so far and whose LoRA has this score."""
     config, base = spec.config, standing.base
     return {
         "family": spec.family.value,

@@ -1,4 +1,4 @@
-"""The steps of a training: noise on latents, the UNet's guess, one step of the optimiser on the LoRA."""
+"""The steps of a training: each adds noise to latents, lets the UNet predict it, and does one step of the optimiser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ WEIGHT_DECAY = 1e-2
 
 
 class Trainer:
-    """One training, step by step. A step's loss follows from the seed, the step's number and the weights alone."""
+    """Trains one LoRA, step by step. The loss of a step follows from the seed, the step's number and the weights
+    alone."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class Trainer:
         config: TrainConfig,
         accelerator: Accelerator,
     ) -> None:
-        """``captions`` has one text for each picture, half as many as there are latents."""
+        """``captions`` has one text for each picture, which is half as many as there are latents."""
         from diffusers import DDPMScheduler
 
         self._parts, self._lora, self._latents, self._config = parts, lora, latents, config
@@ -55,7 +56,8 @@ class Trainer:
         self._optimizer: Any = accelerator.prepare(make_optimizer(self._parameters, config))
 
     def step(self, number: int) -> float:
-        """Do step ``number`` (from 1) and return its mean loss; :class:`TrainingFailed` when that is not finite."""
+        """Do step ``number`` (from 1) and return its mean loss. Raises :class:`TrainingFailed` when the loss is not
+        finite."""
         config = self._config
         size = config.train_batch_size * config.gradient_accumulation_steps
         source = draws.generator(config.seed, "step", number)
@@ -98,14 +100,15 @@ class Trainer:
         return {} if scaler is None else dict(scaler.state_dict())
 
     def restore(self, optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
-        """Go on from the state of an earlier training."""
+        """Take over the state of an earlier training."""
         self._bring()
         self._optimizer.load_state_dict(optimizer)
         if self._accelerator.scaler is not None and scaler:
             self._accelerator.scaler.load_state_dict(scaler)
 
     def _bring(self) -> None:
-        """What a step uses on the device. Before the optimiser too: its state lies where the trained numbers do."""
+        """Bring what a step uses to the device. This comes before the optimiser is made: its state lies where the
+        trained numbers do."""
         encoders = self._parts.text_encoders
         if self._lora.trains_text:
             self._parts.placement.use(self._parts.unet, *encoders)
@@ -128,7 +131,7 @@ class Trainer:
         return (each * self._weights(times)).mean()
 
     def _mean_known(self, errors: Tensor, items: Sequence[int]) -> Tensor:
-        """Mean error of each item where its photo covers the picture."""
+        """Return the mean error of each item over the part that its photo covers."""
         if self._latents.known is None:
             return errors.flatten(1).mean(1)
         known = self._latents.known[list(items)].to(errors.device)
@@ -146,7 +149,8 @@ class Trainer:
         return self._cached.take(rows)
 
     def _weights(self, times: Tensor) -> Tensor:
-        """Min-SNR weights of the loss at each time: Hang et al., 2023, equation 8 and, for velocity, its appendix."""
+        """Return the Min-SNR weights of the loss at each time: equation 8 of Hang et al., 2023, and its appendix for
+        velocity."""
         gamma = self._config.snr_gamma
         if gamma <= 0:
             return torch.ones(len(times), device=times.device)
@@ -157,7 +161,7 @@ class Trainer:
 
 
 def make_optimizer(parameters: Sequence[Tensor], config: TrainConfig) -> Any:
-    """The optimiser of the configuration. Raises :class:`AssetMissing` when its package isn't there."""
+    """Return the optimiser that the options name. Raises :class:`AssetMissing` when its package is not installed."""
     if config.optimizer == "adamw8bit":
         try:
             import bitsandbytes  # type: ignore[import-not-found,unused-ignore]
@@ -178,7 +182,7 @@ def make_optimizer(parameters: Sequence[Tensor], config: TrainConfig) -> Any:
 
 
 def steps(trainer: Trainer, first: int, last: int, stop: Callable[[], bool]) -> Iterator[tuple[int, float]]:
-    """Do steps ``first`` to ``last`` and yield each number with its loss; end early when ``stop`` says so."""
+    """Do the steps ``first`` to ``last`` and yield each number with its loss. End early when ``stop`` says so."""
     for number in range(first, last + 1):
         if stop():
             return
@@ -186,7 +190,8 @@ def steps(trainer: Trainer, first: int, last: int, stop: Callable[[], bool]) -> 
 
 
 def precision(config: TrainConfig, device: torch.device) -> str:
-    """``fp16``, ``bf16`` or ``no`` for a device: what was asked for, or for ``auto`` what the device is fast in."""
+    """Return ``fp16``, ``bf16`` or ``no``: what the options ask for, or for ``auto`` the precision in which the device
+    is fast."""
     if config.mixed_precision != "auto":
         return "no" if config.mixed_precision == "fp16" and device.type == "cpu" else config.mixed_precision
     if device.type == "cuda":
@@ -195,5 +200,5 @@ def precision(config: TrainConfig, device: torch.device) -> str:
 
 
 def weight_type(mixed: str) -> torch.dtype:
-    """The type of the frozen weights under a mixed precision."""
+    """Return the type of the frozen weights under a mixed precision."""
     return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(mixed, torch.float32)

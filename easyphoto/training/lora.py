@@ -22,17 +22,17 @@ TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 @dataclass(frozen=True)
 class LoraShape:
-    """``rank`` and ``alpha`` of every layer; the LoRA's scale is alpha / rank."""
+    """The ``rank`` and the ``alpha`` of every layer. The scale of the LoRA is alpha / rank."""
 
     rank: int
     alpha: float
 
 
 class TrainedLora:
-    """The LoRA inside the parts of a model. Layers are called by their names in kohya's files."""
+    """The LoRA inside the parts of a model. Its layers have the names that they have in the files of kohya."""
 
     def __init__(self, parts: Parts, shape: LoraShape, *, seed: int, train_text: bool) -> None:
-        """Put a LoRA that adds nothing yet beside the layers and freeze everything else."""
+        """Put a LoRA that adds nothing yet beside the layers, and freeze everything else."""
         self.shape = shape
         self.trains_text = train_text
         self._parts = parts
@@ -47,11 +47,11 @@ class TrainedLora:
             _initialise(layer, draws.generator(seed, name))
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained, float32, in an order that is always the same."""
+        """Return what is trained, in float32, in an order that is always the same."""
         return [p for name in sorted(self._layers) for p in _weights(self._layers[name])]
 
     def train(self, checkpointing: bool) -> None:
-        """Get ready for a step, with gradient checkpointing or without."""
+        """Prepare the model for a step, with gradient checkpointing or without."""
         modules = [self._parts.unet, *(self._parts.text_encoders if self.trains_text else ())]
         for module in modules:
             if checkpointing:
@@ -62,7 +62,7 @@ class TrainedLora:
                 module.eval()
 
     def state(self) -> dict[str, Tensor]:
-        """The trained tensors by name, in full precision."""
+        """Return the trained tensors by name, in full precision."""
         pairs = {}
         for name, layer in self._layers.items():
             down, up = _weights(layer)
@@ -71,7 +71,7 @@ class TrainedLora:
         return pairs
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over tensors that :meth:`state` gave."""
+        """Take over tensors that :meth:`state` returned."""
         self.set(
             {
                 name: LoraLayer(state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"], self.shape.alpha)
@@ -80,7 +80,7 @@ class TrainedLora:
         )
 
     def layers(self) -> dict[str, LoraLayer]:
-        """The LoRA as it is now, in full precision on the CPU."""
+        """Return the LoRA as it is now, in full precision on the CPU."""
         state = self.state()
         return {
             name: LoraLayer(state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"], self.shape.alpha)
@@ -89,7 +89,7 @@ class TrainedLora:
 
     @torch.no_grad()
     def set(self, lora: Layers) -> None:
-        """Take over a LoRA of the same layers, rank and alpha."""
+        """Take over a LoRA that has the same layers, rank and alpha."""
         for name, layer in self._layers.items():
             down, up = _weights(layer)
             down.copy_(lora[name].down.reshape(down.shape))
@@ -97,7 +97,7 @@ class TrainedLora:
 
     @contextmanager
     def holding(self, lora: Layers) -> Iterator[None]:
-        """Within, the model has another LoRA; after, its own again."""
+        """Give the model another LoRA while the block runs, and its own again afterwards."""
         own = self.state()
         self.set(lora)
         try:
@@ -107,7 +107,7 @@ class TrainedLora:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Within, the model is the base model alone."""
+        """Make the model the base model alone while the block runs."""
         for layer in self._layers.values():
             layer.enable_adapters(False)
         try:
@@ -128,7 +128,7 @@ class TrainedLora:
 
 
 def text_prefixes(parts: Parts) -> tuple[str, ...]:
-    """The beginnings of the text encoders' names in kohya's files."""
+    """Return what the names of the text encoders' layers begin with in the files of kohya."""
     return ("lora_te",) if len(parts.text_encoders) == 1 else ("lora_te1", "lora_te2")
 
 
@@ -138,7 +138,8 @@ def _weights(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
 
 @torch.no_grad()
 def _initialise(layer: Any, source: torch.Generator) -> None:
-    """Float32; down uniform as a linear layer's weights are, up zero (Hu et al., 2021)."""
+    """Set the layer to float32, its down matrix to uniform numbers as in a linear layer, and its up matrix to zero (Hu
+    et al., 2021)."""
     layer.lora_A[ADAPTER].float()
     layer.lora_B[ADAPTER].float()
     down, up = _weights(layer)

@@ -1,7 +1,7 @@
-"""What a phase of a training is, and the one value that all phases of a training share.
+"""Says what a phase of a training is, and holds the one value that all phases of a training share.
 
-A training is a list of phases. Each takes what earlier phases put into the :class:`Training`, does its part, and puts
-what it made there for those that follow. :mod:`easyphoto.training.phases` has the list, and
+A training is a list of phases. Each phase takes what earlier phases put into the :class:`Training`, does its part, and
+puts what it made there for the later ones. :mod:`easyphoto.training.phases` has the list, and
 :mod:`easyphoto.training.pipeline` runs it.
 """
 
@@ -64,30 +64,31 @@ class Training:
         return value
 
     def __getitem__(self, kind: type[T]) -> T:
-        """The value of this type. A KeyError means that no phase has put one."""
+        """Return the value of this type. Raises KeyError if no phase has put one."""
         return cast("T", self._values[kind])
 
     def get(self, kind: type[T]) -> T | None:
-        """The value of this type, or None while no phase has put one."""
+        """Return the value of this type, or None while no phase has put one."""
         return cast("T | None", self._values.get(kind))
 
     def drop(self, kind: type) -> None:
-        """Let a large value go that no later phase needs."""
+        """Let go of a large value that no later phase needs."""
         self._values.pop(kind, None)
 
     def notice(self, message: str) -> None:
-        """Tell the user a sentence that stops nothing."""
+        """Tell the user a sentence. It stops nothing."""
         self.emit(Notice(message=message))
 
     def end_if_asked(self) -> None:
-        """Raise :class:`Cancelled` if somebody wants the training to end. A phase calls this within all that lasts."""
+        """Raise :class:`Cancelled` if somebody wants the training to end. A phase calls this often, so that it ends
+        within a step."""
         if self.stop():
             raise Cancelled("The training was stopped.")
 
     def own(self, phase: Phase) -> Path:
-        """The folder of the job in which a phase that comes from elsewhere keeps what it resumes from.
+        """Return the folder in which a phase that is not of the package keeps what it goes on from. The folder exists.
 
-        The folder is there. It is moved aside, put back and removed together with the state of the training.
+        It is moved aside, put back and removed together with the state of the training.
         """
         path = self.job.phase(phase.name)
         path.mkdir(parents=True, exist_ok=True)
@@ -103,8 +104,8 @@ class Training:
 class Phase(ABC):
     """One part of a training.
 
-    A killed training is run again from its first phase on. What a phase finds of its own on the disk it need not do
-    again: each phase says in its docstring what it leaves and how it resumes.
+    A killed training is run again from its first phase on, and a phase need not do again what it finds done on the
+    disk. The docstring of each phase says what it leaves there and how it resumes.
     """
 
     name: ClassVar[str]
@@ -114,7 +115,7 @@ class Phase(ABC):
     makes: ClassVar[tuple[type, ...]] = ()
     """The types of the values that the phase puts into the training."""
     leaves: ClassVar[tuple[str, ...]] = ()
-    """The names in the job folder of what the phase writes there. A phase that comes from elsewhere uses
+    """The names of what the phase writes into the job folder. A phase that is not of the package uses
     :meth:`Training.own` instead."""
 
     @abstractmethod

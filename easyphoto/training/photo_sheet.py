@@ -1,4 +1,5 @@
-"""The photo report as a picture: every photo small, framed by its verdict, with its numbers under it."""
+"""Draws the photo report as a picture: each photo is small, in a frame of its outcome's colour, with its numbers
+below."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 
 def draw(report: PhotoReport, images: Mapping[str, Image]) -> Image:
-    """The contact sheet; ``images`` by the names of the report. Green: taken, yellow: taken of several, red: not."""
+    """Return the contact sheet. ``images`` has the photos by the names of the report. A photo that is taken has a green
+    frame, one that is taken with several faces a yellow one, and one that is refused a red one."""
     count = max(len(report.photos), 1)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
@@ -41,7 +43,7 @@ def draw(report: PhotoReport, images: Mapping[str, Image]) -> Image:
 
 
 def save(path: Path, report: PhotoReport, images: Mapping[str, Image]) -> None:
-    """Draw the sheet into a JPEG. Raises ``StorageFailed``."""
+    """Draw the sheet into a JPEG file. Raises ``StorageFailed``."""
     pictures.save_jpg(path, draw(report, images), quality=88)
 
 
@@ -68,7 +70,7 @@ def _label(photo: PhotoVerdict) -> tuple[str, str, str]:
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text, shortened until it is no wider than a tile."""
+    """Return the text, shortened until it is not wider than a tile."""
     shown = text
     while font.getlength(shown) > TILE and len(shown) > 4:
         shown = shown[:-2] + "…"

@@ -1,6 +1,6 @@
-"""What each photo of a person is worth, before anybody waits for a training.
+"""Judges what each photo of a person is worth, before anybody waits for a training.
 
-The photos are looked at in the order of their content, so the order of the files never changes what comes out.
+The photos are looked at in the order of their content, so the order of the files never changes the result.
 """
 
 from __future__ import annotations
@@ -26,31 +26,33 @@ from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
 from easyphoto.vision import pose, sharpness
 
 ENOUGH = 5
-"""Fewer good photos than this bring a warning."""
+"""If there are fewer good photos than this, the report has a warning."""
 MIN_FACE = 48
-"""Narrowest face that is taken, in pixels: its crop of three face widths is then enlarged 3.6 times for 512 pixels."""
+"""The narrowest face that is taken, in pixels. Its crop of three face widths is enlarged 3.6 times for 512 pixels."""
 MIN_SHARPNESS = 8.0
-"""Least sharpness of the face, by :func:`easyphoto.vision.sharpness.sharpness`."""
+"""The least sharpness of a face, as :func:`easyphoto.vision.sharpness.sharpness` measures it."""
 MIN_BRIGHTNESS = 50.0
-"""Least luminance (0-255) of a face's bright parts: below, too few levels are left to show who it is."""
+"""The least luminance (0-255) of a face's bright parts. Below it too few levels are left to show who it is."""
 MAX_YAW = 60.0
 MAX_PITCH = 45.0
 FILLS = 1.5
-"""A face fills its photo when the largest square of the photo has sides of less than so many faces."""
+"""A face fills its photo if the sides of the photo's largest square are shorter than so many faces."""
 SAME_PICTURE = 3.0
-"""Two photos whose 32 x 32 thumbnails differ by less than so many levels (of 255) on average show the same picture."""
+"""Two photos show the same picture if their 32 x 32 thumbnails differ by less than so many levels (of 255) on
+average."""
 MAX_FACES = 12
-"""Of more faces in one photo the largest are looked at."""
+"""If a photo shows more faces than this, only the largest are looked at."""
 DOUBTFUL = 0.8
-"""Where no face of a photo has a higher score than this, the photo may lie on its side."""
+"""If no face of a photo has a higher score than this, the photo may lie on its side."""
 LYING = 45.0
-"""Degrees from which on a face lies on its side, as its points tell."""
+"""A face lies on its side if its points are turned by more than so many degrees."""
 SURER = 0.1
-"""By how much, in cosine to the person or in the detector's score, a turned photo must show a face better."""
+"""A turned photo must show a face better than the unturned one by this much, in cosine to the person or in the
+detector's score."""
 
 
 class PhotoOutcome(str, Enum):
-    """What became of a photo."""
+    """Whether a photo was taken, and if it was not, why."""
 
     TAKEN = "taken"
     SEVERAL_FACES = "several faces"
@@ -70,12 +72,13 @@ class PhotoOutcome(str, Enum):
 
 @dataclass(frozen=True, eq=False)
 class PhotoVerdict:
-    """One photo: its verdict with the ``reason`` in a sentence.
+    """One photo: its verdict, and the ``reason`` as a sentence.
 
-    ``likeness`` (calibrated) and ``cosine`` (raw) are the mean likeness to the other photos of the person, None where
-    there is no other. ``sharpness`` and ``brightness`` are the face's; ``yaw`` and ``pitch`` are in degrees. ``close``
-    is a face that fills the photo. A photo that lies on its side is looked at upright: ``turned`` is by how many
-    quarters it was turned (anticlockwise), and ``face`` lies in what :func:`upright` gives.
+    ``likeness`` (calibrated) and ``cosine`` (raw) are the mean likeness to the other photos of the person, and None if
+    there is no other photo. ``sharpness`` and ``brightness`` are those of the face. ``yaw`` and ``pitch`` are in
+    degrees. ``close`` means that the face fills the photo. A photo that lies on its side is looked at upright:
+    ``turned`` says by how many quarters it was turned (anticlockwise), and ``face`` lies in the picture that
+    :func:`upright` returns.
     """
 
     name: str
@@ -105,12 +108,12 @@ class PhotoVerdict:
 
     @property
     def rating(self) -> float:
-        """How well the photo stands for the person: frontal times typical. Higher is better."""
+        """How well the photo stands for the person: how frontal it is times how typical it is. Higher is better."""
         typical = 1.0 if self.cosine is None else max(self.cosine, 0.0)
         return self.frontal * typical
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain JSON data, without the embedding."""
+        """Return plain JSON data, without the embedding."""
         numbers = {k: getattr(self, k) for k in ("likeness", "cosine", "sharpness", "brightness", "yaw", "pitch")}
         return {
             "name": self.name,
@@ -127,7 +130,7 @@ class PhotoVerdict:
 
 @dataclass(frozen=True, eq=False)
 class PhotoReport:
-    """The photos in the order of their content, and what speaks against training on them."""
+    """The photos in the order of their content, and the warnings about training on them."""
 
     photos: tuple[PhotoVerdict, ...]
     embedder: str
@@ -142,7 +145,7 @@ class PhotoReport:
         return tuple(p for p in self.photos if not p.taken)
 
     def to_mapping(self, **more: Any) -> dict[str, Any]:
-        """Plain JSON data; ``more`` is added at the top."""
+        """Return plain JSON data. ``more`` is added at the top level."""
         return {
             "embedder": self.embedder,
             "taken": len(self.taken),
@@ -158,8 +161,9 @@ class PhotoReport:
 
 
 def report(images: Iterable[tuple[str, Image]], vision: Vision) -> PhotoReport:
-    """Look at named photos of one person, one after the other and holding none. Never raises for a bad photo: that is
-    what the report is for. :class:`VisionFailed` when another embedder serves before the last was seen."""
+    """Look at the named photos of one person, one after the other, and keep none in memory. A bad photo raises no
+    error: the report says what is wrong with it. Raises :class:`VisionFailed` when another embedder takes over before
+    the last photo was seen."""
     embedder = vision.embedder.name
     photos = sorted((_look(name, image, vision) for name, image in images), key=lambda p: (p.digest, p.name))
     if vision.embedder.name != embedder:
@@ -179,17 +183,18 @@ def report(images: Iterable[tuple[str, Image]], vision: Vision) -> PhotoReport:
 
 
 def upright(image: Image, photo: PhotoVerdict) -> Image:
-    """The photo as its verdict sees it."""
+    """Return the photo turned as its verdict says."""
     return np.ascontiguousarray(np.rot90(image, photo.turned)) if photo.turned else image
 
 
 def room(face: Face, size: tuple[int, int]) -> float:
-    """How many times the face's longer side the largest square of a picture of ``size`` (height, width) holds."""
+    """Return how many times the longer side of the face fits into the largest square of a picture of ``size`` (height,
+    width)."""
     return min(size) / max(face.width, face.height, 1.0)
 
 
 def digest(image: Image) -> str:
-    """A name for the content of a picture: the same pixels, the same name."""
+    """Return a name for the content of a picture. Pictures with the same pixels have the same name."""
     return hashlib.sha256(str(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
 
@@ -198,7 +203,7 @@ def digest(image: Image) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """One face of a photo that was turned by so many quarters, among ``faces`` in all."""
+    """One face of a photo that was turned by so many quarters and shows ``faces`` faces in all."""
 
     face: Face
     embedding: Embedding
@@ -228,7 +233,8 @@ def _look(name: str, image: Image, vision: Vision) -> _Photo:
 
 
 def _faces(image: Image, turned: int, vision: Vision) -> list[_Seen]:
-    """The largest faces of a photo as it was turned; of a photo that was turned, those that then stand upright."""
+    """Return the largest faces of a photo that was turned so. Of a photo that was turned, only faces that are upright
+    now count."""
     size = (image.shape[0], image.shape[1])
     found = [f for f in vision.detector.detect(image) if not (turned and _lies(f))]
     found = sorted(found, key=lambda f: (-f.width * f.height, f.box))[:MAX_FACES]
@@ -247,7 +253,7 @@ def _faces(image: Image, turned: int, vision: Vision) -> list[_Seen]:
 
 
 def _lies(face: Face) -> bool:
-    """Whether the way from the eyes to the mouth leads aside or up."""
+    """Whether the line from the eyes to the mouth leads sideways or up."""
     eyes, mouth = face.points[:2].mean(0), face.points[3:].mean(0)
     return abs(math.degrees(math.atan2(float(mouth[0] - eyes[0]), float(mouth[1] - eyes[1])))) > LYING
 
@@ -257,10 +263,10 @@ def _sure(face: Face) -> bool:
 
 
 def _person(photos: Sequence[_Photo], calibration: Calibration) -> tuple[Embedding | None, Mapping[int, _Seen]]:
-    """Who most photos show, and for each photo with faces the face that is most like that person.
+    """Return who most photos show, and for each photo with faces the face that is most like that person.
 
-    The start is the face that is most like a face of most other photos; then the mean of the chosen faces and the
-    choice by that mean take turns.
+    The search starts with the face that is like a face of most other photos. Then it takes turns: it computes the mean
+    of the chosen faces, and chooses again by that mean.
     """
     withfaces = [i for i, p in enumerate(photos) if p.seen]
     if not withfaces:
@@ -286,8 +292,8 @@ def _person(photos: Sequence[_Photo], calibration: Calibration) -> tuple[Embeddi
 
 
 def _most_alike(seen: Sequence[_Seen], center: Embedding, line: float) -> _Seen:
-    """The face that is most like the person. A turned photo must show them clearly better; where nobody in it is
-    them, how it most likely stands decides."""
+    """Return the face that is most like the person. A turned photo must show them clearly better. If no face is theirs,
+    the face of the most likely turn is returned."""
 
     def best(of: Sequence[_Seen]) -> _Seen:
         return max(of, key=lambda s: _cosine(center, s.embedding) - (SURER if s.turned else 0.0))
@@ -297,7 +303,7 @@ def _most_alike(seen: Sequence[_Seen], center: Embedding, line: float) -> _Seen:
 
 
 def _likely(seen: Sequence[_Seen]) -> list[_Seen]:
-    """The faces of the turn in which the detector is surest."""
+    """Return the faces of the turn in which the detector is surest."""
 
     def sureness(face: _Seen) -> float:
         return (0.0 if _lies(face.face) else face.face.score) - (SURER if face.turned else 0.0)
@@ -341,7 +347,8 @@ def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
 
 
 def _mark_strangers(verdicts: list[PhotoVerdict], calibration: Calibration) -> list[PhotoVerdict]:
-    """Give every photo its likeness to the others of the person, and refuse, one by one, whoever is least like them."""
+    """Give every photo its likeness to the others of the person. Refuse those who are too unlike them, one by one, the
+    least alike first."""
     line = _threshold(calibration)
     inside = [i for i, v in enumerate(verdicts) if v.taken]
     while len(inside) > 1:
@@ -407,7 +414,7 @@ def _quality(photo: PhotoVerdict) -> PhotoVerdict:
 
 
 def _mark_duplicates(verdicts: list[PhotoVerdict], thumbnails: Sequence[NDArray[np.float32]]) -> list[PhotoVerdict]:
-    """Of photos that show the same picture, keep the one with the largest face."""
+    """Keep, of several photos that show the same picture, the one with the largest face."""
     ranked = sorted(
         (i for i, v in enumerate(verdicts) if v.taken),
         key=lambda i: (-(verdicts[i].face.width if verdicts[i].face else 0), verdicts[i].digest, verdicts[i].name),  # type: ignore[union-attr]
@@ -451,7 +458,8 @@ def _warnings(verdicts: Sequence[PhotoVerdict]) -> tuple[str, ...]:
 
 
 def _threshold(calibration: Calibration) -> float:
-    """The cosine at which a pair is as unusual for one person as for two: as many deviations from either mean."""
+    """Return the cosine at which a pair is as unusual for one person as for two people: it is as many deviations from
+    either mean."""
     c = calibration
     return (c.same_mean * c.stranger_std + c.stranger_mean * c.same_std) / (c.same_std + c.stranger_std)
 

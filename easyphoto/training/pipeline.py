@@ -1,4 +1,4 @@
-"""The child's work from beginning to end: the phases of a training, one after another."""
+"""Runs the phases of a training one after another: this is the child's work from beginning to end."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def run(
 
 
 def check(phases: Sequence[Phase]) -> None:
-    """Raise ValueError where two phases have one name, where a phase needs what none before it makes, or where none
-    makes the result: a mistake in the list is found before the first photo is read."""
+    """Raise ValueError if two phases have one name, if a phase needs what no phase before it makes, or if no phase
+    makes the result. A mistake in the list is thus found before the first photo is read."""
     made: set[type] = set()
     names: set[str] = set()
     for phase in phases:

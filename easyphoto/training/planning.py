@@ -1,4 +1,4 @@
-"""What one training is about to do, and how long the rest of it will take."""
+"""Says what one training is about to do, and how long the rest of it will take."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from easyphoto.training import resume
 from easyphoto.training.spec import TrainingSpec
 
 CANDIDATES = 10
-"""At most so many of the best checkpoints go into the fusion."""
+"""The most checkpoints that go into the fusion: the best ones."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """``steps`` of the optimiser on ``photos``; checkpoints at the steps ``saves``; ``fingerprint`` is equal for
-    trainings of which one can go on where the other stopped."""
+    """The training does ``steps`` steps of the optimiser on ``photos``, and saves a checkpoint at each of the steps
+    ``saves``. Two trainings have the same ``fingerprint`` if one of them can go on from the state of the other."""
 
     photos: tuple[str, ...]
     steps: int
@@ -31,7 +31,7 @@ class TrainingPlan:
 
     @property
     def validations(self) -> int:
-        """How often the templates are rendered, the base model and the fusion with them."""
+        """How often the templates are rendered. The base model and the fusion are counted."""
         if not self.validated:
             return 0
         candidates = min(len(self.saves), CANDIDATES)
@@ -40,7 +40,7 @@ class TrainingPlan:
 
 
 def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> TrainingPlan:
-    """The plan for training on the pictures with these digests."""
+    """Return the plan for a training on the pictures with these digests."""
     config = spec.config
     steps = config.steps(len(photos))
     every = config.val_and_checkpointing_steps
@@ -55,7 +55,7 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Train
 
 
 class Clock:
-    """Tells how many seconds the training still takes, from how long its steps and validations took so far."""
+    """Estimates how many seconds the training still takes, from how long its steps and validations took so far."""
 
     def __init__(self, plan: TrainingPlan) -> None:
         self._plan = plan
@@ -65,16 +65,16 @@ class Clock:
         self._validations = 0
 
     def stepped(self, seconds: float) -> None:
-        """A step of the optimiser took so long."""
+        """Take note that a step of the optimiser took so many seconds."""
         self._step.took(seconds)
 
     def validated(self, seconds: float) -> None:
-        """A validation takes so long, once everything is loaded."""
+        """Take note that a validation takes so many seconds once everything is loaded."""
         self._validations += 1
         self._validation.took(seconds)
 
     def left(self, step: int) -> float | None:
-        """Seconds from the end of ``step`` on; None while too little is known."""
+        """Return the seconds from the end of ``step`` to the end of the training, or None while too little is known."""
         seconds = self._step.seconds
         if seconds is None:
             return None

@@ -1,4 +1,5 @@
-"""Going on with an earlier training: with its options, and with a word for each that can't be another now."""
+"""Goes on with an earlier training: takes over its options, and says which of the chosen options can't be changed
+now."""
 
 from __future__ import annotations
 
@@ -23,12 +24,13 @@ FREE = frozenset(
         "gradient_checkpointing",
     }
 )
-"""Options that a training may go on with otherwise than it began: no step that was done would have been another.
-The base model is among them by its name alone; what counts is the file."""
+"""The options that may be changed when a training goes on: none of them would have changed a step that was done. The
+base model is among them because only its name is an option. What counts is its file."""
 
 
 def earlier(job: JobFolder) -> TrainingSpec | None:
-    """What the earlier training was asked; None when there was none. :class:`InvalidRequest` when it can't be read."""
+    """Return what the earlier training was asked to do, or None when there was none. Raises :class:`InvalidRequest`
+    when that can't be read."""
     try:
         text = job.request.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -41,9 +43,10 @@ def earlier(job: JobFolder) -> TrainingSpec | None:
 
 
 def options(before: TrainConfig, wanted: TrainConfig, chosen: frozenset[str]) -> TrainConfig:
-    """The options to go on with: those of the earlier training, and of the ``chosen`` ones those that may change.
+    """Return the options to go on with: those of the earlier training, changed where a ``chosen`` option may be
+    changed.
 
-    :class:`InvalidRequest` names every chosen option that is another and would have made other steps.
+    Raises :class:`InvalidRequest`, which names every chosen option that differs and would have changed the steps.
     """
     others = [d for d in declared(TrainConfig) if d.name in chosen and _value(d, before) != _value(d, wanted)]
     fixed = [d for d in others if d.name not in FREE]
@@ -53,7 +56,7 @@ def options(before: TrainConfig, wanted: TrainConfig, chosen: frozenset[str]) ->
 
 
 def other_options(differences: list[tuple[str, object, object]]) -> InvalidRequest:
-    """The sentence for options (name, earlier value, wanted value) that keep a training from going on."""
+    """Return the error for options (name, earlier value, wanted value) that keep a training from going on."""
     named = joined([Message("{name} was {was} and is {now} now", name=n, was=w, now=i) for n, w, i in differences])
     return InvalidRequest(
         "The earlier training can't go on with other options ({named}): leave them as they were.", named=named

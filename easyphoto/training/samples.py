@@ -1,4 +1,4 @@
-"""The pictures that a training sees, as they lie on the disk between the looking and the learning."""
+"""The pictures that a training sees, as they lie on the disk after the crop phase and before the encode phase."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One square picture. ``known`` is the part that the photo covers, (left, top, right, bottom) in shares of the
-    sides; beyond it nothing is known of the person, and nothing is learned."""
+    """One square picture. ``known`` is the part of it that the photo covers: (left, top, right, bottom) as shares of
+    the sides. Nothing is known of the person outside that part, and nothing is learned from it."""
 
     image: Image
     known: Box = WHOLE
 
 
 def save(folder: Path, samples: Sequence[Sample], caption: str | Sequence[str] = TRIGGER) -> list[Path]:
-    """Write the pictures and ``metadata.jsonl``, which names them and their captions, as ``datasets`` reads it.
-    ``caption``: one for all, or one for each."""
+    """Write the pictures, and ``metadata.jsonl`` with their names and captions, in the format that ``datasets`` reads.
+    ``caption`` is one text for all pictures, or one for each."""
     captions = [caption] * len(samples) if isinstance(caption, str) else list(caption)
     paths = [folder / "train" / f"{i}.jpg" for i in range(len(samples))]
     lines = []
@@ -41,7 +41,7 @@ def save(folder: Path, samples: Sequence[Sample], caption: str | Sequence[str] =
 
 
 def load(folder: Path) -> tuple[list[Sample], list[str]]:
-    """The pictures and captions that :func:`save` wrote."""
+    """Return the pictures and the captions that :func:`save` wrote."""
     rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
     samples = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a training is asked to do and what it gives back, as values that survive a trip through a JSON file."""
+"""What a training is asked to do, and what it returns, as values that can be written to a JSON file and read again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from easyphoto.errors import InvalidRequest
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """One training. ``photos`` are upright pictures that can be read; ``checkpoint`` is the base model of ``family``.
+    """The request for one training. ``photos`` are upright pictures that can be read. ``checkpoint`` is the base model,
+    which belongs to ``family``.
 
-    ``lora_path`` is where the finished LoRA goes, ``person_folder`` where everything else of the person lies.
-    ``models`` is the folder of downloaded weights. ``python`` is the interpreter that has torch and diffusers, None for
-    the one that runs now. ``resume`` goes on from the last checkpoint in the job folder. ``device`` is a torch device,
-    None for the best there is. ``commercial_only`` leaves out vision that may not be used commercially. ``names``
-    are what the user called the photos, in their order and each once. ``captions`` are what a scene's photos show, in
-    their order, empty for those that nothing was written of.
+    The finished LoRA goes to ``lora_path``, and everything else of the person lies in ``person_folder``. ``models`` is
+    the folder of the downloaded weights. ``python`` is the interpreter that has torch and diffusers, or None for the
+    one that runs now. ``resume`` means to go on from the last checkpoint in the job folder. ``device`` is a torch
+    device, or None for the best one. ``commercial_only`` leaves out vision that may not be used commercially. ``names``
+    are what the user called the photos, in their order and each once. ``captions`` say what the photos of a scene show,
+    in their order; a caption is empty if nothing was written of its photo.
     """
 
     user_id: str
@@ -44,18 +45,18 @@ class TrainingSpec:
 
     @property
     def named_photos(self) -> list[tuple[str, Path]]:
-        """Each photo with what the user called it; with its file's name where that isn't known."""
+        """Each photo with the name that the user gave it, or with the name of its file if that isn't known."""
         if len(self.names) != len(self.photos):
             return [(path.name, path) for path in self.photos]
         return list(zip(self.names, self.photos, strict=True))
 
     def to_json(self) -> str:
-        """The specification with absolute paths: the child has another working directory."""
+        """Return the request as JSON, with absolute paths because the child has another working directory."""
         return json.dumps(asdict(self), default=lambda path: str(path.absolute()), ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:
-        """Raises :class:`InvalidRequest` when the text is no specification."""
+        """Return the request that a text holds. Raises :class:`InvalidRequest` when the text is not one."""
         try:
             data = json.loads(text)
             return cls(
@@ -82,9 +83,9 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training made. ``likeness`` is calibrated, ``cosine`` raw; None where nothing could be scored.
+    """What a training made. ``likeness`` is calibrated and ``cosine`` is raw. Both are None if nothing could be scored.
 
-    ``works`` is False when validation says that the LoRA does not show the person.
+    ``works`` is False if the validation says that the LoRA does not show the person.
     """
 
     lora: Path
@@ -97,7 +98,7 @@ class TrainingResult:
     embedder: str = ""
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
     @classmethod

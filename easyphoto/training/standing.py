@@ -1,4 +1,4 @@
-"""How far a training has come: its last step, what validation said of each checkpoint, and how long the rest takes."""
+"""Keeps how far a training has come: its last step, the score of each checkpoint, and how long the rest takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from easyphoto.training.validation import Validator
 
 
 class TrainingStanding:
-    """How far one training has come. Without a validator nothing is ever scored."""
+    """How far one training has come. If there is no validator, nothing is ever scored."""
 
     def __init__(self, training: Training, plan: TrainingPlan, validator: Validator | None) -> None:
         self.step = 0
@@ -27,7 +27,7 @@ class TrainingStanding:
 
     @property
     def embedder(self) -> str:
-        """Whose numbers the scores are; empty without validation."""
+        """The embedder that measures the scores. It is empty if nothing is validated."""
         return "" if self._validator is None else self._validator.embedder
 
     @property
@@ -38,7 +38,7 @@ class TrainingStanding:
     def restore(self, step: int) -> None:
         """Go on after ``step``, with the scores that were written down.
 
-        The scores of another embedder are left out: a checkpoint is never ranked by another's numbers.
+        The scores of another embedder are left out: a checkpoint is never ranked by another embedder's numbers.
         """
         self.step = step
         found = state.load_scores(self._training.folder)
@@ -51,21 +51,21 @@ class TrainingStanding:
             )
 
     def stepped(self, number: int, seconds: float) -> None:
-        """Step ``number`` is done, and took so long."""
+        """Take note that step ``number`` is done and took so many seconds."""
         self.step = number
         self._clock.stepped(seconds)
 
     def seconds_left(self) -> float | None:
-        """How long the training still takes, None while too little is known."""
+        """Return how many seconds the training still takes, or None while too little is known."""
         return self._clock.left(self.step)
 
     def candidates(self) -> list[Score]:
-        """The checkpoints that may go into the fusion, most alike first."""
+        """Return the scores of the checkpoints that may go into the fusion, the most alike first."""
         return validation.ranked(self.scores)[: planning.CANDIDATES]
 
     def validate(self, step: int) -> Score | None:
-        """Score what the model holds now as the checkpoint of ``step``, and write the score down; None without a
-        validator. Raises :class:`Cancelled` within a step of the sampler."""
+        """Score what the model holds now as the checkpoint of ``step``, write the score down and return it. Return None
+        if there is no validator. Raises :class:`Cancelled` within a step of the sampler."""
         if self._validator is None:
             return None
         score = self.scores[step] = self.measure(step, f"step-{step}", "validate")
@@ -73,8 +73,9 @@ class TrainingStanding:
         return score
 
     def measure(self, step: int, name: str, stage: str) -> Score:
-        """Score what the model holds now, tell of every step of the sampler as ``stage``, and keep the pictures under
-        ``name``. Nothing is written down. Raises :class:`Cancelled` within a step of the sampler."""
+        """Score what the model holds now and return the score, which is not written down. Each step of the sampler is
+        told as progress of ``stage``, and the pictures are kept under ``name``. Raises :class:`Cancelled` within a step
+        of the sampler."""
         assert self._validator is not None, "there are no scores without a validator"
         training, watch = self._training, Warm()
 

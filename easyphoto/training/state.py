@@ -1,7 +1,8 @@
-"""What a training leaves on disk while it runs, so that one that was killed can go on.
+"""What a training leaves on disk while it runs, so that it can go on after it was killed.
 
-In the job folder: ``state.pt`` (LoRA in full precision, optimiser, step), ``scores.json`` (what validation said of each
-checkpoint) and ``user_weights/checkpoint-<step>.safetensors``. Each is written beside its place and moved there.
+The job folder holds ``state.pt`` (the LoRA in full precision, the optimiser, the step), ``scores.json`` (the score of
+each checkpoint) and ``user_weights/checkpoint-<step>.safetensors``. Each file is written beside its place and then
+moved there.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrainState:
-    """Everything that the next step follows from. ``fingerprint`` says what was trained on; a training with another
-    can't go on from here."""
+    """Everything that the next step follows from. ``fingerprint`` says what was trained on. A training that has another
+    fingerprint can't go on from this state."""
 
     step: int
     weights: dict[str, Tensor]
@@ -51,20 +52,20 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Score:
-    """What validation said of the checkpoint at ``step``; step 0 is the base model without the LoRA."""
+    """The score of the checkpoint at ``step``. Step 0 is the base model without the LoRA."""
 
     step: int
     likeness: float
     cosine: float
     pictures: tuple[str, ...] = ()
-    """Where each lies; empty for one that could not be written."""
+    """The path of each picture, empty for one that could not be written."""
     each: tuple[float, ...] = ()
-    """Raw cosine of each picture."""
+    """The raw cosine of each picture."""
     embedder: str = ""
-    """Whose numbers these are; empty in scores of before it was written down."""
+    """The embedder that measured the numbers. It is empty in scores from before it was written down."""
 
     def __float__(self) -> float:
-        """What checkpoints are ranked by: the raw cosine."""
+        """Return the number that checkpoints are ranked by, which is the raw cosine."""
         return self.cosine
 
 
@@ -78,7 +79,7 @@ def save_state(folder: Path, state: TrainState) -> None:
 
 
 def load_state(folder: Path) -> TrainState | None:
-    """The last state, None when there is none. Raises :class:`InvalidRequest` when it can't be read."""
+    """Return the last state, or None when there is none. Raises :class:`InvalidRequest` when it can't be read."""
     import torch
 
     path = folder / STATE
@@ -91,13 +92,13 @@ def load_state(folder: Path) -> TrainState | None:
 
 
 def save_scores(folder: Path, scores: Mapping[int, Score]) -> None:
-    """Write all scores so far."""
+    """Write all scores so far. Raises ``StorageFailed``."""
     rows = [asdict(scores[step]) for step in sorted(scores)]
     pictures.write_bytes(folder / SCORES, json.dumps(rows, ensure_ascii=False, indent=1).encode())
 
 
 def load_scores(folder: Path) -> dict[int, Score]:
-    """The scores so far, by step. Raises :class:`InvalidRequest` when they can't be read."""
+    """Return the scores so far by step. Raises :class:`InvalidRequest` when they can't be read."""
     path = folder / SCORES
     if not path.is_file():
         return {}
@@ -114,7 +115,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
-    """The saved LoRAs by step."""
+    """Return the files of the saved LoRAs by step."""
     found = (folder / WEIGHTS).glob("checkpoint-*.safetensors")
     named = {p.stem.removeprefix("checkpoint-"): p for p in found}
     return {int(step): path for step, path in sorted(named.items()) if step.isdigit()}

@@ -1,4 +1,5 @@
-"""How much the LoRA's pictures look like the person: inpaint faces into templates and compare them with photos."""
+"""Measures how much the LoRA's pictures look like the person: it paints faces into templates and compares them with
+photos."""
 
 from __future__ import annotations
 
@@ -24,14 +25,15 @@ log = logging.getLogger(__name__)
 
 STRENGTH = 0.65
 WORKS_FROM = 0.15
-"""Calibrated likeness under which a LoRA that gained nothing did not work; ArcFace's 0.10 is about that."""
+"""A LoRA that gained nothing did not work if its calibrated likeness is below this. (ArcFace's cosine of 0.10 is a
+likeness of 0.09.)"""
 GAIN = 0.05
-"""The least gain over the base model that is no accident."""
+"""The least gain over the base model that is not an accident."""
 
 
 @dataclass(frozen=True, eq=False)
 class ValidationTemplate:
-    """A square crop around a face, what of it is repainted, and the name of its picture."""
+    """A square crop around a face, the part of it that is painted anew, and the name of its picture."""
 
     image: Image
     mask: Mask
@@ -39,8 +41,8 @@ class ValidationTemplate:
 
 
 def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, count: int) -> list[ValidationTemplate]:
-    """The first ``count`` pictures with a face, others are left out: the square of at most ``ratio`` faces around the
-    largest, in ``side`` pixels."""
+    """Return the first ``count`` pictures that show a face, and leave out the others. Each is cut to the square of at
+    most ``ratio`` faces around its largest face, and brought to ``side`` pixels."""
     found: list[ValidationTemplate] = []
     for path in paths:
         if len(found) == count:
@@ -53,7 +55,7 @@ def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, coun
 
 
 def packaged() -> tuple[Path, ...]:
-    """Portraits that installed packages carry, for when there is no other template."""
+    """Return portraits that installed packages carry, which serve if there is no other template."""
     found = importlib.util.find_spec("matplotlib")
     if found is None or not found.submodule_search_locations:
         return ()
@@ -62,7 +64,7 @@ def packaged() -> tuple[Path, ...]:
 
 
 class Validator:
-    """Scores whatever LoRA the parts hold at the moment."""
+    """Scores the LoRA that the parts hold at the moment."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class Validator:
         photos: Sequence[Embedding],
         seed: int,
     ) -> None:
-        """``photos``: embeddings of the photos to compare with."""
+        """``photos`` are the embeddings of the photos that pictures are compared with."""
         self._parts, self._vision, self._templates, self._photos = parts, vision, templates, photos
         self._seed = seed
         self._effort = families.spec(parts.family).learning.validation
@@ -82,10 +84,11 @@ class Validator:
         return self._vision.embedder.name
 
     def score(self, step: int, folder: Path | None, name: str, on_step: OnStep | None = None) -> Score:
-        """Render every template, compare, and write the pictures to ``folder``, if given, as ``<name>-<i>.jpg``. One
-        that can't be written has no path and changes nothing else.
+        """Render every template, compare the pictures with the photos, and return the score.
 
-        The mean over the templates of the mean cosine to the photos; a picture without a face counts as a stranger's.
+        The score is the mean over the templates of the mean cosine to the photos. A picture without a face counts as
+        that of a stranger. If ``folder`` is given, the pictures are written there as ``<name>-<i>.jpg``. A picture that
+        can't be written has no path, and that changes nothing else.
         """
         rendered = [self._render(template, on_step) for template in self._templates]
         cosines = [self.cosine(image) for image in rendered]
@@ -95,7 +98,7 @@ class Validator:
         return Score(step, calibration.score(mean), mean, paths, tuple(cosines), self.embedder)
 
     def cosine(self, image: Image) -> float:
-        """The mean cosine of the largest face to the photos; a stranger's when there is no face."""
+        """Return the mean cosine of the largest face to the photos, or that of a stranger when there is no face."""
         face = largest(self._vision.detector.detect(image))
         if face is None:
             return self._vision.embedder.calibration.stranger_mean
@@ -121,28 +124,31 @@ class Validator:
 
 
 def works(best: Score, base: Score | None) -> bool:
-    """Whether the LoRA shows the person: alike enough, or clearly more alike than the base model's picture."""
+    """Whether the LoRA shows the person: it is alike enough, or clearly more alike than the picture of the base
+    model."""
     return best.likeness >= WORKS_FROM or (base is not None and best.likeness - base.likeness >= GAIN)
 
 
 def measured_by(embedder: str, scores: Mapping[int, Score]) -> dict[int, Score]:
-    """The scores whose numbers are ``embedder``'s; those of before it was written down count as its own."""
+    """Return the scores that ``embedder`` measured. Scores from before the embedder was written down count as its
+    own."""
     return {step: score for step, score in scores.items() if embedder in ("", score.embedder) or not score.embedder}
 
 
 def ranked(scores: Mapping[int, Score]) -> list[Score]:
-    """The checkpoints (not the base model), most alike first; of equals, the later."""
+    """Return the scores of the checkpoints, without the base model's, the most alike first. Of equals the later comes
+    first."""
     return sorted((s for s in scores.values() if s.step > 0), key=lambda s: (-s.cosine, -s.step))
 
 
 def best_picture(scores: Sequence[Score]) -> Path | None:
-    """The single most alike picture of those that were written."""
+    """Return the most alike single picture of those that were written."""
     pairs = [(value, path) for s in scores for value, path in zip(s.each, s.pictures, strict=True) if path]
     return Path(max(pairs)[1]) if pairs else None
 
 
 def _kept(folder: Path, name: str, images: Sequence[Image]) -> tuple[str, ...]:
-    """Where each picture is written, empty where it can't be."""
+    """Return where each picture was written, and an empty path for one that can't be written."""
     paths = []
     for index, image in enumerate(images):
         path = folder / f"{name}-{index}.jpg"

@@ -1,8 +1,8 @@
 """The child process that trains: ``python -m easyphoto.training.worker FOLDER``.
 
-Reads ``job.json`` of the folder, or ``resume.json`` where a training goes on, writes ``events.jsonl``, and on an error
-``error.txt`` with the traceback. It stops within one step when it gets SIGTERM or SIGINT, when a file ``cancel``
-appears in the folder, or when the process that started it is gone. Its exit status is 0, or that of the error.
+It reads ``job.json`` in the folder, or ``resume.json`` if a training goes on. It writes ``events.jsonl``, and after an
+error ``error.txt`` with the traceback. It stops within one step when it gets SIGTERM or SIGINT, when a file ``cancel``
+appears in the folder, or when the process that started it has ended. Its exit status is 0, or that of the error.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ _log = logging.getLogger(__name__)
 
 LOCK = WORKER_LOCK
 WATCHED = "EASYPHOTO_PARENT_PIPE"
-"""Set in the environment by a parent that keeps the child's standard input open for as long as it lives."""
+"""A parent sets this in the environment if it keeps the child's standard input open for as long as it lives."""
 
 
 class StopRequest:
-    """Whether somebody wants the training to end: a signal, the file ``cancel``, or a parent that is gone."""
+    """Whether somebody wants the training to end: by a signal, by the file ``cancel``, or because the parent has
+    ended."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / CANCEL
@@ -47,7 +48,7 @@ class StopRequest:
         return self._asked.is_set() or self._file.exists()
 
     def listen(self) -> None:
-        """Take the process's signals, and watch the parent's pipe where there is one."""
+        """Take the signals of the process, and watch the pipe of the parent if there is one."""
         for name in ("SIGTERM", "SIGINT"):
             signal.signal(getattr(signal, name), self._on_signal)
         if os.environ.get(WATCHED):
@@ -65,7 +66,8 @@ class StopRequest:
 
 
 def work(folder: Path, stop: StopRequest, phases: Sequence[Phase] | None = None) -> int:
-    """Do the job of ``folder`` in these phases, None for those of the package, and return the exit status."""
+    """Do the job of ``folder`` and return the exit status. ``phases`` are those of the training, or None for those of
+    the package."""
     log = folder / EVENTS
 
     def emit(event: Event) -> None:
@@ -86,7 +88,7 @@ def work(folder: Path, stop: StopRequest, phases: Sequence[Phase] | None = None)
 
 
 def in_a_sentence(error: BaseException) -> EasyPhotoError:
-    """What a user is told of any exception."""
+    """Return the error whose sentence the user reads for any exception."""
     if isinstance(error, EasyPhotoError):
         return error
     if isinstance(error, KeyboardInterrupt):
@@ -105,7 +107,7 @@ def in_a_sentence(error: BaseException) -> EasyPhotoError:
 
 
 def _leave(folder: Path, emit: events.Listener, raised: BaseException, error: EasyPhotoError) -> None:
-    """Write error.txt and the last event; a full disk may take neither, and the log has both."""
+    """Write ``error.txt`` and the last event. A full disk may take neither of them, but the log has both."""
     try:
         if not isinstance(error, Cancelled):
             (folder / ERROR).write_text("".join(traceback.format_exception(raised)), encoding="utf-8")
@@ -115,7 +117,7 @@ def _leave(folder: Path, emit: events.Listener, raised: BaseException, error: Ea
 
 
 def _asked(job: JobFolder) -> str:
-    """What a resumed training is asked where it is one, else what the training was asked."""
+    """Return the request of a resumed training if there is one, or else that of the training."""
     try:
         return (job.resumed if job.resumed.is_file() else job.request).read_text(encoding="utf-8")
     except OSError as error:
@@ -123,7 +125,8 @@ def _asked(job: JobFolder) -> str:
 
 
 def main(arguments: Sequence[str], phases: Sequence[Phase] | None = None) -> int:
-    """The command: its one argument is the job folder. ``phases`` are those of the training, None for the package's."""
+    """Run the command, whose one argument is the job folder. ``phases`` are those of the training, or None for those of
+    the package."""
     import faulthandler
 
     from filelock import FileLock, Timeout

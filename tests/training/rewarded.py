@@ -77,7 +77,7 @@ def _step(training: Training) -> Tensor:
         for weight, gradient in zip(weights, torch.autograd.grad(size, weights, allow_unused=True), strict=True):
             if gradient is not None:
                 weight.sub_(0.1 * gradient)
-    return size.detach()
+    return torch.as_tensor(size.detach())
 
 
 if __name__ == "__main__":

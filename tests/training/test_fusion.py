@@ -8,6 +8,7 @@ import torch
 
 from easyphoto.sd.lora import LoraLayer
 from easyphoto.training import fusion
+from easyphoto.training.state import Score
 
 
 def layer(seed: int, rank: int, shape: tuple[int, int] = (20, 14), alpha: float = 3.0) -> LoraLayer:
@@ -87,7 +88,7 @@ def test_layers_that_add_nothing_stay_so() -> None:
     assert fused.delta().abs().max() == 0
 
 
-def nearness(goal: torch.Tensor) -> fusion.Scorer:
+def nearness(goal: torch.Tensor) -> fusion.Scorer[float]:
     return lambda layers: -float((layers["a"].delta() - goal).norm())
 
 
@@ -114,3 +115,14 @@ def test_a_soup_that_nothing_helps_is_the_best_checkpoint_itself() -> None:
 def test_equal_is_not_better() -> None:
     loras = [{"a": layer(seed, 4)} for seed in range(2)]
     assert fusion.greedy(2, loras.__getitem__, lambda _: 0.5, 0.5, (4, 3.0)).members == (0,)
+
+
+def test_a_soup_carries_the_very_score_that_won_and_no_other_of_the_same_number() -> None:
+    loras = [{"a": layer(seed, 4)} for seed in range(3)]
+    scores = [Score(6, 0.4, 0.4, (f"fused-{i}.jpg",)) for i in range(2)]
+    first = Score(2, 0.3, 0.3, ("step-2.jpg",))
+    rising = iter(scores)
+    soup = fusion.greedy(3, loras.__getitem__, lambda _: next(rising), first, (4, 3.0))
+    assert soup.members == (0, 1) and soup.score is scores[0], "the second is as good and no better"
+    falling = iter([Score(6, 0.3, 0.3), Score(6, 0.2, 0.2)])
+    assert fusion.greedy(3, loras.__getitem__, lambda _: next(falling), first, (4, 3.0)).score is first

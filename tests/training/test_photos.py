@@ -14,6 +14,7 @@ import pytest
 from easyphoto import pictures
 from easyphoto.events import Event, Notice
 from easyphoto.ports import Image, Vision
+from easyphoto.storage.folders import REPORT
 from easyphoto.training import crops, photo_sheet, photos
 from easyphoto.training.phase import Training
 from easyphoto.training.phases import look
@@ -232,6 +233,6 @@ def test_a_training_calls_photos_what_the_user_called_them(tmp_path: Path, make_
     look.choose(training)
     assert set(training[look.LoadedPhotos].images) == set(names[:2])
     assert any("broken one.webp is not a picture" in e.message for e in told if isinstance(e, Notice))
-    report = json.loads((spec.person_folder / look.REPORT).read_text(encoding="utf-8"))
+    report = json.loads((spec.person_folder / REPORT).read_text(encoding="utf-8"))
     assert {p["name"] for p in report["photos"]} == set(names[:2])
     assert [name for name, _ in replace(spec, names=()).named_photos] == ["0.jpg", "1.jpg", "2.jpg"]

@@ -23,6 +23,7 @@ PHASES: tuple[Phase, ...] = (LookPhase(), CropPhase(), EncodePhase(), TrainPhase
 
 
 def inserted(phase: Phase, *, before: str, phases: Sequence[Phase] = PHASES) -> tuple[Phase, ...]:
-    """The ``phases`` with one more, which runs just before the one of that name. ValueError when there is none."""
+    """Return the ``phases`` with one more, which runs just before the phase of that name. Raises ValueError if there is
+    none."""
     place = [other.name for other in phases].index(before)
     return (*phases[:place], phase, *phases[place:])

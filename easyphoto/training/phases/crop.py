@@ -1,4 +1,4 @@
-"""The second phase: the square pictures that the network learns from, with their captions."""
+"""The crop phase: it makes the square pictures that the network learns from, with their captions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from easyphoto.training.spec import TrainingSpec
 
 
 class CropPhase(Phase):
-    """Cuts the faces out, and lets the photos go.
+    """Cuts the faces out of the photos, and then lets the photos go.
 
-    It leaves the pictures with their captions and the reference picture. Once the pictures are encoded, a resumed
-    training cuts nothing again.
+    It leaves the pictures with their captions, and the reference picture. If the pictures are encoded already, a
+    resumed training cuts nothing again.
     """
 
     name = "crop"
@@ -53,7 +53,7 @@ def crop(training: Training) -> None:
 
 
 def _captions(spec: TrainingSpec, images: dict[str, Image]) -> list[str]:
-    """The caption of each picture, in the order in which the pictures of a scene are made."""
+    """Return the caption of each picture, in the order in which the pictures of a scene are made."""
     own = dict(zip((name for name, _ in spec.named_photos), spec.captions, strict=False))
     names = sorted(images, key=lambda name: photos.digest(images[name]))
     return [captions.taught(spec, own.get(name, "")) for name in names]

@@ -1,4 +1,4 @@
-"""The third phase: the base model in memory, and the pictures as its latents."""
+"""The encode phase: it loads the base model and makes latents of the pictures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The base model's ``parts``, the ``accelerator`` of the device, and the pictures as ``latents`` with one caption
-    for each picture, which is half as many as there are latents."""
+    """The ``parts`` of the base model, the ``accelerator`` of the device, and the ``latents`` of the pictures. There is
+    one caption for each picture, which is half as many as there are latents."""
 
     parts: Parts
     accelerator: Accelerator

@@ -1,8 +1,9 @@
-"""The fifth phase: one LoRA out of the checkpoints."""
+"""The fuse phase: it makes one LoRA out of the checkpoints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 from easyphoto.events import Fused
 from easyphoto.sd import lora as lora_files
@@ -16,8 +17,8 @@ from easyphoto.training.state import Score
 
 @dataclass(frozen=True, eq=False)
 class FusedLora:
-    """The ``layers`` of the person's LoRA, the steps of the checkpoints that it was put together from, and its score,
-    None where nothing was validated."""
+    """The ``layers`` of the person's LoRA, the steps of the checkpoints that went into it, and its score, which is None
+    if nothing was validated."""
 
     layers: Layers
     steps: tuple[int, ...]
@@ -25,9 +26,9 @@ class FusedLora:
 
 
 class FusePhase(Phase):
-    """Puts the best checkpoints together, as the option ``fusion`` says, and scores what comes of them.
+    """Puts the best checkpoints together in the way that the option ``fusion`` names, and scores the result.
 
-    It needs the checkpoints on the disk, and leaves nothing but pictures: a resumed training fuses again.
+    It needs the checkpoints on the disk, and leaves nothing but pictures. A resumed training fuses again.
     """
 
     name = "fuse"
@@ -57,14 +58,11 @@ def _fused(training: Training) -> FusedLora:
     if method == "best" or len(steps) == 1:
         return FusedLora(_read(training, steps[0]), steps[:1], candidates[0])
     shape = (trained.lora.shape.rank, trained.lora.shape.alpha)
-    count = 0
+    number = count()
 
     def score(layers: Layers) -> Score:
-        nonlocal count
         with trained.lora.holding(layers):
-            measured = standing.measure(last, f"fused-{count}", "fuse")
-        count += 1
-        return measured
+            return standing.measure(last, f"fused-{next(number)}", "fuse")
 
     if method == "average":
         layers = fusion.mean([_read(training, step) for step in steps], *shape)

@@ -1,4 +1,4 @@
-"""The first phase: what the photos are worth, which of them serve for what, and what the training is about to do."""
+"""The look phase: it judges the photos, chooses among them, and says what the training is about to do."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class LoadedPhotos:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What is trained on: the ``names`` of the photos by content, and for a person the ``selection``, None for a
-    scene."""
+    """What the training uses: the ``names`` of the photos by content, and for a person the ``selection``, which is None
+    for a scene."""
 
     names: tuple[str, ...]
     selection: crops.Selection | None
@@ -58,8 +58,8 @@ class Looked:
 class LookPhase(Phase):
     """Looks at the photos, chooses among them, prepares the validation templates and makes the plan.
 
-    It leaves the photo report in the person's folder. A resumed training looks again: the same photos give the same
-    plan, and where they don't, the training is refused.
+    It leaves the photo report in the person's folder. A resumed training looks again. The same photos give the same
+    plan; if the plan is another one, the training is refused.
     """
 
     name = "look"
@@ -80,7 +80,8 @@ class LookPhase(Phase):
 
 
 def choose(training: Training) -> Material:
-    """Read the photos, report on them into the person's folder, and choose. Raises ``NoFace`` when none is good."""
+    """Read the photos, write a report on them into the person's folder, and choose. Raises ``NoFace`` when no photo is
+    good."""
     spec = training.spec
     images = _read(training)
     training.put(LoadedPhotos(images))
@@ -126,7 +127,7 @@ def _templates(training: Training, material: Material) -> list[ValidationTemplat
 
 
 def _earlier(training: Training, plan: TrainingPlan) -> TrainState | None:
-    """The state to go on from; without one, what earlier phases left goes away.
+    """Return the state to go on from. If there is none, remove what the phases of an earlier training left.
 
     Raises :class:`InvalidRequest` when the state is that of another training.
     """
@@ -147,7 +148,7 @@ def _earlier(training: Training, plan: TrainingPlan) -> TrainState | None:
 
 
 def _described(looked: Looked) -> dict[str, Any]:
-    """What the event says of the plan."""
+    """Return what the event says of the plan."""
     plan, selection = looked.plan, looked.material.selection
     chosen: dict[str, Any] = {} if selection is None else selection.to_mapping()
     return {
@@ -166,9 +167,9 @@ def _described(looked: Looked) -> dict[str, Any]:
 def _show(
     training: Training, report: photos.PhotoReport, images: dict[str, Image], selection: crops.Selection | None
 ) -> None:
-    """Write the report, and tell of it when it is written first, so that it is seen even where no photo is good.
+    """Write the report. The first time, tell of it, so that the user sees it even if no photo is good.
 
-    What of it can't be written is left out with a notice: the training needs none of it.
+    What can't be written is left out with a notice, because the training needs none of it.
     """
     folder = training.spec.person_folder
     more = {} if selection is None else {"selection": selection.to_mapping()}
@@ -190,7 +191,7 @@ def _show(
 
 
 def _spared(what: str, write: Callable[[], None], training: Training) -> bool:
-    """Whether ``write`` could write; if it couldn't, a notice says so."""
+    """Whether ``write`` could write. If it couldn't, a notice says so."""
     try:
         write()
     except StorageFailed as error:

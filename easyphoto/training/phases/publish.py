@@ -1,4 +1,4 @@
-"""The last phase: what the training made becomes the person's."""
+"""The publish phase: what the training made becomes the person's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from easyphoto.training.spec import TrainingResult
 
 
 class PublishPhase(Phase):
-    """Puts everything in its place at once, says whether the LoRA works, and removes what only a resume needs.
+    """Puts everything in its place at once, says whether the LoRA works, and removes what only a resume would need.
 
-    It can't be cancelled. When it is killed, the person is as before or the next who looks ends it, and a resumed
-    training publishes again.
+    It can't be cancelled. If it is killed, the person is as before, or the next one who looks finishes the work; a
+    resumed training publishes again.
     """
 
     name = "publish"

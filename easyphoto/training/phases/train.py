@@ -1,4 +1,4 @@
-"""The fourth phase: the steps, with what is saved, validated and said along the way."""
+"""The train phase: it does the steps, saves and validates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from easyphoto.training.validation import Validator
 @dataclass(frozen=True, eq=False)
 class Trained:
     """The LoRA in the base model, what trains it, and how far the training has come. It is there from before the first
-    step on; ``standing.step`` says which step was the last."""
+    step on, and ``standing.step`` says which step was the last."""
 
     lora: TrainedLora
     trainer: Trainer
@@ -34,11 +34,11 @@ class Trained:
 
 
 class TrainPhase(Phase):
-    """Does the steps; every so many steps it saves a checkpoint and validates it.
+    """Does the steps. Every so many steps it saves a checkpoint and validates it.
 
     It leaves the checkpoints, the state after the last of them, the scores and the pictures of the validation. A
-    resumed training goes on after the last saved step, and does again what the state doesn't hold. A cancelled one
-    saves its last step, and leaves a usable person where there was none.
+    resumed training goes on after the last saved step, and does the later steps again. A cancelled training saves its
+    last step, and leaves a usable person if there was none.
     """
 
     name = "train"
@@ -68,7 +68,7 @@ class TrainPhase(Phase):
             raise Cancelled("The training was stopped.")
 
     def leave(self, training: Training) -> None:
-        """Save the last step; where there is no whole LoRA of the person, that of this step becomes it."""
+        """Save the last step. If there is no whole LoRA of the person, that of this step becomes it."""
         trained = training.get(Trained)
         if trained is None or trained.standing.step == 0:
             return
@@ -108,7 +108,7 @@ def _restore(training: Training, trained: Trained, before: TrainState) -> None:
 
 
 def _timed_steps(training: Training, trainer: Trainer) -> Iterator[tuple[int, float, float]]:
-    """Each step's number, loss and seconds."""
+    """Yield each step's number, loss and seconds."""
     first, last = training[Trained].standing.step + 1, training[Looked].plan.steps
     begin = time.monotonic()
     for number, loss in loop.steps(trainer, first, last, training.stop):
@@ -117,7 +117,7 @@ def _timed_steps(training: Training, trainer: Trainer) -> Iterator[tuple[int, fl
 
 
 def _save(training: Training) -> None:
-    """Write the checkpoint and the state of this step. It comes before the validation, so that a crash in there loses
+    """Write the checkpoint and the state of this step. This comes before the validation, so that a crash in there loses
     no step."""
     plan, trained = training[Looked].plan, training[Trained]
     step = trained.standing.step
