@@ -12,8 +12,8 @@ from easyphoto.vision.pose import Pose
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """What the pictures of a person show. ``mean``: of the embeddings of all photos, by the ``embedder`` of that name;
-    ``head``: where the head looks on the template that the person comes into."""
+    """What the pictures of a person show. ``mean`` is the mean of the embeddings of all photos, which the ``embedder``
+    of that name made. ``head`` is where the head looks on the template into which the person comes."""
 
     sources: FaceSources
     mean: Embedding
@@ -21,7 +21,7 @@ class Appearance:
     head: Pose
 
     def identity(self, row: IdentityRow) -> Identity:
-        """What ``row`` asks for, of this person."""
+        """The identity that ``row`` asks for, taken from the pictures of this person."""
         nearest = row.feed is IdentityFeed.NEAREST
         source = self.sources.nearest(self.head) if nearest else self.sources.reference
         return Identity(row.kind, (source.image,), self.mean, self.embedder, row.weight)
