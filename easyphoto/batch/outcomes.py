@@ -12,14 +12,14 @@ from easyphoto.errors import of as kind_of
 from easyphoto.messages import Message
 from easyphoto.storage import portraits
 
-State = Literal["made", "there", "failed", "left"]
+OutcomeState = Literal["made", "there", "failed", "left"]
 MADE: Final = "made"
 THERE: Final = "there"
 """It was made before this batch began."""
 FAILED: Final = "failed"
 LEFT: Final = "left"
 """It is still to be made."""
-STATES: tuple[State, ...] = (MADE, THERE, FAILED, LEFT)
+STATES: tuple[OutcomeState, ...] = (MADE, THERE, FAILED, LEFT)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
     name: str
     subject: str
     on: str = ""
-    state: State = LEFT
+    state: OutcomeState = LEFT
     picture: Path | None = None
     likeness: tuple[float, ...] = ()
     embedder: str = ""
@@ -49,7 +49,7 @@ class BatchResult:
     report: Path
     csv: Path
 
-    def count(self, state: State) -> int:
+    def count(self, state: OutcomeState) -> int:
         return sum(outcome.state == state for outcome in self.outcomes)
 
     def data(self) -> dict[str, Any]:
@@ -91,5 +91,5 @@ def likeness_in(recipe: Mapping[str, Any]) -> tuple[tuple[float, ...], str]:
         return (), ""
 
 
-def picked(outcomes: Sequence[Outcome], state: State) -> list[Outcome]:
+def picked(outcomes: Sequence[Outcome], state: OutcomeState) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.state == state]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_seconds
-from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, State
+from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, OutcomeState
 from easyphoto.batch.people_folders import PersonToTrain, standing
 from easyphoto.batch.running import LANE, POLL, STAGE, ended_early
 from easyphoto.disk import free_bytes
@@ -159,7 +159,7 @@ class _TrainingRun:
                 if self._job.cancelled() or self._stopping.is_set():
                     asked.cancel()
 
-    def _tell(self, person: Person, state: State) -> None:
+    def _tell(self, person: Person, state: OutcomeState) -> None:
         known = self._outcomes[person.user_id]
         likeness = () if person.likeness is None else (person.likeness,)
         picture = person.reference if person.face_id is None else person.face_id

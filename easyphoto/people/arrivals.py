@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from easyphoto import checkpoint, pictures
 from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed
 from easyphoto.people import marks
-from easyphoto.people.faults import GLANCE
+from easyphoto.people.file_faults import GLANCE
 from easyphoto.storage import archive
 from easyphoto.storage.folders import PersonFolder
 

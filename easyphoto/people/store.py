@@ -20,7 +20,7 @@ from easyphoto.config import Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound, StorageFailed
 from easyphoto.messages import Message
 from easyphoto.people import arrivals, marks
-from easyphoto.people.faults import Faults
+from easyphoto.people.file_faults import Faults
 from easyphoto.people.person import Person, Removed
 from easyphoto.storage import archive, files, locks, names, scratch, swap
 from easyphoto.storage.folders import STAGED, PersonFolder

@@ -29,7 +29,7 @@ _MAX_HEADER = 100_000_000
 _UNREADABLE = "is not a whole safetensors file"
 
 
-Fault = Literal["no header", "cut off", "unreadable", "other size", "contradicts itself"]
+HeaderFault = Literal["no header", "cut off", "unreadable", "other size", "contradicts itself"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BrokenHeader(Exception):
     With "other size" the file has ``there`` bytes of weights where its header says ``wanted``.
     """
 
-    def __init__(self, fault: Fault, there: int = 0, wanted: int = 0) -> None:
+    def __init__(self, fault: HeaderFault, there: int = 0, wanted: int = 0) -> None:
         super().__init__(fault)
         self.fault, self.there, self.wanted = fault, there, wanted
 

@@ -12,9 +12,11 @@ import easyphoto
 PACKAGE = Path(easyphoto.__file__).parent
 
 SHARED_MODULES = {
+    "batch": "a command's module has the command's name, and `batch` runs what the package `batch` makes",
     "catalog": "the package passes on the class of its own `catalog.catalog`, after which it is named",
     "host": "each host is a package, and what it is called says whose host it is",
     "lora": "`sd.lora` reads and writes LoRA files, `training.lora` trains one: both are about the same thing",
+    "people": "a command's module has the command's name, and `people` is about those of the package `people`",
     "spec": "the specification of a family and that of a training: the package says of what",
 }
 """Names that more than one module or package has, and why nobody takes one for another."""
