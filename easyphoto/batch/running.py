@@ -12,7 +12,7 @@ from pathlib import Path
 from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_bytes, total_seconds
 from easyphoto.batch.made import MadePortraits
-from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, State, likeness_of
+from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, OutcomeState, likeness_of
 from easyphoto.batch.pieces import Piece
 from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TooBusy
@@ -187,7 +187,7 @@ class _PortraitRun:
             except (EasyPhotoError, StopIteration):
                 continue
 
-    def _tell(self, piece: Piece, state: State, path: Path) -> None:
+    def _tell(self, piece: Piece, state: OutcomeState, path: Path) -> None:
         likeness, embedder = likeness_of(path)
         self._left.pop(id(piece), None)
         known = self._outcomes[id(piece)]
