@@ -9,18 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from easyphoto.batch import given, people_folders, rows, running, table, training_run
-from easyphoto.batch.faults import WrongRows
-from easyphoto.batch.forecast import Forecast
-from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult
-from easyphoto.batch.pieces import pieces
 from easyphoto.cli import flags, on_ray, show, streams
 from easyphoto.cli.arguments import a_folder, a_path
 from easyphoto.config import TrainConfig
 from easyphoto.errors import InvalidRequest
-from easyphoto.jobs import Job
 
 if TYPE_CHECKING:
+    from easyphoto.batch.forecast import Forecast
+    from easyphoto.batch.outcomes import BatchResult
+    from easyphoto.jobs import Job
     from easyphoto.service import EasyPhoto
 
 
@@ -43,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser, service: Callable[[argparse.N
 
 def run(service: Callable[[argparse.Namespace], EasyPhoto], args: argparse.Namespace) -> int:
     """Do what the flags say. Returns the exit status."""
+    from easyphoto.batch.faults import WrongRows
+
     if (args.table is None) == (args.train is None):
         raise InvalidRequest("Give a table of portraits, or a folder of people with --train FOLDER.")
     try:
@@ -57,6 +56,9 @@ def run(service: Callable[[argparse.Namespace], EasyPhoto], args: argparse.Names
 
 
 def _portraits(service: EasyPhoto, args: argparse.Namespace) -> int:
+    from easyphoto.batch import given, rows, running, table
+    from easyphoto.batch.pieces import pieces
+
     chosen = sorted(flags.chosen(args))
     if chosen:
         raise InvalidRequest(f"--{chosen[0].replace('_', '-')} is for --train: a table has a column {chosen[0]}.")
@@ -73,6 +75,8 @@ def _portraits(service: EasyPhoto, args: argparse.Namespace) -> int:
 
 
 def _trainings(service: EasyPhoto, args: argparse.Namespace) -> int:
+    from easyphoto.batch import people_folders, training_run
+
     chosen = flags.chosen(args)
     people, notices = people_folders.require(args.train, service, service.train_config(chosen), frozenset(chosen))
     for notice in notices:
@@ -95,6 +99,8 @@ def _forecast(forecast: Forecast, args: argparse.Namespace) -> int:
 
 def _follow(job: Job[BatchResult], args: argparse.Namespace) -> int:
     """Show the batch until it ends. Failures of single rows are its error, when all others are done."""
+    from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE
+
     result = show.follow(job, as_json=args.json)
     if not args.json:
         counts = {state: result.count(state) for state in (MADE, THERE, FAILED, LEFT)}

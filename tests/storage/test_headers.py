@@ -7,8 +7,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from easyphoto.catalog.formats import wrong_file
 
+from easyphoto.catalog.weight_formats import wrong_file
 from easyphoto.errors import InvalidRequest
 from easyphoto.storage.headers import BrokenHeader, parse, read_header
 
