@@ -100,9 +100,11 @@ class Fused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Portrayed(Event):
-    """One portrait is saved. ``template`` is the index of its template."""
+    """One portrait is saved. ``template`` is the index of its template, in a batch that of the portrait among all.
+    ``fresh`` is False where a batch found it made."""
 
     kind = "portrayed"
+    fresh: bool = True
     template: int = 0
     path: str = ""
     likeness: tuple[float, ...] = ()

@@ -21,8 +21,9 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
-from easyphoto.api import legacy, schema, waiting, wire
+from easyphoto.api import batches, legacy, schema, waiting, wire
 from easyphoto.api.guard import REFUSED, Budget, Door, Guard, Receive, Scope, Send
+from easyphoto.batch.faults import WrongRows
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.jobs import Job
@@ -112,6 +113,8 @@ def _route_class(scrubber: wire.Scrubber, door: Door) -> type[APIRoute]:
                     return await handle(request)
                 except RequestValidationError as error:
                     return _answer(422, InvalidRequest.code, scrubber.text(_first(error)))
+                except WrongRows as error:
+                    return JSONResponse(batches.refusal(error, scrubber), error.http_status)
                 except EasyPhotoError as error:
                     return _answer(error.http_status, error.code, scrubber.text(str(error)))
                 except StarletteHTTPException as error:
@@ -166,6 +169,8 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
     @router.post("/jobs/portrait", responses=_TAKES_BODY, status_code=202, summary="Make portraits")
     def portrait(payload: schema.PortraitPayload) -> schema.QueuedJob:
         return queued(service.generate(_portrait_request(payload, service)))
+
+    batches.add(router, service, _TAKES_BODY)
 
     @router.post("/jobs/models", responses=_TAKES_BODY, status_code=202, summary="Download weights")
     def fetch(payload: schema.ModelsPayload) -> schema.QueuedJob:

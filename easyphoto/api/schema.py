@@ -130,6 +130,19 @@ class ModelsPayload(BaseModel):
     features: list[StrictStr] = Field(..., description=f"Names as `models` lists them, at most {MAX_FEATURES}.")
 
 
+class BatchPayload(BaseModel):
+    """Portraits of a whole table: as `rows`, or as the text of a file in `table`. What a row may say stands in
+    `docs/batch.md`; templates are presets, or pictures of `templates` by their names."""
+
+    rows: list[dict[str, Any]] = Field([], description="One object a row: user, template, output, any parameter.")
+    table: StrictStr | None = Field(None, description="The same as CSV, JSON Lines or YAML.")
+    format: Literal["csv", "jsonl", "yaml"] = Field("csv", description="How `table` is written.")
+    templates: dict[str, StrictStr] = Field(
+        {}, description=f"Pictures in base64 by the names that rows call them, at most {MAX_TEMPLATES}."
+    )
+    name: StrictStr = Field("batch", description="What the report and its folder are called.")
+
+
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
@@ -182,11 +195,51 @@ class FailureOut(BaseModel):
     message: str
 
 
+class RowFault(BaseModel):
+    """What is wrong with the row that begins at `line`."""
+
+    line: int
+    message: str
+
+
+class RowsError(Error):
+    """Why nothing of a table was begun: every fault of every row."""
+
+    faults: list[RowFault] = []
+
+
+class RowOut(BaseModel):
+    """What came of one portrait of a batch; fetch it as `pictures/{picture}` of the batch's job."""
+
+    line: int
+    output: str
+    user: str
+    template: str
+    state: Literal["made", "there", "failed", "left"]
+    picture: int | None = None
+    likeness: list[float] = []
+    seed: int | None = None
+    code: str = ""
+    message: str = ""
+
+
+class ForecastOut(BaseModel):
+    """What a batch will take. `seconds` is null where no pace was measured, `free` where the drive isn't there."""
+
+    total: int
+    there: int
+    missing: int
+    seconds: float | None = None
+    bytes: int | None = None
+    free: int | None = None
+    sentences: list[str]
+
+
 class JobOut(BaseModel):
     """A job: its state, how far it is, and in the end its result or its error."""
 
     id: str
-    what: Literal["train", "generate", "models"]
+    what: Literal["train", "generate", "models", "batch"]
     subject: str
     state: Literal["queued", "running", "finished", "failed", "cancelled"]
     position: int
@@ -194,6 +247,7 @@ class JobOut(BaseModel):
     pictures: int = 0
     portraits: list[PortraitOut] = []
     failures: list[FailureOut] = []
+    rows: list[RowOut] = Field([], description="Of a batch that came to its end.")
     seed: int | None = None
     error: Error | None = None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto.api import schema
+from easyphoto.batch.outcomes import BatchResult
 from easyphoto.catalog.weights import Entry, Needs
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
@@ -192,6 +193,8 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
         out["error"] = schema.Error(code=failed.code, message=scrubber.text(failed.message))
     if job.state == "finished" and job.what == "generate":
         out.update(_result_out(job.wait(0), all_pictures(job), scrubber))
+    elif job.state == "finished" and job.what == "batch":
+        out["rows"] = _rows_out(job.wait(0), all_pictures(job), scrubber)
     elif job.ended and job.what == "generate":
         out["failures"] = _failures_out([e for e in events if isinstance(e, TemplateFailed)], scrubber)
     return schema.JobOut(**out)
@@ -207,6 +210,25 @@ def _result_out(result: PortraitResult, files: list[Path], scrubber: Scrubber) -
         if p.path in numbers
     ]
     return {"portraits": portraits, "failures": _failures_out(result.failures, scrubber), "seed": result.seed}
+
+
+def _rows_out(result: BatchResult, files: list[Path], scrubber: Scrubber) -> list[schema.RowOut]:
+    numbers = {path: n for n, path in enumerate(files)}
+    return [
+        schema.RowOut(
+            line=one.line,
+            output=one.name,
+            user=one.subject,
+            template=one.on,
+            state=one.state,
+            picture=None if one.picture is None else numbers.get(one.picture),
+            likeness=[rounded(clipped(score), 4) for score in one.likeness],
+            seed=one.seed,
+            code=one.code,
+            message=scrubber.text(one.message),
+        )
+        for one in result.outcomes
+    ]
 
 
 def _failures_out(failures: Sequence[TemplateFailed], scrubber: Scrubber) -> list[schema.FailureOut]:

@@ -135,7 +135,7 @@ def _same(person: PersonToTrain, service: EasyPhoto) -> bool:
         before = resume.earlier(home.job)
     except InvalidRequest:
         return False
-    if before is None or before.checkpoint != person.checkpoint.path:
+    if before is None or before.checkpoint.absolute() != person.checkpoint.path.absolute():
         return False
     if replace(before.config, sd_model_checkpoint="") != replace(person.config, sd_model_checkpoint=""):
         return False

@@ -29,6 +29,8 @@ _WHO, _WHERE = 40, 40
 """Bytes of the people's and the template's names in a file's name."""
 _NOT_IN_KEY = frozenset({"sd_model_checkpoint", "batch_size"})
 """The base model counts by its bytes, and every portrait is one."""
+_GIVES_WAY = frozenset({"first_diffusion_steps", "second_diffusion_steps", "first_denoising_strength"})
+"""What LCM replaces unless the user gave a value to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +82,10 @@ def _of_row(row: AskedRow, hashes: _Hashes) -> Iterator[Piece]:
         for i in range(config.batch_size):
             once = replace(config, seed=(seed + i) % SEEDS, batch_size=1)
             whole = {**about, **hashes.models(row, once)}
-            key = _key(_values(once), whole)
+            key = _key(_values(once), row.chosen, whole)
             sources = () if template is None else (template.source,)
-            asked = PortraitRequest(row.user_ids, sources, replace(row.config, seed=once.seed, batch_size=1), row.pose)
+            alone = replace(row.config, seed=once.seed, batch_size=1)
+            asked = PortraitRequest(row.user_ids, sources, alone, row.pose, chosen=row.chosen)
             called = "" if template is None else template.name
             yield Piece(
                 row.line, next(named, None) or _name(row, template, key), key, asked, called, row.accepted.checkpoint
@@ -103,7 +106,7 @@ def key_of(recipe: Mapping[str, Any]) -> str | None:
             "checkpoint": checkpoint["sha256"] or checkpoint["name"],
             "loras": [[one["sha256"], float(one["weight"])] for one in recipe["loras"]],
         }
-        return _key(config, about)
+        return _key(config, frozenset(recipe.get("chosen", ())), about)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -112,8 +115,11 @@ def _values(config: PortraitConfig) -> dict[str, Any]:
     return {d.name: getattr(config, d.name) for d in declared(PortraitConfig)}
 
 
-def _key(config: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    return _digest({"config": {n: v for n, v in config.items() if n not in _NOT_IN_KEY}, **about})
+def _key(config: Mapping[str, Any], chosen: frozenset[str], about: Mapping[str, Any]) -> str:
+    counted = {n: v for n, v in config.items() if n not in _NOT_IN_KEY}
+    return _digest(
+        {"config": counted, "chosen": sorted(chosen & _GIVES_WAY) if config["lcm_accelerate"] else [], **about}
+    )
 
 
 def _seed_of(config: PortraitConfig, about: Mapping[str, Any]) -> int:

@@ -55,13 +55,16 @@ class AskedRow:
     accepted: Accepted
     pose: Source | None = None
     output: str = ""
+    chosen: frozenset[str] = frozenset()
+    """The parameters that the row has a value for."""
 
     @property
     def portraits(self) -> int:
         return max(1, len(self.templates)) * self.config.batch_size
 
     def request(self) -> PortraitRequest:
-        return PortraitRequest(self.user_ids, tuple(t.source for t in self.templates), self.config, self.pose)
+        sources = tuple(template.source for template in self.templates)
+        return PortraitRequest(self.user_ids, sources, self.config, self.pose, chosen=self.chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +190,7 @@ class _Checker:
         )
         if accepted is None:
             return None
-        return AskedRow(row.line, users, templates, config, accepted, pose, output or "")
+        return AskedRow(row.line, users, templates, config, accepted, pose, output or "", frozenset(chosen))
 
     def _accept(self, question: tuple[tuple[str, ...], str, str, str, bool, bool, bool, bool]) -> Accepted:
         """What the service says of all rows that are alike in what it asks about before a job is queued."""

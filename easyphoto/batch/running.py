@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,14 @@ from easyphoto.filenames import safe
 from easyphoto.jobs import Job
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.service import EasyPhoto, PortraitResult
+from easyphoto.storage import files
 
 LANE = STAGE = "batch"
 """Batches wait for one another; their portraits wait for the device."""
 AHEAD = 2
 """Portraits for each device that are in the queue at the same time: none ever waits, and others come between."""
+PATIENCE = 60.0
+"""Seconds that a portrait of an earlier run has to stop."""
 POLL = 0.2
 """Seconds between two looks whether a batch was cancelled."""
 
@@ -63,7 +66,38 @@ def forecast(service: EasyPhoto, batch: Batch) -> Forecast:
 
 def start(service: EasyPhoto, batch: Batch) -> Job[BatchResult]:
     """Queue the batch. The job's events tell how far it is, and in the end ``Finished`` or why it stopped."""
-    return service.jobs.submit("batch", batch.name, lambda job: _PortraitRun(job, service, batch).work(), lane=LANE)
+    sources = {source for piece in batch.pieces for source in (*piece.request.templates, piece.request.pose_template)}
+    return service.jobs.submit(
+        "batch",
+        batch.name,
+        lambda job: _PortraitRun(job, service, batch).work(),
+        lane=LANE,
+        holds=sum(len(source) for source in sources if isinstance(source, bytes)),
+    )
+
+
+class JobNotes:
+    """Which jobs a batch has in the queue, as the next run finds it when this one is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / ".jobs.json"
+
+    def read(self) -> list[str]:
+        try:
+            return [str(job_id) for job_id in files.read_json(self._file)]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def write(self, job_ids: Iterable[str]) -> None:
+        """Raises :class:`StorageFailed`."""
+        noted = list(job_ids)
+        if noted:
+            files.write_json(self._file, noted)
+            return
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            raise files.not_written(self._file, error) from error
 
 
 class _PortraitRun:
@@ -77,6 +111,7 @@ class _PortraitRun:
         self._outcomes = {id(piece): _untouched(piece) for piece in batch.pieces}
         self._left = {id(piece): (piece.checkpoint.name, piece.steps) for piece in batch.pieces}
         self._places = {id(piece): place for place, piece in enumerate(batch.pieces)}
+        self._in_queue = JobNotes(batch.folder)
         self._waiting: deque[tuple[Piece, Job[PortraitResult]]] = deque()
         self._book = PaceBook(service.paths)
         self._clock = Stopwatch()
@@ -90,11 +125,13 @@ class _PortraitRun:
         there kept and reported."""
         stopped: EasyPhotoError | None = None
         try:
+            self._end_what_is_left()
             self._make(self._missing())
         except (Cancelled, StorageFailed) as error:
             stopped = error
             self._withdraw()
         try:
+            self._in_queue.write(())
             result = contact_page.write(self._batch.name, self._batch.folder, self._in_order(), self._batch.language)
         except StorageFailed as error:
             raise ended_early(stopped or error, self._in_order()) from error
@@ -120,6 +157,18 @@ class _PortraitRun:
         self._progress()
         return missing
 
+    def _end_what_is_left(self) -> None:
+        """Stop what an earlier run of this batch left in the queue when its program was killed: it would be made twice.
+        What came of it nevertheless is found by its key."""
+        for job_id in self._in_queue.read():
+            try:
+                left = self._service.jobs.get(job_id)
+                if not left.ended:
+                    left.cancel()
+                    left.wait(PATIENCE)
+            except (EasyPhotoError, TimeoutError):
+                continue
+
     def _make(self, missing: Sequence[Piece]) -> None:
         left = deque(missing)
         self._clock.lap()
@@ -135,6 +184,7 @@ class _PortraitRun:
         """Put a portrait into the queue; False where the queue is full and has to become shorter first."""
         try:
             self._waiting.append((piece, self._service.generate(piece.request)))
+            self._in_queue.write(asked.id for _, asked in self._waiting)
         except TooBusy:
             if not self._waiting:
                 time.sleep(POLL)
@@ -192,10 +242,15 @@ class _PortraitRun:
         self._left.pop(id(piece), None)
         known = self._outcomes[id(piece)]
         self._outcomes[id(piece)] = replace(known, state=state, picture=path, likeness=likeness, embedder=embedder)
-        if state == MADE:
-            self._job.emit(
-                Portrayed(template=self._places[id(piece)], path=str(path), likeness=likeness, embedder=embedder)
+        self._job.emit(
+            Portrayed(
+                template=self._places[id(piece)],
+                path=str(path),
+                likeness=likeness,
+                embedder=embedder,
+                fresh=state == MADE,
             )
+        )
 
     def _fail(self, piece: Piece, error: EasyPhotoError) -> None:
         known = self._outcomes[id(piece)]

@@ -80,6 +80,8 @@ def describe(event: Event) -> str:
         case Fused():
             steps = ", ".join(str(s) for s in event.steps)
             return f"Fused ({event.method}) from steps {steps}: {event.lora}"
+        case Portrayed(fresh=False):
+            return ""
         case Portrayed():
             scores = ", ".join(words(s) for s in event.likeness)
             return f"Portrait: {event.path}" + (f" (likeness {scores}, {event.embedder})" if scores else "")

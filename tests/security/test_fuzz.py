@@ -21,7 +21,7 @@ from tests.acting import acting_service, trained
 
 V1, OLD = "/easyphoto/v1", "/easyphoto"
 ROUTES = [
-    *(("POST", f"{V1}/jobs/{what}") for what in ("train", "portrait", "models")),
+    *(("POST", f"{V1}/jobs/{what}") for what in ("train", "portrait", "models", "batch")),
     *(("POST", f"{OLD}/easyphoto_{what}_forward") for what in ("train", "infer", "video_infer")),
     *(("GET", f"{V1}/{what}") for what in ("people", "templates", "models", "jobs")),
     *(("GET", f"{V1}/people/{{}}"), ("DELETE", f"{V1}/people/{{}}"), ("GET", f"{V1}/models/{{}}")),
@@ -29,6 +29,7 @@ ROUTES = [
 ]
 FIELDS = [
     *("user_id", "user_ids", "photos", "templates", "presets", "options", "validation_templates", "resume", "features"),
+    *("rows", "table", "format", "name"),
     *("instance_images", "init_image", "uploaded_template_images", "selected_template_images", "tabs"),
     *("pose_template", "t2i_pose_template", "ref_mode_choose"),
 ]
