@@ -26,7 +26,7 @@ from easyphoto.events import Event, Failed
 from easyphoto.fleet import lodging, parcel
 from easyphoto.fleet.lodging import Lodging
 from easyphoto.fleet.options import Share
-from easyphoto.fleet.parcel import Area, Piece, Told
+from easyphoto.fleet.parcel import Area, PackedFile, Told
 from easyphoto.messages import Message
 from easyphoto.queue.port import DurableRequest, StoredPicture
 from easyphoto.service import EasyPhoto
@@ -69,7 +69,7 @@ class Errand:
 
     request: DurableRequest
     pictures: tuple[bytes, ...] = ()
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[PackedFile, ...] = ()
 
 
 class FleetActor:
@@ -206,7 +206,7 @@ class _Luggage:
         top = self._person.job.path
         return tuple(path.relative_to(top).as_posix() for path in parcel.in_job(self._person))
 
-    def _packed(self, found: list[Path]) -> Iterator[Piece]:
+    def _packed(self, found: list[Path]) -> Iterator[PackedFile]:
         for area in (Area.PEOPLE, Area.PORTRAITS):
             folder = area.below(self._paths)
             yield from parcel.packed(self._paths, area, [path for path in found if path.is_relative_to(folder)])

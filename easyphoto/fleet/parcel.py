@@ -36,7 +36,7 @@ class Area(str, Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class PackedFile:
     """One file: ``name`` is its path below the area, with slashes; ``modified`` its time of change in nanoseconds, by
     which what was remembered of a photo is found again."""
 
@@ -57,7 +57,7 @@ class Told:
     """
 
     event: str = ""
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[PackedFile, ...] = ()
     jobs: tuple[str, ...] | None = None
     published: bool = False
     result: Mapping[str, Any] | None = None
@@ -95,13 +95,13 @@ class Translation:
         return value
 
 
-def pack(paths: Paths, area: Area, file: Path) -> Piece:
+def pack(paths: Paths, area: Area, file: Path) -> PackedFile:
     """A file of an area. OSError when it can't be read."""
     name = PurePosixPath(*file.relative_to(area.below(paths)).parts)
-    return Piece(area, str(name), file.read_bytes(), file.stat().st_mtime_ns)
+    return PackedFile(area, str(name), file.read_bytes(), file.stat().st_mtime_ns)
 
 
-def packed(paths: Paths, area: Area, found: Iterable[Path]) -> Iterator[Piece]:
+def packed(paths: Paths, area: Area, found: Iterable[Path]) -> Iterator[PackedFile]:
     """Those of the files that are there; one that is moved away meanwhile is left out."""
     for file in found:
         try:
@@ -110,7 +110,7 @@ def packed(paths: Paths, area: Area, found: Iterable[Path]) -> Iterator[Piece]:
             continue
 
 
-def place(paths: Paths, piece: Piece) -> Path:
+def place(paths: Paths, piece: PackedFile) -> Path:
     """Where a piece belongs here. :class:`StorageFailed` when its name leads anywhere else."""
     parts = PurePosixPath(piece.name).parts
     if not parts or not all(names.portable(part) for part in parts):
@@ -118,19 +118,19 @@ def place(paths: Paths, piece: Piece) -> Path:
     return piece.area.below(paths).joinpath(*parts)
 
 
-def put(paths: Paths, piece: Piece) -> Path:
+def put(paths: Paths, piece: PackedFile) -> Path:
     """Write a piece to its place, whole or not at all. Raises :class:`StorageFailed`."""
     return put_at(place(paths, piece), piece)
 
 
-def put_at(file: Path, piece: Piece) -> Path:
+def put_at(file: Path, piece: PackedFile) -> Path:
     """Write a piece to ``file``, whole or not at all, with its time of change. Raises :class:`StorageFailed`."""
     files.write_bytes(file, piece.data)
     os.utime(file, ns=(piece.modified, piece.modified))
     return file
 
 
-def of_person(paths: Paths, person: PersonFolder, *, photos: bool) -> tuple[Piece, ...]:
+def of_person(paths: Paths, person: PersonFolder, *, photos: bool) -> tuple[PackedFile, ...]:
     """All that is there of somebody, the LoRA with it. Without ``photos`` only what portraits need: not the photos as
     they were uploaded, nor what a training would go on from."""
     found = tuple(packed(paths, Area.PEOPLE, _files_of(person, photos=photos)))

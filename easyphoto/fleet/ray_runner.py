@@ -17,7 +17,7 @@ from easyphoto.fleet.actor import TRAIN, Build, Errand, Hello, Terms
 from easyphoto.fleet.cluster import Cluster, Hand, Lost
 from easyphoto.fleet.crew import Crew
 from easyphoto.fleet.options import FleetOptions, Share
-from easyphoto.fleet.parcel import Area, Piece, Translation
+from easyphoto.fleet.parcel import Area, PackedFile, Translation
 from easyphoto.fleet.returns import PortraitReturns, Returns, TrainingReturns
 from easyphoto.messages import Message
 from easyphoto.queue.port import DurableRequest
@@ -147,7 +147,7 @@ class RayRunner:
         earlier attempts too."""
         paths = self._service.paths
         made = portraits.of_job(paths.portraits, request.job, request.at) if request.attempt else ()
-        pieces: list[Piece] = list(parcel.packed(paths, Area.PORTRAITS, [path for path, _ in made]))
+        pieces: list[PackedFile] = list(parcel.packed(paths, Area.PORTRAITS, [path for path, _ in made]))
         try:
             for name in dict.fromkeys((*request.uses, *([request.subject] if request.kind == TRAIN else []))):
                 person = self._service.people.at(name)

@@ -16,7 +16,7 @@ from easyphoto.config import Paths
 from easyphoto.errors import StorageFailed
 from easyphoto.events import Started
 from easyphoto.fleet import parcel
-from easyphoto.fleet.parcel import Area, Piece, Told, Translation
+from easyphoto.fleet.parcel import Area, PackedFile, Told, Translation
 from easyphoto.storage import earlier, files, locks
 from easyphoto.storage.folders import EARLIER, PersonFolder
 from easyphoto.storage.swap import PIECES, Swap
@@ -95,7 +95,7 @@ class TrainingReturns:
             for name in earlier.RESUMABLE:
                 files.remove(job.path / name)
 
-    def _settle(self, names: Sequence[str], came: Sequence[Piece]) -> None:
+    def _settle(self, names: Sequence[str], came: Sequence[PackedFile]) -> None:
         """Files of the job that the worker has no more go here too, once this training has a state of its own."""
         job = self._person.job
         if any(parcel.place(self._paths, piece) == job.state for piece in came):
@@ -109,7 +109,7 @@ class TrainingReturns:
             if name not in kept and not name.startswith(f"{EARLIER}/"):
                 files.remove(path)
 
-    def _publish(self, outside: Sequence[Piece]) -> None:
+    def _publish(self, outside: Sequence[PackedFile]) -> None:
         """Put the finished person in place, whole or not at all."""
         loras = self._paths.loras
         swap = Swap(self._person, loras / f"{self._person.name}.safetensors")
@@ -129,7 +129,7 @@ class TrainingReturns:
         finally:
             swap.discard()
 
-    def _is_inside(self, piece: Piece) -> bool:
+    def _is_inside(self, piece: PackedFile) -> bool:
         """Whether a piece is of the job. :class:`StorageFailed` for one that is of somebody else."""
         file = parcel.place(self._paths, piece)
         theirs = (self._person.path, self._paths.loras / f"{self._person.name}.safetensors")

@@ -11,7 +11,7 @@ from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.events import Progress, Started
 from easyphoto.fleet import parcel
-from easyphoto.fleet.parcel import Area, Piece, Told, Translation
+from easyphoto.fleet.parcel import Area, PackedFile, Told, Translation
 from easyphoto.fleet.returns import PortraitReturns, TrainingReturns
 from easyphoto.storage.folders import PersonFolder
 
@@ -25,8 +25,8 @@ def person(paths: Paths) -> PersonFolder:
     return PersonFolder(paths.people / "艾琳 eileen")
 
 
-def piece(name: str, data: bytes = b"new", area: Area = Area.PEOPLE) -> Piece:
-    return Piece(area, name, data, 10**18)
+def piece(name: str, data: bytes = b"new", area: Area = Area.PEOPLE) -> PackedFile:
+    return PackedFile(area, name, data, 10**18)
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -35,7 +35,7 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-def in_job(*names: str) -> tuple[Piece, ...]:
+def in_job(*names: str) -> tuple[PackedFile, ...]:
     return tuple(piece(f"艾琳 eileen/job/{name}") for name in names)
 
 
