@@ -104,7 +104,7 @@ def test_an_older_recipe_holds_as_chosen_what_is_not_the_default(service: EasyPh
 def test_flags_that_are_given_are_chosen(
     service: EasyPhoto, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("easyphoto.cli.standalone.build", lambda paths: service)
+    monkeypatch.setattr("easyphoto.cli.standalone.build", lambda *given: service)
     command = ["generate", str(file), "--user", "ada", "--lcm-accelerate"]
     assert main(command) == 0
     assert passes(service) == LCM
