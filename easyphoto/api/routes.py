@@ -21,7 +21,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
-from easyphoto.api import batches, legacy, schema, waiting, wire
+from easyphoto.api import batches, legacy, queue_routes, schema, waiting, wire
 from easyphoto.api.guard import REFUSED, Budget, Door, Guard, Receive, Scope, Send
 from easyphoto.batch.faults import WrongRows
 from easyphoto.config import PortraitConfig, from_mapping
@@ -67,6 +67,8 @@ def mount(
     router = APIRouter(prefix=PREFIX, route_class=route_class, dependencies=guards, tags=["EasyPhoto"])
     _add_jobs(router, service, scrubber)
     _add_events(router, service, scrubber)
+    changed = {"queue": _errors(507), "job": _errors(404, 413, 415, 429, 507)}
+    queue_routes.add(router, service, scrubber, changed)
     _add_people(router, service)
     _add_models(router, service, scrubber)
     _add_status(router, service, scrubber)

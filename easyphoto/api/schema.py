@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, Field, StrictBool, StrictStr
+from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
@@ -143,6 +143,12 @@ class BatchPayload(BaseModel):
     name: StrictStr = Field("batch", description="What the report and its folder are called.")
 
 
+class MovePayload(BaseModel):
+    """Where in its line a waiting job goes; 0: it is the next."""
+
+    place: StrictInt = Field(0, ge=0, le=10_000, description="0: it is the next.")
+
+
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
@@ -236,7 +242,9 @@ class ForecastOut(BaseModel):
 
 
 class JobOut(BaseModel):
-    """A job: its state, how far it is, and in the end its result or its error."""
+    """A job: its state, how far it is, and in the end its result or its error. `cut_off`: how often it was begun again,
+    because the program that worked on it was gone or somebody asked for it; `can_be_retried`: it failed or was
+    cancelled, and `retry` begins it again."""
 
     id: str
     what: Literal["train", "generate", "models", "batch"]
@@ -250,6 +258,31 @@ class JobOut(BaseModel):
     rows: list[RowOut] = Field([], description="Of a batch that came to its end.")
     seed: int | None = None
     error: Error | None = None
+    cut_off: int = 0
+    can_be_retried: bool = False
+
+
+class WorkerOut(BaseModel):
+    """The program that works on the queue: its process, its machine, since when (seconds since the epoch), and whether
+    it is the one that answers."""
+
+    pid: int
+    host: str
+    since: float
+    here: bool
+
+
+class QueueOut(BaseModel):
+    """The queue: who works on it (nobody: `null`), and the ids of the jobs that wait, in their order, that run, and
+    that have ended. At most `limit` may wait. `notice` says what you should know of it."""
+
+    paused: bool
+    worker: WorkerOut | None
+    waiting: list[str]
+    running: list[str]
+    ended: list[str]
+    limit: int
+    notice: str = ""
 
 
 class PersonOut(BaseModel):

@@ -180,6 +180,8 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
         "state": job.state,
         "position": queue.position(job),
         "pictures": sum(len(pictures_of(e)) for e in events),
+        "cut_off": job.cut_off,
+        "can_be_retried": job.can_be_retried,
     }
     if progress is not None:
         out["progress"] = schema.ProgressOut(

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyphoto import __version__, errors
-from easyphoto.cli import arguments, batch, endings, flags, models, on_ray, people, show, streams
+from easyphoto.cli import (
+    arguments,
+    batch,
+    devices,
+    endings,
+    flags,
+    models,
+    on_ray,
+    people,
+    queue_command,
+    show,
+    streams,
+)
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
@@ -102,6 +114,14 @@ def _parser() -> Parser:
     )
     on_ray.add_arguments(serve)
     serve.add_argument("--precision", choices=PRECISIONS, help="of trainings left at auto (or EASYPHOTO_PRECISION)")
+    serve.add_argument(
+        "--devices",
+        type=devices.listed,
+        default=(),
+        metavar="DEVICE,...",
+        help="work on so many jobs at the same time, each on one of these: cuda:0,cuda:1 (default: the best device)",
+    )
+    queue_command.add_parser(commands, arguments.common, _paths)
     models.add_parser(commands, _paths)
     return parser
 
@@ -138,8 +158,11 @@ def _built(args: argparse.Namespace, decided: Preferences) -> EasyPhoto:
     """The program, whose jobs run where the flags say."""
     from easyphoto.cli.standalone import build
 
-    cluster = on_ray.options(args)
-    service = build(_paths(args), decided)
+    cluster, cards = on_ray.options(args), getattr(args, "devices", ())
+    if cluster is not None and cards:
+        raise arguments.Usage("--devices is for this machine alone: leave it out with --ray.")
+    devices.require(cards)
+    service = build(_paths(args), decided, cards)
     if cluster is not None:
         on_ray.work_there(service, cluster, decided, args.held)
     return service

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.embedded import EmbeddedHost
+from easyphoto.ports import Vision
 from easyphoto.service import EasyPhoto, Preferences
 from easyphoto.vision import registry
 
@@ -19,8 +21,23 @@ def preferences(commercial_only: bool = False, precision: str | None = None) -> 
     return Preferences(commercial_only or by_environment, precision or os.environ.get(PRECISION) or PRECISIONS[0])
 
 
-def build(paths: Paths, chosen: Preferences | None = None) -> EasyPhoto:
-    """Return the service on the embedded host, with the vision backends whose weights lie under ``paths.models``."""
+def build(paths: Paths, chosen: Preferences | None = None, devices: Sequence[str] = ()) -> EasyPhoto:
+    """Return the service on the embedded host, with the vision backends whose weights lie under ``paths.models``.
+
+    With ``devices`` the queue has a lane for each of them, with an engine and eyes of its own.
+    """
     decided = chosen or preferences()
-    vision = registry.create(paths.models, commercial_only=decided.commercial_only)
-    return EasyPhoto(EmbeddedHost(paths, vision), vision, paths, preferences=lambda: decided)
+
+    def eyes() -> Vision:
+        return registry.create(paths.models, commercial_only=decided.commercial_only)
+
+    vision = eyes()
+    first = devices[0] if devices else None
+    service = EasyPhoto(EmbeddedHost(paths, vision, first), vision, paths, preferences=lambda: decided)
+    if devices:
+        lanes = [service.runner(service.host, vision, devices[0])]
+        for device in devices[1:]:
+            others = eyes()
+            lanes.append(service.runner(EmbeddedHost(paths, others, device), others, device))
+        service.jobs.use(lanes)
+    return service

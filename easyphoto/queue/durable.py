@@ -159,6 +159,11 @@ class DurableQueue(JobQueue):
             self._refresh()
             return self._paused
 
+    @property
+    def limit(self) -> int:
+        """How many jobs of one lane may wait."""
+        return self._max_waiting
+
     def worker(self) -> Worker | None:
         """The program that works on the queue; None when none does."""
         return self._owner.worker()
