@@ -271,22 +271,23 @@ class DurableQueue(JobQueue):
             self._spool.sweep(self.store.ids()[0])
         return count
 
+    def is_coming(self, kind: str, user_id: str) -> bool:
+        """Whether a job of this kind and person waits or runs, but for one that was cut off and is nobody's."""
+        return any(
+            not job.ended and job.what == kind and user_id in (job.subject, *job.uses) and not self._is_abandoned(job)
+            for job in self.list()
+        )
+
     def supersede(self, kind: str, user_id: str) -> None:
-        """Remove what was cut off of this kind and person and waits to be begun again: it is asked for anew."""
+        """Remove what was cut off of this kind and person and that nobody works on: it is asked for anew."""
         with self._lock:
-            self._refresh()
-            self._drop(
-                [
-                    job
-                    for job in self._jobs.values()
-                    if isinstance(job, StoredJob)
-                    and (job.what, job.state) == (kind, "queued")
-                    and user_id in job.uses
-                    and job.cut_off
-                    and not self._attending
-                    and self.worker() is None
-                ]
-            )
+            jobs = [job for job in self.list() if job.what == kind and user_id in job.uses and self._is_abandoned(job)]
+            self._drop(jobs)
+
+    def _is_abandoned(self, job: Job[Any]) -> bool:
+        if not isinstance(job, StoredJob) or job.ended or job.own or job.local or self._attending:
+            return False
+        return (job.state == "running" or job.cut_off > 0) and self.worker() is None
 
     def _drop(self, jobs: Sequence[Job[Any]]) -> int:
         stored = [job for job in jobs if isinstance(job, StoredJob)]

@@ -59,7 +59,7 @@ class Spool:
             size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
             staging.rename(self._folder / job)
         except OSError as error:
-            shutil.rmtree(staging, ignore_errors=True)
+            self.discard(staging.name)
             raise _not_kept(error) from error
         return found, size
 

@@ -43,5 +43,5 @@ class Workplace:
     new_weights: threading.Event = field(default_factory=threading.Event)
 
     def is_queued(self, user_id: str) -> bool:
-        """Whether a training of this person waits or runs here."""
-        return any(j.what == "train" and j.subject == user_id and not j.ended for j in self.jobs.list())
+        """Whether a training of this person waits or runs."""
+        return self.jobs.is_coming("train", user_id)

@@ -15,6 +15,7 @@ from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat
 from easyphoto.ui.generate_tab import GenerateTab
 from easyphoto.ui.kept import ASK, Kept
+from easyphoto.ui.queue_desk import QueueDesk
 from easyphoto.ui.settings import Settings
 from easyphoto.ui.texts import dictionary
 from easyphoto.ui.train_tab import TrainTab
@@ -42,6 +43,7 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         kept = gr.Textbox(visible=False, label="kept", elem_classes=["easyphoto-hidden"])
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
         weights = WeightsTab(service, settings, language)
+        queue = QueueDesk(service, language)
         with gr.Tabs(elem_id="easyphoto_tabs"):
             with compat.tab("Train", "easyphoto_tab_train"):
                 train.build(page)
@@ -50,6 +52,8 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
             weights_opened = compat.tab("Weights", "easyphoto_tab_weights")
             with weights_opened:
                 weights.build()
+        queue.build()
+        queue.bind()
         train.bind(generate.people_lists, generate.trained, generate.users[0])
         generate.bind(page, train.report, train.photos_shown)
         weights.bind(weights_opened)
@@ -57,10 +61,12 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         def load(remembered: str, request: gr.Request) -> dict[Any, Any]:
             spoken, before = language(request), Kept.read(remembered)
             parts = [tab.loaded(spoken, before) for tab in (train, generate, weights)]
-            return {words: _words(spoken), page: before.page, **parts[0], **parts[1], **parts[2]}
+            parts.append(queue.loaded(spoken))
+            shown = {component: change for part in parts for component, change in part.items()}
+            return {words: _words(spoken), page: before.page, **shown}
 
         compat.listen(blocks.load, generate.faces_loaded, None, [generate.faces, *generate.users], quiet=True)
-        outputs = [words, page, *train.loads, *generate.loads, *weights.loads]
+        outputs = [words, page, *train.loads, *generate.loads, *weights.loads, *queue.loads]
         train.check_again(compat.listen(blocks.load, load, [kept], outputs, quiet=True, script=ASK))
     return blocks
 
