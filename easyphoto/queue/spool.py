@@ -64,7 +64,7 @@ class Spool:
         return found, size
 
     def _kept(self, staging: Path, number: int, source: Source) -> tuple[str, bool]:
-        if isinstance(source, bytes):
+        if not isinstance(source, Path):
             place = f"{number}/{_BARE}"
             (staging / str(number)).mkdir()
             (staging / place).write_bytes(source)
