@@ -13,6 +13,7 @@ from easyphoto.cli import flags, on_ray, show, streams
 from easyphoto.cli.arguments import a_folder, a_path
 from easyphoto.config import TrainConfig
 from easyphoto.errors import InvalidRequest
+from easyphoto.events import Failed
 
 if TYPE_CHECKING:
     from easyphoto.batch.forecast import Forecast
@@ -101,7 +102,12 @@ def _follow(job: Job[BatchResult], args: argparse.Namespace) -> int:
     """Show the batch until it ends. Failures of single rows are its error, when all others are done."""
     from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE
 
-    result = show.follow(job, as_json=args.json)
+    try:
+        result = show.follow(job, as_json=args.json)
+    except KeyboardInterrupt:
+        last = [event for _, event in job.events(follow=False) if isinstance(event, Failed)]
+        sys.stderr.write("".join(f"{event.message}\n" for event in last[-1:]))
+        raise
     if not args.json:
         counts = {state: result.count(state) for state in (MADE, THERE, FAILED, LEFT)}
         print(f"{counts[MADE]} made, {counts[THERE]} there already, {counts[FAILED]} failed. See {result.report}")

@@ -77,6 +77,13 @@ WRONG = {
     "models fetch sd1-portrait --parallel 0": (2, "from 1 to 16"),
     "models verify none-such": (2, "none-such"),
     "models list --look-in FILE": (2, "--look-in wants a folder"),
+    "batch": (2, "Give a table of portraits, or a folder of people"),
+    "batch FILE": (2, "is no table: give a file that ends in .csv"),
+    "batch FILE --train FOLDER": (2, "Give a table of portraits, or a folder of people"),
+    "batch FOLDER/none.csv": (2, "none.csv does not exist."),
+    "batch FOLDER/none.csv --rank 5": (2, "--rank is for --train: a table has a column rank."),
+    "batch --train FILE": (2, "is no folder: give one with a folder for each person."),
+    "batch --train FOLDER": (2, "There are no folders in folder"),
     "demo --out FILE": (2, "--out wants a folder"),
 }
 
