@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_bytes, total_seconds
+from easyphoto.batch.job_notes import JobNotes
 from easyphoto.batch.made import MadePortraits
 from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, OutcomeState, likeness_of
 from easyphoto.batch.pieces import Piece
@@ -21,14 +22,11 @@ from easyphoto.filenames import safe
 from easyphoto.jobs import Job
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.service import EasyPhoto, PortraitResult
-from easyphoto.storage import files
 
 LANE = STAGE = "batch"
 """Batches wait for one another; their portraits wait for the device."""
 AHEAD = 2
 """Portraits for each device that are in the queue at the same time: none ever waits, and others come between."""
-PATIENCE = 60.0
-"""Seconds that a portrait of an earlier run has to stop."""
 POLL = 0.2
 """Seconds between two looks whether a batch was cancelled."""
 
@@ -76,30 +74,6 @@ def start(service: EasyPhoto, batch: Batch) -> Job[BatchResult]:
     )
 
 
-class JobNotes:
-    """Which jobs a batch has in the queue, as the next run finds it when this one is killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / ".jobs.json"
-
-    def read(self) -> list[str]:
-        try:
-            return [str(job_id) for job_id in files.read_json(self._file)]
-        except (OSError, ValueError, TypeError):
-            return []
-
-    def write(self, job_ids: Iterable[str]) -> None:
-        """Raises :class:`StorageFailed`."""
-        noted = list(job_ids)
-        if noted:
-            files.write_json(self._file, noted)
-            return
-        try:
-            self._file.unlink(missing_ok=True)
-        except OSError as error:
-            raise files.not_written(self._file, error) from error
-
-
 class _PortraitRun:
     """One batch while it runs."""
 
@@ -125,7 +99,7 @@ class _PortraitRun:
         there kept and reported."""
         stopped: EasyPhotoError | None = None
         try:
-            self._end_what_is_left()
+            self._in_queue.end_left(self._service)
             self._make(self._missing())
         except (Cancelled, StorageFailed) as error:
             stopped = error
@@ -157,18 +131,6 @@ class _PortraitRun:
         self._progress()
         return missing
 
-    def _end_what_is_left(self) -> None:
-        """Stop what an earlier run of this batch left in the queue when its program was killed: it would be made twice.
-        What came of it nevertheless is found by its key."""
-        for job_id in self._in_queue.read():
-            try:
-                left = self._service.jobs.get(job_id)
-                if not left.ended:
-                    left.cancel()
-                    left.wait(PATIENCE)
-            except (EasyPhotoError, TimeoutError):
-                continue
-
     def _make(self, missing: Sequence[Piece]) -> None:
         left = deque(missing)
         self._clock.lap()
@@ -185,6 +147,8 @@ class _PortraitRun:
         try:
             self._waiting.append((piece, self._service.generate(piece.request)))
             self._in_queue.write(asked.id for _, asked in self._waiting)
+        except StorageFailed:
+            raise  # as every other row would meet it
         except TooBusy:
             if not self._waiting:
                 time.sleep(POLL)

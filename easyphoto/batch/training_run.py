@@ -11,6 +11,7 @@ from pathlib import Path
 
 from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_seconds
+from easyphoto.batch.job_notes import JobNotes
 from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, OutcomeState
 from easyphoto.batch.people_folders import PersonToTrain, standing
 from easyphoto.batch.running import LANE, POLL, STAGE, ended_early
@@ -84,12 +85,14 @@ class _TrainingRun:
         self._book = PaceBook(service.paths)
         self._slots = service.jobs.slots
         self._stopping = threading.Event()
+        self._in_queue = JobNotes(batch.folder)
 
     def work(self) -> BatchResult:
         """Train who isn't trained, then the report. Raises :class:`Cancelled` and :class:`StorageFailed`, with what is
         there kept and reported."""
         stopped: EasyPhotoError | None = None
         try:
+            self._in_queue.end_left(self._service)
             with ThreadPoolExecutor(self._slots, "easyphoto-batch") as devices:
                 trainings = [devices.submit(self._one, person) for person in self._batch.people]
                 for training in trainings:
@@ -98,6 +101,7 @@ class _TrainingRun:
         except (Cancelled, StorageFailed) as error:
             stopped = error
         try:
+            self._in_queue.write(())
             result = contact_page.write(self._batch.name, self._batch.folder, self._in_order(), self._batch.language)
         except StorageFailed as error:
             raise ended_early(stopped or error, self._in_order()) from error
@@ -130,7 +134,9 @@ class _TrainingRun:
             return
         clock = Stopwatch()
         try:
-            person = self._follow(self._service.train(replace(one.request, resume=stands == "stopped")))
+            asked = self._service.train(replace(one.request, resume=stands == "stopped"))
+            self._in_queue.add(asked.id)
+            person = self._follow(asked)
         except StorageFailed as error:
             self._fail(one, error)
             raise

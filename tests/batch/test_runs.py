@@ -13,6 +13,7 @@ import pytest
 
 from easyphoto import pictures
 from easyphoto.batch import contact_page, running
+from easyphoto.batch.job_notes import JobNotes
 from easyphoto.batch.outcomes import BatchResult, Outcome
 from easyphoto.errors import Cancelled, HostFailed, NoFace, StorageFailed
 from easyphoto.events import Progress, RowFailed
@@ -151,6 +152,32 @@ def test_a_cancelled_batch_keeps_what_is_made_and_goes_on(service: EasyPhoto, fi
     assert "What is still to be made" in (folder / contact_page.PAGE).read_text()
     service.host.before = None
     assert counts(run(service, file)) == (2, 3, 0, 0)
+
+
+def test_what_a_killed_batch_left_in_the_queue_is_not_made_twice(service: EasyPhoto, file: Path) -> None:
+    assert isinstance(service.host, FakeHost)
+    held, go = threading.Event(), threading.Event()
+
+    def hold(job: Txt2Img) -> None:
+        held.set()
+        go.wait(30)
+
+    service.host.before = hold
+    batch = batch_of(service, file)
+    other = service.generate(batch.pieces[4].request)
+    assert held.wait(30)
+    left = service.generate(batch.pieces[0].request)
+    JobNotes(batch.folder).write([left.id, "nonesuch"])
+    job = running.start(service, batch)
+    with pytest.raises(Cancelled):
+        left.wait(30)
+    service.host.before = None
+    go.set()
+    other.wait(30)
+    result = job.wait(60)
+    assert result.count("failed") == 0 and len(files(result)) == 5
+    assert not (batch.folder / ".jobs.json").exists()
+    assert sum(one.what == "generate" and one.state == "finished" for one in service.jobs.list()) in (5, 6)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom a folder can refuse")
