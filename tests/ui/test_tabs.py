@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from easyphoto.config import PortraitConfig, TrainConfig, declared
@@ -14,12 +15,13 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.events import Finished, Notice, Progress, TemplateFailed, Validated
 from easyphoto.jobs import Job
 from easyphoto.messages import languages
-from easyphoto.service import EasyPhoto
+from easyphoto.service import EasyPhoto, PortraitRequest
 from easyphoto.ui import app, chart, compat, panel, texts
 from easyphoto.ui.app import build_tabs
 from easyphoto.ui.form import Form
+from easyphoto.ui.queue_desk import QueueDesk
 from easyphoto.ui.settings import Settings
-from tests.acting import photos_in
+from tests.acting import photos_in, templates_in, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -179,3 +181,34 @@ def test_uploaded_files_of_old_and_new_versions(tmp_path: Path) -> None:
 
     assert compat.files([Opened(), str(tmp_path / "b.jpg")]) == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
     assert compat.files(None) == [] and compat.files(Opened()) == [tmp_path / "a.jpg"]
+
+
+# --- the queue -------------------------------------------------------------------------------------------------------
+
+
+def test_the_queue_is_shown_and_ordered_in_both_languages(service: EasyPhoto) -> None:
+    trained(service, "ada")
+    templates = tuple(templates_in(service.paths.outputs / "given", 1))
+    desk = QueueDesk(service, lambda request: request)
+    with gr.Blocks():
+        desk.build()
+        desk.bind()
+    assert "队列为空" in desk.loaded("zh")[desk.list] and "Nothing is in the queue" in desk.loaded("en")[desk.list]
+    service.jobs.pause()
+    first, second = (service.generate(PortraitRequest(("ada",), templates)) for _ in range(2))
+    data: dict[Any, Any] = {desk.job: second.id, desk.seen: ""}
+    shown = desk._tick(data, "zh")  # type: ignore[arg-type]
+    assert "队列已暂停" in shown[desk.list] and "data-poll" in shown[desk.list] and "ada 的" in shown[desk.list]
+    assert shown[desk.job]["value"] == second.id and second.id in str(shown[desk.job]["choices"])
+    seen = {**data, desk.seen: shown[desk.seen]}
+    assert desk.job not in desk._tick(seen, "zh"), "what is chosen stays while nothing comes or goes"  # type: ignore[arg-type]
+    moved = desk._about_one(lambda job: service.jobs.move(job, 0))(data, "en")  # type: ignore[arg-type]
+    assert moved[desk.list].index(second.id) < moved[desk.list].index(first.id) and moved[desk.error] == ""
+    refused = desk._about_one(service.jobs.retry)(data, "zh")  # type: ignore[arg-type]
+    assert "不能重试" in refused[desk.error]
+    nobody = desk._about_one(service.jobs.retry)({desk.job: None, desk.seen: ""}, "en")  # type: ignore[arg-type]
+    assert "Choose a job first." in nobody[desk.error]
+    for job in (first, second):
+        job.cancel()
+    cleared = desk._about_all(service.jobs.clear)(data, "en")  # type: ignore[arg-type]
+    assert "<tr" not in cleared[desk.list] and "data-poll" not in cleared[desk.list]
