@@ -172,7 +172,11 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
     """Return a job as the API shows it."""
     events = [event for _, event in job.events(follow=False)]
     progress = next((e for e in reversed(events) if isinstance(e, Progress)), None)
-    failed = next((e for e in reversed(events) if isinstance(e, Failed)), None) if job.ended else None
+    failed = (
+        next((e for e in reversed(events) if isinstance(e, Failed)), None)
+        if job.state in ("failed", "cancelled")
+        else None
+    )
     out: dict[str, Any] = {
         "id": job.id,
         "what": job.what,

@@ -195,17 +195,18 @@ class QueueStore:
                 ),
             )
 
-    def cancel(self, job: str, event: Event) -> State | None:
-        """Ask a job to stop. One that waits ends at once, with ``event``; whoever runs it sees the mark. Its state
-        then, None when there is no such job."""
+    def cancel(self, job: str, event: Event, *, nobody_works: bool = False) -> State | None:
+        """Ask a job to stop. One that waits ends at once, with ``event``, and so does one that was cut off where
+        ``nobody_works``; whoever runs it sees the mark. Its state then, None when there is no such job."""
         with self._writing() as base:
             base.execute(
                 "UPDATE jobs SET cancel = 1, version = ? WHERE id = ? AND state = 'running'",
                 (_next_version(base), job),
             )
             gone = base.execute(
-                "UPDATE jobs SET state = 'cancelled', ended = ?, version = ? WHERE id = ? AND state = 'queued'",
-                (time.time(), _next_version(base), job),
+                "UPDATE jobs SET state = 'cancelled', ended = ?, runner = '', version = ?"
+                " WHERE id = ? AND (state = 'queued' OR (state = 'running' AND ?))",
+                (time.time(), _next_version(base), job, nobody_works),
             )
             if gone.rowcount:
                 _append(base, job, [event])

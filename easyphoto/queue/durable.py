@@ -176,7 +176,7 @@ class DurableQueue(JobQueue):
     def watch(self, job: StoredJob) -> None:
         """Somebody here follows this job: what becomes of it elsewhere is looked for until it has ended."""
         with self._lock:
-            if not job.ended and not job.watched:
+            if not job.ended:
                 job.watched = True
                 self._start_ticking()
 
@@ -189,7 +189,7 @@ class DurableQueue(JobQueue):
             if not job.ended and (user_id in job.uses or (job.what, job.subject) == ("train", user_id))
         ]
         for job in jobs:
-            if job.state == "running" or not isinstance(job, StoredJob):
+            if self._runs(job) or not isinstance(job, StoredJob):
                 return job.what
         working = not self._paused and (self._attending or any(_is_own(job) for job in jobs) or self.worker())
         return jobs[0].what if jobs and working else None
@@ -240,7 +240,7 @@ class DurableQueue(JobQueue):
                     "The job {job_id} can't be retried: only one that failed or was cancelled can.", job_id=job_id
                 )
             self._refresh()
-            if self._attending:
+            if self._attending or _is_own(job):
                 self._work_too()
         return job
 
@@ -262,7 +262,7 @@ class DurableQueue(JobQueue):
         with self._spool.alone():
             with self._lock:
                 self._refresh()
-                count = self._drop([j for j in self._jobs.values() if user_id in j.uses and j.state != "running"])
+                count = self._drop([j for j in self._jobs.values() if user_id in j.uses and not self._runs(j)])
             try:
                 for path in self.store.damaged():
                     path.unlink(missing_ok=True)
@@ -289,6 +289,12 @@ class DurableQueue(JobQueue):
             return False
         return (job.state == "running" or job.cut_off > 0) and self.worker() is None
 
+    def _runs(self, job: Job[Any]) -> bool:
+        """Whether somebody works on a job now; one that runs by the database may have been cut off."""
+        if job.state != "running":
+            return False
+        return not isinstance(job, StoredJob) or job.local or self.worker() is not None
+
     def _drop(self, jobs: Sequence[Job[Any]]) -> int:
         stored = [job for job in jobs if isinstance(job, StoredJob)]
         self.store.remove([job.id for job in stored])
@@ -310,7 +316,8 @@ class DurableQueue(JobQueue):
         """Cancel a job wherever it is."""
         sentence = Message("Cancelled before it began.")
         try:
-            state = self.store.cancel(job.id, Failed(code=Cancelled.code, message=sentence))
+            failed = Failed(code=Cancelled.code, message=sentence)
+            state = self.store.cancel(job.id, failed, nobody_works=not self._runs(job))
         except StorageFailed:
             if job.local:
                 return
@@ -434,6 +441,12 @@ class DurableQueue(JobQueue):
         with self._lock:
             if job in lane.running:
                 lane.running.remove(job)
+            if isinstance(job, StoredJob):
+                # Only here, under the lock: what was read of the job before its end must not be taken for news.
+                job.local = False
+                row = self.store.get(job.id)
+                if row is not None:
+                    self._mirror(row)  # it may wait again already
             self._forget()
             self._lock.notify_all()
 
@@ -501,11 +514,11 @@ class DurableQueue(JobQueue):
         )
 
     def _claim_or_release(self) -> None:
-        with self._lock:
+        with self._lock:  # whatever begins meanwhile finds the queue owned or not, and nothing in between
             wants = self._wants()
-        if self._owner.held and not wants:
-            self._let_go_of_it()
-        elif wants and self._owner.claim() and not self._working:
+            if self._working and not wants:
+                self._let_go_of_it()
+        if wants and not self._working and self._owner.claim():
             self._take_over()
 
     def _take_over(self) -> None:

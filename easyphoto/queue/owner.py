@@ -66,10 +66,10 @@ class Ownership:
             return False
         except (OSError, NotImplementedError) as error:
             _log.warning("the queue can't be locked, other programs may work on it too: %s", error)
-        self._lock = lock
         me = Worker(os.getpid(), socket.gethostname(), time.time())
         with contextlib.suppress(StorageFailed):
             files.write_json(self._folder / _NOTE, asdict(me))
+        self._lock = lock
         return True
 
     def release(self) -> None:

@@ -128,15 +128,12 @@ class StoredJob(Job[Any]):
     # --- running -----------------------------------------------------------------------------------------------------
 
     def run_on(self, runner: Runner, request: DurableRequest) -> None:
-        """Have the work done by ``runner``. Called once an attempt, by the queue, which has marked it as begun."""
+        """Have the work done by ``runner``. Called once an attempt, by the queue, which has marked it as begun and
+        ``local``, and says when it isn't any more."""
         self._pull()
         self._first = len(self._events)
-        self.local = True
         self._work = lambda job: runner.run(request, job.emit, job.cancelled)
-        try:
-            self.run()
-        finally:
-            self.local = False
+        self.run()
 
     def _succeed(self, result: Any) -> None:
         self._save_end("finished", self._queue.data_of(self.what, result))

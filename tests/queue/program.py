@@ -17,7 +17,7 @@ import httpx
 
 V1 = "/easyphoto/v1"
 ROOT = Path(__file__).resolve().parents[2]
-QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 def b64(path: Path) -> str:
@@ -93,7 +93,11 @@ class Program:
     # --- the API -----------------------------------------------------------------------------------------------------
 
     def get(self, path: str) -> Any:
-        answer = self.http.get(f"{V1}/{path}")
+        try:
+            answer = self.http.get(f"{V1}/{path}")
+        except httpx.TransportError as error:
+            time.sleep(1)
+            raise AssertionError(f"serve ended with {self._process.poll()}: {self.said[-4000:]}") from error
         assert answer.status_code == 200, answer.text
         return answer.json()
 
