@@ -557,6 +557,11 @@ class Paths:
         return self.outputs / "easyphoto-outputs"
 
     @property
+    def trainings(self) -> Path:
+        """The reports of batches of trainings."""
+        return self.outputs / "easyphoto-trainings"
+
+    @property
     def uploads(self) -> Path:
         """The folder of files that came through a browser; they are kept while the program runs."""
         return self.outputs / "easyphoto-uploads"

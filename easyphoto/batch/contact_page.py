@@ -24,8 +24,8 @@ from easyphoto.likeness import words
 from easyphoto.messages import Message, translated
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.storage import files
+from easyphoto.storage.batch_reports import PAGE, PEOPLE, TABLE, THUMBNAILS
 
-PAGE, TABLE, THUMBNAILS = "report.html", "report.csv", "thumbnails"
 SIDE = 256
 """Pixels of a thumbnail's longer side."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -77,7 +77,7 @@ def _table(outcomes: Iterable[Outcome], folder: Path, language: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(
-        ("line", "output", "user", "template", "state", "file", "likeness", "embedder", "seed", "code", "message")
+        ("line", "output", PEOPLE, "template", "state", "file", "likeness", "embedder", "seed", "code", "message")
     )
     for one in outcomes:
         likeness = " ".join(words(score) for score in one.likeness)
@@ -166,7 +166,7 @@ class _Page:
 
     def _failures(self, failed: Sequence[Outcome]) -> str:
         rows = (
-            f'<tr class="failed"><td>{one.line or ""}</td><td>{self._text(shown(one.subject))}</td>'
+            f'<tr class="failed"><td>{one.line or ""}</td><td class="who">{self._text(shown(one.subject))}</td>'
             f"<td>{self._text(shown(one.on))}</td><td>{self._said(one.message)}</td></tr>"
             for one in failed
         )
@@ -174,7 +174,7 @@ class _Page:
 
     def _rest(self, left: Sequence[Outcome]) -> str:
         rows = (
-            f"<tr><td>{one.line or ''}</td><td>{self._text(shown(one.subject))}</td>"
+            f'<tr><td>{one.line or ""}</td><td class="who">{self._text(shown(one.subject))}</td>'
             f"<td>{self._text(shown(one.on))}</td></tr>"
             for one in left
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from easyphoto import pictures
+from easyphoto.batch.faults import shortened
 from easyphoto.errors import InvalidRequest
 from easyphoto.filenames import shown
 from easyphoto.imaging import folder
@@ -47,12 +48,12 @@ class FilePlaces:
 
     def templates(self, name: str) -> tuple[GivenTemplate, ...]:
         path = self._path(name)
-        if path.is_dir():
+        if _is_folder(path):
             listing = _listing(path)
             if listing.notice:
                 self.notices.append(listing.notice)
             return tuple(GivenTemplate(p.stem, p) for p in listing.pictures)
-        if not path.is_file() and not path.suffix and path.name == name:
+        if not path.suffix and path.name == name and not path.is_file():
             path = self._presets.get(name).path
         return (GivenTemplate(path.stem, path),)
 
@@ -81,6 +82,16 @@ class SentPlaces:
         if name not in self._sent:
             raise InvalidRequest("The picture {name!r} did not come with the table.", name=name)
         return self._sent[name]
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is a folder; :class:`InvalidRequest` for a name that the system can't look for."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InvalidRequest(
+            "{name} can't be opened ({reason}).", name=shortened(path.name), reason=error.strerror or error
+        ) from error
 
 
 def _listing(path: Path) -> folder.Listing:

@@ -21,6 +21,7 @@ from easyphoto.config import PortraitConfig, declared
 from easyphoto.pictures import Source
 from easyphoto.ports import Checkpoint, LoraRef
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
+from easyphoto.storage.batch_reports import BETWEEN
 
 SEEDS = 2**32
 SHORT = 10
@@ -57,7 +58,7 @@ class Piece:
     @property
     def people(self) -> str:
         """Who is on it, as a table says it."""
-        return ", ".join(self.request.user_ids)
+        return BETWEEN.join(self.request.user_ids)
 
     @property
     def seed(self) -> int:

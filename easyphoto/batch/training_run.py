@@ -37,7 +37,7 @@ class TrainingBatch:
 
 def report_folder(service: EasyPhoto, name: str) -> Path:
     """Where the report of trainings goes, unless somebody says otherwise."""
-    return service.paths.outputs / "easyphoto-trainings" / safe(name, 80, "people")
+    return service.paths.trainings / safe(name, 80, "people")
 
 
 def forecast(service: EasyPhoto, batch: TrainingBatch) -> Forecast:

@@ -33,7 +33,7 @@ from easyphoto.service.requests import (
 )
 from easyphoto.service.training_desk import TRAIN, TrainingDesk
 from easyphoto.service.workplace import Interpreter, Workplace
-from easyphoto.storage import portraits
+from easyphoto.storage import batch_reports, portraits
 from easyphoto.storage.uploads import Uploads
 from easyphoto.templates import TemplateStore
 from easyphoto.vision import registry
@@ -175,7 +175,8 @@ class EasyPhoto:
 
     def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
         """Delete a person: photos, LoRA, everything of their trainings, their uploads, what the queue holds of them,
-        and the portraits that show them where ``portraits`` says so. What was removed, and which portraits are left.
+        the reports of trainings that show them, and, where ``portraits`` says so, the portraits that show them with the
+        reports on those. What was removed, and which portraits are left.
 
         :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are being
         trained, by whatever process, and while a portrait of theirs waits or is made here, :class:`StorageFailed` when
@@ -201,6 +202,9 @@ class EasyPhoto:
             size = sum(path.stat().st_size for path in shown)
             for path in shown if portraits else ():
                 path.unlink()
+            for folder in (self.paths.trainings, self.paths.portraits) if portraits else (self.paths.trainings,):
+                for report in batch_reports.of(folder, user_id):
+                    batch_reports.remove(report)
         except OSError as error:
             raise StorageFailed(
                 "Not everything of {user_id!r} could be deleted: {reason}.",

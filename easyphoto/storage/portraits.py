@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,7 +43,9 @@ def of(folder: Path, user_id: str) -> list[Path]:
 
 def of_job(folder: Path, job: str, since: float) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """The portraits in ``folder`` that the job of that id has saved, with their recipes. Files that are older than
-    ``since`` (seconds since the epoch) are not looked into."""
+    ``since`` (seconds since the epoch) are not looked into, unless the clock has been put back behind it."""
+    if time.time() < since:
+        since = 0.0
     try:
         found = [p for p in sorted(folder.iterdir()) if p.suffix == ".png" and p.stat().st_mtime >= since - _SLACK]
     except OSError:

@@ -166,3 +166,12 @@ def test_ten_thousand_rows_are_checked_in_seconds(service: EasyPhoto, desk: Path
     took = time.process_time() - began
     assert (len(found.orders), found.faults) == (10_000, ())
     assert took < 5, f"{took:.1f} s of this processor"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"{'x' * 300}.png", f"{'x' * 300}/a.png", "y" * 5000, "/dev/zero"])
+def test_a_template_that_no_system_can_look_for_is_a_fault_of_its_row(
+    service: EasyPhoto, desk: Path, name: str
+) -> None:
+    (desk / "long.csv").write_text(f"user,template\nada,templates/template-0.png\nada,{name}\neva,templates\n")
+    found = sentences(service, desk / "long.csv")
+    assert [sentence[:7] for sentence in found] == ["Line 3:", "Line 4:"], found
