@@ -26,7 +26,7 @@ class JobNotes:
     def end_left(self, service: EasyPhoto) -> None:
         """Stop what an earlier run left in the queue, which would go on with it one day: it would then be made twice.
         What has come of it is found like anything else that is there."""
-        for job_id in self._read():
+        for job_id in self.read():
             try:
                 left = service.jobs.get(job_id)
                 if not left.ended:
@@ -56,7 +56,8 @@ class JobNotes:
         except OSError as error:
             raise files.not_written(self._file, error) from error
 
-    def _read(self) -> list[str]:
+    def read(self) -> list[str]:
+        """The jobs that are noted."""
         try:
             return [str(job_id) for job_id in files.read_json(self._file)]
         except (OSError, ValueError, TypeError):

@@ -17,11 +17,13 @@ _END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 class MadePortraits:
     """Portraits that are there. ``folder`` is the batch's own; ``elsewhere`` is looked through too, and what lies there
-    gets a second name in the batch's folder, or is copied, and stays where it is."""
+    gets a second name in the batch's folder, or is copied, and stays where it is, unless it was made by one of the jobs
+    ``mine``, for this very batch: then it is moved."""
 
-    def __init__(self, folder: Path, elsewhere: Sequence[Path] = ()) -> None:
+    def __init__(self, folder: Path, elsewhere: Sequence[Path] = (), mine: Sequence[str] = ()) -> None:
         self._folder = folder
         self._elsewhere = elsewhere
+        self._mine = frozenset(mine)
         self._known: dict[str, Path] | None = None
 
     def place(self, piece: Piece) -> Path:
@@ -40,8 +42,12 @@ class MadePortraits:
         """The portrait, brought to its place; None where it isn't made yet. Raises :class:`StorageFailed`."""
         place, found = self.place(piece), self.find(piece)
         if found is not None and found != place:
-            self._put(found, piece, keep=found.parent != self._folder)
+            self._put(found, piece, keep=found.parent != self._folder and not self._is_mine(found))
         return None if found is None else place
+
+    def _is_mine(self, path: Path) -> bool:
+        recipe = portraits.recipe_in(path) if self._mine else None
+        return recipe is not None and recipe.get("job") in self._mine
 
     def put(self, made: Path, piece: Piece) -> Path:
         """Move a portrait that was made just now to its place. Raises :class:`StorageFailed`."""

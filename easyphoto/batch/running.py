@@ -13,6 +13,7 @@ from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_bytes, total_seconds
 from easyphoto.batch.job_notes import JobNotes
 from easyphoto.batch.made import MadePortraits
+from easyphoto.batch.one_at_a_time import one_at_a_time
 from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, OutcomeState, likeness_of
 from easyphoto.batch.pieces import Piece
 from easyphoto.disk import free_bytes
@@ -68,10 +69,15 @@ def start(service: EasyPhoto, batch: Batch) -> Job[BatchResult]:
     return service.jobs.submit(
         "batch",
         batch.name,
-        lambda job: _PortraitRun(job, service, batch).work(),
+        lambda job: _run(job, service, batch),
         lane=LANE,
         holds=sum(len(source) for source in sources if isinstance(source, bytes)),
     )
+
+
+def _run(job: Job[BatchResult], service: EasyPhoto, batch: Batch) -> BatchResult:
+    with one_at_a_time(batch.folder):
+        return _PortraitRun(job, service, batch).work()
 
 
 class _PortraitRun:
@@ -81,7 +87,7 @@ class _PortraitRun:
         self._job = job
         self._service = service
         self._batch = batch
-        self._made = MadePortraits(batch.folder, (service.paths.portraits,))
+        self._made = MadePortraits(batch.folder, (service.paths.portraits,), mine=JobNotes(batch.folder).read())
         self._outcomes = {id(piece): _untouched(piece) for piece in batch.pieces}
         self._left = {id(piece): (piece.checkpoint.name, piece.steps) for piece in batch.pieces}
         self._places = {id(piece): place for place, piece in enumerate(batch.pieces)}
@@ -186,6 +192,7 @@ class _PortraitRun:
             try:
                 return asked.wait(POLL)
             except TimeoutError:
+                self._pass_on_notices(asked)  # why it waits may be among them
                 if self._job.cancelled():
                     asked.cancel()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_seconds
 from easyphoto.batch.job_notes import JobNotes
+from easyphoto.batch.one_at_a_time import one_at_a_time
 from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, OutcomeState
 from easyphoto.batch.people_folders import PersonToTrain, standing
 from easyphoto.batch.running import LANE, POLL, STAGE, ended_early
@@ -68,7 +69,12 @@ def _pace_of(person: PersonToTrain) -> str:
 
 def start(service: EasyPhoto, batch: TrainingBatch) -> Job[BatchResult]:
     """Queue the batch; see :func:`easyphoto.batch.running.start`."""
-    return service.jobs.submit("batch", batch.name, lambda job: _TrainingRun(job, service, batch).work(), lane=LANE)
+    return service.jobs.submit("batch", batch.name, lambda job: _run(job, service, batch), lane=LANE)
+
+
+def _run(job: Job[BatchResult], service: EasyPhoto, batch: TrainingBatch) -> BatchResult:
+    with one_at_a_time(batch.folder):
+        return _TrainingRun(job, service, batch).work()
 
 
 class _TrainingRun:

@@ -405,7 +405,8 @@ class DurableQueue(JobQueue):
     def _next(self, lane: Lane, name: str, runner: Runner) -> Job[Any] | None:
         """The first that may begin: of nobody of whom a job is at work, or comes before in the line, but that portraits
         of one person may be made at the same time."""
-        if not self._working or (self._paused and name == DEVICE):
+        # A lane beside these two (a batch) only asks for work, and doesn't wait for who does it.
+        if name in (DEVICE, NETWORK) and (not self._working or (self._paused and name == DEVICE)):
             return None
         shown: set[str] = set()
         written: set[str] = set()
