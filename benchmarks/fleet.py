@@ -30,6 +30,7 @@ from easyphoto.fleet import ray_runner
 from easyphoto.fleet.options import FleetOptions, Share
 from easyphoto.queue.port import DurableRequest, StoredPicture
 from easyphoto.service import EasyPhoto, PortraitRequest, TrainRequest, payloads
+from tests.acting import templates_in, trained
 from tests.fakes import FakeHost, FakeVision
 
 PEOPLE = ("anna", "bert")
@@ -44,13 +45,13 @@ def nothing(paths: Paths) -> EasyPhoto:
 def prepared(folder: Path) -> tuple[Paths, Path]:
     """Two people, trained for a moment, and a template."""
     paths = Paths.standalone(folder)
-    image = pictures.load(photograph("skimage", "data", "astronaut.png"))
+    image = photograph("skimage", "data", "astronaut.png")
     photos = []
     for number, (top, left) in enumerate(((0, 40), (10, 60), (0, 70))):
         photos.append(folder / "photos" / f"{number}.png")
         pictures.save_png(photos[-1], image[top : top + 360, left : left + 360])
     template = folder / "template.png"
-    pictures.save_png(template, image)
+    pictures.save_png(template, image[:256, 96:352])
     service = build(paths)
     options = {"max_train_steps": 2, "val_and_checkpointing_steps": 2, "validation": False, "resolution": 64}
     for name in PEOPLE:
@@ -58,9 +59,19 @@ def prepared(folder: Path) -> tuple[Paths, Path]:
     return paths, template
 
 
+def played(folder: Path) -> tuple[Paths, Path]:
+    """Two people and a template whose faces the eyes that cost nothing see."""
+    paths = Paths.standalone(folder)
+    service = nothing(paths)
+    for name in PEOPLE:
+        trained(service, name)
+    return paths, templates_in(folder, 1)[0]
+
+
 def request(name: str, template: Path, seed: int) -> PortraitRequest:
-    """One portrait with the parameters that a page starts with."""
-    return PortraitRequest((name,), (template,), PortraitConfig(seed=seed))
+    """One small portrait of few steps: what is compared is the way, not the picture."""
+    config = PortraitConfig(seed=seed, first_diffusion_steps=8, second_diffusion_steps=8)
+    return PortraitRequest((name,), (template,), config)
 
 
 def plain(make: Build, paths: Paths, template: Path, count: int) -> float:
@@ -106,18 +117,21 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=6, help="portraits of each row on the bench checkpoint")
     parser.add_argument("--jobs", type=int, default=40, help="jobs of each row on the engine that does nothing")
+    parser.add_argument("--engine", choices=("bench", "nothing"), help="the rows of one engine alone")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        paths, template = prepared(Path(folder))
         rows: list[tuple[str, Callable[[], float]]] = []
         for engine, make, count in (("bench", build, asked.count), ("nothing", nothing, asked.jobs)):
+            if asked.engine not in (None, engine):
+                continue
+            paths, template = prepared(Path(folder)) if engine == "bench" else played(Path(folder) / "played")
             rows += [
-                (f"{engine}: plain loop", lambda m=make, c=count: plain(m, paths, template, c)),
-                (f"{engine}: queue", lambda m=make, c=count: queued(m(paths), template, c, 1)),
+                (f"{engine}: plain loop", lambda m=make, p=paths, t=template, c=count: plain(m, p, t, c)),
+                (f"{engine}: queue", lambda m=make, p=paths, t=template, c=count: queued(m(p), t, c, 1)),
             ]
             for way in ((1, "folder"), (1, "ray"), (2, "folder")):
                 name = f"{engine}: {way[0]} workers, share {way[1]}"
-                rows.append((name, lambda m=make, c=count, w=way: on_ray(m, paths, template, c, w)))  # type: ignore[misc]
+                rows.append((name, lambda m=make, p=paths, t=template, c=count, w=way: on_ray(m, p, t, c, w)))  # type: ignore[misc]
         for name, measure in rows:
             seconds = measure()
             _say(

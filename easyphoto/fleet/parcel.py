@@ -149,11 +149,11 @@ def _files_of(person: PersonFolder, *, photos: bool) -> list[Path]:
     if photos:
         outside = [path for path in _below(person.path) if not path.is_relative_to(person.job.path)]
         return [*outside, *in_job(person)]
-    return [
-        path
-        for path in _below(person.path)
-        if not path.is_relative_to(person.job.path) and not path.is_relative_to(person.backup)
-    ]
+    # Of the weights only the best picture: checkpoints and the LoRA's copy are many times larger than all else.
+    left = (person.job.path, person.backup, person.best.parent)
+    shown = [path for path in _below(person.path) if not any(path.is_relative_to(folder) for folder in left)]
+    best = [path for path in _below(person.best) if path.suffix in (".jpg", ".png")] if person.best.is_dir() else []
+    return [*shown, *best]
 
 
 def _below(folder: Path) -> list[Path]:

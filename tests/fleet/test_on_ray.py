@@ -178,3 +178,64 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(
     person = paths.people / "eve"
     assert len(list((person / "original_backup").glob("*.jpg"))) == 3 and not (person / "job" / "state.pt").exists()
     eventually(lambda: not [path for path in left_on(places) if not path.is_symlink()])
+
+
+def at_work_on(place: Path, user: str) -> bool:
+    """Whether a worker of the node whose folder this is works on a request of ``user``."""
+    return any(user in path.parts for path in left_on((place, place)))
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_in_mid_training_and_in_mid_portrait_leaves_a_whole_batch(
+    tmp_path: Path, astronaut: Image, cluster: TwoNodes, places: tuple[Path, Path], environment: dict[str, str]
+) -> None:
+    paths = Paths.standalone(tmp_path / "data")
+    people = ("eve", "bob")
+    options = {
+        "resolution": 64,
+        "max_train_steps": 12,
+        "val_and_checkpointing_steps": 2,
+        "train_batch_size": 1,
+        "rank": 4,
+        "network_alpha": 2,
+        "validation": False,
+        "skin_retouching_bool": False,
+    }
+    ask = {"address": cluster.address, "share": "ray", "data": str(paths.outputs.parent), "build": REAL}
+    template = tmp_path / "template.png"
+    pictures.save_png(template, astronaut[:256, 96:352])
+    trainings = [[name, photos(tmp_path / "photos", astronaut), options] for name in people]
+    begun: dict[str, list[int]] = {name: [] for name in people}
+    ends, lost = [], ""
+    with head.told(environment, **ask, trainings=trainings) as events:
+        for event in events:
+            user = event["subject"]
+            if event["kind"] == "started":
+                begun[user].append(event["plan"]["from_step"])
+            saved = event["kind"] == "progress" and event["stage"] == "train" and event["step"] >= 3
+            if saved and not lost and at_work_on(places[1], user):
+                lost = user
+                cluster.tell("lose")
+            if event["kind"] == "ended":
+                ends.append(event["state"])
+    assert lost and ends == ["finished"] * 2
+    assert len(begun[lost]) == 2 and begun[lost][1] >= 2, begun
+    assert all((paths.loras / f"{name}.safetensors").is_file() for name in people)
+    cluster.tell("bring")
+    eventually(lambda: not [path for path in left_on(places) if not path.is_symlink()])
+
+    quick = {"seed": SEED, "batch_size": 2, "first_diffusion_steps": 2, "second_diffusion_steps": 2}
+    wanted = [[name, [str(template)], quick] for name in people]
+    ends, lost = [], ""
+    with head.told(environment, **ask, portraits=wanted) as events:
+        for event in events:
+            user = event["subject"]
+            if event["kind"] == "progress" and not lost and at_work_on(places[1], user):
+                lost = user
+                cluster.tell("lose")
+            if event["kind"] == "ended":
+                ends.append(event["state"])
+    assert lost and ends == ["finished"] * 2
+    assert made(paths).keys() == {(name, SEED + number) for name in people for number in range(2)}
+    cluster.tell("bring")
+    eventually(lambda: not [path for path in left_on(places) if not path.is_symlink()])

@@ -131,9 +131,12 @@ def test_what_travels_for_portraits_holds_no_photo_that_was_uploaded(paths: Path
     write(person.reference, b"reference")
     write(person.crops / "0.jpg", b"crop")
     write(person.job.worker_lock, b"")
+    write(person.best / "best.jpg", b"best")
+    for weights in (person.best / "copy.safetensors", person.best.parent / "checkpoint-2.safetensors"):
+        write(weights, b"large")
     lora = write(paths.loras / f"{person.name}.safetensors", b"lora")
     shown = parcel.of_person(paths, person, photos=False)
-    assert {one.data for one in shown} == {b"reference", b"crop", b"lora"}
+    assert {one.data for one in shown} == {b"reference", b"crop", b"best", b"lora"}
     whole = parcel.of_person(paths, person, photos=True)
     assert sum(one.data == b"private" for one in whole) == 3
     assert not [one for one in whole if one.name.endswith(".lock")]
