@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between two looks at what other programs have done."""
+LEAVING = 5.0
+"""Seconds in which the thread of a job that has ended has long turned to the next."""
 MAX_STORED = 8 * 2**30
 """Bytes that the pictures of all jobs that wait in one lane may fill; those of one alone may be more."""
 FRUITLESS = 10
@@ -234,6 +236,8 @@ class DurableQueue(JobQueue):
         for any other."""
         with self._lock:
             job = self.get(job_id)
+            if isinstance(job, StoredJob) and job.ended:
+                self._lock.wait_for(lambda: not job.local, LEAVING)  # its thread is about to say that it has ended
             again = isinstance(job, StoredJob) and job.can_be_retried
             if not again or not self.store.retry(job_id, self._caps(job.row.lane), self._last_rank(job.row.lane)):  # type: ignore[attr-defined]
                 raise InvalidRequest(

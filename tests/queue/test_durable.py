@@ -66,7 +66,7 @@ def gone(queue: DurableQueue) -> None:
     queue.leave()
     for job in queue.list():
         job.own = False  # type: ignore[attr-defined]
-    until(lambda: not queue.works_here)
+    until(lambda: queue._ticking is None and not queue.works_here)
 
 
 @pytest.fixture
@@ -199,8 +199,9 @@ def test_what_was_cut_off_can_be_cancelled_and_forgotten_while_nobody_works(prog
 
 def test_a_job_that_ends_its_program_each_time_is_given_up(programs: Programs) -> None:
     queue = programs.start()
+    queue.pause()
     job = queue.put(order())
-    until(lambda: queue.worker() is None or queue.works_here)
+    gone(queue)
     told = (Notice(message="cut off"), durable.FRUITLESS, Failed(code="internal", message="given up"))
     for _ in range(durable.FRUITLESS):
         assert queue.get(job.id).state in ("queued", "running", "failed")
@@ -410,7 +411,7 @@ def test_a_file_that_is_damaged_while_it_is_used_loses_nothing_that_is_in_hand(p
 def test_a_full_disk_costs_a_sentence_and_not_the_program(programs: Programs) -> None:
     """In a process that may write files of 300 kB: first the pictures don't fit, then the database doesn't."""
     code = f"""
-        import resource, signal, sys
+        import resource, signal, sys, time
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         from tests.queue.test_durable import Work, DurableQueue, order, Path
         from easyphoto.errors import StorageFailed
@@ -440,6 +441,8 @@ def test_a_full_disk_costs_a_sentence_and_not_the_program(programs: Programs) ->
         allow(most)
         work.what = None
         print("made:", queue.put(order(4)).wait(20))
+        while any(job.behind for job in queue.list()):
+            time.sleep(0.02)
         print("listed:", sorted(j.state for j in queue.list()))
     """
     ran = subprocess.run(
