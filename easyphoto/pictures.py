@@ -33,6 +33,9 @@ PHOTO_AREA = 36_000_000
 """The same for photos of a person, whose face may be a small part of them."""
 LONGEST = 16_384
 """No side is longer than this, whatever the area: OpenCV moves no pictures of over 32,767."""
+PNG_EFFORT = 3
+"""How hard the pixels of a PNG are pressed, from 1 to 9. Pillow's usual 6 takes two to three times as long, which is a
+second for a portrait of 1536 x 1800, and makes files that are 3 to 8% smaller."""
 MAX_SCANS = 200
 """Scans of one JPEG; a progressive one has about ten, and each costs as much time as a picture."""
 
@@ -95,7 +98,8 @@ def save_png(path: Path, image: Image, text: Mapping[str, str] | None = None, *,
         written = value.encode("utf-8", "backslashreplace").decode()
         info.add_itxt(key, written) if not written.isascii() else info.add_text(key, written)
     buffer = io.BytesIO()
-    Pillow.fromarray(image if alpha is None else _off_white(image, alpha)).save(buffer, "PNG", pnginfo=info)
+    opaque = image if alpha is None else _off_white(image, alpha)
+    Pillow.fromarray(opaque).save(buffer, "PNG", pnginfo=info, compress_level=PNG_EFFORT)
     write_bytes(path, buffer.getvalue())
 
 

@@ -30,7 +30,7 @@ from easyphoto.vision.pose import pose_in
 log = logging.getLogger(__name__)
 
 STAGES = ("template", "fusion", "first", "second", "final")
-"""The stages of which every portrait keeps a picture."""
+"""The stages of which a portrait keeps a picture where its task asks for them."""
 
 ENDING = (Cancelled, AssetMissing)
 """The errors that end the whole job. Every other error, be it one of our own or whatever a library raises on a picture
@@ -129,7 +129,7 @@ def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed:
         template = _drawn(studio, seed)
     faces = studio.faces(template)
     pairs = [(f, s) for f, s in zip(faces, studio.sitters, strict=False) if isinstance(s, Sitter)]
-    album = dict.fromkeys(STAGES, template.image)
+    album = dict.fromkeys(STAGES if studio.task.keep_stages else STAGES[-1:], template.image)
     sittings: dict[int, Sitting] = {}
     for face, sitter in pairs:
         others = [other for other in faces if other is not face]
@@ -155,7 +155,8 @@ def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed:
         recipe.outline(studio.task, template, index, seed, likeness),
         lambda: recipe.build(studio.task, template, index, seed, likeness, studio.host, studio.vision),
     )
-    return Portrait(picture, seed, index, likeness, about, album, alpha=finish.alpha_of(template.alpha, picture))
+    kept = album if studio.task.keep_stages else {}
+    return Portrait(picture, seed, index, likeness, about, kept, alpha=finish.alpha_of(template.alpha, picture))
 
 
 def _finished(studio: Studio, picture: Image, made: list[Face], others: list[Face]) -> tuple[Image, float]:

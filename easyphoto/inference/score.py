@@ -8,7 +8,7 @@ import numpy as np
 
 from easyphoto.inference import stages
 from easyphoto.ports import Embedding, Face, FaceEmbedder, Image, Likeness, Vision
-from easyphoto.vision import geometry
+from easyphoto.vision import detect_near, geometry
 
 LOOK_RATIO = 3.0
 """The face is looked for in a square that is so many times as large as the face that stood there."""
@@ -18,7 +18,8 @@ def find(image: Image, where: Face, vision: Vision) -> tuple[Image, Face] | None
     """The part of the picture around ``where``, and the face as it lies in that part; None when no face is found."""
     crop = geometry.face_crop(where, LOOK_RATIO, (image.shape[0], image.shape[1]))
     part = geometry.cut(image, crop)
-    face = stages.nearest(vision.detector.detect(part), geometry.in_crop(where, crop))
+    expected = geometry.in_crop(where, crop)
+    face = stages.nearest(detect_near(vision.detector, part, expected), expected)
     return None if face is None else (part, face)
 
 

@@ -12,7 +12,6 @@ from easyphoto.inference.studio import ParsedFace, Sitter, Studio
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Mask
 from easyphoto.vision import geometry, landmarks, makeup, masks, outline
-from easyphoto.vision.pose import pose_in
 
 
 class Sitting:
@@ -25,22 +24,23 @@ class Sitting:
         self.sitter = sitter
         self._album = album
         picture = album["final"]
-        self._frame = stages.frame(picture, face, studio.family, crop=studio.config.crop_face_preprocess)
-        self._look = studio.look(self._frame.image, self._frame.face)
+        placed = studio.placed(picture, face)
+        self._frame, self._look = placed.frame, placed.look
+        self._seen = (self._frame.image, self._look.face, self._look)
         self._width = self._frame.face.width
         self._permitted = stages.allowed(self._frame.crop, [face], others)
         self._changed: Mask = masks.empty(self._frame.size)
-        self.head = pose_in(studio.vision, picture, face)
+        self.head = placed.head
         """Where the template's head looks."""
         self._words = studio.words(sitter, self.head, seed)
-        self.laid: Mask = masks.empty((picture.shape[0], picture.shape[1]))
-        """Where the result lies over the whole picture; empty until :meth:`sit` has pasted it."""
+        self._size = picture.shape[0], picture.shape[1]
+        self._laid: Mask | None = None
         self.fused: FaceSource | None = None
         """The picture whose own pixels were bent into the face, if any were."""
         self._replaced = self._with_face_id()
 
     def sit(self) -> None:
-        """Make the face, and paste the picture of every stage into the album."""
+        """Make the face, and paste it into the album, where the picture of each stage goes that the album holds."""
         studio, rows = self._studio, self._studio.rows
         pictures: dict[str, Image] = {}
         start = self._frame.image
@@ -49,12 +49,20 @@ class Sitting:
         result = pictures["second"]
         if studio.config.makeup_transfer:
             result = studio.spared(Message("The make-up transfer"), result, lambda: self._made_up(pictures["second"]))
-        size = self._album["final"].shape[0], self._album["final"].shape[1]
-        laid = stages.paste_mask(self._changed, self._width, self._frame.crop, size)
-        permitted = stages.whole_mask(self._permitted, self._frame.crop, size)
-        self.laid = masks.intersection(stages.whole_mask(laid, self._frame.crop, size), permitted)
+        laid = stages.paste_mask(self._changed, self._width, self._frame.crop, self._size)
         for name, patch in {**pictures, "final": result}.items():
-            self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
+            if name in self._album:
+                self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
+        self._laid = laid
+
+    @property
+    def laid(self) -> Mask:
+        """Where the result lies over the whole picture; empty until :meth:`sit` has pasted it."""
+        if self._laid is None:
+            return masks.empty(self._size)
+        crop = self._frame.crop
+        permitted = stages.whole_mask(self._permitted, crop, self._size)
+        return masks.intersection(stages.whole_mask(self._laid, crop, self._size), permitted)
 
     def run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Image:
         """Do one pass of the chain over the working picture: fuse, repaint, keep the face, and shift the colours."""
@@ -65,7 +73,7 @@ class Sitting:
             studio.meter.stage("fusion")
             image = self._fuse(image, row.fusion)
         pictures.setdefault("fusion", image)
-        before = studio.look(image, self._look.face)
+        before = self._see(image, self._look.face)
         self._mark(stages.first_mask(before.parts, width))
         if row.repaint:
             mask = self._mask(row.mask, before)
@@ -85,12 +93,12 @@ class Sitting:
 
     def _in_colours(self, image: Image, near: Face, row: PassRow) -> Image:
         """``image`` with its face in the template's colours."""
-        now, then = self._studio.look(image, near), self._frame.image
+        now, then = self._see(image, near), self._frame.image
         return stages.shift_colours(image, now.parts, then, self._look.parts, self._width, lips=row.shift_lips)
 
     def _made_up(self, image: Image) -> Image:
         """``image`` with the template's make-up."""
-        own = self._studio.look(image, self._look.face).parts
+        own = self._see(image, self._look.face).parts
         ratio = self._studio.config.makeup_transfer_ratio
         return makeup.transfer(image, own, self._frame.image, self._look.parts, ratio)
 
@@ -117,7 +125,7 @@ class Sitting:
             )
             return image
         given = landmarks.of(studio.vision, source.image, source.face)
-        face = studio.face(image, self._look.face)
+        face = self._see(image, self._look.face).face
         shaped, where = outline.match(image, landmarks.of(studio.vision, image, face), given)
         self._mark(where)
         return shaped
@@ -137,12 +145,21 @@ class Sitting:
             )
             return image
         self.fused = source if bends else None
-        before = studio.look(image, self._look.face)
+        before = self._see(image, self._look.face)
         fused = studio.vision.fuser.fuse(image, before.face, source.image, source.face)
         after = studio.look(fused, before.face)
         mask = stages.blend_mask(before.parts, after.parts, ratio, self._width)
         self._mark((mask > 0.02).astype(np.float32))
         return geometry.blend(image, fused, mask)
+
+    def _see(self, image: Image, near: Face) -> ParsedFace:
+        """The face of ``image`` that stands near ``near``. It is looked for once in each picture: the next question
+        about the same array has the same answer."""
+        last, asked, seen = self._seen
+        if image is not last or (near is not asked and near is not seen.face):
+            seen = self._studio.look(image, near)
+            self._seen = (image, near, seen)
+        return seen
 
     def _mask(self, kind: MaskKind, look: ParsedFace) -> Mask | None:
         if kind is MaskKind.WHOLE:

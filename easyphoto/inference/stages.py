@@ -197,7 +197,10 @@ def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: 
     area = slice(crop.top, crop.bottom), slice(crop.left, crop.right)
     alpha = geometry.resize_mask(mask, crop.size) * permitted
     result = picture.copy()
-    result[area] = geometry.blend(picture[area], geometry.resize(patch, crop.size), alpha)
+    if alpha.any():
+        # Only the rectangle that changes is blended: what is pasted is a part of its crop.
+        near = _extent(alpha)
+        result[area][near] = geometry.blend(picture[area][near], geometry.resize(patch, crop.size)[near], alpha[near])
     return result
 
 

@@ -19,7 +19,8 @@ from easyphoto.inference.painter import Meter, Painter, Words
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
 from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
-from easyphoto.vision.pose import Pose
+from easyphoto.vision import detect_near
+from easyphoto.vision.pose import Pose, pose_in
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,15 @@ class ParsedFace:
     parts: FaceParts
 
 
+@dataclass(frozen=True, eq=False)
+class PlacedFace:
+    """A face of a picture: the ``frame`` in which it is worked on, how it looks there, and where its head looks."""
+
+    frame: stages.Frame
+    look: ParsedFace
+    head: Pose
+
+
 class Studio:
     """What all portraits of a task share: its people, its passes, and the host and the vision that serve them."""
 
@@ -66,6 +76,7 @@ class Studio:
         if unseated and not any(isinstance(one, Sitter) for one in self.sitters):
             raise unseated[0]
         self._found: tuple[LoadedTemplate, list[Face]] | None = None
+        self._placed: dict[int, PlacedFace] = {}
 
     @property
     def cost(self) -> float:
@@ -117,7 +128,7 @@ class Studio:
         them."""
         if self._found is None or self._found[0] is not template:
             self.meter.stage("template")
-            self._found = (template, self.vision.detector.detect(template.image))
+            self._found, self._placed = (template, self.vision.detector.detect(template.image)), {}
         faces = self._found[1]
         if not faces:
             raise NoFace("No face was found in {template}.", template=template.name)
@@ -138,6 +149,21 @@ class Studio:
                 )
             )
         return faces
+
+    def placed(self, picture: Image, face: Face) -> PlacedFace:
+        """``face`` of ``picture``, ready to be worked on. What was found in the template itself is kept for the next
+        portrait on it; where other faces were pasted before, the picture is another one."""
+        if self._found is None or picture is not self._found[0].image:
+            return self._place(picture, face)
+        index = next(i for i, one in enumerate(self._found[1]) if one is face)
+        if index not in self._placed:
+            self._placed[index] = self._place(picture, face)
+        return self._placed[index]
+
+    def _place(self, picture: Image, face: Face) -> PlacedFace:
+        frame = stages.frame(picture, face, self.family, crop=self.config.crop_face_preprocess)
+        look = self.look(frame.image, frame.face)
+        return PlacedFace(frame, look, pose_in(self.vision, picture, face))
 
     def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
         """What ``work`` returns; where it fails, ``otherwise`` and a notice. What is done to a picture that is already
@@ -163,7 +189,7 @@ class Studio:
 
     def face(self, image: Image, expected: Face) -> Face:
         """The face that stands near ``expected`` in ``image``, or ``expected`` itself where none is found."""
-        return stages.nearest(self.vision.detector.detect(image), expected) or expected
+        return stages.nearest(detect_near(self.vision.detector, image, expected), expected) or expected
 
     def look(self, image: Image, expected: Face) -> ParsedFace:
         """The face that :meth:`face` finds, with the masks of its parts."""

@@ -88,6 +88,9 @@ class PortraitTask:
     """The id of the request that the portraits are made for; stands in their recipes."""
     done: frozenset[tuple[int, int]] = frozenset()
     """(index of the template, seed) of the portraits that have been made before and are not made again."""
+    keep_stages: bool = True
+    """Whether the portraits keep the pictures of their stages. Each is a picture of the template's size, and takes as
+    long to paste as the portrait itself."""
 
     @property
     def subjects(self) -> list[Subject]:

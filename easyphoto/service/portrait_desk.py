@@ -175,6 +175,7 @@ class PortraitDesk:
             commercial_only=self._place.preferences().commercial_only,
             chosen=asked.chosen,
             job=request.job,
+            keep_stages=asked.keep_stages,
             done=frozenset((portrait.template, portrait.seed) for portrait in before),
         )
         failures: list[TemplateFailed] = []
@@ -185,7 +186,7 @@ class PortraitDesk:
             emit(event)
 
         made = [
-            SavedPortrait.of(portrait if asked.keep_stages else replace(portrait, stages={}))
+            SavedPortrait.of(portrait)
             for portrait in portray(task, self._place.host, self._place.vision, listen, cancelled)
         ]
         portraits = tuple(sorted([*before, *made], key=lambda one: (one.template, one.seed))) if before else tuple(made)

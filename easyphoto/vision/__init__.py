@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easyphoto.errors import InvalidRequest, VisionFailed
-from easyphoto.ports import Embedding, Face, FaceEmbedder, Likeness, Vision
+from easyphoto.ports import Embedding, Face, FaceDetector, FaceEmbedder, Image, Likeness, Vision
 
 
 def largest(faces: Sequence[Face]) -> Face | None:
     """The face with the largest box; None when there are no faces."""
     return max(faces, key=lambda face: face.width * face.height, default=None)
+
+
+def detect_near(detector: FaceDetector, image: Image, expected: Face) -> list[Face]:
+    """What the detector finds where ``expected`` stands: the same face as in :meth:`FaceDetector.detect`, and perhaps
+    others. A detector may find one face in less time than all, and then has a method of this name."""
+    look = getattr(detector, "detect_near", None)
+    faces: list[Face] = detector.detect(image) if look is None else look(image, expected)
+    return faces
 
 
 def likeness(embedder: FaceEmbedder, a: Embedding, b: Embedding) -> Likeness:

@@ -198,6 +198,11 @@ class RemoteDetector(_Role):
         faces: list[Face] = self.vision.call(self.role, "detect", image)
         return faces
 
+    def detect_near(self, image: Image, expected: Face) -> list[Face]:
+        """See :func:`easyphoto.vision.detect_near`."""
+        faces: list[Face] = self.vision.call(self.role, "detect_near", image, expected)
+        return faces
+
 
 class RemoteLandmarks(_Role):
     role = "landmarks"

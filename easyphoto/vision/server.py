@@ -19,7 +19,7 @@ from easyphoto.errors import EasyPhotoError
 from easyphoto.messages import to_data
 from easyphoto.ports import Vision
 from easyphoto.storage import scratch
-from easyphoto.vision import protocol
+from easyphoto.vision import detect_near, protocol
 from easyphoto.vision.backend import ROLES
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ def _do(vision: Vision, role: str, what: str, arguments: list[Any]) -> Any:
     if role not in ROLES:
         raise ValueError(f"no role {role!r}")
     backend = getattr(vision, role)
+    if what == "detect_near":
+        return detect_near(backend, *arguments)
     value = getattr(backend, what, True) if what == "bends" else getattr(backend, what)
     return value(*arguments) if callable(value) else value
 

@@ -81,6 +81,7 @@ def test_every_role_gives_what_it_gives_in_process(vision: RemoteVision) -> None
     (face,), (there,) = local.detector.detect(image), vision.detector.detect(image)
     assert there.box == face.box
     assert there.score == face.score
+    assert [near.box for near in vision.detector.detect_near(image, face)] == [face.box]
     assert face.landmarks is not None
     np.testing.assert_array_equal(there.points, face.points)
     np.testing.assert_array_equal(np.asarray(there.landmarks), face.landmarks)

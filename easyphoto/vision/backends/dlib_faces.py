@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Calibration, Embedding, Face, Image, Points
 from easyphoto.vision import geometry, landmarks
+from easyphoto.vision.backends import hog_levels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +51,11 @@ NETWORK_TRUST = 0.5
 """What a score of the network is worth in scores of HOG. It is worth less, because the network is just as sure of faces
 that lie on their side."""
 CNN_SIDE, CONFIRM_SIDE = 480, 208
+ENLARGED = 2.0
+"""A picture is enlarged at most so many times before HOG looks at it."""
+APART, SAME_PLACE = 0.1, 0.5
+"""Two boxes overlap by less than the first of these where they are not in each other's way, and by more than the second
+where they stand in one place: the intersection over the union."""
 LEAST_SIDE = 40
 """In a picture with a shorter side than this the network can't find a face, and it would break."""
 LANDMARK_SIDE = 256
@@ -134,16 +140,39 @@ class DlibDetector:
     def detect(self, image: Image) -> list[Face]:
         """All faces, from left to right. Large pictures are shrunk before they are looked at, so that the time is
         bounded."""
-        found = self._boxes(image)
-        faces = [landmarks.face_of(self._predictor.predict(image, box), score) for box, score in found]
+        faces = [self._face(image, box, score) for box, score in self._boxes(image)]
         return sorted(faces, key=lambda f: f.center[0])
+
+    def detect_near(self, image: Image, expected: Face) -> list[Face]:
+        """The face that stands where ``expected`` does, as :meth:`detect` finds it. Where it isn't found for sure by
+        itself, this is what :meth:`detect` finds."""
+        found = self._near(image, box_of_five(expected.points))
+        return self.detect(image) if found is None else [self._face(image, *found)]
+
+    def _face(self, image: Image, box: DlibBox, score: float) -> Face:
+        return landmarks.face_of(self._predictor.predict(image, box), score)
+
+    def _near(self, image: Image, expected: DlibBox) -> Found | None:
+        """The one box at ``expected``; None where a search of the whole picture could have another answer."""
+        if max(image.shape[:2]) > DETECTION_SIDES[0] / ENLARGED:  # a second search, at another size, might follow
+            return None
+        with DLIB:
+            grey, scale = _sized(image, DETECTION_SIDES[0])
+            seen = hog_levels.run(self._hog, grey, scale * (expected[2] - expected[0]))
+        found = [(_box(rectangle, scale), score) for rectangle, score in seen or []]
+        there = [one for one in found if _overlap(one[0], expected) > APART]
+        if len(there) != 1 or there[0][1] < SURE or _overlap(there[0][0], expected) < SAME_PLACE:
+            return None
+        return there[0]
 
     def _boxes(self, image: Image) -> list[Found]:
         with DLIB:
             found, smallest = look(self._hog, image, DETECTION_SIDES[0])
             if not found or smallest < SMALL_FACE:
-                again, smallest = look(self._hog, image, DETECTION_SIDES[1])
-                found = distinct(found + again)
+                if max(image.shape[:2]) * ENLARGED > DETECTION_SIDES[0]:  # otherwise it would be the same size again
+                    again, smallest = look(self._hog, image, DETECTION_SIDES[1])
+                    found += again
+                found = distinct(found)
         if max(image.shape[:2]) > DETECTION_SIDES[1] and (not found or 0 < smallest < SMALL_FACE):
             found = distinct(found + self._in_tiles(image))
         found = [f for f in found if f[1] >= SURE or self._confirmed(image, f[0])]
@@ -306,7 +335,7 @@ def _sized(image: Image, side: int) -> tuple[Image, float]:
     """The picture in grey with a long side of about ``side``, enlarged at most twice, and how many times larger it
     became."""
     height, width = image.shape[:2]
-    scale = min(2.0, side / max(height, width))
+    scale = min(ENLARGED, side / max(height, width))
     sized = geometry.resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
     grey: Image = cv2.cvtColor(sized, cv2.COLOR_RGB2GRAY)
     return grey, scale

@@ -90,12 +90,8 @@ class FivePointDetector(DlibDetector):
         self._cnn: Any = None
         self._five: Any = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
 
-    def detect(self, image: Image) -> list[Face]:
-        """All faces, from left to right, with five points each and without landmarks."""
-        faces = [self._face(image, box, score) for box, score in self._boxes(image)]
-        return sorted(faces, key=lambda f: f.center[0])
-
     def _face(self, image: Image, box: tuple[float, float, float, float], score: float) -> Face:
+        """The face in dlib's box, with five points and without landmarks."""
         left, top, right, bottom = (round(v) for v in box)
         with DLIB:
             shape = self._five(image, self._dlib.rectangle(left, top, right, bottom))
