@@ -40,7 +40,7 @@ from easyphoto.vision import geometry, registry
 from easyphoto.vision.backend import ROLES
 
 SIZES = ((512, 600), (1536, 1800))
-LIMITS = {"512 x 600": 30.0, "1536 x 1800": 40.0}
+LIMITS = {"512 x 600": 21.0, "1536 x 1800": 31.0}
 """The most that a portrait may take, in times of looking for faces in a picture of 768 x 768."""
 COUNTED = {"detect": "detections", "embed": "embeddings"}
 
