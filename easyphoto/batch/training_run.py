@@ -158,18 +158,26 @@ class _TrainingRun:
     def _follow(self, asked: Job[Person]) -> Person:
         """Wait for a training and pass on what it says."""
         seen = 0
-        while True:
-            for number, event in asked.events(seen, follow=False):
-                seen = number
-                if isinstance(event, Queued | Finished | Failed):
-                    continue
-                if self._slots == 1 or not isinstance(event, Progress):  # steps of several people are no progress
-                    self._job.emit(event)
-            try:
-                return asked.wait(POLL)
-            except TimeoutError:
-                if self._job.cancelled() or self._stopping.is_set():
-                    asked.cancel()
+        try:
+            while True:
+                seen = self._pass_on(asked, seen)
+                try:
+                    return asked.wait(POLL)
+                except TimeoutError:
+                    if self._job.cancelled() or self._stopping.is_set():
+                        asked.cancel()
+        finally:
+            self._pass_on(asked, seen)
+
+    def _pass_on(self, asked: Job[Person], seen: int) -> int:
+        """Tell what a training has said since event number ``seen``. Returns the number of its last event."""
+        for number, event in asked.events(seen, follow=False):
+            seen = number
+            if isinstance(event, Queued | Finished | Failed):
+                continue
+            if self._slots == 1 or not isinstance(event, Progress):  # steps of several people are no progress
+                self._job.emit(event)
+        return seen
 
     def _tell(self, person: Person, state: OutcomeState) -> None:
         known = self._outcomes[person.user_id]

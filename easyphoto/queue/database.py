@@ -1,5 +1,7 @@
 """The queue's database: one SQLite file that every program on a data folder reads and writes.
 
+A text that came over HTTP, or a file name, may hold half a surrogate pair, which is no text for SQLite: JSON escapes it.
+
 It is written ahead (WAL), so that a program that is killed between two writes leaves the last whole state. A file that
 is damaged is set aside and a new one begun: what waited in it is lost, the program is not.
 """
@@ -126,9 +128,9 @@ class QueueStore:
                     row.id,
                     row.kind,
                     row.subject,
-                    json.dumps(row.uses, ensure_ascii=False),
-                    json.dumps(row.payload, ensure_ascii=False),
-                    json.dumps(row.pictures, ensure_ascii=False),
+                    json.dumps(row.uses),
+                    json.dumps(row.payload),
+                    json.dumps(row.pictures),
                     row.bytes,
                     row.lane,
                     row.rank,
@@ -188,7 +190,7 @@ class QueueStore:
                 "UPDATE jobs SET state = ?, result = ?, ended = ?, runner = '', version = ? WHERE id = ?",
                 (
                     state,
-                    None if result is None else json.dumps(result, ensure_ascii=False),
+                    None if result is None else json.dumps(result),
                     time.time(),
                     _next_version(base),
                     job,
@@ -458,8 +460,12 @@ def _append(base: sqlite3.Connection, job: str, told: Sequence[Event]) -> None:
         return
     base.executemany(
         "INSERT INTO events VALUES (?, ?, ?, ?)",
-        [(job, last + 1 + i, event.kind, events.to_json(event)) for i, event in enumerate(told)],
+        [(job, last + 1 + i, event.kind, _line(event)) for i, event in enumerate(told)],
     )
+
+
+def _line(event: Event) -> str:
+    return events.to_json(event).encode("utf-8", "backslashreplace").decode()
 
 
 def _event(line: str) -> Event:
