@@ -1,6 +1,6 @@
 """The queue's database: one SQLite file that every program on a data folder reads and writes.
 
-A text that came over HTTP, or a file name, may hold half a surrogate pair, which is no text for SQLite: JSON escapes it.
+A text that came over HTTP, or a file name, may hold half a surrogate pair, no text for SQLite: JSON escapes it.
 
 It is written ahead (WAL), so that a program that is killed between two writes leaves the last whole state. A file that
 is damaged is set aside and a new one begun: what waited in it is lost, the program is not.
@@ -240,6 +240,15 @@ class QueueStore:
                 (rank, _next_version(base), job),
             )
             return changed.rowcount > 0
+
+    def spread(self, jobs: Sequence[str], first: float) -> None:
+        """Give these jobs, as far as they wait, the ranks ``first``, ``first`` + 1 and so on."""
+        with self._writing() as base:
+            version = _next_version(base)
+            base.executemany(
+                "UPDATE jobs SET rank = ?, version = ? WHERE id = ? AND state = 'queued'",
+                [(first + i, version, job) for i, job in enumerate(jobs)],
+            )
 
     def recover(self, cut_off: Event, limit: int, given_up: Event) -> None:
         """What was running when its program ended waits again, at its old rank, with the event ``cut_off``; what was

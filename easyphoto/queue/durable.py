@@ -227,7 +227,12 @@ class DurableQueue(JobQueue):
                 rank = 0.0 if before is None else before - 1
             else:
                 rank = after + 1 if before is None else (after + before) / 2
-            self.store.move(job_id, rank)
+            if after is not None and before is not None and not after < rank < before:
+                # No number is left between the two.
+                order = [*others[:place], job, *others[place:]]
+                self.store.spread([one.id for one in order], _rank(order[0]))
+            else:
+                self.store.move(job_id, rank)
             self._refresh()
             line.tell()
 
