@@ -35,7 +35,7 @@ LEAVING = 5.0
 """Seconds in which the thread of a job that has ended has long turned to the next."""
 MAX_STORED = 8 * 2**30
 """Bytes that the pictures of all jobs that wait in one lane may fill; those of one alone may be more."""
-FRUITLESS = 10
+FRUITLESS = 30
 """So often is a job begun that ends its program each time before anything has come of it."""
 CUT_OFF = Message("The program ended while this was being done; it goes on from there.")
 GIVEN_UP = Message(
