@@ -101,7 +101,7 @@ class QueueStore:
     """The database in ``folder``, which is made with the first job. Safe for threads and for several programs.
 
     Reading from a folder without one finds nothing. Writing raises :class:`StorageFailed` in one sentence. ``lost`` is
-    told the sentence about a damaged file that was set aside.
+    told the sentence about a damaged file that was set aside, or about one that can't be read.
     """
 
     def __init__(self, folder: Path, lost: Callable[[str], None] = lambda sentence: None) -> None:
@@ -111,6 +111,7 @@ class QueueStore:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._told = ""
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
@@ -365,13 +366,26 @@ class QueueStore:
             if not self._is_there():
                 return otherwise
             try:
-                return read(self._opened())
-            except (sqlite3.Error, StorageFailed) as error:
-                if isinstance(error, sqlite3.Error) and _is_damage(error):
+                found = read(self._opened())
+            except (sqlite3.Error, ValueError, TypeError) as error:
+                if not isinstance(error, sqlite3.Error) or _is_damage(error):  # a row that is none is damage, too
                     with contextlib.suppress(StorageFailed):
                         self._set_aside()
-                _log.warning("the queue could not be read: %s", error)
+                        return otherwise
+                self._tell_once(Message("The queue can't be read: {reason}.", reason=str(error)))
                 return otherwise
+            except StorageFailed as error:
+                self._tell_once(error.message)
+                return otherwise
+            self._told = ""
+            return found
+
+    def _tell_once(self, sentence: Message) -> None:
+        """Say why the queue can't be read, once and not at every look."""
+        if sentence != self._told:
+            self._told = sentence
+            _log.warning("%s", sentence)
+            self._lost(sentence)
 
     def _is_there(self) -> bool:
         """Whether there is a database file, and it is the one that is open."""
