@@ -49,7 +49,8 @@ class Cluster:
         if address == LOCAL:
             # Everything on the loopback interface, and nobody else on this machine is let in.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-            os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # a process of Ray's reads it once
         try:
             import ray
         except ImportError as error:
