@@ -22,8 +22,9 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
-DEVICE, NETWORK = "device", "network"
-"""Lanes: jobs of one lane wait for one another. What needs the graphics card is in the first."""
+DEVICE, NETWORK, BATCH = "device", "network", "batch"
+"""Lanes: jobs of one lane wait for one another. What needs the graphics card is in the first, what only asks for other
+jobs and waits for them in the last."""
 KEPT = 50
 """How many ended jobs are remembered."""
 MAX_WAITING = 50

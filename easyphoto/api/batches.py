@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from easyphoto.api import schema, wire
-from easyphoto.batch import given, rows, running, table
+from easyphoto.batch import running, table, table_desk
 from easyphoto.batch.faults import WrongRows
-from easyphoto.batch.pieces import pieces
+from easyphoto.batch.table_order import TableOrder
 from easyphoto.errors import InvalidRequest
 from easyphoto.filenames import shown
 from easyphoto.service import MAX_TEMPLATES, EasyPhoto
@@ -21,16 +21,17 @@ MAX_NAME = 100
 
 def add(router: APIRouter, service: EasyPhoto, errors: Mapping[int | str, dict[str, Any]]) -> None:
     """Add the routes to ``router``. ``errors`` describes what each may answer beside what it is for."""
+    table_desk.register(service)  # what came of an earlier program's batches is told too
     refusals = {**errors, 422: {"model": schema.RowsError, "description": "Rows are wrong: nothing was begun."}}
 
     @router.post("/jobs/batch", responses=refusals, status_code=202, summary="Make the portraits of a table")
     def batch(payload: schema.BatchPayload) -> schema.QueuedJob:
-        job = running.start(service, _batch(payload, service))
+        job = table_desk.queue(service, _order(payload))
         return schema.QueuedJob(id=job.id, position=service.jobs.position(job))
 
     @router.post("/batches/forecast", responses=refusals, summary="Check a table and tell what it takes")
     def forecast(payload: schema.BatchPayload) -> schema.ForecastOut:
-        found = running.forecast(service, _batch(payload, service))
+        found = running.forecast(service, _order(payload).batch(service))
         return schema.ForecastOut(**found.data(), sentences=[str(said) for said in found.sentences()])
 
 
@@ -40,7 +41,7 @@ def refusal(error: WrongRows, scrubber: wire.Scrubber) -> dict[str, Any]:
     return {"code": error.code, "message": scrubber.text(str(error)), "faults": faults}
 
 
-def _batch(payload: schema.BatchPayload, service: EasyPhoto) -> running.Batch:
+def _order(payload: schema.BatchPayload) -> TableOrder:
     name = shown(payload.name[:MAX_NAME])
     if (payload.table is None) == (not payload.rows):
         raise InvalidRequest("Give the rows of the batch, or its table as a text.")
@@ -55,5 +56,4 @@ def _batch(payload: schema.BatchPayload, service: EasyPhoto) -> running.Batch:
             max_templates=MAX_TEMPLATES,
         )
     sent = {called: wire.decode(text, f"Picture {called!r}") for called, text in payload.templates.items()}
-    asked = rows.require(read, service, given.SentPlaces(sent, service.templates))
-    return running.Batch(name, running.folder_of(service, f"{name}.csv"), tuple(pieces(asked, service)))
+    return TableOrder(read, name, f"{name}.csv", sent)

@@ -18,6 +18,7 @@ from easyphoto import filenames, pictures
 from easyphoto.batch.given import GivenTemplate
 from easyphoto.batch.rows import AskedRow, output_names
 from easyphoto.config import PortraitConfig, declared
+from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.pictures import Source
 from easyphoto.ports import Checkpoint, LoraRef
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
@@ -70,6 +71,18 @@ def pieces(rows: Iterable[AskedRow], service: EasyPhoto) -> Iterator[Piece]:
     hashes = _Hashes(service)
     for row in rows:
         yield from _of_row(row, hashes)
+
+
+def each_row(rows: Iterable[AskedRow], service: EasyPhoto) -> Iterator[tuple[AskedRow, list[Piece] | EasyPhotoError]]:
+    """The same row by row, and for a row whose files can't be read any more the reason."""
+    hashes = _Hashes(service)
+    for row in rows:
+        try:
+            yield row, list(_of_row(row, hashes))
+        except EasyPhotoError as error:
+            yield row, error
+        except OSError as error:
+            yield row, InvalidRequest("What this row needs can't be read: {reason}.", reason=error.strerror or error)
 
 
 def _of_row(row: AskedRow, hashes: _Hashes) -> Iterator[Piece]:

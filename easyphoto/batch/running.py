@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, 
 from easyphoto.batch.pieces import Piece
 from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TooBusy
-from easyphoto.events import Finished, Notice, Portrayed, Progress, RowFailed
+from easyphoto.events import Finished, Listener, Notice, Portrayed, Progress, RowFailed
 from easyphoto.filenames import safe
-from easyphoto.jobs import Job
+from easyphoto.jobs import BATCH, Job
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.service import EasyPhoto, PortraitResult
 
-LANE = STAGE = "batch"
+LANE = BATCH
 """Batches wait for one another; their portraits wait for the device."""
+STAGE = "batch"
 AHEAD = 2
 """Portraits for each device that are in the queue at the same time: none ever waits, and others come between."""
 POLL = 0.2
@@ -41,6 +42,8 @@ class Batch:
     pieces: tuple[Piece, ...]
     language: str = ENGLISH
     ahead: int = AHEAD
+    refused: tuple[Outcome, ...] = ()
+    """The rows that can't be asked for any more, each with its reason: they fail alone."""
 
 
 def folder_of(service: EasyPhoto, name: str) -> Path:
@@ -69,22 +72,25 @@ def start(service: EasyPhoto, batch: Batch) -> Job[BatchResult]:
     return service.jobs.submit(
         "batch",
         batch.name,
-        lambda job: _run(job, service, batch),
+        lambda job: make(service, batch, job.emit, job.cancelled),
         lane=LANE,
         holds=sum(len(source) for source in sources if isinstance(source, bytes)),
     )
 
 
-def _run(job: Job[BatchResult], service: EasyPhoto, batch: Batch) -> BatchResult:
+def make(service: EasyPhoto, batch: Batch, emit: Listener, cancelled: Callable[[], bool]) -> BatchResult:
+    """Make what is missing of the batch, as the work of a job that ``emit`` and ``cancelled`` belong to. Raises
+    :class:`Cancelled`, :class:`StorageFailed`, and :class:`InvalidRequest` while another program makes it."""
     with one_at_a_time(batch.folder):
-        return _PortraitRun(job, service, batch).work()
+        return _PortraitRun(service, batch, emit, cancelled).work()
 
 
 class _PortraitRun:
     """One batch while it runs."""
 
-    def __init__(self, job: Job[BatchResult], service: EasyPhoto, batch: Batch) -> None:
-        self._job = job
+    def __init__(self, service: EasyPhoto, batch: Batch, emit: Listener, cancelled: Callable[[], bool]) -> None:
+        self._emit = emit
+        self._cancelled = cancelled
         self._service = service
         self._batch = batch
         self._made = MadePortraits(batch.folder, (service.paths.portraits,), mine=JobNotes(batch.folder).read())
@@ -117,17 +123,22 @@ class _PortraitRun:
             raise ended_early(stopped or error, self._in_order()) from error
         if stopped is not None:
             raise ended_early(stopped, self._in_order())
-        self._job.emit(Finished(result=result.data()))
+        self._emit(Finished(result=result.data()))
         return result
 
     def _in_order(self) -> list[Outcome]:
-        return [self._outcomes[id(piece)] for piece in self._batch.pieces]
+        found = [self._outcomes[id(piece)] for piece in self._batch.pieces]
+        return (
+            sorted([*found, *self._batch.refused], key=lambda outcome: outcome.line) if self._batch.refused else found
+        )
 
     def _missing(self) -> list[Piece]:
         """What isn't there yet; what is there is brought to its place."""
+        for row in self._batch.refused:
+            self._emit(RowFailed(line=row.line, subject=row.subject, code=row.code, message=row.message))
         missing = []
         for piece in self._batch.pieces:
-            if self._job.cancelled():
+            if self._cancelled():
                 raise Cancelled("Stopped.")
             path = self._made.there(piece)
             if path is None:
@@ -145,7 +156,7 @@ class _PortraitRun:
                 left.popleft()
             elif self._waiting:
                 self._end_of(*self._waiting.popleft())
-            if self._job.cancelled():
+            if self._cancelled():
                 raise Cancelled("Stopped.")
 
     def _ask(self, piece: Piece) -> bool:
@@ -172,7 +183,7 @@ class _PortraitRun:
             self._fail(piece, error)
             raise
         except EasyPhotoError as error:
-            if self._job.cancelled():
+            if self._cancelled():
                 raise Cancelled("Stopped.") from error
             self._fail(piece, error)
             return
@@ -193,7 +204,7 @@ class _PortraitRun:
                 return asked.wait(POLL)
             except TimeoutError:
                 self._pass_on_notices(asked)  # why it waits may be among them
-                if self._job.cancelled():
+                if self._cancelled():
                     asked.cancel()
 
     def _withdraw(self) -> None:
@@ -213,7 +224,7 @@ class _PortraitRun:
         self._left.pop(id(piece), None)
         known = self._outcomes[id(piece)]
         self._outcomes[id(piece)] = replace(known, state=state, picture=path, likeness=likeness, embedder=embedder)
-        self._job.emit(
+        self._emit(
             Portrayed(
                 template=self._places[id(piece)],
                 path=str(path),
@@ -227,7 +238,7 @@ class _PortraitRun:
         known = self._outcomes[id(piece)]
         self._outcomes[id(piece)] = replace(known, state=FAILED, code=error.code, message=error.message)
         self._left.pop(id(piece), None)
-        self._job.emit(RowFailed(line=piece.line, subject=piece.people, code=error.code, message=error.message))
+        self._emit(RowFailed(line=piece.line, subject=piece.people, code=error.code, message=error.message))
         self._clock.lap()
         self._progress()
 
@@ -236,12 +247,12 @@ class _PortraitRun:
         for _, event in asked.events(follow=False):
             if isinstance(event, Notice) and event.message not in self._told:
                 self._told.add(event.message)
-                self._job.emit(Notice(message=event.message))
+                self._emit(Notice(message=event.message))
 
     def _progress(self) -> None:
         seconds = total_seconds(self._book, self._left.values())
-        total, left = len(self._batch.pieces), len(self._left)
-        self._job.emit(Progress(stage=STAGE, step=total - left, total=total, seconds_left=seconds))
+        total, left = len(self._outcomes) + len(self._batch.refused), len(self._left)
+        self._emit(Progress(stage=STAGE, step=total - left, total=total, seconds_left=seconds))
 
 
 def _untouched(piece: Piece) -> Outcome:

@@ -13,7 +13,7 @@ from easyphoto.cli.arguments import ranged
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths
 from easyphoto.events import Failed, Progress
-from easyphoto.jobs import NETWORK, Job
+from easyphoto.jobs import BATCH, NETWORK, Job
 
 if TYPE_CHECKING:
     from easyphoto.queue.durable import DurableQueue
@@ -71,10 +71,19 @@ def _list(queue: DurableQueue, _: argparse.Namespace) -> str:
     lines = [str(worker.sentence()) if worker is not None else NOBODY]
     if queue.paused:
         lines.append("The queue is paused.")
-    order = [*(j for j in jobs if j.state == "running"), *queue.waiting(), *queue.waiting(NETWORK)]
+    order = [
+        *(j for j in jobs if j.state == "running"),
+        *queue.waiting(),
+        *queue.waiting(NETWORK),
+        *queue.waiting(BATCH),
+    ]
     ended = [job for job in jobs if job.ended]
     lines += [_line(job, queue) for job in (*order, *ended)] or ["Nothing is in the queue."]
     return "\n".join(lines)
+
+
+def _waiting(queue: DurableQueue) -> list[Job[Any]]:
+    return [*queue.waiting(), *queue.waiting(NETWORK), *queue.waiting(BATCH)]
 
 
 def _line(job: Job[Any], queue: DurableQueue) -> str:
@@ -133,7 +142,7 @@ def _going_on(queue: DurableQueue, text: str) -> str:
 def as_data(queue: DurableQueue) -> dict[str, Any]:
     """Return the queue as plain data."""
     worker = queue.worker()
-    order = [*queue.waiting(), *queue.waiting(NETWORK)]
+    order = _waiting(queue)
     return {
         "worker": None if worker is None else asdict(worker),
         "paused": queue.paused,

@@ -71,6 +71,7 @@ def serve(
     browsers can connect to it. Raises InvalidRequest with one sentence if the server can't listen on ``host`` and
     ``port`` (0: any free port).
     """
+    from easyphoto.batch import table_desk
     from easyphoto.ui.temporary import own_folder
 
     with bind(host, port) as door, own_folder(service):
@@ -78,6 +79,7 @@ def serve(
         import uvicorn
 
         server = uvicorn.Server(uvicorn.Config(made, log_level="warning", timeout_graceful_shutdown=GRACE))
+        table_desk.register(service)
         service.jobs.attend()
         listening(address(door, host))
         server.run(sockets=[door])

@@ -18,7 +18,7 @@ from typing import Any
 
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NotFound, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Notice, Queued
-from easyphoto.jobs import DEVICE, KEPT, MAX_HELD, MAX_WAITING, NETWORK, Job, JobQueue, Lane
+from easyphoto.jobs import BATCH, DEVICE, KEPT, MAX_HELD, MAX_WAITING, NETWORK, Job, JobQueue, Lane
 from easyphoto.messages import Message
 from easyphoto.queue.database import Caps, JobRow, QueueStore, check_room
 from easyphoto.queue.lanes import LocalRunner
@@ -41,10 +41,13 @@ CUT_OFF = Message("The program ended while this was being done; it goes on from 
 GIVEN_UP = Message(
     "It was begun {count} times and the program ended each time before anything came of it.", count=FRUITLESS
 )
-KEEP_FOR_RETRY = ("generate",)
+KEEP_FOR_RETRY = ("generate", "batch")
 """Kinds whose pictures (templates, nobody's photos) are kept when they fail, until they are retried or cleared."""
 SHARING = ("generate",)
 """Kinds that only read the files of people, so that several of one person are worked on at the same time."""
+ASKING = ("batch",)
+"""Kinds that only ask for other jobs, which wait for one another as any do. They themselves stand in nobody's way, nor
+does anybody stand in theirs: a batch that kept a training waiting would wait for that training with its portraits."""
 
 
 class DurableQueue(JobQueue):
@@ -367,7 +370,7 @@ class DurableQueue(JobQueue):
             self._lock.notify_all()
 
     def _work_too(self) -> None:
-        for name in (DEVICE, NETWORK):
+        for name in (DEVICE, NETWORK, BATCH):
             self._lane(name)
         self._start_ticking()
         self._lock.notify_all()
@@ -414,21 +417,25 @@ class DurableQueue(JobQueue):
     def _next(self, lane: Lane, name: str, runner: Runner) -> Job[Any] | None:
         """The first that may begin: of nobody of whom a job is at work, or comes before in the line, but that portraits
         of one person may be made at the same time."""
-        # A lane beside these two (a batch) only asks for work, and doesn't wait for who does it.
+        # What lives in this process alone and only asks for work (a batch of a command) doesn't wait for who does it.
         if name in (DEVICE, NETWORK) and (not self._working or (self._paused and name == DEVICE)):
             return None
         shown: set[str] = set()
         written: set[str] = set()
 
         def note(job: Job[Any]) -> None:
-            (shown if job.what in SHARING else written).update(job.uses)
+            if job.what not in ASKING:
+                (shown if job.what in SHARING else written).update(job.uses)
 
         for line in self._lanes.values():
             for job in line.running:
                 note(job)
         for job in lane.waiting:
-            taken = written if job.what in SHARING else written | shown
-            if (self._attending or _is_own(job)) and not taken & job.uses and self._begin(job, runner):
+            taken = set[str]() if job.what in ASKING else written if job.what in SHARING else written | shown
+            mine = self._attending or _is_own(job)
+            if isinstance(job, StoredJob) and not self._working:
+                mine = False  # it is the owner's
+            if mine and not taken & job.uses and self._begin(job, runner):
                 return self._take(lane, job)
             note(job)
         return None

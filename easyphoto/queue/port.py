@@ -9,11 +9,14 @@ restart, be read by a second program on the same data folder, and be sent to ano
     is done by            RequestKind.work(request, emit, cancelled) -> result
     which is called by    a Runner: a lane of this process, or a cluster
 
-**Kinds.** There are ``train``, ``generate`` and ``models``; each is a :class:`RequestKind` that ``service.kinds`` holds
-by its name. ``work`` is what a :class:`Runner` calls, here or on another machine with an ``EasyPhoto`` of its own.
-It polls ``cancelled`` and tells everything through ``emit`` (any thread may call it; the last event is ``Finished``);
-it raises the errors of :mod:`easyphoto.errors`. A result goes through ``to_data`` and ``from_data`` wherever it has to
-become plain data: in the database, and on the way from another machine.
+**Kinds.** There are ``train``, ``generate``, ``models`` and ``batch``; each is a :class:`RequestKind` that
+``service.kinds`` holds by its name. ``work`` is what a :class:`Runner` calls, here or on another machine with an
+``EasyPhoto`` of its own. It polls ``cancelled`` and tells everything through ``emit`` (any thread may call it; the last
+event is ``Finished``); it raises the errors of :mod:`easyphoto.errors`. A result goes through ``to_data`` and
+``from_data`` wherever it has to become plain data: in the database, and on the way from another machine.
+
+A ``batch`` asks for portraits and waits for them: it runs in a lane of its own in the program that owns the queue,
+never on another machine, and keeps nobody waiting. :mod:`easyphoto.batch`, which lies above the service, registers it.
 
 **Where results are written.** A portrait goes to ``paths.portraits``, with ``"job"`` (the request's id) beside seed and
 template index in its recipe. A training goes to the person's folder below ``paths.people`` and its LoRA to

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from easyphoto import errors
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed
-from easyphoto.events import Event, Failed, Portrayed, Progress, TemplateFailed
+from easyphoto.events import Event, Failed, Portrayed, Progress, RowFailed, TemplateFailed
 from easyphoto.jobs import Job, State
 from easyphoto.queue.database import JobRow, QueueStore
 from easyphoto.queue.port import DurableRequest, Runner
@@ -118,6 +118,9 @@ class StoredJob(Job[Any]):
         before = self._events[: self._first]
         if isinstance(event, Portrayed):
             return any(isinstance(e, Portrayed) and e.path == event.path for e in before)
+        if isinstance(event, RowFailed):
+            told = (event.line, event.subject, event.message)
+            return any(isinstance(e, RowFailed) and (e.line, e.subject, e.message) == told for e in before)
         if isinstance(event, TemplateFailed):
             return any(
                 isinstance(e, TemplateFailed) and (e.template, e.message) == (event.template, event.message)

@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from easyphoto.batch import given, rows, running, table
+from easyphoto.batch import running, table, table_desk
 from easyphoto.batch.faults import Fault, WrongRows
 from easyphoto.batch.outcomes import BatchResult
-from easyphoto.batch.pieces import pieces
+from easyphoto.batch.table_order import TableOrder
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.filenames import shown
 from easyphoto.jobs import Job
@@ -53,7 +53,7 @@ class BatchDesk:
     def _check(self, uploaded: Any, request: gr.Request) -> str:
         language = self._language(request)
         try:
-            found = running.forecast(self._service, self._batch(uploaded, language))
+            found = running.forecast(self._service, self._order(uploaded, language).batch(self._service))
         except EasyPhotoError as error:
             return _refusal(error, language)
         return panel.good(" ".join(translated(said, language) for said in found.sentences()))
@@ -61,21 +61,19 @@ class BatchDesk:
     def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         language = self._language(request)
         try:
-            job = running.start(self._service, self._batch(data[self.files], language))
+            job = table_desk.queue(self._service, self._order(data[self.files], language))
         except EasyPhotoError as error:
             return {self.note: _refusal(error, language)}
         return {self.note: "", **self._started(job, language)}
 
-    def _batch(self, uploaded: Any, language: str) -> running.Batch:
+    def _order(self, uploaded: Any, language: str) -> TableOrder:
         paths = compat.files(uploaded)
         tables = [path for path in paths if path.suffix.lower() in table.FORMATS]
         if len(tables) != 1:
             raise InvalidRequest("Upload one table: a file that ends in {endings}.", endings=", ".join(table.FORMATS))
         read = table.read(tables[0])
         sent: dict[str, Path | bytes] = {path.name: path for path in paths if path not in tables}
-        asked = rows.require(read, self._service, given.SentPlaces(sent, self._service.templates))
-        folder = running.folder_of(self._service, read.name)
-        return running.Batch(read.name, folder, tuple(pieces(asked, self._service)), language)
+        return TableOrder(read, read.name, read.name, sent, language)
 
 
 def _refusal(error: EasyPhotoError, language: str) -> str:

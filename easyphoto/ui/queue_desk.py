@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from easyphoto.errors import EasyPhotoError
-from easyphoto.jobs import NETWORK, Job
+from easyphoto.jobs import BATCH, NETWORK, Job
 from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
@@ -118,7 +118,7 @@ class QueueDesk:
         jobs = queue.list()
         running = [job for job in jobs if job.state == "running"]
         ended = [job for job in reversed(jobs) if job.ended]
-        return [*running, *queue.waiting(), *queue.waiting(NETWORK), *ended][:SHOWN]
+        return [*running, *queue.waiting(), *queue.waiting(NETWORK), *queue.waiting(BATCH), *ended][:SHOWN]
 
     def _table(self, jobs: list[Job[Any]], language: str) -> str:
         queue = self._service.jobs

@@ -16,7 +16,7 @@ import pytest
 
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NoFace, NotFound, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Finished, Listener, Notice, Portrayed, Progress, TemplateFailed
-from easyphoto.jobs import Job
+from easyphoto.jobs import BATCH, Job
 from easyphoto.queue import durable
 from easyphoto.queue.database import FILE
 from easyphoto.queue.durable import DurableQueue
@@ -373,6 +373,30 @@ def test_two_lanes_work_at_once_and_a_training_has_its_person_alone(programs: Pr
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_waits_for_nobody_and_keeps_nobody_waiting(programs: Programs) -> None:
+    """It asks for a training and for portraits of the person whom it uses, while that person is trained, and ends."""
+    go, begun = threading.Event(), threading.Event()
+    queue = programs.start(Work(lambda request, emit, cancelled: go.wait(20) if request.subject == "held" else 1))
+
+    def asks(request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> int:
+        begun.set()
+        asked = [queue.put(Order(kind, "ada", ("ada",))) for kind in ("generate", "train", "generate")]
+        return sum(one.wait(20)["made"] for one in asked)
+
+    queue.kinds["batch"] = Work(asks)
+    held = queue.put(Order("train", "held", ("ada",)))
+    batch = queue.put(Order("batch", "monday", ("ada",)), BATCH)
+    assert begun.wait(10) and not held.ended
+    go.set()
+    assert batch.wait(20)["made"] == 3
+
+
+def test_a_batch_fails_with_a_sentence_where_nobody_can_do_it(programs: Programs) -> None:
+    queue = programs.start(Work())
+    with pytest.raises(InvalidRequest, match="This program can't do what the queue holds: batch"):
+        queue.put(Order("batch", "monday"), BATCH).wait(20)
 
 
 @pytest.mark.parametrize("rubbish", [b"no database at all" * 500, b"SQLite format 3\0" + bytes(8192)])

@@ -153,6 +153,36 @@ def test_killed_in_a_portrait_and_in_a_training(wanted: Wanted) -> None:
         same(outcome(program, folder, ids), expected)
 
 
+def test_killed_in_a_batch_that_was_asked_for_over_http(wanted: Wanted) -> None:
+    sizes = {"first_diffusion_steps": 2, "second_diffusion_steps": 2}
+    rows = [{"user": "ann", "template": f"t{n % 2}", "seed": n, "output": f"row-{n}", **sizes} for n in range(5)]
+    sent = {f"t{n}": b64(path) for n, path in enumerate(wanted.templates)}
+    folder = wanted.folder("killed in a batch")
+    portraits = Paths.standalone(folder).portraits
+    with Program(folder) as program:
+        batch = program.ask("batch", {"rows": rows, "templates": sent, "name": "monday"})
+        program.wait(lambda jobs: jobs[batch]["pictures"] >= 1)
+        assert program.jobs()[batch]["state"] == "running"
+    for _ in range(2):  # once to go on, once more with nothing left to do
+        with Program(folder) as program:
+            program.wait(all_ended)
+            job = program.jobs()[batch]
+            assert (job["what"], job["state"], job["cut_off"], job["pictures"]) == ("batch", "finished", 1, 5)
+            assert [(row["line"], row["output"], row["picture"] is None) for row in job["rows"]] == [
+                (n + 1, f"row-{n}", False) for n in range(5)
+            ]
+            assert {row["state"] for row in job["rows"]} == {"made", "there"}
+            told = program.http.get(f"/easyphoto/v1/jobs/{batch}/events").text
+            assert told.count("event: portrayed") == 5 and "it goes on from there" in told
+            assert sorted(p.relative_to(portraits).as_posix() for p in portraits.rglob("*.png")) == [
+                f"batch-monday/row-{n}.png" for n in range(5)
+            ], "every row once"
+            made = [one for one in program.jobs().values() if one["what"] == "generate" and one["state"] == "finished"]
+            assert len(made) == 5, "no portrait was made twice"
+            assert not (portraits / "batch-monday" / ".jobs.json").exists()
+            assert not list((Paths.standalone(folder).queue / "pictures").glob(f"{batch}*"))
+
+
 @pytest.mark.slow
 def test_killed_again_and_again(wanted: Wanted) -> None:
     rows, chance = "ptptp", random.Random(20)

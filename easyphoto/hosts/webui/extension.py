@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto import environment
+from easyphoto.batch import table_desk
 from easyphoto.catalog import Folders
 from easyphoto.catalog.model_folders import ALSO_LOOK
 from easyphoto.errors import AssetMissing
@@ -48,6 +49,7 @@ def service() -> EasyPhoto:
         preferences=lambda: Preferences(commercial_only, chosen.precision()),
         folders=lambda: chosen.folders(paths),
     )
+    table_desk.register(made)
     made.jobs.attend()
     return made
 
