@@ -33,6 +33,11 @@ MAX_HELD = 2**30
 """Bytes that the requests of all jobs that haven't ended may hold together; one alone may be larger."""
 
 
+def new_id() -> str:
+    """An id that no other job has."""
+    return uuid.uuid4().hex[:12]
+
+
 class Job(Generic[Result]):
     """Something that was asked for: its events so far, its state, and in the end its result or its error."""
 
@@ -47,7 +52,7 @@ class Job(Generic[Result]):
     ) -> None:
         """``holds``: bytes that ``work`` keeps in memory. ``on_cancel`` is called once, when it is cancelled before
         it began. ``uses``: the user ids of the people whose files ``work`` reads or writes."""
-        self.id = uuid.uuid4().hex[:12]
+        self.id = new_id()
         self.what = what
         self.subject = subject
         self.state: State = "queued"

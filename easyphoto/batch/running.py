@@ -20,7 +20,7 @@ from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TooBusy
 from easyphoto.events import Finished, Listener, Notice, Portrayed, Progress, RowFailed
 from easyphoto.filenames import safe
-from easyphoto.jobs import BATCH, Job
+from easyphoto.jobs import BATCH, Job, new_id
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.service import EasyPhoto, PortraitResult
 
@@ -162,8 +162,9 @@ class _PortraitRun:
     def _ask(self, piece: Piece) -> bool:
         """Put a portrait into the queue; False where the queue is full and has to become shorter first."""
         try:
-            self._waiting.append((piece, self._service.generate(piece.request)))
-            self._in_queue.write(asked.id for _, asked in self._waiting)
+            job = new_id()  # noted before there is such a job: a kill at any moment leaves none that nobody knows
+            self._in_queue.write([*(asked.id for _, asked in self._waiting), job])
+            self._waiting.append((piece, self._service.generate(piece.request, job=job)))
         except StorageFailed:
             raise  # as every other row would meet it
         except TooBusy:

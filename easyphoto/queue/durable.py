@@ -11,14 +11,13 @@ import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NotFound, StorageFailed, TooBusy
 from easyphoto.events import Event, Failed, Notice, Queued
-from easyphoto.jobs import BATCH, DEVICE, KEPT, MAX_HELD, MAX_WAITING, NETWORK, Job, JobQueue, Lane
+from easyphoto.jobs import BATCH, DEVICE, KEPT, MAX_HELD, MAX_WAITING, NETWORK, Job, JobQueue, Lane, new_id
 from easyphoto.messages import Message
 from easyphoto.queue.database import Caps, JobRow, QueueStore, check_room
 from easyphoto.queue.lanes import LocalRunner
@@ -75,7 +74,7 @@ class DurableQueue(JobQueue):
     def put(self, order: Order, lane: str = DEVICE) -> Job[Any]:
         """Queue a request. :class:`TooBusy` when too many jobs or bytes wait, :class:`StorageFailed` when it can't be
         kept; nothing of it is left then."""
-        job_id = uuid.uuid4().hex[:12]
+        job_id = order.job or new_id()
         with self._lock:
             self._refresh()
             caps, line = self._caps(lane), self._line(lane)

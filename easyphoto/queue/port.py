@@ -46,13 +46,15 @@ from easyphoto.pictures import Source
 @dataclass(frozen=True, eq=False)
 class Order:
     """A request that is to be queued. ``payload`` is JSON data that names pictures by their place in ``pictures``;
-    ``uses`` are the user ids of those whose files it reads or writes."""
+    ``uses`` are the user ids of those whose files it reads or writes. ``job``: the id that it is to have, where whoever
+    asks has to know it beforehand."""
 
     kind: str
     subject: str
     uses: tuple[str, ...] = ()
     payload: Mapping[str, Any] = field(default_factory=dict)
     pictures: tuple[Source, ...] = ()
+    job: str = ""
 
 
 @dataclass(frozen=True)

@@ -224,9 +224,10 @@ class EasyPhoto:
 
     # --- portraits ---------------------------------------------------------------------------------------------------
 
-    def generate(self, request: PortraitRequest) -> Job[PortraitResult]:
-        """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
-        return self._portraits.queue(request)
+    def generate(self, request: PortraitRequest, *, job: str = "") -> Job[PortraitResult]:
+        """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now. ``job``: the id
+        of the new job (:func:`easyphoto.jobs.new_id`), for whoever has to write it down beforehand."""
+        return self._portraits.queue(request, job)
 
     def accept(self, request: PortraitRequest, person: Callable[[str], Person] | None = None) -> Accepted:
         """What :meth:`generate` would make of the request, or refuse, without queueing it. ``person`` looks a user id

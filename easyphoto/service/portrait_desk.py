@@ -32,8 +32,9 @@ class PortraitDesk:
     def __init__(self, place: Workplace) -> None:
         self._place = place
 
-    def queue(self, request: PortraitRequest) -> Job[PortraitResult]:
-        """Queue portraits. A user id that doesn't exist, or a family that doesn't fit, is refused now."""
+    def queue(self, request: PortraitRequest, job: str = "") -> Job[PortraitResult]:
+        """Queue portraits, as a job with the id ``job`` where one is given. A user id that doesn't exist, or a family
+        that doesn't fit, is refused now."""
         from easyphoto.inference.task import with_seed
 
         with self._place.comings:
@@ -43,7 +44,7 @@ class PortraitDesk:
             uses = tuple(person.user_id for person in (*chosen, accepted.scene) if person is not None)
             # The seed is drawn now: what is done again after a restart comes out the same.
             payload, given = payloads.of_portraits(replace(request, config=with_seed(request.config)))
-            return self._place.jobs.put(Order(GENERATE, subject, uses, payload, given))
+            return self._place.jobs.put(Order(GENERATE, subject, uses, payload, given, job))
 
     def accept(self, request: PortraitRequest, person: Callable[[str], Person] | None = None) -> Accepted:
         """What the request comes to; what can be known to be wrong with it is refused. ``person`` looks a user id up,
