@@ -153,6 +153,7 @@ def test_killed_in_a_portrait_and_in_a_training(wanted: Wanted) -> None:
         same(outcome(program, folder, ids), expected)
 
 
+@pytest.mark.slow
 def test_killed_in_a_batch_that_was_asked_for_over_http(wanted: Wanted) -> None:
     sizes = {"first_diffusion_steps": 2, "second_diffusion_steps": 2}
     rows = [{"user": "ann", "template": f"t{n % 2}", "seed": n, "output": f"row-{n}", **sizes} for n in range(5)]
