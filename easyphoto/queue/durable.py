@@ -507,10 +507,10 @@ class DurableQueue(JobQueue):
             except EasyPhotoError as error:
                 _log.warning("%s", error)
             with self._lock:
-                self._refresh()
-                for job in self._stored():
-                    if job.behind:
-                        job.flush()
+                try:
+                    self._catch_up()
+                except EasyPhotoError as error:
+                    _log.warning("%s", error)
                 if not self._is_needed():
                     self._ticking = None
                     self._let_go_of_it()
@@ -518,6 +518,13 @@ class DurableQueue(JobQueue):
                     return
                 self._lock.notify_all()
                 self._lock.wait(TICK)
+
+    def _catch_up(self) -> None:
+        """Take over what others did, and write what could not be written before. The lock is held."""
+        self._refresh()
+        for job in self._stored():
+            if job.behind:
+                job.flush()
 
     def _is_needed(self) -> bool:
         return self._attending or self._wants() or any(job.watched and not job.ended for job in self._stored())

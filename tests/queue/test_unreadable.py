@@ -11,6 +11,7 @@ import pytest
 from easyphoto.queue.database import FILE
 from easyphoto.queue.durable import DurableQueue
 from easyphoto.queue.port import Order
+from tests.queue.test_durable import gone
 
 
 def changed(folder: Path, statement: str) -> None:
@@ -26,7 +27,7 @@ def test_the_queue_of_a_newer_version_is_told_once_and_left_as_it_is(
     first = DurableQueue(tmp_path)
     first.pause()
     job = first.put(Order("generate", "ada"))
-    first.store.close()
+    gone(first)
     changed(tmp_path, "PRAGMA user_version = 99")
     queue = DurableQueue(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -41,7 +42,7 @@ def test_a_row_that_is_none_is_damage(tmp_path: Path) -> None:
     first = DurableQueue(tmp_path)
     first.pause()
     first.put(Order("generate", "ada"))
-    first.store.close()
+    gone(first)
     changed(tmp_path, "UPDATE jobs SET payload = '{broken'")
     queue = DurableQueue(tmp_path)
     assert queue.list() == [] and queue.notice is not None and "damaged" in queue.notice
