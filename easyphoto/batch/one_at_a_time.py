@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from easyphoto.errors import InvalidRequest
+from easyphoto.storage.locks import holding
 
 _log = logging.getLogger(__name__)
 _LOCK = ".batch.lock"
@@ -22,11 +23,11 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(folder / _LOCK, timeout=0, thread_local=False))
+            held.enter_context(holding(folder / _LOCK, 0))
         except Timeout:
             raise InvalidRequest(
                 "Another program makes the batch in {folder} now: wait until it has ended.", folder=folder.name
             ) from None
-        except (OSError, NotImplementedError) as error:
+        except OSError as error:
             _log.warning("the folder of the batch can't be locked: %s", error)
         yield

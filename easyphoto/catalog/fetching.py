@@ -28,6 +28,7 @@ from easyphoto.disk import nearest
 from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Listener, Notice, Progress
 from easyphoto.messages import Message, joined
+from easyphoto.storage.locks import acquire
 
 SPARE = 200_000_000
 """How many bytes a download leaves free on the disk."""
@@ -53,7 +54,7 @@ def alone(root: Path, listener: Listener, cancelled: Callable[[], bool]) -> Iter
         announced = False
         while True:
             try:
-                lock.acquire(timeout=0.5)
+                acquire(lock, 0.5)
                 break
             except Timeout:
                 if not announced:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from easyphoto.errors import StorageFailed
 from easyphoto.messages import Message
 from easyphoto.storage import files
+from easyphoto.storage.locks import acquire, is_held
 
 _log = logging.getLogger(__name__)
 _LOCK, _NOTE = "owner.lock", "owner.json"
@@ -61,10 +62,10 @@ class Ownership:
         lock = FileLock(self._folder / _LOCK, timeout=0, thread_local=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            acquire(lock)
         except Timeout:
             return False
-        except (OSError, NotImplementedError) as error:
+        except OSError as error:
             _log.warning("the queue can't be locked, other programs may work on it too: %s", error)
         me = Worker(os.getpid(), socket.gethostname(), time.time())
         with contextlib.suppress(StorageFailed):
@@ -87,14 +88,4 @@ class Ownership:
             found = Worker(int(data["pid"]), str(data["host"]), float(data["since"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found if self.held or self._is_taken() else None
-
-    def _is_taken(self) -> bool:
-        """Whether somebody holds the lock."""
-        try:
-            with FileLock(self._folder / _LOCK, timeout=0, thread_local=False):
-                return False
-        except Timeout:
-            return True
-        except (OSError, NotImplementedError):
-            return False
+        return found if self.held or is_held(self._folder / _LOCK) is True else None

@@ -14,6 +14,7 @@ from easyphoto.errors import StorageFailed, TooBusy
 from easyphoto.filenames import shown
 from easyphoto.pictures import MAX_BYTES, Source
 from easyphoto.queue.port import StoredPicture
+from easyphoto.storage.locks import acquire
 
 _FOLDER, _LOCK, _PART = "pictures", "pictures.lock", ".part"
 _BARE = "picture"
@@ -36,7 +37,7 @@ class Spool:
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._parent / _LOCK, timeout=wait, poll_interval=0.01, thread_local=False)
-            lock.acquire()
+            acquire(lock)
         except Timeout as error:
             raise TooBusy("Another program keeps its pictures in the queue: try again in a moment.") from error
         except OSError as error:

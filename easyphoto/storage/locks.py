@@ -1,8 +1,10 @@
-"""Locks on a person's files: one training at a time, in one process, may write them, and nobody deletes them
-meanwhile."""
+"""Locks on files. Those on a person's files let one training at a time, in one process, write them, and nobody deletes
+them meanwhile."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +18,27 @@ WORKER_LEAVES = 2.0
 """How many seconds a trainer's process may still need to end when its parent has ended."""
 
 
+def acquire(lock: FileLock, timeout: float | None = None) -> None:
+    """Take ``lock``, within ``timeout`` seconds or its own. Raises ``Timeout``, and OSError where it can't be taken. That
+    includes a file system without locks, of which some versions of filelock say ``NotImplementedError``."""
+    try:
+        lock.acquire(timeout=timeout)
+    except NotImplementedError as error:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error
+
+
+@contextmanager
+def holding(path: Path, timeout: float = -1, poll: float = 0.05) -> Iterator[None]:
+    """Hold the lock of this file, which is made if it isn't there. A negative ``timeout`` waits for ever. Raises what
+    :func:`acquire` does."""
+    lock = FileLock(path, timeout=timeout, poll_interval=poll, thread_local=False)
+    acquire(lock)
+    try:
+        yield
+    finally:
+        lock.release(force=True)
+
+
 @contextmanager
 def alone(job: JobFolder, user_id: str) -> Iterator[None]:
     """Hold a training's folder, and make it if it isn't there. Raises :class:`InvalidRequest` when another training
@@ -26,8 +49,8 @@ def alone(job: JobFolder, user_id: str) -> Iterator[None]:
     with ExitStack() as held:
         try:
             job.path.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(job.parent_lock, timeout=0, thread_local=False))
-            with FileLock(job.worker_lock, timeout=WORKER_LEAVES, thread_local=False):
+            held.enter_context(holding(job.parent_lock, 0))
+            with holding(job.worker_lock, WORKER_LEAVES):
                 pass
         except Timeout:
             raise InvalidRequest(
@@ -43,16 +66,23 @@ def alone(job: JobFolder, user_id: str) -> Iterator[None]:
 
 def busy(job: JobFolder) -> bool:
     """Return whether a training holds the folder now, in this process or another."""
-    return _held(job.parent_lock) or _held(job.worker_lock)
+    return any(is_held(lock) is True for lock in (job.parent_lock, job.worker_lock) if _is_there(lock))
 
 
-def _held(path: Path) -> bool:
+def is_held(lock: Path) -> bool | None:
+    """Return whether anybody, in this process or another, holds the lock of this file now. None where nobody can tell:
+    the file can't be opened, or its file system has no locks. The file is made if it isn't there."""
     try:
-        if not path.is_file():
-            return False
-        with FileLock(path, timeout=0, thread_local=False):
+        with holding(lock, 0):
             return False
     except Timeout:
         return True
+    except OSError:
+        return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
     except OSError:
         return False

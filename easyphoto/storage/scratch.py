@@ -17,6 +17,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from easyphoto.errors import StorageFailed
+from easyphoto.storage.locks import acquire, is_held
 
 _log = logging.getLogger(__name__)
 _LOCK = ".lock"
@@ -37,7 +38,7 @@ class Scratch:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             # Locked before it is there: a folder that is there and unlocked is nobody's.
-            self._lock.acquire(timeout=5)
+            acquire(self._lock, 5)
             self.path.mkdir(mode=0o700)
         except (OSError, Timeout) as error:
             self.close()
@@ -117,10 +118,5 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_nobodys(folder: Path) -> bool:
-    try:
-        with FileLock(lock_of(folder), timeout=0, thread_local=False):
-            return True
-    # Where nothing can be locked, or nobody may look (filelock says NotImplementedError of file systems without locks),
-    # it may be somebody's: what isn't known to be abandoned stays.
-    except (Timeout, OSError, NotImplementedError):
-        return False
+    # Where nobody can tell whether it is locked, it may be somebody's: what isn't known to be abandoned stays.
+    return is_held(lock_of(folder)) is False

@@ -11,11 +11,10 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from easyphoto.errors import StorageFailed
 from easyphoto.storage import files, names
 from easyphoto.storage.folders import BACKUP, MARKS, PROCESSED, REFERENCE, WEIGHTS, PersonFolder
+from easyphoto.storage.locks import holding
 
 STAGING, READY, PLAN = "publish.staging", "publish.ready", "plan.json"
 PIECES = (WEIGHTS, PROCESSED, BACKUP, REFERENCE, MARKS)
@@ -94,7 +93,7 @@ def roll_forward(person: PersonFolder, lora: Path) -> None:
     """Put the pieces that wait in their places, however many are there already. Any process that finds them may do it,
     one at a time."""
     waiting = person.path / READY
-    with FileLock(person.path.parent / _LOCK, timeout=_PATIENCE, thread_local=False):
+    with holding(person.path.parent / _LOCK, _PATIENCE):
         if not waiting.is_dir():
             return
         for piece in PIECES[:-1]:

@@ -129,7 +129,9 @@ def main(arguments: Sequence[str], phases: Sequence[Phase] | None = None) -> int
     the package."""
     import faulthandler
 
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
+
+    from easyphoto.storage.locks import holding
 
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -140,7 +142,7 @@ def main(arguments: Sequence[str], phases: Sequence[Phase] | None = None) -> int
     stop = StopRequest(folder)
     stop.listen()
     try:
-        with FileLock(folder / LOCK, timeout=10):
+        with holding(folder / LOCK, 10):
             return work(folder, stop, phases)
     except Timeout:
         _log.error("this job is being worked on already")
