@@ -165,20 +165,18 @@ class _Page:
         )
 
     def _failures(self, failed: Sequence[Outcome]) -> str:
-        rows = (
-            f'<tr class="failed"><td>{one.line or ""}</td><td class="who">{self._text(shown(one.subject))}</td>'
-            f"<td>{self._text(shown(one.on))}</td><td>{self._said(one.message)}</td></tr>"
-            for one in failed
-        )
+        rows = (f'<tr class="failed">{self._which(one)}<td>{self._said(one.message)}</td></tr>' for one in failed)
         return f"<table>{''.join(rows)}</table>"
 
     def _rest(self, left: Sequence[Outcome]) -> str:
-        rows = (
-            f'<tr><td>{one.line or ""}</td><td class="who">{self._text(shown(one.subject))}</td>'
-            f"<td>{self._text(shown(one.on))}</td></tr>"
-            for one in left
+        return f"<table>{''.join(f'<tr>{self._which(one)}</tr>' for one in left)}</table>"
+
+    def _which(self, one: Outcome) -> str:
+        """The cells that say which row of the table it is."""
+        return (
+            f'<td>{one.line or ""}</td><td class="who">{self._text(shown(one.subject))}</td>'
+            f"<td>{self._text(shown(one.on))}</td>"
         )
-        return f"<table>{''.join(rows)}</table>"
 
     def _address(self, path: Path) -> str:
         """A relative address, which can't be taken for one with a scheme."""

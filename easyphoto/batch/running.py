@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_bytes, total_seconds
@@ -116,21 +117,13 @@ class _PortraitRun:
         except (Cancelled, StorageFailed) as error:
             stopped = error
             self._withdraw()
-        try:
-            self._in_queue.write(())
-            result = contact_page.write(self._batch.name, self._batch.folder, self._in_order(), self._batch.language)
-        except StorageFailed as error:
-            raise ended_early(stopped or error, self._in_order()) from error
-        if stopped is not None:
-            raise ended_early(stopped, self._in_order())
+        result = concluded(self._batch, self._in_queue, self._in_order(), stopped)
         self._emit(Finished(result=result.data()))
         return result
 
     def _in_order(self) -> list[Outcome]:
         found = [self._outcomes[id(piece)] for piece in self._batch.pieces]
-        return (
-            sorted([*found, *self._batch.refused], key=lambda outcome: outcome.line) if self._batch.refused else found
-        )
+        return sorted([*found, *self._batch.refused], key=lambda outcome: outcome.line)
 
     def _missing(self) -> list[Piece]:
         """What isn't there yet; what is there is brought to its place."""
@@ -260,7 +253,35 @@ def _untouched(piece: Piece) -> Outcome:
     return Outcome(line=piece.line, name=piece.name, subject=piece.people, on=piece.template, seed=piece.seed)
 
 
-def ended_early(error: EasyPhotoError, outcomes: Sequence[Outcome]) -> EasyPhotoError:
+class Reported(Protocol):
+    """Any batch, as its report needs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def language(self) -> str: ...
+
+
+def concluded(
+    batch: Reported, in_queue: JobNotes, outcomes: Sequence[Outcome], stopped: EasyPhotoError | None
+) -> BatchResult:
+    """Write the report of a batch that has ended. Raises the sentence of one that was ``stopped`` by an error, or whose
+    report can't be written."""
+    try:
+        in_queue.write(())
+        result = contact_page.write(batch.name, batch.folder, outcomes, batch.language)
+    except StorageFailed as error:
+        raise _ended_early(stopped or error, outcomes) from error
+    if stopped is not None:
+        raise _ended_early(stopped, outcomes)
+    return result
+
+
+def _ended_early(error: EasyPhotoError, outcomes: Sequence[Outcome]) -> EasyPhotoError:
     """The sentence of a batch that did not come to its end."""
     there = sum(outcome.state in (MADE, THERE) for outcome in outcomes)
     if isinstance(error, Cancelled):

@@ -4,18 +4,16 @@ training meets is that person's alone."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from easyphoto.batch import contact_page
 from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_seconds
 from easyphoto.batch.job_notes import JobNotes
 from easyphoto.batch.one_at_a_time import one_at_a_time
 from easyphoto.batch.outcomes import FAILED, LEFT, MADE, THERE, BatchResult, Outcome, OutcomeState
 from easyphoto.batch.people_folders import PersonToTrain, standing
-from easyphoto.batch.running import LANE, POLL, STAGE, ended_early
+from easyphoto.batch.running import LANE, POLL, STAGE, concluded
 from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed
 from easyphoto.events import Failed, Finished, Progress, Queued, RowFailed
@@ -106,18 +104,9 @@ class _TrainingRun:
             self._progress()
         except (Cancelled, StorageFailed) as error:
             stopped = error
-        try:
-            self._in_queue.write(())
-            result = contact_page.write(self._batch.name, self._batch.folder, self._in_order(), self._batch.language)
-        except StorageFailed as error:
-            raise ended_early(stopped or error, self._in_order()) from error
-        if stopped is not None:
-            raise ended_early(stopped, self._in_order())
+        result = concluded(self._batch, self._in_queue, list(self._outcomes.values()), stopped)
         self._job.emit(Finished(result=result.data()))
         return result
-
-    def _in_order(self) -> Sequence[Outcome]:
-        return list(self._outcomes.values())
 
     def _one(self, person: PersonToTrain) -> None:
         """Train somebody, unless the batch has to end. Raises what ends it, and then nobody else begins."""

@@ -19,8 +19,8 @@ WORKER_LEAVES = 2.0
 
 
 def acquire(lock: FileLock, timeout: float | None = None) -> None:
-    """Take ``lock``, within ``timeout`` seconds or its own. Raises ``Timeout``, and OSError where it can't be taken. That
-    includes a file system without locks, of which some versions of filelock say ``NotImplementedError``."""
+    """Take ``lock``, within ``timeout`` seconds or its own. Raises ``Timeout``, and OSError where it can't be taken.
+    That includes a file system without locks, of which some versions of filelock say ``NotImplementedError``."""
     try:
         lock.acquire(timeout=timeout)
     except NotImplementedError as error:
