@@ -493,23 +493,23 @@ def test_a_person_is_forgotten_with_pictures_events_and_results(programs: Progra
         return f"a result of {request.uses[0]}"
 
     queue, other = programs.start(Work(work)), programs.start()
-    queue.put(order(1, "ada")).wait(20)
-    queue.put(order(2, "bob")).wait(20)
+    queue.put(order(1, "Ada Q.")).wait(20)
+    queue.put(order(2, "Bob Y.")).wait(20)
     queue.pause()
-    waiting = queue.put(order(3, "ada", kind="train", pictures=(PHOTO,)))
-    queue.put(order(4, "ada", "bob"))
-    assert queue.active("ada") is None, "nobody works on a queue that is paused"
+    waiting = queue.put(order(3, "Ada Q.", kind="train", pictures=(PHOTO,)))
+    queue.put(order(4, "Ada Q.", "Bob Y."))
+    assert queue.active("Ada Q.") is None, "nobody works on a queue that is paused"
     kept = everything_in(programs.folder)
-    assert PHOTO in kept and b"ada" in kept and b"a secret of ada" in kept
+    assert PHOTO in kept and b"Ada Q." in kept and b"a secret of Ada Q." in kept
     (programs.folder / "pictures" / "left-by-a-kill").mkdir()
     (programs.folder / "pictures" / "left-by-a-kill" / "0").write_bytes(PHOTO)
-    assert other.forget("ada") == 3
+    assert other.forget("Ada Q.") == 3
     kept = everything_in(programs.folder)
-    assert PHOTO not in kept and b"ada" not in kept and b"bob" in kept
+    assert PHOTO not in kept and b"Ada Q." not in kept and b"Bob Y." in kept
     until(lambda: waiting.ended)
     with pytest.raises(Cancelled, match="removed"):
         waiting.wait(5)
-    assert [job.subject for job in queue.list()] == ["bob"] == [job.subject for job in other.list()]
+    assert [job.subject for job in queue.list()] == ["Bob Y."] == [job.subject for job in other.list()]
 
 
 def test_functions_wait_in_the_same_line(programs: Programs) -> None:
