@@ -126,7 +126,7 @@ def test_a_run_needs_an_end() -> None:
 
 
 def test_noisy_steps_count_more_up_to_a_limit() -> None:
-    from train_unet import Noise
+    from noise import Noise
 
     counts = Noise(torch.device("cpu")).emphasis(torch.arange(1000), 6.0)
     assert float(counts[0]) == pytest.approx(1.0, abs=1e-3)
@@ -149,8 +149,8 @@ def test_a_colour_that_is_wrong_all_over_counts_most_where_it_is_decided() -> No
 
 def test_noise_is_stable_diffusions_and_times_are_spread() -> None:
     from diffusers import DDPMScheduler
+    from noise import Noise
     from parts import SCHEDULE
-    from train_unet import Noise
 
     noise = Noise(torch.device("cpu"))
     scheduler = DDPMScheduler(**{k: SCHEDULE[k] for k in ("beta_start", "beta_end", "beta_schedule")})
@@ -164,14 +164,60 @@ def test_noise_is_stable_diffusions_and_times_are_spread() -> None:
 
 
 def test_a_tenth_of_the_captions_is_dropped_and_the_trigger_is_learnt() -> None:
+    from captions import read
     from tokenizer import TRIGGER
-    from train_unet import vary
 
     rng = np.random.default_rng(0)
-    texts = [vary("portrait photo of a man", "tight", rng) for _ in range(4000)]
+    one = next(iter(read().values()))
+    texts = [one.varied(True, rng) for _ in range(4000)]
     without = [text for text in texts if "portrait" not in text and not text.startswith(TRIGGER)]
     assert 0.08 < len(without) / 4000 < 0.12
     assert 0.2 < sum(text.startswith(TRIGGER) for text in texts) / 4000 < 0.35
+
+
+def test_every_portrait_is_described_and_a_mirrored_one_looks_the_other_way() -> None:
+    from captions import read
+
+    seen = read()
+    assert len(seen) == 1198
+    said = [row.caption() for row in seen.values()]
+    for words in ("wearing glasses", "wearing sunglasses", "wearing a hat", "smiling", "red hair", "beard", "bald"):
+        assert sum(words in text for text in said) >= 20, words
+    row = next(row for row in seen.values() if row.turn == "left")
+    assert "looking left" in row.caption() and "looking right" in row.mirrored().caption()
+    assert row.mirrored().mirrored() == row
+
+
+def test_matrices_of_one_shape_are_orthogonalized_as_each_by_itself() -> None:
+    matrices = torch.randn((3, 6, 40), generator=torch.Generator().manual_seed(5))
+    together = orthogonalized(matrices)
+    for one, alone in zip(together, matrices, strict=True):
+        assert torch.allclose(one, orthogonalized(alone), atol=1e-5)
+
+
+def test_a_face_is_brought_to_the_chip_and_the_same_face_is_no_loss(tmp_path: Path) -> None:
+    from face_loss import CHIP, chips, similarity
+
+    target = torch.rand(68, 2, generator=torch.Generator().manual_seed(2)) * CHIP
+    turn = torch.tensor([[0.8, -0.3], [0.3, 0.8]])
+    points = (target @ turn.T + torch.tensor([40.0, 25.0]))[None]
+    maps = similarity(points, target)
+    assert torch.allclose(maps[0, :, :2], turn, atol=1e-4)
+    assert torch.allclose(maps[0, :, 2], torch.tensor([40.0, 25.0]), atol=1e-2)
+    rows, columns = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    picture = torch.stack([columns, rows, columns + rows])[None]
+    chip = chips(picture, maps)[0]
+    for x, y in ((10, 20), (75, 75), (120, 60)):
+        there = maps[0, :, :2] @ torch.tensor([float(x), float(y)]) + maps[0, :, 2]
+        assert torch.allclose(chip[:2, y, x], there, atol=0.05)
+
+
+def test_what_a_prediction_promises_is_what_was_noised() -> None:
+    from noise import Noise
+
+    noise = Noise(torch.device("cpu"))
+    clean, random, times = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2), torch.tensor([10, 300, 900])
+    assert torch.allclose(noise.clean(noise.add(clean, random, times), random, times), clean, atol=1e-4)
 
 
 def test_the_tokenizer_keeps_the_words_of_prompts_whole(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ PORTRAITS = ROOT.parent / "shared" / "portraits"
 MODEL_DIR = ROOT / "models" / "bench"
 WORK = ROOT / "build" / "bench"
 SIZE = 256
-HELD_OUT = 150
+HELD_OUT, JUDGING = 150, 48
 CONTROL_KINDS = ("canny", "openpose", "color", "tile")
 
 Image = NDArray[np.uint8]
@@ -39,11 +39,19 @@ def held_out(files: Iterable[str], count: int = HELD_OUT) -> frozenset[str]:
     return frozenset(ranked[:count])
 
 
+def judging(files: Iterable[str], count: int = JUDGING) -> frozenset[str]:
+    """The `count` file names that follow the held-out ones: nothing is learnt from them either, and the choices between
+    trainings are made by them, so that the held-out ones stay unseen."""
+    names = set(files)
+    return held_out(names, HELD_OUT + count) - held_out(names)
+
+
 @dataclass(frozen=True)
 class View:
-    """One packed 256 px square of a portrait.
+    """One packed picture of a portrait.
 
-    kind: `whole` picture, or `tight` crop at about twice the face box. face: x0, y0, x1, y1 and landmarks: 68 points,
+    kind: `whole` picture or `tight` crop at about twice the face box, both 256 px squares, or `source`, the picture as
+    it is. face: x0, y0, x1, y1 and landmarks: 68 points,
     both in pixels of the view, None where no face was found.
     """
 
@@ -65,7 +73,7 @@ class Pack:
             self.views = [View(**record) for record in json.loads(bytes(data["index"]).decode())]
 
     def image(self, index: int) -> Image:
-        """The picture of a view, RGB uint8, 256 x 256 x 3."""
+        """The picture of a view, RGB uint8: 256 x 256 x 3, or a source of its own size."""
         raw = self._blob[self._offsets[index] : self._offsets[index + 1]]
         picture = cv2.imdecode(raw, cv2.IMREAD_COLOR)
         if picture is None:

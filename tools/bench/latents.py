@@ -1,37 +1,81 @@
-"""Encode the packed portraits once, so that the UNet's training reads only latents.
+"""Cut random frames from the packed sources and encode them once, so that the trainings read only latents.
 
-    python tools/bench/latents.py --pack build/bench/pack.npz --vae build/bench/vae --out build/bench/latents.pt
+    python tools/bench/latents.py --vae models/bench/vae --variants 8
+    python tools/bench/latents.py --vae models/bench/vae --variants 40 --device cuda --workers 16 --pictures
 
-Each view that is not held out gives `--jitters` + 2 latents: as it is, mirrored, and re-cropped (80 to 97% of its side,
-slightly brighter or darker, mirrored half of the time). A weight map goes with each: faces count three times the
-background, eyes and mouths five times (a positive weight moves effort, not the optimum, of the denoiser).
-Held-out views are encoded as they are, for the held-out loss.
+Each source that is not held out gives `--variants` frames (see framing.py), each portrait by which trainings are judged
+one. A weight map goes with each: faces count three times the background, eyes and mouths five times (a positive weight
+moves effort, not the optimum, of the denoiser). `--pictures` keeps the frames as well, with edges and landmarks drawn,
+which the ControlNets' training and the face loss need.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+import framing
 import numpy as np
 import torch
-from benchkit import SIZE, WORK, Image, Pack, Points, View, autocast, say, to_tensor
-from learner import save_state
-
-PLAIN, MIRRORED, CROPPED = range(3)
-_JAW_TO_NOSE = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1))
-_EYES = (45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40)
-_MOUTH = (54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65)
-MIRROR = np.array(_JAW_TO_NOSE + _EYES + _MOUTH)
-"""Number of the landmark that takes each one's place when the picture is mirrored."""
+from benchkit import WORK, Image, Pack, Points, autocast, control_image, held_out, judging, say
+from captions import read
+from framing import SIZES, Frame, Size
+from learner import load_state, save_state
 
 
-def weight_map(points: Points | None) -> torch.Tensor:
-    """Loss weights on the 32 x 32 latent grid, float16, mean about 1 to 2.5; even where no face is known."""
-    cells = SIZE // 8
-    canvas = np.full((cells, cells), 1.0, np.float32)
+@dataclass
+class Bucket:
+    """Encoded frames of one size. `latents`: (n, 4, h / 8, w / 8), float16, scaled. `weights`: (n, h / 8, w / 8).
+    `owners`: the view of the pack that each comes from. `points`: (n, 68, 2) in pixels, NaN where no face was found.
+    With pictures: `pictures` (n, h, w, 3), `edges` and `dots` (n, h, w), all uint8."""
+
+    latents: torch.Tensor
+    weights: torch.Tensor
+    owners: torch.Tensor
+    mirrored: torch.Tensor
+    points: torch.Tensor
+    pictures: torch.Tensor | None = None
+    edges: torch.Tensor | None = None
+    dots: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Bucket:
+        """The same on a device."""
+        moved: dict[str, Any] = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
+        return Bucket(**moved)
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+@dataclass
+class Cache:
+    """What the trainings learn from, by size, and what they are judged by."""
+
+    train: dict[Size, Bucket]
+    judged: Bucket
+
+    def save(self, path: Path) -> None:
+        """Write it as one file."""
+        train = [(size, asdict(bucket)) for size, bucket in self.train.items()]
+        save_state(path, {"train": train, "judged": asdict(self.judged)})
+
+    @staticmethod
+    def load(path: Path) -> Cache:
+        """Read it; says what to run when there is none."""
+        state = load_state(path)
+        if state is None:
+            raise SystemExit("no cached latents: run tools/bench/latents.py first")
+        return Cache({size: Bucket(**values) for size, values in state["train"]}, Bucket(**state["judged"]))
+
+
+def weight_map(points: Points | None, size: Size) -> torch.Tensor:
+    """Loss weights on the latent grid of a picture of that size, float16, 1 to 5; even where no face is known."""
+    canvas = np.full((size[1] // 8, size[0] // 8), 1.0, np.float32)
     if points is not None:
         scaled = points / 8
         centre, reach = scaled[27:36].mean(0), np.ptp(scaled[:17, 0]) / 2
@@ -44,68 +88,108 @@ def weight_map(points: Points | None) -> torch.Tensor:
     return torch.from_numpy(canvas).half()
 
 
-def mirrored(picture: Image, points: Points | None) -> tuple[Image, Points | None]:
-    """Picture and landmarks, left and right exchanged."""
-    flipped = np.ascontiguousarray(picture[:, ::-1])
-    if points is None:
-        return flipped, None
-    turned = points[MIRROR].copy()
-    turned[:, 0] = picture.shape[1] - 1 - turned[:, 0]
-    return flipped, turned
+def size_of(number: int, count: int) -> Size:
+    """The size of frame `number` of `count`: every size has its share, the first the most."""
+    place, total = (number + 0.5) / count, 0.0
+    for size, share in SIZES.items():
+        total += share
+        if place <= total:
+            return size
+    return next(iter(SIZES))
 
 
-def jittered(picture: Image, points: Points | None, rng: np.random.Generator) -> tuple[Image, Points | None]:
-    """A random crop of 80 to 97% scaled back, with 6% of brightness either way."""
-    side = round(SIZE * rng.uniform(0.8, 0.97))
-    x, y = int(rng.integers(SIZE - side + 1)), int(rng.integers(SIZE - side + 1))
-    cut = cv2.resize(picture[y : y + side, x : x + side], (SIZE, SIZE), interpolation=cv2.INTER_LANCZOS4)
-    cut = (cut.astype(np.float32) * rng.uniform(0.94, 1.06)).clip(0, 255).round().astype(np.uint8)
-    moved = None if points is None else ((points - (x, y)) * (SIZE / side)).astype(np.float32)
-    return (cut, moved) if rng.random() < 0.5 else mirrored(cut, moved)
-
-
-def variants(picture: Image, view: View, more: tuple[bool, int], index: int) -> list[tuple[int, Image, Points | None]]:
-    """The pictures of one view that are encoded, each with what it is and its landmarks. `more`: whether to mirror, and
-    how many random crops."""
-    points = None if view.landmarks is None else np.array(view.landmarks, np.float32)
-    made = [(PLAIN, picture, points)]
+def frames_of(pack: Pack, index: int, count: int) -> list[tuple[Size, Frame]]:
+    """The frames of one source: `count` random ones, or the face in the middle where it isn't to be learnt."""
+    view, picture = pack.views[index], pack.image(index)
     if view.held:
-        return made
-    if more[0]:
-        made.append((MIRRORED, *mirrored(picture, points)))
+        first = next(iter(SIZES))
+        return [(first, framing.middle(picture, view, first))]
     rng = np.random.default_rng([7, index])
-    return made + [(CROPPED, *jittered(picture, points, rng)) for _ in range(more[1])]
+    sizes = [size_of(number, count) for number in range(count)]
+    return [(size, framing.random(picture, view, size, rng)) for size in sizes]
 
 
-@torch.no_grad()
-def encode(pack: Pack, vae: Any, more: tuple[bool, int], device: torch.device) -> dict[str, Any]:
-    """Latents (scaled, float16), weight maps, the view each comes from and what was done to it."""
-    latents, weights, owners, kinds = [], [], [], []
-    waiting: list[Image] = []
+class Encoder:
+    """Gathers frames of one size, encodes them in batches, and gives a Bucket at the end."""
 
-    def flush() -> None:
-        batch = to_tensor(waiting).to(device).contiguous(memory_format=torch.channels_last)
-        with autocast(device):
-            mean = vae.encode(batch).latent_dist.mean
-        latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
-        waiting.clear()
+    def __init__(self, vae: Any, device: torch.device, pictures: bool, batch: int) -> None:
+        self._vae, self._device, self._keep, self._batch = vae, device, pictures, batch
+        self._waiting: list[Image] = []
+        self._latents: list[torch.Tensor] = []
+        self._rows: dict[str, list[Any]] = {name: [] for name in ("weights", "owners", "mirrored", "points")}
+        self._kept: dict[str, list[Image]] = {name: [] for name in ("pictures", "edges", "dots")}
 
-    for index, view in enumerate(pack.views):
-        for kind, picture, points in variants(pack.image(index), view, more, index):
-            waiting.append(picture)
-            weights.append(weight_map(points))
-            owners.append(index)
-            kinds.append(kind)
-            if len(waiting) == 16:
-                flush()
-    if waiting:
-        flush()
-    return {
-        "latents": torch.cat(latents),
-        "weights": torch.stack(weights),
-        "owners": torch.tensor(owners),
-        "kinds": torch.tensor(kinds),
-    }
+    def add(self, owner: int, frame: Frame, extra: Sequence[Image]) -> None:
+        """One more frame. `extra`: its edges and dots where pictures are kept."""
+        size = (frame.picture.shape[1], frame.picture.shape[0])
+        self._waiting.append(frame.picture)
+        self._rows["weights"].append(weight_map(frame.points, size))
+        self._rows["owners"].append(owner)
+        self._rows["mirrored"].append(frame.mirrored)
+        points = np.full((68, 2), np.nan, np.float32) if frame.points is None else frame.points
+        self._rows["points"].append(torch.from_numpy(points))
+        if self._keep:
+            for name, picture in zip(self._kept, (frame.picture, *extra), strict=True):
+                self._kept[name].append(picture)
+        if len(self._waiting) >= self._batch:
+            self._flush()
+
+    def __len__(self) -> int:
+        return len(self._rows["owners"])
+
+    @torch.no_grad()
+    def _flush(self) -> None:
+        pictures = torch.from_numpy(np.stack(self._waiting)).to(self._device)
+        batch = pictures.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+        with autocast(self._device):
+            mean = self._vae.encode(batch).latent_dist.mean
+        self._latents.append((mean.float() * self._vae.config.scaling_factor).half().cpu())
+        self._waiting.clear()
+
+    def bucket(self) -> Bucket:
+        """Everything that was added."""
+        if self._waiting:
+            self._flush()
+        kept = {name: torch.from_numpy(np.stack(values)) for name, values in self._kept.items() if values}
+        return Bucket(
+            latents=torch.cat(self._latents),
+            weights=torch.stack(self._rows["weights"]),
+            owners=torch.tensor(self._rows["owners"]),
+            mirrored=torch.tensor(self._rows["mirrored"]),
+            points=torch.stack(self._rows["points"]),
+            **kept,
+        )
+
+
+def encode(pack: Pack, vae: Any, options: argparse.Namespace) -> Cache:
+    """Frames of all sources, cut by `--workers` threads and encoded on the device."""
+    device = torch.device(options.device)
+    batch = 16 if device.type == "cpu" else 128
+
+    def encoder() -> Encoder:
+        return Encoder(vae, device, options.pictures, batch)
+
+    train, judged = {size: encoder() for size in SIZES}, encoder()
+
+    def cut(index: int) -> list[tuple[Size, Frame, list[Image]]]:
+        made = []
+        for size, frame in frames_of(pack, index, options.variants):
+            extra = []
+            if options.pictures:
+                kinds = ("canny", "openpose")
+                extra = [control_image(kind, frame.picture, frame.points)[:, :, 0].copy() for kind in kinds]
+            made.append((size, frame, extra))
+        return made
+
+    files = set(read())
+    unseen, judges = held_out(files), judging(files)
+    chosen = [i for i, view in enumerate(pack.views) if view.file not in unseen and (not view.held or view.face)]
+    with ThreadPoolExecutor(options.workers) as pool:
+        for index, frames in zip(chosen, pool.map(cut, chosen), strict=True):
+            for size, frame, extra in frames:
+                into = judged if pack.views[index].file in judges else train[size]
+                into.add(index, frame, extra)
+    return Cache({size: one.bucket() for size, one in train.items() if one}, judged.bucket())
 
 
 def main() -> None:
@@ -113,18 +197,21 @@ def main() -> None:
     from diffusers import AutoencoderKL
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--pack", type=Path, default=WORK / "sources.npz")
     parser.add_argument("--vae", type=Path, default=WORK / "vae")
     parser.add_argument("--out", type=Path, default=WORK / "latents.pt")
-    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--jitters", type=int, default=4)
+    parser.add_argument("--variants", type=int, default=8, help="frames of each source")
+    parser.add_argument("--pictures", action="store_true", help="keep the frames too (200 kB each)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that cut frames")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
     vae = AutoencoderKL.from_pretrained(options.vae).to(device=device, memory_format=torch.channels_last).eval()
-    cache = encode(Pack(options.pack), vae, (options.mirror, options.jitters), device)
-    save_state(options.out, cache)
-    say(f"{len(cache['latents'])} latents, standard deviation {float(cache['latents'].float().std()):.3f}")
+    cache = encode(Pack(options.pack), vae, options)
+    cache.save(options.out)
+    for size, bucket in cache.train.items():
+        say(f"{size}: {len(bucket)} latents, standard deviation {float(bucket.latents.float().std()):.3f}")
+    say(f"judged by {len(cache.judged)}")
 
 
 if __name__ == "__main__":

@@ -16,28 +16,32 @@ NEWTON_STEPS = 4
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalized(matrix: torch.Tensor, steps: int = NEWTON_STEPS) -> torch.Tensor:
-    """The matrix with all its singular values brought near 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration.
+def orthogonalized(matrices: torch.Tensor, steps: int = NEWTON_STEPS) -> torch.Tensor:
+    """The matrices (..., m, n) with all their singular values brought near 1 (0.7 to 1.2), by a quintic Newton-Schulz
+    iteration.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The iteration runs on the
     Gram matrix, X <- p(XX') X being a polynomial in it: for our wide kernels that is half the work. `torch.optim.Muon`
     rounds to bfloat16 first, which a CPU without instructions for it does twenty times slower than float32.
     """
-    wide: torch.Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp_min(1e-7)
+    upright = matrices.shape[-2] > matrices.shape[-1]
+    wide: torch.Tensor = matrices.mT if upright else matrices
+    wide = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     first, third, fifth = QUINTIC
-    gram, total = wide @ wide.T, torch.eye(wide.shape[0], dtype=wide.dtype, device=wide.device)
+    gram = wide @ wide.mT
+    total = torch.eye(wide.shape[-2], dtype=wide.dtype, device=wide.device)
     for _ in range(steps):
-        factor = torch.addmm(gram, gram, gram, beta=third, alpha=fifth)
-        factor.diagonal().add_(first)
+        factor = third * gram + fifth * (gram @ gram)
+        factor.diagonal(dim1=-2, dim2=-1).add_(first)
         total = factor @ total
         gram = factor @ (gram @ factor)
     result: torch.Tensor = total @ wide
-    return result if matrix.shape[0] <= matrix.shape[1] else result.T
+    return result.mT if upright else result
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices: momentum, orthogonalized, as long as AdamW's step at the same rate.
+    """Muon for matrices: momentum, orthogonalized, as long as AdamW's step at the same rate. Matrices of one shape are
+    orthogonalized together.
 
     Source of that length: Liu et al., "Muon is scalable for LLM training" (2025).
     """
@@ -49,16 +53,25 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every weight that has a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                mean = state.setdefault("momentum_buffer", torch.zeros_like(weight))
-                mean.lerp_(weight.grad, 1 - group["momentum"])
-                ahead = weight.grad.lerp(mean, group["momentum"])
-                weight.mul_(1 - group["lr"] * group["decay"])
-                size = 0.2 * max(weight.shape) ** 0.5
-                weight.add_(orthogonalized(ahead), alpha=-group["lr"] * size)
+            for alike in self._by_shape(group["params"]).values():
+                weights: list[torch.Tensor] = list(alike)
+                gradients = [weight.grad for weight in alike if weight.grad is not None]
+                means = [self.state[w].setdefault("momentum_buffer", torch.zeros_like(w)) for w in alike]
+                torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+                ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+                updates = orthogonalized(torch.stack(ahead)).unbind()
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["decay"])
+                size = 0.2 * max(alike[0].shape) ** 0.5
+                torch._foreach_add_(weights, updates, alpha=-group["lr"] * size)
+
+    @staticmethod
+    def _by_shape(weights: Sequence[nn.Parameter]) -> dict[torch.Size, list[nn.Parameter]]:
+        """The weights that have a gradient, those of one shape together."""
+        alike: dict[torch.Size, list[nn.Parameter]] = {}
+        for weight in weights:
+            if weight.grad is not None:
+                alike.setdefault(weight.shape, []).append(weight)
+        return alike
 
 
 class MuonAdam:
@@ -80,7 +93,8 @@ class MuonAdam:
             else:
                 self._pairs.append((weight, nn.Parameter(self._flat(weight.data, weight))))
         self._muon = Muon([flat for _, flat in self._pairs], lr=muon_lr)
-        self._adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+        fused = any(weight.is_cuda for weight in rest)
+        self._adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0, fused=fused)
         self._rates = (muon_lr, adam_lr)
 
     @staticmethod
@@ -239,4 +253,4 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """The training state, or None when there is none yet."""
     if not path.is_file():
         return None
-    return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+    return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True, mmap=True))

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 from benchkit import SIZE, Image, View, fast_bf16, find_project, say, sheet
-from latents import mirrored
+from framing import mirrored
 
 IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 300, 2
 STRENGTH, RENDER_STEPS, GUIDANCE = 0.65, 15, 3.0

@@ -1,21 +1,26 @@
-"""Pack the portraits at 256 px into one file under 25 MB: whole pictures and tight crops, with faces and landmarks.
+"""Pack the portraits, with faces and landmarks, into one file.
 
     python tools/bench/pack.py --portraits ../shared/portraits --out build/bench/pack.npz
+    python tools/bench/pack.py --sources --out build/bench/sources.npz   # as they are, up to 448 px, to train on
     python tools/bench/pack.py --held 8 --out build/bench/few.npz        # only so many held-out ones, to evaluate
 
-The 150 held-out portraits (benchkit.held_out) are packed too, marked `held`; the training scripts leave them out.
+Views are 256 px squares (whole pictures and tight crops), which the VAE's training and the evaluation read. Sources
+are the portraits as they are, from which `latents.py` cuts frames of any size. The 150 held-out portraits
+(benchkit.held_out) are packed too, marked `held`; the training scripts leave them out. Among the sources, the
+portraits by which a training is judged (benchkit.judging) are marked as well, and those that teach nothing good are
+left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 from pathlib import Path
 
 import cv2
 import numpy as np
-from benchkit import PORTRAITS, SIZE, WORK, Faces, Image, Pack, View, held_out, say
+from benchkit import PORTRAITS, SIZE, WORK, Faces, Image, Pack, View, held_out, judging, say
+from captions import read
 from PIL import Image as Pil
 
 TIGHT = 2.1
@@ -24,6 +29,8 @@ SMALL_FACE = 0.24
 """Below this share of the picture's width a face is too small at 256 px: only the tight crop is kept."""
 TIGHT_BELOW = 0.42
 """Above this share the whole picture already is a tight crop."""
+SOURCE = 448
+"""The longest side of a packed source, in pixels."""
 
 
 def square(picture: Image, centre: tuple[float, float], side: float) -> tuple[Image, float, float, float]:
@@ -67,6 +74,16 @@ def views_of(picture: Image, faces: Faces, record: dict[str, str], held: bool) -
     return views
 
 
+def source_of(picture: Image, faces: Faces, record: dict[str, str], held: bool) -> tuple[View, Image]:
+    """The portrait as it is, at most SOURCE pixels wide and high."""
+    scale = SOURCE / max(picture.shape[:2])
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    found = faces.find(picture) or faces.find(picture, upsample=1)
+    face, landmarks = (None, None) if found is None else (found[0].round(2).tolist(), found[1].round(2).tolist())
+    return View(record["file"], record["caption"], "source", held, face, landmarks), picture
+
+
 def encode(picture: Image, quality: int) -> bytes:
     """WebP bytes of an RGB picture."""
     sink = io.BytesIO()
@@ -80,10 +97,11 @@ def main() -> None:
     parser.add_argument("--portraits", type=Path, default=PORTRAITS)
     parser.add_argument("--out", type=Path, default=WORK / "pack.npz")
     parser.add_argument("--held", type=int, default=0, help="pack only so many of the held-out portraits; 0 packs all")
+    parser.add_argument("--sources", action="store_true", help="pack the portraits as they are instead of views")
     parser.add_argument("--quality", type=int, default=90, help="WebP quality")
     options = parser.parse_args()
-    with (options.portraits / "captions.csv").open(encoding="utf-8") as source:
-        records = sorted(csv.DictReader(source), key=lambda record: record["file"])
+    seen = read()
+    records = [{"file": file, "caption": row.caption(), "learn": row.learn} for file, row in sorted(seen.items())]
     held = held_out(record["file"] for record in records)
     if options.held:
         unseen = [record for record in records if record["file"] in held]
@@ -94,7 +112,14 @@ def main() -> None:
         if picture is None:
             raise SystemExit(f"{record['file']} can't be read")
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
-        for view, small in views_of(rgb, faces, record, record["file"] in held):
+        if options.sources:
+            if record["learn"] != "yes":
+                continue
+            unlearnt = held | judging(seen)
+            made = [source_of(rgb, faces, record, record["file"] in unlearnt)]
+        else:
+            made = views_of(rgb, faces, record, record["file"] in held)
+        for view, small in made:
             views.append(view)
             encoded.append(encode(small, options.quality))
     Pack.write(options.out, views, encoded)

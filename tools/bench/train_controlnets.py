@@ -1,11 +1,13 @@
 """Train the four ControlNets (canny, openpose, color, tile) over the frozen UNet.
 
     python tools/bench/train_controlnets.py --work build/bench --minutes 30
-    python tools/bench/train_controlnets.py --work build/bench --kinds canny,tile --init models/bench --device cuda
+    python tools/bench/train_controlnets.py --init models/bench --kinds color --begin color=tile --device cuda
 
-The kinds take turns step by step (`--shares` sets how often each comes). Condition pictures are made from the packed
-views by benchkit.control_image. The color control learns from noisier pictures than the others, and its loss counts
-the means of squares as well (see coarse_loss). Resumes from WORK/control_state.pt; writes averaged weights to
+A kind begins as it lies in WORK or in the folder that `--init` names, else as the UNet's own encoder.
+
+The kinds take turns step by step (`--shares` sets how often each comes). Condition pictures are made from the cached
+frames, which need `latents.py --pictures`. The color control learns from noisier pictures than the others, and its loss
+counts the means of squares as well (see coarse_loss). Resumes from WORK/control_state.pt; writes averaged weights to
 WORK/controlnet/KIND and curves to WORK/controlnets.csv and .png.
 """
 
@@ -18,23 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchkit import (
-    CONTROL_KINDS,
-    WORK,
-    Image,
-    Log,
-    Pack,
-    Points,
-    autocast,
-    control_image,
-    layout,
-    say,
-)
-from latents import CROPPED, MIRRORED, mirrored
+from benchkit import CONTROL_KINDS, WORK, Log, Pack, autocast, layout, say
+from conditions import condition
+from latents import Cache
 from learner import Clock, Learner, load_state, rate_factor, save_state
-from parts import load_tokenizer, make_controlnet, need_part
+from noise import Noise
+from parts import find_part, load_tokenizer, make_controlnet, need_part
 from torch import nn
-from train_unet import Noise, tokens_of, vary
+from train_unet import Data
 
 PLAIN = ("conv_in", "time_embedding", "controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
 FOCUS, COARSE_FOCUS = (300, 900), (450, 1000)
@@ -67,7 +60,10 @@ class Run:
 
         torch.manual_seed(options.seed)
         self.options, self.device = options, torch.device(options.device)
-        self.tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
+        torch.set_float32_matmul_precision("high")
+        tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
+        cache = Cache.load(options.latents or options.work / "latents.pt")
+        self.data = Data(Pack(options.pack), cache, tokenizer, options.texts, self.device)
         self.unet = UNet2DConditionModel.from_pretrained(need_part("unet", options.work, options.init)).float()
         self.text = CLIPTextModel.from_pretrained(need_part("text_encoder", options.work, options.init)).float()
         for frozen in (self.unet, self.text):
@@ -75,12 +71,11 @@ class Run:
         self.noises = {
             kind: Noise(self.device, COARSE_FOCUS if kind in COARSE_KINDS else FOCUS) for kind in options.kinds
         }
-        self.pack = Pack(options.pack)
-        self._load_latents()
         self.learners: dict[str, Learner] = {}
         for kind in options.kinds:
-            if options.init:
-                source = options.init / "controlnet" / options.begin.get(kind, kind)
+            begun = options.begin.get(kind, kind)
+            source = find_part(f"controlnet/{begun}", options.work, options.init)
+            if source is not None:
                 control = ControlNetModel.from_pretrained(source, torch_dtype=torch.float32)
             else:
                 control = make_controlnet(self.unet)
@@ -92,21 +87,6 @@ class Run:
         self._path = options.work / "control_state.pt"
         self._restore()
 
-    def _load_latents(self) -> None:
-        """Keep the latents of views as they are and mirrored: their pictures can be made again from the pack."""
-        cache = load_state(self.options.latents or self.options.work / "latents.pt")
-        if cache is None:
-            raise SystemExit("no cached latents: run tools/bench/latents.py first")
-        self.latents, self.weights = cache["latents"], cache["weights"]
-        self.items: list[tuple[int, int, bool]] = []
-        self.held: list[tuple[int, int, bool]] = []
-        for place, (owner, kind) in enumerate(zip(cache["owners"].tolist(), cache["kinds"].tolist(), strict=True)):
-            view = self.pack.views[owner]
-            if not view.held and kind != CROPPED:
-                self.items.append((owner, place, kind == MIRRORED))
-            elif view.held and view.face:
-                self.held.append((owner, place, False))
-
     def _restore(self) -> None:
         state = load_state(self._path)
         if not state:
@@ -117,80 +97,57 @@ class Run:
         self.step = state["step"]
         self.clock.resume(state["seconds"])
 
-    def condition(self, kind: str, owner: int, mirror: bool) -> Image:
-        """The condition picture of a view, mirrored or not."""
-        picture, view = self.pack.image(owner), self.pack.views[owner]
-        points: Points | None = None if view.landmarks is None else np.array(view.landmarks, np.float32)
-        if mirror:
-            picture, points = mirrored(picture, points)
-        return control_image(kind, picture, points)
-
-    def batch(self, kind: str, items: list[tuple[int, int, bool]], rng: np.random.Generator | None) -> dict[str, Any]:
-        """Clean latents, condition, tokens and loss weights of some items."""
-        places = [place for _, place, _ in items]
-        pictures = np.stack([self.condition(kind, owner, mirror) for owner, _, mirror in items])
-        views = [self.pack.views[owner] for owner, _, _ in items]
-        texts = [view.caption if rng is None else vary(view.caption, view.kind, rng) for view in views]
-        condition = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(255)
-        return {
-            "clean": self.latents[places].float().to(self.device),
-            "weights": self.weights[places].float().to(self.device)[:, None],
-            "condition": condition.to(self.device).contiguous(memory_format=layout(self.device)),
-            "tokens": tokens_of(self.tokenizer, texts).to(self.device),
-        }
-
     def predict(
-        self, kind: str | None, noisy: torch.Tensor, times: torch.Tensor, batch: dict[str, Any]
+        self, kind: str | None, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor, seen: torch.Tensor
     ) -> torch.Tensor:
-        """Predicted noise with one control, or with none."""
+        """Predicted noise with one control that sees the condition `seen`, or with none."""
         with autocast(self.device):
             with torch.no_grad():
-                context = self.text(batch["tokens"]).last_hidden_state
+                context = self.text(tokens).last_hidden_state
             extra: dict[str, Any] = {}
             if kind is not None:
                 down, middle = self.learners[kind].module(
-                    noisy, times, encoder_hidden_states=context, controlnet_cond=batch["condition"], return_dict=False
+                    noisy, times, encoder_hidden_states=context, controlnet_cond=seen, return_dict=False
                 )
                 extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
             output = self.unet(noisy, times, encoder_hidden_states=context, **extra).sample
         return output.float()  # type: ignore[no-any-return]
 
-    def train_step(self, kind: str, factor: float) -> float:
-        """One update of one kind; its mean squared error."""
-        options = self.options
+    def train_step(self, kind: str, factor: float) -> torch.Tensor:
+        """One update of one kind; its mean squared error, still on the device."""
+        options, noise = self.options, self.noises[kind]
         rng = np.random.default_rng([options.seed, 3, self.step])
-        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + 500_000_000 + self.step)
-        items = [self.items[int(i)] for i in rng.choice(len(self.items), options.batch, replace=False)]
-        batch = self.batch(kind, items, rng)
-        random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
-        noise = self.noises[kind]
-        times = noise.draw(len(items), rng).to(self.device)
-        noisy = noise.add(batch["clean"], random, times).contiguous(memory_format=layout(self.device))
-        difference = self.predict(kind, noisy, times, batch) - random
+        generator = torch.Generator(self.device).manual_seed(options.seed * 1_000_003 + 500_000_000 + self.step)
+        batch = self.data.draw(options.batch, rng)
+        seen = condition(kind, batch.bucket, batch.places).contiguous(memory_format=layout(self.device))
+        random = torch.randn(batch.clean.shape, generator=generator, device=self.device)
+        times = noise.draw(len(batch.clean), rng).to(self.device, non_blocking=True)
+        noisy = noise.add(batch.clean, random, times).contiguous(memory_format=layout(self.device))
+        difference = self.predict(kind, noisy, times, batch.tokens, seen) - random
         error = difference.pow(2)
         emphasis = noise.emphasis(times, options.emphasis)
-        weights = batch["weights"] * emphasis[:, None, None, None]
+        weights = batch.weights * emphasis[:, None, None, None]
         loss = (error * weights).mean().div(weights.mean())
         if kind in COARSE_KINDS:
             loss = loss + options.coarse * coarse_loss(difference, emphasis)
         torch.autograd.backward(loss)
         self.learners[kind].step(factor)
         self.step += 1
-        return float(error.detach().mean())
+        return error.detach().mean()
 
     @torch.no_grad()
     def held_losses(self) -> dict[str, float]:
-        """Held-out loss of the present weights over t = 100..900, per kind and without any control; for the kinds that
-        have one also the loss of the means."""
-        items = self.held[:: max(1, len(self.held) // 24)][:24]
-        times = torch.linspace(100, 900, len(items)).long().to(self.device)
-        losses = {}
-        noise = Noise(self.device)
+        """Loss on 24 judging portraits over t = 100..900, per kind and without any control; for the kinds that have one
+        also the loss of the means."""
+        judged = self.data.judged
+        places = torch.arange(len(judged), device=self.device)[:: max(1, len(judged) // 24)][:24]
+        clean, tokens = judged.latents[places].float(), self.data.judged_tokens[places].long()
+        times = torch.linspace(100, 900, len(places)).long().to(self.device)
+        random = torch.randn(clean.shape, generator=torch.Generator().manual_seed(11)).to(self.device)
+        losses, noise = {}, Noise(self.device)
+        noisy = noise.add(clean, random, times)
         for kind in [None, *self.learners]:
-            batch = self.batch(kind or "canny", items, None)
-            generator = torch.Generator().manual_seed(11)
-            random = torch.randn(batch["clean"].shape, generator=generator).to(self.device)
-            output = self.predict(kind, noise.add(batch["clean"], random, times), times, batch)
+            output = self.predict(kind, noisy, times, tokens, condition(kind or "canny", judged, places))
             losses[kind or "without"] = float((output - random).pow(2).mean())
             if kind in COARSE_KINDS:
                 odds = noise.emphasis(times, self.options.emphasis)
@@ -212,13 +169,13 @@ def train(options: argparse.Namespace) -> None:
     run = Run(options)
     order = [kind for kind, share in zip(options.kinds, options.shares, strict=True) for _ in range(share)]
     saved = time.monotonic()
-    sums: dict[str, list[float]] = {kind: [] for kind in options.kinds}
+    sums: dict[str, list[torch.Tensor]] = {kind: [] for kind in options.kinds}
     while (progress := run.clock.progress(run.step)) < 1:
         kind = order[(run.step * 7) % len(order) if len(order) % 7 else run.step % len(order)]
         factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=0.5)
         sums[kind].append(run.train_step(kind, factor))
         if run.step % options.every == 0:
-            means = {name: float(np.mean(values)) for name, values in sums.items() if values}
+            means = {name: float(torch.stack(values).mean()) for name, values in sums.items() if values}
             say(f"step {run.step}, {run.clock.seconds:.0f} s, loss {means}")
             sums = {name: [] for name in options.kinds}
         if time.monotonic() - saved > options.save_seconds:
@@ -231,10 +188,11 @@ def train(options: argparse.Namespace) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--pack", type=Path, default=WORK / "sources.npz")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--latents", type=Path, help="default: WORK/latents.pt")
     parser.add_argument("--init", type=Path, help="an exported folder to start from (warm start)")
+    parser.add_argument("--texts", type=int, default=2, help="captions drawn for each cached frame")
     parser.add_argument("--begin", default="", help="with --init: kinds that begin as another, such as color=tile")
     parser.add_argument("--kinds", default=",".join(CONTROL_KINDS))
     parser.add_argument("--shares", default="3,2,2,3", help="turns of each kind")

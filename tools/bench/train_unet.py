@@ -2,13 +2,16 @@
 
     python tools/bench/latents.py ...                    # once
     python tools/bench/train_unet.py --work build/bench --minutes 80
-    python tools/bench/train_unet.py --work build/bench --init models/bench --device cuda --batch 64 --steps 20000
+    python tools/bench/train_unet.py --init models/bench --device cuda --batch 256 --compile --minutes 5
+    python tools/bench/train_unet.py --init build/bench --work build/face --face-loss 0.2 --minutes 1 ...
 
 Epsilon prediction on SD's scaled-linear schedule. t is stratified over the batch, with half the density outside
 50..700 (the portrait chain lives at strength 0.3 to 0.65); noisy steps count up to `--emphasis` times more.
 
 Resumes from WORK/unet_state.pt; writes averaged weights to WORK/unet and WORK/text_encoder, curves to WORK/unet.csv and
-.png. The held-out loss is that of the averaged weights on fixed noise, in three bands of t.
+.png. The held-out loss is that of the averaged weights on the judging portraits with fixed noise,
+in three bands of t. `--face-loss` adds a loss that looks at decoded faces (see face_loss.py; it needs frames with
+pictures).
 """
 
 from __future__ import annotations
@@ -16,27 +19,23 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchkit import (
-    WORK,
-    Log,
-    Pack,
-    autocast,
-    layout,
-    say,
-)
+from benchkit import WORK, Log, Pack, autocast, layout, say
+from captions import read, tokens_of
+from face_loss import FaceLoss
+from framing import Size
+from latents import Bucket, Cache
 from learner import Clock, Learner, load_state, rate_factor, save_state
-from parts import SCHEDULE, load_tokenizer, make_text_encoder, make_unet, need_part
-from tokenizer import NEGATIVE, TRIGGER
+from noise import Noise
+from parts import load_tokenizer, make_text_encoder, make_unet, need_part
 from torch import nn
 
 BANDS = ((50, 350), (350, 700), (700, 1000))
-PRAISE = ("best quality", "high quality", "masterpiece", "realistic", "detailed face", "soft light", "sharp focus")
 
 
 class Model(nn.Module):
@@ -53,110 +52,78 @@ class Model(nn.Module):
         return self.unet(noisy, times, encoder_hidden_states=context).sample  # type: ignore[no-any-return]
 
 
-class Noise:
-    """The schedule's two factors, and how t is drawn: inside `focus` twice as often as elsewhere."""
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from, on its device: clean latents, loss weights (n, 1, h, w), tokens (n, 77), and the
+    bucket and places that they come from."""
 
-    def __init__(self, device: torch.device, focus: tuple[int, int] = (50, 700)) -> None:
-        start, end = SCHEDULE["beta_start"], SCHEDULE["beta_end"]
-        betas = torch.linspace(start**0.5, end**0.5, 1000, dtype=torch.float64) ** 2
-        kept = torch.cumprod(1 - betas, 0)
-        self._signal = kept.sqrt().float().to(device)
-        self._noise = (1 - kept).sqrt().float().to(device)
-        self._odds = (1 / kept).sqrt().float().to(device)
-        density = np.full(1000, 0.5)
-        density[focus[0] : focus[1]] = 1.0
-        self._cumulative = np.concatenate([[0.0], np.cumsum(density) / density.sum()])
-
-    def draw(self, count: int, rng: np.random.Generator) -> torch.Tensor:
-        """`count` steps t, one from each equal slice of the distribution."""
-        places = (np.arange(count) + rng.random(count)) / count
-        return torch.from_numpy(np.searchsorted(self._cumulative, places, side="right") - 1).clamp(0, 999)
-
-    def emphasis(self, times: torch.Tensor, most: float) -> torch.Tensor:
-        """How much more the noise at t counts, (N,) from 1 to `most`: sqrt(1 + 1/SNR(t)).
-
-        Alike in epsilon, noisy steps would hardly teach anything: nearly all of their input is the answer, and a wrong
-        face costs little. sqrt lies halfway between epsilon's loss and that of v (Salimans and Ho, "Progressive
-        distillation for fast sampling of diffusion models", 2022).
-        """
-        return self._odds[times].clamp(max=most)
-
-    def add(self, clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        """The noisy latents at t."""
-        return self._signal[times, None, None, None] * clean + self._noise[times, None, None, None] * noise
-
-
-def vary(caption: str, kind: str, rng: np.random.Generator) -> str:
-    """The caption as training sees it: plain, with the trigger words, with praise, as a bare trigger or dropped.
-
-    A tenth is dropped (half of it as a list of negative words, so that a negative prompt means as little as none).
-    """
-    draw = rng.random()
-    if draw < 0.05:
-        return ""
-    if draw < 0.10:
-        words = [word.strip() for word in NEGATIVE.split(",") if word.strip()]
-        return ", ".join(rng.permutation(words)[: int(rng.integers(3, 20))])
-    if draw < 0.17:
-        return TRIGGER
-    text = caption
-    if kind == "tight" and rng.random() < 0.5:
-        text += ", close-up"
-    if draw < 0.35:
-        text = f"{TRIGGER}, {text}"
-    if rng.random() < 0.25:
-        text += ", " + ", ".join(rng.permutation(list(PRAISE))[: int(rng.integers(1, 4))])
-    return text
-
-
-def tokens_of(tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
-    """Token numbers, padded to 77 as the pipelines do."""
-    encoded = tokenizer(list(texts), padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-    return encoded["input_ids"]  # type: ignore[no-any-return]
+    clean: torch.Tensor
+    weights: torch.Tensor
+    tokens: torch.Tensor
+    bucket: Bucket
+    places: torch.Tensor
 
 
 class Data:
-    """Cached latents with their weights and captions, split in two."""
+    """Cached latents with several captions each, all on the device."""
 
-    def __init__(self, pack: Pack, cache: dict[str, Any]) -> None:
-        self.latents: torch.Tensor = cache["latents"]
-        self.weights: torch.Tensor = cache["weights"]
-        self._views = [pack.views[int(owner)] for owner in cache["owners"]]
-        self.train = np.array([i for i, view in enumerate(self._views) if not view.held])
-        self.held = np.array([i for i, view in enumerate(self._views) if view.held and view.face is not None])
+    def __init__(self, pack: Pack, cache: Cache, tokenizer: Any, texts: int, device: torch.device) -> None:
+        seen, rng = read(), np.random.default_rng(17)
+        self._device = device
+        self.train = {size: bucket.to(device) for size, bucket in cache.train.items()}
+        self.judged = cache.judged.to(device)
+        self._tokens: dict[Size, torch.Tensor] = {}
+        for size, bucket in cache.train.items():
+            rows = [seen[pack.views[int(owner)].file] for owner in bucket.owners]
+            rows = [row.mirrored() if turned else row for row, turned in zip(rows, bucket.mirrored, strict=True)]
+            said = [
+                row.varied(bool(near), rng) for row, near in zip(rows, close(bucket), strict=True) for _ in range(texts)
+            ]
+            tokens = tokens_of(tokenizer, said).reshape(len(rows), texts, -1)
+            self._tokens[size] = torch.from_numpy(tokens).to(device)
+        captions = [seen[pack.views[int(owner)].file].caption() for owner in cache.judged.owners]
+        self.judged_tokens = torch.from_numpy(tokens_of(tokenizer, captions)).to(device)
+        counts = np.array([len(bucket) for bucket in self.train.values()], np.float64)
+        self._shares = np.cumsum(counts / counts.sum())
 
-    def caption(self, index: int, rng: np.random.Generator | None) -> str:
-        """The caption of a latent; varied when `rng` is given."""
-        view = self._views[index]
-        return view.caption if rng is None else vary(view.caption, view.kind, rng)
+    def draw(self, count: int, rng: np.random.Generator) -> Batch:
+        """A random batch of one size: `count` of the smallest one, and of larger ones as many as take the same
+        memory."""
+        sizes = list(self.train)
+        size = sizes[int(np.searchsorted(self._shares, rng.random(), side="right").clip(0, len(sizes) - 1))]
+        bucket, smallest = self.train[size], min(w * h for w, h in sizes)
+        count = max(1, count * smallest // (size[0] * size[1]))
+        places = torch.from_numpy(rng.integers(len(bucket), size=count)).to(self._device, non_blocking=True)
+        texts = torch.from_numpy(rng.integers(self._tokens[size].shape[1], size=count)).to(self._device)
+        return Batch(
+            clean=bucket.latents[places].float(),
+            weights=bucket.weights[places].float()[:, None],
+            tokens=self._tokens[size][places, texts].long(),
+            bucket=bucket,
+            places=places,
+        )
 
-    def choose(self, step: int, count: int, seed: int) -> NDArrayInt:
-        """The latents of one step: epochs in a new order each, the same for the same seed and step."""
-        per_epoch = len(self.train) // count
-        epoch, place = divmod(step, per_epoch)
-        order = np.random.default_rng([seed, 1, epoch]).permutation(self.train)
-        return order[place * count : (place + 1) * count]
 
-
-NDArrayInt = np.ndarray[Any, np.dtype[np.int64]]
+def close(bucket: Bucket, share: float = 0.45) -> list[bool]:
+    """Whether each face is at least so wide as `share` of its frame (as far as it is known)."""
+    width = 8 * bucket.latents.shape[-1]
+    spans = bucket.points[:, :17, 0].amax(1) - bucket.points[:, :17, 0].amin(1)
+    return (spans >= share * width).tolist()
 
 
 @torch.no_grad()
-def held_loss(model: Model, data: Data, tokenizer: Any, noise: Noise, device: torch.device) -> list[float]:
-    """Mean squared error of the noise on 48 held-out latents in each band of t."""
-    chosen = data.held[:: max(1, len(data.held) // 48)][:48]
-    losses = []
+def held_loss(model: Model, data: Data, noise: Noise, device: torch.device) -> list[float]:
+    """Mean squared error of the noise on the judging portraits in each band of t."""
+    losses, count = [], len(data.judged)
     for low, high in BANDS:
         total = []
-        for start in range(0, len(chosen), 16):
-            part = chosen[start : start + 16]
+        for start in range(0, count, 16):
+            clean = data.judged.latents[start : start + 16].float()
             generator = torch.Generator().manual_seed(start + low)
-            clean = data.latents[part].float().to(device)
             random = torch.randn(clean.shape, generator=generator).to(device)
-            times = torch.linspace(low, high - 1, len(part)).long().to(device)
-            tokens = tokens_of(tokenizer, [data.caption(int(i), None) for i in part]).to(device)
+            times = torch.linspace(low, high - 1, len(clean)).long().to(device)
             with autocast(device):
-                output = model(noise.add(clean, random, times), times, tokens)
+                output = model(noise.add(clean, random, times), times, data.judged_tokens[start : start + 16].long())
             total.append(float((output.float() - random).pow(2).mean()))
         losses.append(float(np.mean(total)))
     return losses
@@ -179,74 +146,92 @@ class Run:
 
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(options.seed)
+        torch.set_float32_matmul_precision("high")
         self.options = options
         self.device = torch.device(options.device)
-        self.tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
-        cache = load_state(options.latents or options.work / "latents.pt")
-        if cache is None:
-            raise SystemExit("no cached latents: run tools/bench/latents.py first")
-        self.data = Data(Pack(options.pack), cache)
+        torch.backends.cudnn.benchmark = True  # the sizes are few and come again and again
+        tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
+        cache = Cache.load(options.latents or options.work / "latents.pt")
+        self.data = Data(Pack(options.pack), cache, tokenizer, options.texts, self.device)
         self.noise = Noise(self.device)
-        self.model = build(options, self.tokenizer).to(self.device)
+        self.model = build(options, tokenizer).to(self.device)
         self.model.to(memory_format=layout(self.device))  # type: ignore[call-overload]
+        self.predict = torch.compile(self.model, dynamic=False) if options.compile else self.model
+        self.face = FaceLoss.load(options, self.noise, self.device) if options.face_loss > 0 else None
         plain = ("conv_in", "conv_out", "time_embedding")
         self.learner = Learner(self.model, (options.muon_rate, options.adam_rate), options.average, plain)
-        self.clock, self.step = Clock(options.steps, options.minutes), 0
-        self.log = Log(
-            options.work / "unet.csv", ["step", "seconds", "rate", "loss", "held_low", "held_middle", "held_high"]
-        )
+        self.clock, self.step, self.samples = Clock(options.steps, options.minutes), 0, 0
+        columns = ["step", "samples", "seconds", "rate", "loss", "face", "held_low", "held_middle", "held_high"]
+        self.log = Log(options.work / "unet.csv", columns)
         self._path = options.work / "unet_state.pt"
         state = load_state(self._path)
         if state:
             self.learner.load_state_dict(state)
-            self.step = state["step"]
+            self.step, self.samples = state["step"], state["samples"]
             self.clock.resume(state["seconds"])
 
-    def train_step(self, factor: float) -> float:
-        """One update; the mean squared error of its batch."""
+    def train_step(self, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update; the mean squared error of its batch and the face's loss, still on the device."""
         options, device = self.options, self.device
         rng = np.random.default_rng([options.seed, 2, self.step])
-        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
-        chosen = self.data.choose(self.step, options.batch, options.seed)
-        clean = self.data.latents[chosen].float()
-        random = torch.randn(clean.shape, generator=generator).to(device)
-        times = self.noise.draw(len(chosen), rng).to(device)
-        noisy = self.noise.add(clean.to(device), random, times).contiguous(memory_format=layout(device))
-        tokens = tokens_of(self.tokenizer, [self.data.caption(int(i), rng) for i in chosen]).to(device)
-        weights = self.data.weights[chosen].float().to(device)[:, None]
-        weights = weights * self.noise.emphasis(times, options.emphasis)[:, None, None, None]
+        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + self.step)
+        batch = self.data.draw(options.batch, rng)
+        random = torch.randn(batch.clean.shape, generator=generator, device=device)
+        times = self.noise.draw(len(batch.clean), rng).to(device, non_blocking=True)
+        noisy = self.noise.add(batch.clean, random, times).contiguous(memory_format=layout(device))
+        weights = batch.weights * self.noise.emphasis(times, options.emphasis)[:, None, None, None]
         with autocast(device):
-            output = self.model(noisy, times, tokens)
+            output = self.predict(noisy, times, batch.tokens)
         error = (output.float() - random).pow(2)
-        torch.autograd.backward((error * weights).mean().div(weights.mean()))
+        loss = (error * weights).mean().div(weights.mean())
+        face = torch.zeros((), device=device)
+        if self.face is not None and batch.bucket.pictures is not None:
+            face = self.face(output.float(), noisy, times, batch)
+            loss = loss + options.face_loss * face
+        torch.autograd.backward(loss)
         self.learner.step(factor)
         self.step += 1
-        return float(error.detach().mean())
+        self.samples += len(batch.clean)
+        return error.detach().mean(), face.detach()
 
     def checkpoint(self, measure: bool) -> None:
         """Save the state and the averaged weights; measure the held-out loss when asked."""
-        save_state(self._path, {**self.learner.state_dict(), "step": self.step, "seconds": self.clock.seconds})
+        save_state(
+            self._path,
+            {**self.learner.state_dict(), "step": self.step, "samples": self.samples, "seconds": self.clock.seconds},
+        )
         with self.learner.averaged():
             self.model.unet.save_pretrained(self.options.work / "unet")
             self.model.text_encoder.save_pretrained(self.options.work / "text_encoder")
             if not measure:
                 return
-            low, middle, high = held_loss(self.model, self.data, self.tokenizer, self.noise, self.device)
-        self.log.add(step=self.step, seconds=self.clock.seconds, held_low=low, held_middle=middle, held_high=high)
+            low, middle, high = held_loss(self.model, self.data, self.noise, self.device)
+        self.log.add(
+            step=self.step,
+            samples=self.samples,
+            seconds=self.clock.seconds,
+            held_low=low,
+            held_middle=middle,
+            held_high=high,
+        )
 
 
 def train(options: argparse.Namespace) -> None:
     """Train until --steps or --minutes are over."""
     run = Run(options)
-    saved, total, seen, saves = time.monotonic(), 0.0, 0, 0
+    saved, saves = time.monotonic(), 0
+    sums: list[tuple[torch.Tensor, torch.Tensor]] = []
     while (progress := run.clock.progress(run.step)) < 1:
         factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=options.decay_from)
-        total, seen = total + run.train_step(factor), seen + 1
-        if not math.isfinite(total):
-            raise SystemExit(f"the loss is not finite at step {run.step}")
+        sums.append(run.train_step(factor))
         if run.step % options.every == 0:
-            run.log.add(step=run.step, seconds=run.clock.seconds, rate=factor, loss=total / seen)
-            total, seen = 0.0, 0
+            loss, face = (float(torch.stack(values).mean()) for values in zip(*sums, strict=True))
+            if not math.isfinite(loss + face):
+                raise SystemExit(f"the loss is not finite at step {run.step}")
+            run.log.add(
+                step=run.step, samples=run.samples, seconds=run.clock.seconds, rate=factor, loss=loss, face=face
+            )
+            sums = []
         if time.monotonic() - saved > options.save_seconds:
             saves += 1
             run.checkpoint(measure=saves % 2 == 0)
@@ -258,7 +243,7 @@ def train(options: argparse.Namespace) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--pack", type=Path, default=WORK / "sources.npz")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--latents", type=Path, help="default: WORK/latents.pt")
     parser.add_argument("--init", type=Path, help="an exported folder to start from (warm start)")
@@ -269,6 +254,11 @@ def main() -> None:
     parser.add_argument("--muon-rate", type=float, default=3e-3)
     parser.add_argument("--adam-rate", type=float, default=1e-3)
     parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    parser.add_argument("--texts", type=int, default=4, help="captions drawn for each cached frame")
+    parser.add_argument("--compile", action="store_true", help="compile the model: for a GPU")
+    parser.add_argument("--face-loss", type=float, default=0.0, help="weight of the loss that looks at decoded faces")
+    parser.add_argument("--face-batch", type=int, default=32, help="so many samples of a step are decoded for it")
+    parser.add_argument("--face-net", type=Path, default=WORK / "dlib_net.safetensors")
     parser.add_argument("--average", type=float, default=0.997)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--decay-from", type=float, default=0.45)

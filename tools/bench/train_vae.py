@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchkit import (
+    SIZE,
     WORK,
     Image,
     Log,
@@ -74,7 +75,7 @@ Sample = tuple[Image, View, torch.Tensor]
 def pixel_weights(view: View, face: float) -> torch.Tensor:
     """1 in the background, `face` in the face, twice that at eyes and mouth."""
     points = None if view.landmarks is None else np.array(view.landmarks, np.float32)
-    cells = weight_map(points).float()
+    cells = weight_map(points, (SIZE, SIZE)).float()
     levels = torch.where(cells > 4, 2 * face, torch.where(cells > 2, face, 1.0))
     return functional.interpolate(levels[None, None], scale_factor=8, mode="bilinear")[0, 0]
 
