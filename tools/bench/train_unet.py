@@ -156,7 +156,7 @@ class Run:
         self.noise = Noise(self.device)
         self.model = build(options, tokenizer).to(self.device)
         self.model.to(memory_format=layout(self.device))  # type: ignore[call-overload]
-        self.predict = torch.compile(self.model, dynamic=False) if options.compile else self.model
+        self._unet = torch.compile(self.model.unet, dynamic=False) if options.compile else self.model.unet
         self.face = FaceLoss.load(options, self.noise, self.device) if options.face_loss > 0 else None
         plain = ("conv_in", "conv_out", "time_embedding")
         self.learner = Learner(self.model, (options.muon_rate, options.adam_rate), options.average, plain)
@@ -181,7 +181,8 @@ class Run:
         noisy = self.noise.add(batch.clean, random, times).contiguous(memory_format=layout(device))
         weights = batch.weights * self.noise.emphasis(times, options.emphasis)[:, None, None, None]
         with autocast(device):
-            output = self.predict(noisy, times, batch.tokens)
+            context = self.model.text_encoder(batch.tokens).last_hidden_state
+            output = self._unet(noisy, times, encoder_hidden_states=context).sample
         error = (output.float() - random).pow(2)
         loss = (error * weights).mean().div(weights.mean())
         face = torch.zeros((), device=device)
