@@ -1,0 +1,323 @@
+"""Train an adapter over the frozen bench checkpoint, by which a face's vector alone makes a portrait look like someone.
+
+    python tools/bench/identities.py --out build/bench/embeddings.npz        # once, on a processor, needs dlib
+    python tools/bench/train_adapter.py --init models/bench --device cuda --batch 256 --seconds 100
+    python tools/bench/train_adapter.py --init models/bench --steps 4 --batch 8 --views 1       # to see whether it runs
+
+It is IP-Adapter's FaceID (Ye et al., "IP-Adapter: Text compatible image prompt adapter for text-to-image diffusion
+models", 2023): a small net makes four tokens of the vector, and each cross-attention has further keys and values for
+them, beside those of the text. Only these are trained. The vector comes from another view of the person than the one
+that is denoised, is noisy in half of the cases, and is zero in a tenth.
+
+`--pack`: portraits as squares (benchkit.Pack) with landmarks; what is marked `held` is only measured. `--embeddings`:
+the file of identities.py. `--init`: a folder of diffusers with tokenizer, text encoder, UNet and VAE. `--out`: a
+folder, in which the averaged weights lie as ip-adapter-faceid_bench.safetensors (float16, the layout that diffusers'
+`load_ip_adapter` reads) with the curve as adapter.csv. It writes them whenever it ends, also by SIGTERM, and those that
+did best on people whom it wasn't trained on. `--seconds` is the time for training; reading and encoding come before.
+
+The columns of the curve: the noise's error in training, and on people who are watched (left out of the training, and
+they choose what is kept) and held (left out, and they choose nothing) with their own vector, with none, and with
+another person's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from benchkit import WORK, Log, Pack, say
+from learner import Clock, Learner, rate_factor
+from portrait_views import Encoder, Groups, Vectors, Views, bare_trigger, encode, lying
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+from train_unet import Noise
+
+TOKENS, WIDTH, WIDER = 4, 128, 4
+"""Tokens of the adapter (FaceID's own number, which readers take for granted), the vector's numbers, and how many times
+as wide the net's hidden layer is."""
+FILE = "ip-adapter-faceid_bench.safetensors"
+FOCUS = (150, 850)
+COLUMNS = ("step", "seconds", "rate", "loss", "watched_own", "watched_none", "held_own", "held_none", "held_other")
+
+
+class Adapter(nn.Module):
+    """The trained parts of a UNet to which diffusers has fitted an adapter: the net and all further keys and values."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        crossing = _crossing(unet)
+        unet.requires_grad_(False).eval()
+        unet._load_ip_adapter_weights([_untrained(unet, crossing)], low_cpu_mem_usage=False)
+        self.projection = unet.encoder_hid_proj
+        self.processors = nn.ModuleList([unet.attn_processors[name] for name in crossing])
+        self.requires_grad_(True)
+        self.float()
+
+    def layout(self) -> dict[str, torch.Tensor]:
+        """The weights as they are published, float16 on the processor."""
+        net = self.projection.image_projection_layers[0]
+        named = {
+            "image_proj.proj.0": net.ff.net[0].proj,
+            "image_proj.proj.2": net.ff.net[2],
+            "image_proj.norm": net.norm,
+        }
+        flat = {f"{name}.{part}": getattr(layer, part) for name, layer in named.items() for part in ("weight", "bias")}
+        for place, processor in enumerate(self.processors):
+            flat[f"ip_adapter.{2 * place + 1}.to_k_ip.weight"] = processor.to_k_ip[0].weight  # type: ignore[index,union-attr]
+            flat[f"ip_adapter.{2 * place + 1}.to_v_ip.weight"] = processor.to_v_ip[0].weight  # type: ignore[index,union-attr]
+        return {name: value.detach().half().cpu().contiguous() for name, value in flat.items()}
+
+
+def _crossing(unet: Any) -> list[str]:
+    """The names of the processors of the cross-attentions, in the order in which adapters number them."""
+    return [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+
+
+def _untrained(unet: Any, crossing: list[str]) -> dict[str, dict[str, torch.Tensor]]:
+    """Where the training starts: keys as those of the text, values zero, so that nothing is changed yet."""
+    text = int(unet.config.cross_attention_dim)
+    hidden = WIDER * WIDTH
+    first, second = nn.Linear(WIDTH, hidden), nn.Linear(hidden, text * TOKENS)
+    with torch.no_grad():
+        first.weight.mul_(WIDTH**0.5)  # a vector of length 1 has small numbers
+    further = {}
+    for place, name in enumerate(crossing):
+        keys = unet.get_submodule(name.removesuffix(".processor")).to_k.weight.detach()
+        further[f"{2 * place + 1}.to_k_ip.weight"] = keys.clone()
+        further[f"{2 * place + 1}.to_v_ip.weight"] = torch.zeros_like(keys)
+    net = {
+        "proj.0.weight": first.weight.detach(),
+        "proj.0.bias": first.bias.detach(),
+        "proj.2.weight": second.weight.detach(),
+        "proj.2.bias": second.bias.detach(),
+        "norm.weight": torch.ones(text),
+        "norm.bias": torch.zeros(text),
+    }
+    return {"image_proj": net, "ip_adapter": further}
+
+
+class Draw:
+    """What is drawn at random for a batch, on the device, so that nothing waits for it."""
+
+    def __init__(self, views: Views, trigger: torch.Tensor, noise: Noise, seed: int) -> None:
+        self._views, self._trigger = views, trigger
+        device = views.latents.device
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._cumulative = torch.from_numpy(noise.cumulative).float().to(device)
+        others = list(range(views.vectors.shape[1]))
+        self._unlike = torch.tensor([others[1:], [k for k in others if k != 1]], device=device)
+
+    def batch(self, count: int, bare: float) -> tuple[torch.Tensor, ...]:
+        """Clean latents, loss weights, contexts, vectors and times of `count` views. `bare`: the share of trigger words
+        alone."""
+        views, device = self._views, self._trigger.device
+        chosen = torch.randint(len(views.latents), (count,), generator=self._generator, device=device)
+        alone = self._uniform(count)[:, None, None] < bare
+        contexts = torch.where(alone, self._trigger, views.contexts[chosen])
+        places = (torch.arange(count, device=device) + self._uniform(count)) / count
+        times = (torch.searchsorted(self._cumulative, places, right=True) - 1).clamp(0, 999)
+        return views.latents[chosen].float(), views.weights[chosen].float()[:, None], contexts, self._who(chosen), times
+
+    def like(self, clean: torch.Tensor) -> torch.Tensor:
+        """Noise of the shape of the latents."""
+        return torch.randn(clean.shape, generator=self._generator, device=clean.device)
+
+    def _who(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Vectors (count, 128): of another view than the one that is shown, noisy in half of the cases, zero in a
+        tenth."""
+        views, count = self._views, len(chosen)
+        allowed = self._unlike[views.mirror[chosen].long()]
+        column = torch.randint(allowed.shape[1], (count, 1), generator=self._generator, device=chosen.device)
+        vectors = views.vectors[views.person[chosen], allowed.gather(1, column)[:, 0]]
+        spread = 0.7 * self._uniform(count) * (self._uniform(count) < 0.5)
+        noisy = vectors + spread[:, None] * self.like(vectors) / WIDTH**0.5
+        return functional.normalize(noisy, dim=1) * (self._uniform(count)[:, None] >= 0.1)
+
+    def _uniform(self, count: int) -> torch.Tensor:
+        return torch.rand(count, generator=self._generator, device=self._trigger.device)
+
+
+class Run:
+    """One training run: the frozen checkpoint, the adapter, and the best of it so far."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from diffusers import UNet2DConditionModel
+
+        torch.manual_seed(options.seed)
+        torch.set_float32_matmul_precision("high")
+        self.options, self.device = options, torch.device(options.device)
+        pack, vectors = Pack(options.pack), Vectors.read(options.embeddings)
+        groups = Groups.of(pack.views, vectors)
+        if not groups.train:
+            raise SystemExit("no portrait of the pack has a vector in the embeddings")
+        encoder = Encoder(options.init, self.device)
+        self.views = encode(pack, groups.train, vectors, encoder, options.views)
+        self.apart = {
+            name: encode(pack, places, vectors, encoder, count)
+            for name, places, count in (("watched", groups.watched, 4), ("held", groups.held, 1))
+            if len(places) > 1
+        }
+        self.trigger = bare_trigger(encoder)
+        unet = UNet2DConditionModel.from_pretrained(options.init / "unet").float()
+        if self.device.type == "cuda":
+            unet.to(torch.bfloat16)
+        self.adapter = Adapter(unet)
+        self.unet = unet.to(self.device, memory_format=lying(self.device))
+        self.noise = Noise(self.device, FOCUS)
+        self.draw = Draw(self.views, self.trigger, self.noise, options.seed)
+        self.learner = Learner(self.adapter, (options.muon_rate, options.adam_rate), options.average)
+        self.log = Log(options.out / "adapter.csv", COLUMNS)
+        self.step, self._best = 0, math.inf
+        count = sum(p.numel() for p in self.adapter.parameters())
+        say(f"{len(self.views.latents)} views of {len(self.views.vectors)} people; {count} parameters")
+
+    def predict(
+        self, noisy: torch.Tensor, times: torch.Tensor, contexts: torch.Tensor, vectors: torch.Tensor
+    ) -> torch.Tensor:
+        """Predicted noise, float32."""
+        fast = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+        with fast:
+            output = self.unet(
+                noisy.contiguous(memory_format=lying(self.device)),
+                times,
+                encoder_hidden_states=contexts,
+                added_cond_kwargs={"image_embeds": [vectors[:, None]]},
+            )
+        return output.sample.float()  # type: ignore[no-any-return]
+
+    def train_step(self, factor: float) -> torch.Tensor:
+        """One update; the mean squared error of its batch, still on the device."""
+        clean, weights, contexts, vectors, times = self.draw.batch(self.options.batch, self.options.bare)
+        random = self.draw.like(clean)
+        error = (self.predict(self.noise.add(clean, random, times), times, contexts, vectors) - random).pow(2)
+        weights = weights * self.noise.emphasis(times, self.options.emphasis)[:, None, None, None]
+        torch.autograd.backward((error * weights).mean().div(weights.mean()))
+        self.learner.step(factor)
+        self.step += 1
+        return error.detach().mean()
+
+    @torch.no_grad()
+    def losses(self) -> dict[str, float]:
+        """The noise's error at t from 100 to 900, of the averaged weights, with own, no and another's vector."""
+        measured = {}
+        with self.learner.averaged():
+            for group, views in self.apart.items():
+                generator = torch.Generator(self.device).manual_seed(11)
+                random = torch.randn(views.latents.shape, generator=generator, device=self.device)
+                times = torch.linspace(100, 900, len(random), device=self.device).long()
+                times = times[torch.randperm(len(times), generator=generator, device=self.device)]
+                noisy = self.noise.add(views.latents.float(), random, times)
+                own = views.vectors[:, 0][views.person]
+                for name, vectors in (("own", own), ("none", torch.zeros_like(own)), ("other", own.roll(7, 0))):
+                    parts = [
+                        (
+                            self.predict(noisy[s], times[s], self.trigger.expand(len(noisy[s]), -1, -1), vectors[s])
+                            - random[s]
+                        )
+                        .pow(2)
+                        .mean((1, 2, 3))
+                        for s in (slice(i, i + 64) for i in range(0, len(noisy), 64))
+                    ]
+                    measured[f"{group}_{name}"] = float(torch.cat(parts).mean())
+        return measured
+
+    def keep(self, **values: float) -> None:
+        """Measure the averaged weights, and write them if nothing before did better on the people who are watched."""
+        losses = self.losses()
+        self.log.add(step=self.step, **values, **{name: losses[name] for name in COLUMNS if name in losses})
+        judged = losses.get("watched_own", -float(self.step))
+        if judged <= self._best:
+            self._best = judged
+            self.write()
+
+    def write(self) -> None:
+        """Write the averaged weights whole or not at all."""
+        with self.learner.averaged():
+            weights = self.adapter.layout()
+        part = self.options.out / (FILE + ".part")
+        save_file(weights, part, metadata={"format": "pt", "embedder": "dlib-resnet", "family": "bench"})
+        part.replace(self.options.out / FILE)
+
+
+@contextmanager
+def until_told() -> Iterator[list[int]]:
+    """A list that is empty until SIGTERM or SIGINT comes."""
+    told: list[int] = []
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until --steps or --seconds are over, or until told to end."""
+    started = time.monotonic()
+    run = Run(options)
+    say(f"ready after {time.monotonic() - started:.0f} s")
+    with until_told() as told:
+        run.keep(seconds=0.0)
+        clock, kept = Clock(options.steps, options.seconds / 60), time.monotonic()
+        total, seen = torch.zeros((), device=run.device), 0
+        while (progress := clock.progress(run.step)) < 1 and not told:
+            factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=options.decay_from)
+            total, seen = total + run.train_step(factor), seen + 1
+            if run.step % options.every == 0:
+                mean = float(total) / seen
+                say(f"step={run.step} seconds={clock.seconds:.1f} rate={factor:.3f} loss={mean:.5f}")
+                if not math.isfinite(mean):
+                    raise SystemExit(f"the loss is not finite at step {run.step}")
+                if time.monotonic() - kept > options.keep_seconds:
+                    run.keep(seconds=clock.seconds, rate=factor, loss=mean)
+                    kept = time.monotonic()
+                total, seen = torch.zeros((), device=run.device), 0
+        run.keep(seconds=clock.seconds)
+    say(f"{options.out / FILE}: {(options.out / FILE).stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser.add_argument("--embeddings", type=Path, default=WORK / "embeddings.npz")
+    parser.add_argument("--init", type=Path, required=True, help="a folder of diffusers: the frozen checkpoint")
+    parser.add_argument("--out", type=Path, default=WORK / "adapter")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--views", type=int, default=8, help="views of each portrait")
+    parser.add_argument(
+        "--bare", type=float, default=0.3, help="share of the captions that are the trigger words alone"
+    )
+    parser.add_argument("--muon-rate", type=float, default=3e-3)
+    parser.add_argument("--adam-rate", type=float, default=1e-3)
+    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    parser.add_argument("--average", type=float, default=0.995)
+    parser.add_argument("--warmup", type=int, default=50)
+    parser.add_argument("--decay-from", type=float, default=0.4)
+    parser.add_argument("--every", type=int, default=50)
+    parser.add_argument("--keep-seconds", type=float, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    say(f"training an adapter: {vars(options)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    train(options)
+
+
+if __name__ == "__main__":
+    main()
