@@ -7,7 +7,7 @@ only one picture of each person, so the views are made of it as other photos mig
 compressed, tilted in another light, and from a little aside. The landmarks are looked for again in every view.
 
 The file holds `files` (n), `vectors` (n, k, 128) as float16, where k = 0 is the portrait itself, and `found` (n, k):
-False where there is no face, and its vector is zero.
+False where there is no face, and its vector is zero. A run that was ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -129,6 +130,28 @@ class Describer:
         return cast(Image, self._dlib.get_face_chip(view.picture, shape, size=150, padding=0.25))
 
 
+Done = tuple[NDArray[np.float16], NDArray[np.bool_], int]
+"""The vectors, whether they were found, and how many portraits were looked at."""
+
+
+def started(path: Path, files: Sequence[str]) -> Done:
+    """What an earlier run that was ended has written for the same portraits, or an empty beginning."""
+    if path.is_file():
+        with np.load(path) as data:
+            if list(data["files"]) == list(files):
+                return data["vectors"], data["found"], int(data["done"])
+    return np.zeros((len(files), VIEWS, 128), np.float16), np.zeros((len(files), VIEWS), np.bool_), 0
+
+
+def write(path: Path, files: Sequence[str], vectors: NDArray[np.float16], found: NDArray[np.bool_], done: int) -> None:
+    """Write the file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as sink:
+        np.savez(sink, files=np.array(files), vectors=vectors, found=found, done=done)
+    part.replace(path)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,20 +160,19 @@ def main() -> None:
     options = parser.parse_args()
     with (options.portraits / "captions.csv").open(encoding="utf-8") as source:
         files = sorted(record["file"] for record in csv.DictReader(source))
+    vectors, found, done = started(options.out, files)
     describer = Describer()
-    vectors, found = np.zeros((len(files), VIEWS, 128), np.float16), np.zeros((len(files), VIEWS), bool)
-    for place, file in enumerate(files):
-        picture = cv2.imread(str(options.portraits / file), cv2.IMREAD_COLOR)
+    for place in range(done, len(files)):
+        picture = cv2.imread(str(options.portraits / files[place]), cv2.IMREAD_COLOR)
         if picture is None:
-            raise SystemExit(f"{file} can't be read")
+            raise SystemExit(f"{files[place]} can't be read")
         rgb = cast(Image, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         described = describer.describe(rgb, np.random.default_rng([3, place]))
         if described is not None:
             vectors[place], found[place] = described.astype(np.float16), True
-        if place % 100 == 99:
+        if place % 50 == 49 or place == len(files) - 1:
+            write(options.out, files, vectors, found, place + 1)
             say(f"{place + 1} of {len(files)}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(options.out, files=np.array(files), vectors=vectors, found=found)
     first = vectors[found[:, 0]].astype(np.float32)
     alike = np.einsum("nkd,nd->nk", first, first[:, 0]).mean(0).round(3)
     stranger = float(np.einsum("nd,nd->n", first[:-1, 0], first[1:, 0]).mean())
