@@ -19,12 +19,12 @@ class Noise:
         self._odds = (1 / kept).sqrt().float().to(device)
         density = np.full(1000, 0.5)
         density[focus[0] : focus[1]] = 1.0
-        self._cumulative = np.concatenate([[0.0], np.cumsum(density) / density.sum()])
+        self.cumulative = np.concatenate([[0.0], np.cumsum(density) / density.sum()])
 
     def draw(self, count: int, rng: np.random.Generator) -> torch.Tensor:
         """`count` steps t, one from each equal slice of the distribution."""
         places = (np.arange(count) + rng.random(count)) / count
-        return torch.from_numpy(np.searchsorted(self._cumulative, places, side="right") - 1).clamp(0, 999)
+        return torch.from_numpy(np.searchsorted(self.cumulative, places, side="right") - 1).clamp(0, 999)
 
     def emphasis(self, times: torch.Tensor, most: float) -> torch.Tensor:
         """How much more the noise at t counts, (N,) from 1 to `most`: sqrt(1 + 1/SNR(t)).

@@ -1,7 +1,6 @@
 """What an adapter learns from, all on the device: views of portraits as latents, their captions, who is on them.
 
-A pack here holds portraits as squares of any side from 256 px on, with landmarks in their own pixels. Views of 256 px
-are cut out of them around the face, never enlarged.
+A pack here holds the portraits as they are (`pack.py --sources`); views of 256 px are cut from them as in `framing.py`.
 """
 
 from __future__ import annotations
@@ -13,57 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
+import captions
+import framing
 import numpy as np
 import torch
-from benchkit import SIZE, Image, Pack, Points, View, held_out, to_tensor
-from latents import mirrored, weight_map
+from benchkit import SIZE, Image, Pack, View, judging, to_tensor
+from framing import Frame
+from latents import Bucket, weight_map
 from tokenizer import TRIGGER
-from train_unet import tokens_of, vary
+from train_unet import close
 
-TIGHT, TIGHT_BELOW = 1.45, 2.2
-"""The least side of a view in sizes of the face's 68 points, and below which side it is captioned as a close-up."""
-WATCHED = 60
-"""So many of the people who may be trained on are left out, to see when the training begins to learn them by heart."""
+SQUARE = (SIZE, SIZE)
 BATCH = 64
+UNKNOWN = np.full((68, 2), np.nan, np.float32)
+"""The landmarks where no face was found."""
 
 
-@dataclass(frozen=True)
-class Cut:
-    """One view of 256 px. `tight`: whether the face fills it. `mirrored`: whether left and right are exchanged."""
-
-    picture: Image
-    points: Points | None
-    tight: bool
-    mirrored: bool
-
-
-def cut_view(picture: Image, points: Points | None, rng: np.random.Generator, mirror: bool) -> Cut:
-    """A view at random: a square around the face, shrunk to 256 px, with up to 8% more or less light."""
-    full = min(picture.shape[:2])
-    size = 0.0 if points is None else float(np.ptp(points, axis=0).max())
-    least = min(float(full), max(float(SIZE), 0.8 * full if points is None else TIGHT * size))
-    side = round(least + (full - least) * rng.random() ** 1.5)
-    middle = np.array(picture.shape[1::-1]) / 2 if points is None else (points.min(0) + points.max(0)) / 2
-    middle = middle - (0.0, 0.1 * size) + rng.normal(0, 0.05 * side, 2)
-    room = np.array(picture.shape[1::-1]) - side
-    left, top = np.clip(np.round(middle - side / 2), 0, room).astype(int)
-    cut = picture[top : top + side, left : left + side]
-    if side != SIZE:
-        cut = cv2.resize(cut, (SIZE, SIZE), interpolation=cv2.INTER_AREA if side > SIZE else cv2.INTER_CUBIC)
-    lit = (cut.astype(np.float32) * rng.uniform(0.92, 1.08)).clip(0, 255).round().astype(np.uint8)
-    moved = None if points is None else ((points - (left, top)) * (SIZE / side)).astype(np.float32)
-    if mirror:
-        lit, moved = mirrored(lit, moved)
-    return Cut(lit, moved, tight=side < TIGHT_BELOW * size, mirrored=mirror)
-
-
-def cuts_of(pack: Pack, index: int, count: int) -> list[Cut]:
-    """`count` views of one portrait of the pack, every second one mirrored."""
+def frames_of(pack: Pack, index: int, count: int) -> list[Frame]:
+    """`count` random views of one portrait of the pack."""
     view, picture = pack.views[index], pack.image(index)
-    points = None if view.landmarks is None else np.array(view.landmarks, np.float32)
     rng = np.random.default_rng([5, index])
-    return [cut_view(picture, points, rng, mirror=bool(number % 2)) for number in range(count)]
+    return [framing.random(picture, view, SQUARE, rng) for _ in range(count)]
 
 
 @dataclass(frozen=True)
@@ -82,18 +51,16 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Views:
-    """Views of some people, each tensor on the device and of one row a view.
+    """Views of some people, all on the device: their latents and what belongs to them, the contexts (n, 77, width), the
+    number of the person on each (n), and by that number the vectors (people, k, 128)."""
 
-    latents (n, 4, 32, 32) and weights (n, 32, 32) as float16, contexts (n, 77, width), mirror (n) and the number of the
-    person (n), by which `vectors` (people, k, 128) is asked.
-    """
-
-    latents: torch.Tensor
-    weights: torch.Tensor
+    bucket: Bucket
     contexts: torch.Tensor
-    mirror: torch.Tensor
     person: torch.Tensor
     vectors: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.bucket)
 
 
 @dataclass(frozen=True)
@@ -101,19 +68,18 @@ class Groups:
     """Who is trained on, who only tells when to stop, and who is never seen: three lists of places in the pack."""
 
     train: list[int]
-    watched: list[int]
+    judged: list[int]
     held: list[int]
 
     @staticmethod
     def of(views: Sequence[View], vectors: Vectors) -> Groups:
         """Split the views of a pack whose people have a vector."""
         known = [i for i, view in enumerate(views) if view.file in vectors.of]
-        free = {views[i].file for i in known if not views[i].held}
-        watched = held_out(free, min(WATCHED, len(free) // 5))
+        choosing = judging(captions.read())
         return Groups(
-            [i for i in known if views[i].file in free - watched],
-            [i for i in known if views[i].file in watched and not views[i].held],
-            [i for i in known if views[i].held],
+            [i for i in known if not views[i].held],
+            [i for i in known if views[i].held and views[i].file in choosing],
+            [i for i in known if views[i].held and views[i].file not in choosing],
         )
 
 
@@ -144,8 +110,8 @@ class Encoder:
         """The text encoder's answer (n, 77, width) to each text."""
         made = []
         for start in range(0, len(texts), BATCH):
-            tokens = tokens_of(self._tokenizer, texts[start : start + BATCH]).to(self._device)
-            made.append(self._text(tokens).last_hidden_state.to(self._dtype))
+            tokens = captions.tokens_of(self._tokenizer, list(texts[start : start + BATCH]))
+            made.append(self._text(torch.from_numpy(tokens).long().to(self._device)).last_hidden_state.to(self._dtype))
         return torch.cat(made)
 
     @torch.inference_mode()
@@ -159,29 +125,44 @@ class Encoder:
         return torch.cat(made)
 
 
-def encode(pack: Pack, places: Sequence[int], vectors: Vectors, encoder: Encoder, count: int) -> Views:
-    """`count` views of each portrait, their captions varied as in the denoiser's training. `places`: at least one."""
+def encode(
+    pack: Pack, places: Sequence[int], vectors: Vectors, encoder: Encoder, count: int, pictures: bool = False
+) -> Views:
+    """`count` views of each portrait (at least one), their captions varied as in the denoiser's training. `pictures`:
+    whether to keep the pictures themselves as well."""
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1)) as pool:
-        cuts = list(pool.map(lambda place: cuts_of(pack, place, count), places))
-    views = [pack.views[place] for place in places]
-    files = list(dict.fromkeys(view.file for view in views))
-    number = {file: i for i, file in enumerate(files)}
-    rng = np.random.default_rng(6)
-    texts = [
-        vary(view.caption, "tight" if cut.tight else "whole", rng)
-        for view, some in zip(views, cuts, strict=True)
-        for cut in some
-    ]
-    latents = encoder.latents([cut.picture for some in cuts for cut in some])
+        frames = [frame for some in pool.map(lambda place: frames_of(pack, place, count), places) for frame in some]
+    owners = [place for place in places for _ in range(count)]
+    latents = encoder.latents([frame.picture for frame in frames]).clone()
     device = latents.device
+    bucket = Bucket(
+        latents=latents,
+        weights=torch.stack([weight_map(frame.points, SQUARE) for frame in frames]).to(device),
+        owners=torch.tensor(owners, device=device),
+        mirrored=torch.tensor([frame.mirrored for frame in frames], device=device),
+        points=torch.from_numpy(np.stack([UNKNOWN if f.points is None else f.points for f in frames])).to(device),
+        pictures=torch.from_numpy(np.stack([frame.picture for frame in frames])).to(device) if pictures else None,
+    )
+    files = list(dict.fromkeys(pack.views[place].file for place in places))
+    number = {file: i for i, file in enumerate(files)}
     return Views(
-        latents=latents.clone(),
-        weights=torch.stack([weight_map(cut.points) for some in cuts for cut in some]).to(device),
-        contexts=encoder.contexts(texts).clone(),
-        mirror=torch.tensor([cut.mirrored for some in cuts for cut in some], device=device),
-        person=torch.tensor([number[view.file] for view in views for _ in range(count)], device=device),
+        bucket=bucket,
+        contexts=encoder.contexts(_said(pack, bucket)).clone(),
+        person=torch.tensor([number[pack.views[place].file] for place in owners], device=device),
         vectors=torch.from_numpy(np.stack([vectors.of[file] for file in files])).to(device),
     )
+
+
+def _said(pack: Pack, bucket: Bucket) -> list[str]:
+    """A caption of each view; that of the pack where the portrait isn't in the table."""
+    seen, rng, texts = captions.read(), np.random.default_rng(6), []
+    for owner, turned, near in zip(bucket.owners.tolist(), bucket.mirrored.tolist(), close(bucket), strict=True):
+        row = seen.get(pack.views[owner].file)
+        if row is None:
+            texts.append(pack.views[owner].caption)
+        else:
+            texts.append((row.mirrored() if turned else row).varied(near, rng))
+    return texts
 
 
 def bare_trigger(encoder: Encoder) -> torch.Tensor:

@@ -9,14 +9,14 @@ models", 2023): a small net makes four tokens of the vector, and each cross-atte
 them, beside those of the text. Only these are trained. The vector comes from another view of the person than the one
 that is denoised, is noisy in half of the cases, and is zero in a tenth.
 
-`--pack`: portraits as squares (benchkit.Pack) with landmarks; what is marked `held` is only measured. `--embeddings`:
+`--pack`: the portraits as they are (`pack.py --sources`); what is marked `held` is only measured. `--embeddings`:
 the file of identities.py. `--init`: a folder of diffusers with tokenizer, text encoder, UNet and VAE. `--out`: a
 folder, in which the averaged weights lie as ip-adapter-faceid_bench.safetensors (float16, the layout that diffusers'
 `load_ip_adapter` reads) with the curve as adapter.csv. It writes them whenever it ends, also by SIGTERM, and those that
 did best on people whom it wasn't trained on. `--seconds` is the time for training; reading and encoding come before.
 
-The columns of the curve: the noise's error in training, and on people who are watched (left out of the training, and
-they choose what is kept) and held (left out, and they choose nothing) with their own vector, with none, and with
+The columns of the curve: the noise's error in training, and on the people by whom trainings are judged (they
+choose what is kept) and on those who are held out (they choose nothing), with their own vector, with none, and with
 another person's.
 """
 
@@ -34,19 +34,21 @@ from typing import Any
 
 import torch
 from benchkit import WORK, Log, Pack, say
+from face_loss import FaceLoss
 from learner import Clock, Learner, rate_factor
+from noise import Noise
 from portrait_views import Encoder, Groups, Vectors, Views, bare_trigger, encode, lying
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
-from train_unet import Noise
+from train_unet import Batch
 
 TOKENS, WIDTH, WIDER = 4, 128, 4
 """Tokens of the adapter (FaceID's own number, which readers take for granted), the vector's numbers, and how many times
 as wide the net's hidden layer is."""
 FILE = "ip-adapter-faceid_bench.safetensors"
 FOCUS = (150, 850)
-COLUMNS = ("step", "seconds", "rate", "loss", "watched_own", "watched_none", "held_own", "held_none", "held_other")
+COLUMNS = ("step", "seconds", "rate", "loss", "judged_own", "judged_none", "held_own", "held_none", "held_other")
 
 
 class Adapter(nn.Module):
@@ -110,22 +112,24 @@ class Draw:
 
     def __init__(self, views: Views, trigger: torch.Tensor, noise: Noise, seed: int) -> None:
         self._views, self._trigger = views, trigger
-        device = views.latents.device
+        device = trigger.device
         self._generator = torch.Generator(device).manual_seed(seed)
         self._cumulative = torch.from_numpy(noise.cumulative).float().to(device)
         others = list(range(views.vectors.shape[1]))
         self._unlike = torch.tensor([others[1:], [k for k in others if k != 1]], device=device)
 
-    def batch(self, count: int, bare: float) -> tuple[torch.Tensor, ...]:
-        """Clean latents, loss weights, contexts, vectors and times of `count` views. `bare`: the share of trigger words
-        alone."""
+    def batch(self, count: int, bare: float) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`count` views with their contexts, vectors and times. `bare`: the share of trigger words alone."""
         views, device = self._views, self._trigger.device
-        chosen = torch.randint(len(views.latents), (count,), generator=self._generator, device=device)
+        chosen = torch.randint(len(views), (count,), generator=self._generator, device=device)
         alone = self._uniform(count)[:, None, None] < bare
         contexts = torch.where(alone, self._trigger, views.contexts[chosen])
         places = (torch.arange(count, device=device) + self._uniform(count)) / count
         times = (torch.searchsorted(self._cumulative, places, right=True) - 1).clamp(0, 999)
-        return views.latents[chosen].float(), views.weights[chosen].float()[:, None], contexts, self._who(chosen), times
+        bucket = views.bucket
+        weights = bucket.weights[chosen].float()[:, None]
+        batch = Batch(bucket.latents[chosen].float(), weights, chosen, bucket, chosen)
+        return batch, contexts, self._who(chosen), times
 
     def like(self, clean: torch.Tensor) -> torch.Tensor:
         """Noise of the shape of the latents."""
@@ -135,7 +139,7 @@ class Draw:
         """Vectors (count, 128): of another view than the one that is shown, noisy in half of the cases, zero in a
         tenth."""
         views, count = self._views, len(chosen)
-        allowed = self._unlike[views.mirror[chosen].long()]
+        allowed = self._unlike[views.bucket.mirrored[chosen].long()]
         column = torch.randint(allowed.shape[1], (count, 1), generator=self._generator, device=chosen.device)
         vectors = views.vectors[views.person[chosen], allowed.gather(1, column)[:, 0]]
         spread = 0.7 * self._uniform(count) * (self._uniform(count) < 0.5)
@@ -160,10 +164,10 @@ class Run:
         if not groups.train:
             raise SystemExit("no portrait of the pack has a vector in the embeddings")
         encoder = Encoder(options.init, self.device)
-        self.views = encode(pack, groups.train, vectors, encoder, options.views)
+        self.views = encode(pack, groups.train, vectors, encoder, options.views, options.identity > 0)
         self.apart = {
             name: encode(pack, places, vectors, encoder, count)
-            for name, places, count in (("watched", groups.watched, 4), ("held", groups.held, 1))
+            for name, places, count in (("judged", groups.judged, 4), ("held", groups.held, 1))
             if len(places) > 1
         }
         self.trigger = bare_trigger(encoder)
@@ -173,12 +177,16 @@ class Run:
         self.adapter = Adapter(unet)
         self.unet = unet.to(self.device, memory_format=lying(self.device))
         self.noise = Noise(self.device, FOCUS)
+        self.faces: FaceLoss | None = None
+        if options.identity > 0:
+            vae = encoder.vae.float()
+            self.faces = FaceLoss.over(vae, options.face_net, self.noise, self.device, options.face_batch)
         self.draw = Draw(self.views, self.trigger, self.noise, options.seed)
         self.learner = Learner(self.adapter, (options.muon_rate, options.adam_rate), options.average)
         self.log = Log(options.out / "adapter.csv", COLUMNS)
         self.step, self._best = 0, math.inf
         count = sum(p.numel() for p in self.adapter.parameters())
-        say(f"{len(self.views.latents)} views of {len(self.views.vectors)} people; {count} parameters")
+        say(f"{len(self.views)} views of {len(self.views.vectors)} people; {count} parameters")
 
     def predict(
         self, noisy: torch.Tensor, times: torch.Tensor, contexts: torch.Tensor, vectors: torch.Tensor
@@ -196,11 +204,16 @@ class Run:
 
     def train_step(self, factor: float) -> torch.Tensor:
         """One update; the mean squared error of its batch, still on the device."""
-        clean, weights, contexts, vectors, times = self.draw.batch(self.options.batch, self.options.bare)
-        random = self.draw.like(clean)
-        error = (self.predict(self.noise.add(clean, random, times), times, contexts, vectors) - random).pow(2)
-        weights = weights * self.noise.emphasis(times, self.options.emphasis)[:, None, None, None]
-        torch.autograd.backward((error * weights).mean().div(weights.mean()))
+        batch, contexts, vectors, times = self.draw.batch(self.options.batch, self.options.bare)
+        random = self.draw.like(batch.clean)
+        noisy = self.noise.add(batch.clean, random, times)
+        output = self.predict(noisy, times, contexts, vectors)
+        error = (output - random).pow(2)
+        weights = batch.weights * self.noise.emphasis(times, self.options.emphasis)[:, None, None, None]
+        loss = (error * weights).mean().div(weights.mean())
+        if self.faces is not None:
+            loss = loss + self.options.identity * self.faces(output, noisy, times, batch)
+        torch.autograd.backward(loss)
         self.learner.step(factor)
         self.step += 1
         return error.detach().mean()
@@ -212,10 +225,10 @@ class Run:
         with self.learner.averaged():
             for group, views in self.apart.items():
                 generator = torch.Generator(self.device).manual_seed(11)
-                random = torch.randn(views.latents.shape, generator=generator, device=self.device)
+                random = torch.randn(views.bucket.latents.shape, generator=generator, device=self.device)
                 times = torch.linspace(100, 900, len(random), device=self.device).long()
                 times = times[torch.randperm(len(times), generator=generator, device=self.device)]
-                noisy = self.noise.add(views.latents.float(), random, times)
+                noisy = self.noise.add(views.bucket.latents.float(), random, times)
                 own = views.vectors[:, 0][views.person]
                 for name, vectors in (("own", own), ("none", torch.zeros_like(own)), ("other", own.roll(7, 0))):
                     parts = [
@@ -231,10 +244,10 @@ class Run:
         return measured
 
     def keep(self, **values: float) -> None:
-        """Measure the averaged weights, and write them if nothing before did better on the people who are watched."""
+        """Measure the averaged weights, and write them if nothing before did better on the people who are judged."""
         losses = self.losses()
         self.log.add(step=self.step, **values, **{name: losses[name] for name in COLUMNS if name in losses})
-        judged = losses.get("watched_own", -float(self.step))
+        judged = losses.get("judged_own", -float(self.step))
         if judged <= self._best:
             self._best = judged
             self.write()
@@ -307,6 +320,9 @@ def main() -> None:
     parser.add_argument("--muon-rate", type=float, default=3e-3)
     parser.add_argument("--adam-rate", type=float, default=1e-3)
     parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    parser.add_argument("--identity", type=float, default=0.0, help="weight of a loss that looks at decoded faces")
+    parser.add_argument("--face-net", type=Path, default=WORK / "dlib_net.safetensors", help="see face_loss.py")
+    parser.add_argument("--face-batch", type=int, default=32, help="how many of a batch that loss looks at")
     parser.add_argument("--average", type=float, default=0.995)
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--decay-from", type=float, default=0.4)
