@@ -14,6 +14,7 @@ import pytest
 import torch
 from benchkit import Pack, View
 from pack import encode
+from safetensors.torch import load_file
 from warped_clips import SOURCE, Draw, FaceFrame, Movement, Portraits, head_field, lid_source, load_portraits, render
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "bench" / "train_motion.py"
@@ -166,8 +167,9 @@ def test_a_training_leaves_an_adapter_that_the_unet_takes(tmp_path: Path) -> Non
     line = command(tmp_path, "--steps", "4", "--every", "2", "--samples", "1", "--warmup", "1")
     done = subprocess.run(line, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    adapter = MotionAdapter.from_pretrained(tmp_path / "motion")
-    assert adapter.dtype == torch.float16
+    adapter = MotionAdapter.from_pretrained(tmp_path / "motion", torch_dtype=torch.float16)
+    stored = load_file(tmp_path / "motion" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
     still_unet = UNet2DConditionModel.from_pretrained(tmp_path / "models" / "unet")
     unet = UNetMotionModel.from_unet2d(still_unet, adapter.float())
     noisy, context = torch.randn(1, 4, 4, 32, 32), torch.randn(1, 77, 128).repeat_interleave(4, 0)

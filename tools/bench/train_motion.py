@@ -32,10 +32,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 from benchkit import MODEL_DIR, WORK, Image, Log, Pack, say, sheet, to_pictures
+from captions import read, tokens_of
 from learner import Clock, Learner, rate_factor
+from noise import Noise
 from parts import load_tokenizer
 from torch import nn
-from train_unet import Noise, tokens_of, vary
 from warped_clips import Portraits, load_portraits, render
 
 ADAPTER: dict[str, Any] = {
@@ -169,12 +170,17 @@ class Texts:
         encoder = CLIPTextModel.from_pretrained(init / "text_encoder").float().to(device).eval()
         rng = np.random.default_rng(5)
         views = [pack.views[owner] for owner in owners]
-        lines = [vary(view.caption, view.kind, rng) for view in views for _ in range(VARIANTS)]
-        lines += [view.caption for view in views]
+        seen = read()
+        lines = [
+            seen[view.file].varied(False, rng) if view.file in seen else view.caption
+            for view in views
+            for _ in range(VARIANTS)
+        ]
+        lines += [seen[view.file].caption() if view.file in seen else view.caption for view in views]
         lines.append("")
         embedded = []
         for start in range(0, len(lines), 256):
-            tokens = tokens_of(tokenizer, lines[start : start + 256]).to(device)
+            tokens = torch.from_numpy(tokens_of(tokenizer, lines[start : start + 256])).long().to(device)
             with autocast(device):
                 embedded.append(encoder(tokens).last_hidden_state.float())
         table = torch.cat(embedded)
