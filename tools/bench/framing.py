@@ -97,7 +97,7 @@ def _somewhere(
     largest, _ = _fitting(picture, size, float("inf"))
     smallest, _ = _fitting(picture, size, UNKNOWN * wide if box is None else float(box[2] - box[0]) / NEAREST)
     width, height = _fitting(picture, size, float(np.exp(rng.uniform(np.log(smallest), np.log(largest)))))
-    x, y = (0.0, wide - width), (0.0, (tall - height) * (1.0 if box is not None else 0.3))
+    x, y = (0.0, max(0.0, wide - width)), (0.0, max(0.0, tall - height) * (1.0 if box is not None else 0.3))
     if box is not None:
         face = float(box[2] - box[0])
         x = _held(x, float(box[2]) + 0.15 * face - width, float(box[0]) - 0.15 * face)

@@ -149,7 +149,6 @@ class Run:
         torch.set_float32_matmul_precision("high")
         self.options = options
         self.device = torch.device(options.device)
-        torch.backends.cudnn.benchmark = True  # the sizes are few and come again and again
         tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
         cache = Cache.load(options.latents or options.work / "latents.pt")
         self.data = Data(Pack(options.pack), cache, tokenizer, options.texts, self.device)
