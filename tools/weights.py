@@ -13,7 +13,8 @@ sys.path.insert(0, str(ROOT))
 
 from easyphoto.catalog import Asset, Catalog  # noqa: E402
 from easyphoto.catalog.download_plan import size  # noqa: E402
-from easyphoto.catalog.model_folders import KINDS  # noqa: E402
+from easyphoto.catalog.model_folders import KINDS, PLAIN  # noqa: E402
+from easyphoto.templates.fetched_gallery import BUNDLE, GalleryRow, rows  # noqa: E402
 from easyphoto.vision.backend import ROLES, Backend  # noqa: E402
 from easyphoto.vision.registry import BACKENDS  # noqa: E402
 
@@ -46,7 +47,7 @@ left out. The switch does not hold for base models: you choose those yourself.
 
 ## How a download behaves
 - EasyPhoto finds a file by its name, or under any other name by its checksum, anywhere below the folders of the
-  host.
+  host. The pictures of the gallery are looked for at their own place alone.
 - A download is written beside its place (`.part`) and gets its name only when its size, structure and checksum are
   right. A file that is cut off, tampered with or really a web page is never used, and one sentence says what came
   from where.
@@ -67,6 +68,18 @@ left out. The switch does not hold for base models: you choose those yourself.
 
 The addresses come from public lists and from the original, and they have not been tried one by one. A dead address
 only makes EasyPhoto try the next one, and the checksum decides which file is taken.
+"""
+
+GALLERY = """## Templates
+
+`models fetch templates`, or one click in the gallery of the Inference tab, brings these pictures to
+`models/EasyPhoto/templates`. They were chosen by eye for variety: women and men of all ages, skins and builds, in
+studios and outdoors, from a close-up to a figure that stands, and two or three people. They show nobody who lives or
+lived, because they were generated; only the couple in the park and the crew of Apollo 11 are photographs.
+
+Each picture is fetched from the repository that published it, as it was at one commit, or from jsDelivr, which mirrors
+such repositories; its sha256 is that of the file at that commit. Where the table says "a part", the file is a sheet of
+many portraits, from which the template is cut on your machine; those that stand side by side are put together there.
 """
 
 BACKENDS_HEAD = """## What serves each role
@@ -120,8 +133,8 @@ TAIL = """## What is measured and what is not
 def document() -> str:
     """Return the whole page."""
     catalog = Catalog.load()
-    parts = [HEAD, "## Features\n", *_features(catalog), "## Files\n", *_files(catalog), BACKENDS_HEAD, *_backends()]
-    return "\n".join([*parts, SWITCH, TAIL]).rstrip() + "\n"
+    parts = [HEAD, "## Features\n", *_features(catalog), "## Files\n", *_files(catalog), GALLERY, *_gallery(catalog)]
+    return "\n".join([*parts, BACKENDS_HEAD, *_backends(), SWITCH, TAIL]).rstrip() + "\n"
 
 
 def _features(catalog: Catalog) -> list[str]:
@@ -132,6 +145,8 @@ def _features(catalog: Catalog) -> list[str]:
         free = sum(a.commercial or a.instead is not None for a in assets)
         commercial = "yes" if free == len(assets) else "no" if free == 0 else "in part"
         names = ", ".join(f"`{a.file}`" for a in assets)
+        if bundle.name == BUNDLE:
+            names = f"{len(assets)} pictures ([below](#templates))"
         total = f"{about}{size(sum(a.bytes for a in assets))}"
         rows.append(f"| `{bundle.name}` | {bundle.what} | {total} | {commercial} | {names} |")
     return [*rows, ""]
@@ -141,7 +156,15 @@ def _files(catalog: Catalog) -> list[str]:
     rows = ["| file | in | bytes | licence | commercial | sha256 known from | first source |", "|" + " --- |" * 7]
     used = {name for bundle in catalog.offered.values() for name in bundle.assets}
     used |= {catalog.assets[name].instead or name for name in used}
-    return [*rows, *(_file(asset, catalog) for asset in catalog.assets.values() if asset.name in used), ""]
+    return [
+        *rows,
+        *(
+            _file(asset, catalog)
+            for asset in catalog.assets.values()
+            if asset.name in used and asset.folder not in PLAIN
+        ),
+        "",
+    ]
 
 
 def _file(asset: Asset, catalog: Catalog) -> str:
@@ -155,6 +178,23 @@ def _file(asset: Asset, catalog: Catalog) -> str:
         f"| `{asset.file}`{also} | `{place}` | {count} | {asset.licence} | {yes}{other} | {known} | "
         f"<{asset.urls({})[0]}> |"
     )
+
+
+def _gallery(catalog: Catalog) -> list[str]:
+    found = ["| template | faces | file | bytes | licence | made by |", "|" + " --- |" * 6]
+    return [*found, *(_template(row, catalog) for row in rows()), ""]
+
+
+def _template(row: GalleryRow, catalog: Catalog) -> str:
+    assets = [catalog.assets[name] for name, _ in row.parts]
+    part = "a part of " if row.parts[0][1] is not None and len(assets) == 1 else ""
+    part = "parts of " if len(assets) > 1 else part
+    files = ", ".join(f"[`{a.file}`]({a.urls({})[0]})" for a in assets)
+    licences, credits = (
+        "; ".join(dict.fromkeys(texts)) for texts in ([a.licence for a in assets], [a.credit for a in assets])
+    )
+    count = " + ".join(f"{a.bytes:,}" for a in assets)
+    return f"| `{row.name}` | {row.faces} | {part}{files} | {count} | {licences} | {credits} |"
 
 
 def _backends() -> list[str]:

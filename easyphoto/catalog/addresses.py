@@ -2,7 +2,8 @@
 
 ``hf:OWNER/NAME/FILE`` is a file at Hugging Face (``HF_ENDPOINT`` names another server), ``hf-dataset:`` one in a data
 set there, ``ms:OWNER/NAME/FILE`` one at ModelScope, ``ms-api:`` the same by ModelScope's API, and ``oss:FILE`` one in
-the store of the original extension. A whole https address stands for itself.
+the store of the original extension. ``github:OWNER/NAME@COMMIT/FILE`` is a file of a repository as it was at a commit,
+and ``jsdelivr:`` the same at the mirror of GitHub that jsDelivr keeps. A whole https address stands for itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from urllib.parse import quote
 HUGGING_FACE = "https://huggingface.co"
 HUGGING_FACE_MIRROR = "https://hf-mirror.com"
 MODELSCOPE = "https://www.modelscope.cn"
+GITHUB = "https://raw.githubusercontent.com"
+JSDELIVR = "https://cdn.jsdelivr.net/gh"
 STORE = "https://pai-aigc-photog.oss-cn-hangzhou.aliyuncs.com/webui"
 
 
@@ -33,6 +36,10 @@ def _address(source: str, hugging_face: str) -> str:
     if kind == "oss":
         return f"{STORE}/{rest}"
     owner, name, path = rest.split("/", 2)
+    if kind == "github":
+        return f"{GITHUB}/{owner}/{name.replace('@', '/')}/{quote(path)}"
+    if kind == "jsdelivr":
+        return f"{JSDELIVR}/{owner}/{name}/{quote(path)}"
     if kind == "hf":
         return f"{hugging_face}/{owner}/{name}/resolve/main/{path}"
     if kind == "hf-dataset":

@@ -17,14 +17,15 @@ DATA = Path(__file__).with_name("catalog.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """One file of weights.
+    """One file of weights, or a picture that serves as a template.
 
     ``file`` is its name on disk, ``folder`` one of the kinds in :data:`easyphoto.catalog.model_folders.KINDS`, and
     ``under`` a subfolder of that, or "". ``also`` are the names of other files that serve as well. ``bytes`` is the
     exact size, unless ``about`` is true. ``sha256`` is in lower-case hexadecimal where it is publicly known, and
     ``sha256_from`` says who published it; else it is None, and the first download records it. ``instead`` names the
     asset that takes its place where only commercial use is allowed. If ``by_folder`` is true, the file's name is so
-    common that it is looked for in ``under`` only. If ``optional`` is true, the feature works without it.
+    common that it is looked for in ``under`` only. If ``optional`` is true, the feature works without it. ``credit``
+    says who made it, where that is to be told.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Asset:
     instead: str | None = None
     optional: bool = False
     by_folder: bool = False
+    credit: str = ""
 
     def __post_init__(self) -> None:
         if self.folder not in KINDS:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from easyphoto.catalog.assets import DATA, Asset, Bundle, read
 from easyphoto.catalog.download_plan import DownloadPlan, FileVerdict, Present
-from easyphoto.catalog.locate import Index, against, destination, find, shown
-from easyphoto.catalog.model_folders import Folders
+from easyphoto.catalog.locate import Index, against, destination, find, named, shown
+from easyphoto.catalog.model_folders import PLAIN, Folders
 from easyphoto.catalog.part import begun
 from easyphoto.catalog.records import Records
 from easyphoto.errors import AssetMissing, NotFound, StorageFailed
@@ -146,9 +146,7 @@ class Catalog:
         index, records = Index(folders), Records(folders.root)
         verdicts: list[FileVerdict] = []
         for asset in assets:
-            paths = [
-                p for p in index.named(asset.file) if not asset.by_folder or p.parent.name == Path(asset.under).name
-            ]
+            paths = named(asset, folders, index)
             verdicts += [FileVerdict(asset, p, against(asset, p, records, again=True)) for p in paths]
         if verdicts:
             records.save()
@@ -195,6 +193,8 @@ class Look:
         place = destination(asset, self._folders)
         if place.is_file() and against(asset, place, self.records, hashing=hashing) is None:
             return place
+        if asset.folder in PLAIN:
+            return None
         found, _ = find(asset, self._folders, self._index, self.records, hashing=hashing)
         return found.path if found else None
 

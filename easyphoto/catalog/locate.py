@@ -11,7 +11,7 @@ from pathlib import Path
 
 from easyphoto.catalog.assets import Asset
 from easyphoto.catalog.download_plan import FileVerdict, Present
-from easyphoto.catalog.model_folders import Folders
+from easyphoto.catalog.model_folders import PLAIN, Folders
 from easyphoto.catalog.records import Records
 from easyphoto.catalog.weight_formats import wrong_file
 from easyphoto.messages import Message
@@ -84,7 +84,7 @@ def find(
     structure are enough.
     """
     wrong: list[FileVerdict] = []
-    for path in _by_name(asset, folders, index):
+    for path in named(asset, folders, index):
         reason = against(asset, path, records, hashing=hashing)
         if reason is None:
             return Present(asset, path, "name"), wrong
@@ -93,7 +93,7 @@ def find(
         if wrong_file(path) is None:
             return Present(asset, path, "name"), wrong
     expected = asset.sha256 or records.known(asset.name)
-    if expected and asset.size and hashing:
+    if expected and asset.size and hashing and asset.folder not in PLAIN:
         for path in index.sized(asset.size):
             if records.sha256(path) == expected:
                 return Present(asset, path, "hash"), wrong
@@ -118,10 +118,13 @@ def against(asset: Asset, path: Path, records: Records, *, hashing: bool = True,
     return None
 
 
-def _by_name(asset: Asset, folders: Folders, index: Index) -> list[Path]:
+def named(asset: Asset, folders: Folders, index: Index) -> list[Path]:
+    """Return the files that have the asset's name where it is looked for, the one at its own place first."""
     first = destination(asset, folders)
-    named = index.named(asset.file)
+    if asset.folder in PLAIN:
+        return [first] if first.is_file() else []
+    found = index.named(asset.file)
     if asset.by_folder:
         tail = (*Path(asset.under).parts[-1:], asset.file)
-        named = [p for p in named if p.parts[-2:] == tail]
-    return sorted(named, key=lambda p: p.resolve() != first.resolve())
+        found = [p for p in found if p.parts[-2:] == tail]
+    return sorted(found, key=lambda p: p.resolve() != first.resolve())

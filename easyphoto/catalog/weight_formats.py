@@ -47,6 +47,8 @@ def wrong_file(path: Path, suffix: str | None = None) -> str | None:
         if start.startswith(b"PK\x03\x04"):
             return None if zipfile.is_zipfile(path) else Message("is cut off (its index is missing)")
         return None if start[:1] == b"\x80" else Message("is no torch file")
+    if suffix == ".jpg":
+        return None if start.startswith(b"\xff\xd8\xff") else Message("is no JPEG picture")
     if suffix == ".onnx" and start[:1] not in (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42"):
         return Message("is no ONNX model")
     return None

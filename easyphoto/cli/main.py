@@ -24,6 +24,7 @@ from easyphoto.cli import (
     queue_command,
     show,
     streams,
+    template_command,
 )
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
@@ -123,6 +124,7 @@ def _parser() -> Parser:
     )
     queue_command.add_parser(commands, arguments.common, _paths)
     models.add_parser(commands, _paths)
+    template_command.add_parser(commands, _paths)
     return parser
 
 

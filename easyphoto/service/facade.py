@@ -21,6 +21,7 @@ from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Vision
 from easyphoto.queue.durable import DurableQueue
 from easyphoto.queue.lanes import LocalRunner
 from easyphoto.queue.port import RequestKind
+from easyphoto.service import face_counting
 from easyphoto.service.host_models import BaseModels
 from easyphoto.service.portrait_desk import GENERATE, PortraitDesk
 from easyphoto.service.requests import (
@@ -35,7 +36,7 @@ from easyphoto.service.training_desk import TRAIN, TrainingDesk
 from easyphoto.service.workplace import Interpreter, Workplace
 from easyphoto.storage import batch_reports, portraits
 from easyphoto.storage.uploads import Uploads
-from easyphoto.templates import TemplateStore
+from easyphoto.templates import Template, TemplateStore
 from easyphoto.vision import registry
 
 if TYPE_CHECKING:
@@ -240,6 +241,11 @@ class EasyPhoto:
         The recipe knows its template by sha256: one of ``templates`` or of the presets must be that file.
         """
         return self._portraits.replay(recipe, templates, changes)
+
+    def count_faces(self, templates: Sequence[Template], seconds: float | None = None) -> int:
+        """Count the faces of those of the templates that have no count, for ``seconds`` at most, and remember them.
+        Returns how many are left."""
+        return face_counting.count(templates, self.vision, self.templates.counts, seconds)
 
     # --- base models -------------------------------------------------------------------------------------------------
 

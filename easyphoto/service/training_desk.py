@@ -298,7 +298,7 @@ class TrainingDesk:
     def _validation_templates(self, home: PersonFolder, stage: JobFolder, request: TrainRequest) -> tuple[Path, ...]:
         if not request.validation_templates:
             kept = tuple(sorted(home.job.templates.glob("*.png"))) if request.resume else ()
-            return kept or tuple(t.path for t in self._place.templates.list() if not t.own and t.faces == 1)
+            return kept or tuple(t.path for t in self._place.templates.list() if t.shipped and t.faces == 1)
         paths = tuple(stage.templates / f"template-{i}.png" for i in range(len(request.validation_templates)))
         for path, source in zip(paths, request.validation_templates, strict=True):
             pictures.save_png(path, pictures.load(source))

@@ -32,7 +32,7 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
     itself; any other page gets them through :func:`style` and :func:`head`.
     """
     settings = settings or Settings()
-    compat.serve_from((service.paths.portraits, *settings.servable))
+    compat.serve_from((service.paths.portraits, service.templates.thumbnails.folder, *settings.servable))
 
     def language(request: Any) -> str:
         return settings.language() or compat.language(request)

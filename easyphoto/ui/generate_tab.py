@@ -178,7 +178,7 @@ class GenerateTab(JobTab):
         self._photos, self._photos_now = photos, photos_now
         self.desk.bind(page, [photos, *self.people_lists], self._deleted)
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
-        compat.listen(self.refresh.click, self._refreshed, None, self._lists)
+        compat.listen(self.refresh.click, self._refreshed, self.picker.shows, self._lists)
         self.picker.bind()
         self.batch.bind(self._shown, [*self._following, *self._made])
         control = self._form.components["t2i_control_way"]
@@ -208,8 +208,9 @@ class GenerateTab(JobTab):
             **self.desk.fresh(language),
         }
 
-    def _refreshed(self, request: gr.Request) -> Updates:
-        return {**self.people_now(self._language(request)), **self.picker.fresh()}
+    def _refreshed(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        language = self._language(request)
+        return {**self.people_now(language), **self.picker.fresh(language, data)}
 
     @property
     def _lists(self) -> list[Any]:
@@ -237,7 +238,8 @@ class GenerateTab(JobTab):
         updates, people = self.people_now(language), self._people(language)
         if len(people) > 1:
             updates[self.users[0]] = compat.update(choices=compat.choices(people), value=_first(people))
-        return {**updates, **self.picker.fresh(), **self._last_shown(language, kept)}
+        picked = {**self.picker.fresh(language), **self.picker.fetch.shown_again(language)}
+        return {**updates, **picked, **self._last_shown(language, kept)}
 
     def faces_loaded(self) -> Updates:
         """Return how many faces a page shows when it is opened.
@@ -251,7 +253,7 @@ class GenerateTab(JobTab):
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [*self._lists, *self._following, *self._made]
+        return [*self._lists, *self.picker.fetch.running, *self._following, *self._made]
 
     @property
     def _made(self) -> list[Any]:

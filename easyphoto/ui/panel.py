@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
-import shutil
-import tempfile
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image as Pillow
-
 from easyphoto import pictures
-from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed
+from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.events import (
     Event,
     Failed,
@@ -34,8 +26,10 @@ from easyphoto.events import (
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import words as likeness_words
 from easyphoto.messages import translated
-from easyphoto.ports import BrokenModel, Image
+from easyphoto.ports import BrokenModel
 from easyphoto.service import photo_names
+from easyphoto.templates.thumbnails import Thumbnails as Thumbnails  # noqa: PLC0414 - the tabs take it from here
+from easyphoto.templates.thumbnails import jpg
 from easyphoto.ui import chart
 from easyphoto.ui.texts import say, stage, time_left
 
@@ -363,53 +357,7 @@ def _figure(path: Path, words: str, kind: str, title: str = "") -> str:
 def thumbnail(path: Path) -> str:
     """Return a small JPEG of a picture as a ``data:`` address. Raises ``InvalidRequest`` if the file is not a
     picture."""
-    return "data:image/jpeg;base64," + base64.b64encode(_small(path, THUMBNAIL)).decode("ascii")
-
-
-def _small(path: Path, side: int) -> bytes:
-    small = Pillow.fromarray(pictures.load(path, max_side=2 * side))
-    small.thumbnail((side, side), Pillow.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
-
-
-class Thumbnails:
-    """Small copies of pictures as files. Each is made once, in a temporary folder that is removed with this object."""
-
-    SIDE = 384
-
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="easyphoto-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-
-    def of(self, path: Path) -> Path:
-        """Return the small copy of ``path`` as it is now.
-
-        A picture that can't be read gets a grey copy. If the disk has no room for a copy, the answer is ``path``
-        itself.
-        """
-        try:
-            state = path.stat()
-            key = hashlib.sha256(f"{path}|{state.st_mtime_ns}|{state.st_size}".encode("utf-8", "replace")).hexdigest()
-            small = self._folder / f"{key[:24]}.jpg"
-            if not small.exists():
-                pictures.write_bytes(small, _small(path, self.SIDE))
-        except StorageFailed:
-            return path
-        except (EasyPhotoError, OSError):
-            return self.drawn("unreadable", np.full((self.SIDE, self.SIDE, 3), 200, np.uint8)) or path
-        return small
-
-    def drawn(self, name: str, image: Image) -> Path | None:
-        """Keep ``image`` under a name that no other picture has. Returns None if the disk has no room for it."""
-        path = self._folder / f"{name}.jpg"
-        try:
-            if not path.exists():
-                pictures.save_jpg(path, image)
-        except StorageFailed:
-            return None
-        return path
+    return "data:image/jpeg;base64," + base64.b64encode(jpg(path, THUMBNAIL)).decode("ascii")
 
 
 def recipe(path: Path) -> str:

@@ -12,12 +12,15 @@ import gradio as gr
 from easyphoto import pictures
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.imaging import folder
-from easyphoto.messages import translated
+from easyphoto.messages import ENGLISH, translated
 from easyphoto.pictures import Source
 from easyphoto.service import EasyPhoto
 from easyphoto.templates import Template
 from easyphoto.ui import compat, panel
 from easyphoto.ui.compat import Updates
+from easyphoto.ui.gallery_desk import GalleryDesk
+from easyphoto.ui.gallery_fetch import GalleryFetch
+from easyphoto.ui.template_filter import ALL, ANY, TemplateFilter, by_title
 from easyphoto.ui.texts import say
 
 PREFIX = "easyphoto_generate"
@@ -30,7 +33,9 @@ class TemplatePicker:
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         self._service = service
         self._language = language
-        self._thumbnails = panel.Thumbnails()
+        self.filter = TemplateFilter(service, language)
+        self.fetch = GalleryFetch(service, language)
+        self.desk = GalleryDesk(service, language)
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
@@ -54,9 +59,10 @@ class TemplatePicker:
                 text()
 
     def _build_presets(self) -> None:
-        titles = list(self.titles())
+        self.filter.build()
+        shown, chosen = self.filter.found(), list(self.titles())[:1]
         self.presets = gr.Gallery(
-            value=self._preset_pictures(),
+            value=self._preset_pictures(shown, chosen),
             label="Presets",
             columns=4,
             height="auto",
@@ -64,19 +70,22 @@ class TemplatePicker:
             allow_preview=False,
             elem_id=f"{PREFIX}_presets",
         )
+        self.found_note = compat.html("", elem_id=f"{PREFIX}_found_note")
         self.chosen = gr.CheckboxGroup(
-            choices=titles,
-            value=titles[:1],
+            choices=self._choices(shown, chosen),
+            value=chosen,
             label="Chosen presets",
             info="Click a template to choose it.",
             elem_id=f"{PREFIX}_chosen",
         )
+        self.fetch.build()
         with gr.Row():
             self.add_own = gr.UploadButton(
                 "Add your own", size="sm", file_count="multiple", file_types=["image"], elem_id=f"{PREFIX}_add"
             )
             self.delete_own = gr.Button("Delete chosen of your own", size="sm", elem_id=f"{PREFIX}_delete")
         self.preset_note = compat.html("", elem_id=f"{PREFIX}_preset_note")
+        self.desk.build()
 
     def _build_many(self) -> None:
         with gr.Row():
@@ -93,8 +102,14 @@ class TemplatePicker:
         """Connect the events."""
         for name, tab in self.tabs.items():
             compat.listen(tab.select, _answer(name), None, [self.mode], quiet=True)
-        compat.listen(self.presets.select, self.preset_clicked, [self.chosen], [self.chosen], quiet=True)
-        own = [self.presets, self.chosen, self.preset_note]
+        filtered = [self.filter.gallery, self.filter.faces, self.filter.words]
+        compat.listen(self.presets.select, self.preset_clicked, [self.chosen, *filtered], [self.chosen], quiet=True)
+        shown, asked = [self.presets, self.chosen, self.found_note], self.shows
+        compat.listen(self.chosen.change, self._marked, asked, [self.presets], quiet=True)
+        self.filter.bind(self._filtered, shown, {self.chosen})
+        self.fetch.bind(self._filtered, shown, asked)
+        self.desk.bind(self.filter.gallery, self._galleries_changed, [self.filter.gallery])
+        own = [self.presets, self.chosen, self.preset_note, *filtered]
         compat.listen(self.add_own.upload, self.add, {self.add_own, self.chosen}, own)
         compat.listen(self.delete_own.click, self.delete, [self.chosen], own)
         many = [self.many, self.many_shown]
@@ -117,14 +132,24 @@ class TemplatePicker:
     @property
     def lists(self) -> list[Any]:
         """The components that :meth:`fresh` may change."""
-        return [self.presets, self.chosen]
+        return [self.presets, self.chosen, self.filter.gallery, *self.fetch.loads]
 
-    def fresh(self) -> Updates:
-        """Return updates that list the presets as they are now."""
+    def fresh(self, language: str = ENGLISH, data: Mapping[Any, Any] | None = None) -> Updates:
+        """Return updates that list all templates as they are now, and offer what can be downloaded. ``data`` holds what
+        the page shows (:attr:`shows`); without it, the page was just opened."""
+        chosen = list(self.titles())[:1] if data is None else data[self.chosen] or []
+        shown = self.filter.found() if data is None else self.filter.found_in(data)
         return {
-            self.presets: compat.update(value=self._preset_pictures()),
-            self.chosen: compat.update(choices=list(self.titles())),
+            self.presets: compat.update(value=self._preset_pictures(shown, chosen)),
+            self.chosen: compat.update(choices=self._choices(shown, chosen)),
+            self.filter.gallery: self.filter.fresh(),
+            **self.fetch.fresh(language),
         }
+
+    @property
+    def shows(self) -> set[Any]:
+        """The components that say what is shown and chosen."""
+        return {self.chosen, *self.filter.inputs}
 
     def templates(self, data: Mapping[Any, Any]) -> tuple[Source, ...]:
         """Return the templates in the inner tab that is open; there are none in the tab for text. Raises
@@ -147,22 +172,50 @@ class TemplatePicker:
     # --- presets -----------------------------------------------------------------------------------------------------
 
     def titles(self) -> dict[str, Template]:
-        """Return the presets by their titles on the page."""
-        found: dict[str, Template] = {}
-        for template in self._service.templates.list():
-            found[template.title if template.title not in found else template.name] = template
-        return found
+        """Return all templates by their titles on the page."""
+        return by_title(self._service.templates.everything())
 
-    def _preset_pictures(self) -> list[tuple[str, str]]:
-        return [(str(self._thumbnails.of(t.path)), title) for title, t in self.titles().items()]
+    def _titled(self, shown: Sequence[Template]) -> dict[str, Template]:
+        """Return those that are shown by the titles that they have among all."""
+        titles = {template.name: title for title, template in self.titles().items()}
+        return {titles[t.name]: t for t in shown if t.name in titles}
 
-    def preset_clicked(self, event: gr.SelectData, chosen: list[str]) -> list[str]:
-        """Choose the preset that was clicked, or let go of it if it was chosen already."""
-        titles, index = list(self.titles()), compat.selected(event)
+    def _preset_pictures(self, shown: Sequence[Template], chosen: Sequence[str]) -> list[tuple[str, str]]:
+        """Return small copies with titles; those that are chosen have a mark."""
+        small = self._service.templates.thumbnails
+        return [(str(small.of(t.path, chosen=title in chosen)), title) for title, t in self._titled(shown).items()]
+
+    def _choices(self, shown: Sequence[Template], chosen: Sequence[str]) -> list[str]:
+        """Return what can be ticked: what is chosen and what is shown."""
+        return list(dict.fromkeys([*chosen, *self._titled(shown)]))
+
+    def preset_clicked(
+        self,
+        event: gr.SelectData,
+        chosen: list[str],
+        gallery: str | None = ALL,
+        faces: str | None = ANY,
+        words: str | None = "",
+    ) -> list[str]:
+        """Choose the template that was clicked among those that are shown, or let go of it if it was chosen already."""
+        titles, index = list(self._titled(self.filter.found(gallery, faces, words))), compat.selected(event)
         if not 0 <= index < len(titles):
             return chosen
-        title = titles[index]
-        return [t for t in titles if (t in chosen) != (t == title)]
+        return [t for t in self.titles() if (t in chosen) != (t == titles[index])]
+
+    def _marked(self, data: Mapping[Any, Any]) -> Updates:
+        chosen = data[self.chosen] or []
+        return {self.presets: compat.update(value=self._preset_pictures(self.filter.found_in(data), chosen))}
+
+    def _filtered(self, data: Mapping[Any, Any], language: str) -> Updates:
+        return {
+            **self._marked(data),
+            self.chosen: compat.update(choices=self._choices(self.filter.found_in(data), data[self.chosen] or [])),
+            self.found_note: self.filter.note(data, language),
+        }
+
+    def _galleries_changed(self, name: str, language: str) -> Updates:
+        return {self.filter.gallery: self.filter.fresh(name)}
 
     def add(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         """Keep uploaded pictures as the user's own presets, and choose them."""
@@ -179,7 +232,7 @@ class TemplatePicker:
     def delete(self, chosen: list[str], request: gr.Request) -> Updates:
         """Delete those of the chosen presets that the user added."""
         language, titles = self._language(request), self.titles()
-        own = [titles[t].name for t in chosen or [] if t in titles and titles[t].own]
+        own = [titles[t].name for t in chosen or [] if t in titles and titles[t].own and not titles[t].gallery]
         note = panel.good(say("deleted", language, n=len(own))) if own else panel.error(say("own_only", language))
         try:
             for name in own:
@@ -189,10 +242,13 @@ class TemplatePicker:
         return self._presets_now(chosen or [], note)
 
     def _presets_now(self, chosen: Sequence[str], note: str) -> Updates:
-        titles = list(self.titles())
+        shown, left = self.filter.found(), [t for t in self.titles() if t in chosen]
         return {
-            self.presets: compat.update(value=self._preset_pictures()),
-            self.chosen: compat.update(choices=titles, value=[t for t in titles if t in chosen]),
+            self.presets: compat.update(value=self._preset_pictures(shown, left)),
+            self.chosen: compat.update(choices=self._choices(shown, left), value=left),
+            self.filter.gallery: self.filter.fresh(ALL),
+            self.filter.faces: ANY,
+            self.filter.words: "",
             self.preset_note: note,
         }
 

@@ -14,6 +14,7 @@ from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
 from easyphoto.inference import poses
 from easyphoto.messages import Message, translated
+from easyphoto.templates import fetched_gallery
 
 STATIC: tuple[str, ...] = (
     "Train",
@@ -54,6 +55,20 @@ STATIC: tuple[str, ...] = (
     "Control with inner template",
     "Control with uploaded template",
     "Chosen presets",
+    "Gallery",
+    "All",
+    "Yours",
+    "Faces in the picture",
+    "any",
+    "4 and more",
+    "Search",
+    "woman, studio, hat ...",
+    "Get the gallery",
+    "Galleries of your own",
+    "Upload a folder of pictures, and it becomes a gallery. To use a folder on the server where it lies, run there:",
+    "Name of the gallery",
+    "e.g. Holidays",
+    "Remove the gallery that is open",
     "Add your own",
     "Delete chosen of your own",
     "Template",
@@ -164,6 +179,14 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "likeness_of": "likeness {likeness}",
         "added": "{name} was added.",
         "deleted": "{n} of your templates were deleted.",
+        "more templates": "{n} more pictures under free licences, with one, two and three people: {size}.",
+        "no template found": "No template is like that.",
+        "first templates": "The first {n} of {all}: search to see others.",
+        "uncounted templates": "The faces of {n} are not counted yet: choose the number again to go on.",
+        "gallery added": "{name} is a gallery of {n} pictures.",
+        "gallery forgotten": "The gallery {name} is forgotten; its pictures stay where they are.",
+        "gallery deleted": "The gallery {name} is deleted.",
+        "no gallery open": "Open one of your own galleries first.",
         "own_only": "Only templates that you added can be deleted; choose one of them.",
         "unavailable": "EasyPhoto can't work yet: {message}",
         "broken_models": "These base models can't be used:",
@@ -243,7 +266,8 @@ def dictionary(language: str = "zh") -> dict[str, str]:
     for config in (TrainConfig, PortraitConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
     found = {text: translated(text, language) for text in sorted(words)}
-    titles = {p.title: p.title_zh if language == "zh" else translated(p.title, language) for p in poses.known()}
+    titled = (*poses.known(), *fetched_gallery.rows())
+    titles = {t.title: t.title_zh if language == "zh" else translated(t.title, language) for t in titled}
     return {**found, **titles}
 
 
