@@ -21,13 +21,14 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
-from easyphoto.api import batches, legacy, queue_routes, schema, waiting, wire
+from easyphoto.api import batches, legacy, queue_routes, schema, template_routes, waiting, wire
 from easyphoto.api.guard import REFUSED, Budget, Door, Guard, Receive, Scope, Send
 from easyphoto.batch.faults import WrongRows
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.jobs import Job
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES, EasyPhoto, PortraitRequest, TrainRequest
+from easyphoto.templates import scenes
 
 PREFIX = "/easyphoto/v1"
 MAX_BODY = 512 * 2**20
@@ -36,6 +37,7 @@ MAX_READ = 2 * MAX_BODY
 """The most bytes of all requests that are being read at the same time."""
 POLL = 0.25
 """Seconds between two looks at a job that a client follows."""
+PROMPT = "text_to_image_input_prompt"
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a followed job sends a comment, so that proxies keep the line open."""
 BROKEN = "The body is broken JSON."
@@ -70,6 +72,7 @@ def mount(
     changed = {"queue": _errors(507), "job": _errors(404, 413, 415, 429, 507)}
     queue_routes.add(router, service, scrubber, changed)
     _add_people(router, service)
+    template_routes.add(router, service, _errors)
     _add_models(router, service, scrubber)
     _add_status(router, service, scrubber)
     app.include_router(router)
@@ -233,6 +236,8 @@ def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> Po
     sent = wire.decode_all(payload.templates, "templates", MAX_TEMPLATES)
     pose = None if payload.pose_template is None else wire.decode(payload.pose_template, "pose_template")
     chosen = schema.chosen(payload.options)
+    if payload.scene_preset is not None:
+        chosen |= {PROMPT: scenes.prompt(payload.scene_preset, str(chosen.get(PROMPT, "")))}
     config = from_mapping(PortraitConfig, chosen)
     return PortraitRequest(tuple(payload.user_ids), (*presets, *sent), config, pose, chosen=frozenset(chosen))
 
@@ -294,13 +299,6 @@ def _add_people(router: APIRouter, service: EasyPhoto) -> None:
     @router.delete("/people/{user_id}", responses=_errors(404, 507), summary="Delete a person")
     def delete(user_id: str, portraits: bool = False) -> schema.RemovedOut:
         return wire.removed_out(service.delete_person(user_id, portraits=portraits))
-
-    @router.get("/templates", responses=_errors(), summary="List the preset templates")
-    def templates() -> list[schema.TemplateOut]:
-        return [
-            schema.TemplateOut(name=t.name, title=t.title, source=t.source, licence=t.licence, faces=t.faces, own=t.own)
-            for t in service.templates.list()
-        ]
 
 
 def _add_models(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:

@@ -122,6 +122,25 @@ class PortraitPayload(BaseModel):
     presets: list[StrictStr] = Field([], description="Names of preset templates, as `templates` lists them.")
     options: PortraitOptions | None = None
     pose_template: StrictStr | None = Field(None, description="Picture in base64 to take the pose of a text portrait.")
+    scene_preset: StrictStr | None = Field(
+        None, description="The scene of a picture from text, as `scenes` lists them; goes behind the prompt."
+    )
+
+
+class TemplatePayload(BaseModel):
+    """A template of one's own."""
+
+    name: StrictStr = Field(..., description="What to call it, in any script.")
+    picture: StrictStr = Field(..., description="The picture in base64.")
+
+
+class GalleryPayload(BaseModel):
+    """Pictures that become a gallery."""
+
+    name: StrictStr = Field(..., description="What to call it, in any script.")
+    pictures: dict[str, StrictStr] = Field(
+        ..., description=f"Pictures in base64 by their names, at most {MAX_TEMPLATES}."
+    )
 
 
 class ModelsPayload(BaseModel):
@@ -315,7 +334,7 @@ class RemovedOut(BaseModel):
 
 
 class TemplateOut(BaseModel):
-    """A preset template."""
+    """A template. `faces` is null where nobody has counted them; `gallery` is empty where it lies in none."""
 
     name: str
     title: str
@@ -323,6 +342,29 @@ class TemplateOut(BaseModel):
     licence: str
     faces: int | None = None
     own: bool = False
+    gallery: str = ""
+
+
+class CountedOut(BaseModel):
+    """How many templates are `left` whose faces nobody has counted."""
+
+    left: int
+
+
+class GalleryOut(BaseModel):
+    """A gallery of one's own. A `linked` one is a folder that lies elsewhere on the server."""
+
+    name: str
+    pictures: int
+    linked: bool
+
+
+class SceneOut(BaseModel):
+    """A scene for a picture from text, and the prompt that it stands for."""
+
+    name: str
+    title: str
+    prompt: str
 
 
 class FeatureOut(BaseModel):

@@ -83,6 +83,9 @@ def _parser() -> Parser:
     )
     generate.add_argument("--preset", action="append", default=[], metavar="NAME", help="a preset template (repeat)")
     generate.add_argument("--pose", type=a_path, help="take the pose of a text portrait from this picture")
+    generate.add_argument(
+        "--scene-preset", metavar="NAME", help="what a picture from text shows: one of `templates scenes`"
+    )
     generate.add_argument("--recipe", type=a_path, help="replay a portrait from its PNG")
     flags.add(generate, PortraitConfig)
 
@@ -213,8 +216,13 @@ def _train(args: argparse.Namespace) -> int:
 
 def _generate(args: argparse.Namespace) -> int:
     from easyphoto.service import PortraitRequest
+    from easyphoto.templates import scenes
 
     service = _service(args)
+    if args.scene_preset:
+        args.config_text_to_image_input_prompt = scenes.prompt(
+            args.scene_preset, args.config_text_to_image_input_prompt or ""
+        )
     templates = [*_pictures(args.templates), *(service.templates.get(name).path for name in args.preset)]
     if args.recipe:
         request = service.replay(args.recipe, tuple(templates), flags.chosen(args))

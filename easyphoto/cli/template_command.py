@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths]) ->
     added = command("add", "keep copies of pictures as templates of your own", _add)
     added.add_argument("files", nargs="+", type=a_path, metavar="FILE")
     command("delete", "delete a template of your own", _delete).add_argument("name")
+    command("scenes", "what a picture from text can show, for `generate --scene-preset`", _scenes)
     command("galleries", "the folders that are galleries", _galleries)
     linked = command("link", "make a gallery of a folder of pictures, where it lies", _link)
     linked.add_argument("folder", type=a_path)
@@ -73,7 +74,7 @@ def _list(store: TemplateStore, args: argparse.Namespace) -> tuple[str, Any]:
     return "\n".join(map(_line, found)), [as_data(template) for template in found]
 
 
-def _count(store: TemplateStore, templates: list[Template], args: argparse.Namespace) -> None:
+def _count(store: TemplateStore, templates: Sequence[Template], args: argparse.Namespace) -> None:
     from easyphoto.service import face_counting
     from easyphoto.vision import registry
 
@@ -94,7 +95,7 @@ def _add(store: TemplateStore, args: argparse.Namespace) -> tuple[str, Any]:
     return _added(added), [as_data(template) for template in added]
 
 
-def _added(templates: list[Template]) -> str:
+def _added(templates: Sequence[Template]) -> str:
     return f"{', '.join(template.name for template in templates)} was added."
 
 
@@ -107,6 +108,13 @@ def _galleries(store: TemplateStore, _: argparse.Namespace) -> tuple[str, Any]:
     rows = [(g.name, len(g.templates()), g.path, g.linked) for g in store.folders.list()]
     text = "\n".join(f"{name:24} {count:5}  {path}" for name, count, path, _ in rows)
     return text, [_gallery_data(*row) for row in rows]
+
+
+def _scenes(_: TemplateStore, __: argparse.Namespace) -> tuple[str, Any]:
+    from easyphoto.templates import scenes
+
+    text = "\n".join(f"{scene.name:14} {scene.prompt}" for scene in scenes.known())
+    return text, [{"name": s.name, "title": s.title, "prompt": s.prompt} for s in scenes.known()]
 
 
 def _link(store: TemplateStore, args: argparse.Namespace) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ somebody at this machine named, wherever they lie. Pictures of the latter are ne
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from easyphoto import pictures
 from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
 from easyphoto.filenames import shown
 from easyphoto.imaging import folder
@@ -35,15 +37,15 @@ class PictureFolder:
         """Return the pictures of the folder, each under ``folder/file``; none if the folder is gone. Raises
         :class:`StorageFailed` if it can't be read."""
         try:
-            pictures = folder.listing(self.path).pictures
+            listed = folder.listing(self.path).pictures
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise StorageFailed(
                 "The folder {own} can't be read: {reason}.", own=self.path.name, reason=error.strerror or error
             ) from error
-        stems = Counter(path.stem for path in pictures)
-        named = ((path, path.stem if stems[path.stem] == 1 else path.name) for path in pictures)
+        stems = Counter(path.stem for path in listed)
+        named = ((path, path.stem if stems[path.stem] == 1 else path.name) for path in listed)
         source = shown(self.name)
         return [
             Template(f"{self.name}/{name}", path, f"{self.name}/{name}", source, OWN, own=True, gallery=self.name)
@@ -81,22 +83,39 @@ class PictureFolders:
         self._write({**self._linked(), found.name: where})
         return found
 
-    def keep(self, name: str, pictures: Iterable[Path]) -> PictureFolder:
-        """Make a gallery of copies of ``pictures``, which appears when it is whole."""
-        given = folder.listed(pictures).pictures
-        if not given:
+    def keep(self, name: str, uploaded: Iterable[Path]) -> PictureFolder:
+        """Make a gallery of copies of the pictures among ``uploaded``, which appears when it is whole."""
+        given = folder.listed(uploaded).pictures
+        with self._made(name, len(given)) as (found, beside):
+            for path in given:
+                shutil.copyfile(path, _fresh(beside / path.name))
+        return found
+
+    def keep_all(self, name: str, sent: Mapping[str, bytes]) -> PictureFolder:
+        """Make a gallery of pictures that were sent, by their names. Each must be a picture that can be read, and is
+        kept as PNG."""
+        with self._made(name, len(sent)) as (found, beside):
+            for title, data in sent.items():
+                picture = pictures.read(data, name=title)
+                path = _fresh(beside / f"{checked_name(Path(title).stem)}.png")
+                pictures.save_png(path, picture.image, alpha=picture.alpha)
+        return found
+
+    @contextlib.contextmanager
+    def _made(self, name: str, count: int) -> Iterator[tuple[PictureFolder, Path]]:
+        """Give a new gallery of that name, and the folder to put its pictures into meanwhile."""
+        if not count:
             raise InvalidRequest("There are no pictures among these files.")
         target = self._place / self._free(name)
         beside = files.staging_name(target)
         try:
             beside.mkdir(parents=True)
-            for path in given:
-                shutil.copyfile(path, _fresh(beside / path.name))
+            yield PictureFolder(target.name, target, linked=False), beside
             beside.replace(target)
         except OSError as error:
-            shutil.rmtree(beside, ignore_errors=True)
             raise files.not_written(target, error) from error
-        return PictureFolder(target.name, target, linked=False)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
     def remove(self, name: str) -> PictureFolder:
         """Let go of a gallery. One that lies elsewhere is forgotten, and one that the program keeps is deleted."""

@@ -64,13 +64,13 @@ class TemplateStore:
         taken = Counter([t.name for t in shipped] + [p.stem for p in own] + [p.name for p in own])
         named = [(p.stem if taken[p.stem] == 1 else p.name, p) for p in own]
         added = [Template(name, p, name, "added by you", OWN, own=True) for name, p in named]
-        return shipped + self._beside({t.name for t in (*shipped, *added)}) + self._counted(added)
+        return [*shipped, *self._beside({t.name for t in (*shipped, *added)}), *self._counted(added)]
 
-    def everything(self) -> list[Template]:
+    def everything(self) -> Sequence[Template]:
         """Return the presets and, behind them, the pictures of all galleries."""
-        return self.list() + self._counted(t for gallery in self.folders.list() for t in gallery.templates())
+        return [*self.list(), *self._counted(t for gallery in self.folders.list() for t in gallery.templates())]
 
-    def search(self, text: str = "", faces: int | None = None, gallery: str | None = None) -> list[Template]:
+    def search(self, text: str = "", faces: int | None = None, gallery: str | None = None) -> Sequence[Template]:
         """Return the templates in whose name, title or words something begins with each word of ``text``.
 
         ``faces`` leaves those that show that number of faces; those that nobody has counted are left out. ``gallery``
@@ -139,12 +139,12 @@ class TemplateStore:
             self.thumbnails.forget(template.path)
         return self.folders.remove(name)
 
-    def _beside(self, taken: set[str]) -> list[Template]:
+    def _beside(self, taken: set[str]) -> Sequence[Template]:
         """Return the downloaded gallery. A template whose name somebody gave to another one gives way."""
         return [t if t.name not in taken else replace(t, name=f"{t.name} (gallery)") for t in self.gallery.list()]
 
-    def _counted(self, found: Iterable[Template]) -> list[Template]:
-        templates = list(found)
+    def _counted(self, found: Iterable[Template]) -> Sequence[Template]:
+        templates = tuple(found)
         known: Mapping[str, int] = self.counts.known() if templates else {}
         return [replace(t, faces=known.get(mark(t.path))) for t in templates]
 

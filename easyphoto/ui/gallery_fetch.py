@@ -28,7 +28,8 @@ class GalleryFetch(JobTab):
 
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         super().__init__(service, language)
-        self._subject = service.weights.catalog.bundles[BUNDLE].what
+        bundle = service.weights.catalog.bundles.get(BUNDLE)
+        self._subject = "" if bundle is None else bundle.what
 
     def build(self) -> None:
         """Make the components here."""

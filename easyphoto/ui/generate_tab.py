@@ -14,6 +14,7 @@ from easyphoto.events import Portrayed
 from easyphoto.inference import poses
 from easyphoto.jobs import Job
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
+from easyphoto.templates import scenes
 from easyphoto.ui import compat, panel
 from easyphoto.ui.batch_desk import BatchDesk
 from easyphoto.ui.compat import Updates
@@ -122,6 +123,13 @@ class GenerateTab(JobTab):
         self.desk.build()
 
     def _build_text(self) -> None:
+        self.scenes = gr.Radio(
+            choices=[scene.title for scene in scenes.known()],
+            value=None,
+            label="Scenes",
+            info="A click writes the scene into the prompt.",
+            elem_id=f"{PREFIX}_scenes",
+        )
         self._form.add(*(name for name in self._form.names("text") if name != "t2i_pose_inner"))
         with gr.Group(visible=compat.shown(False)) as self.inner_poses:
             self._form.add("t2i_pose_inner")
@@ -184,6 +192,8 @@ class GenerateTab(JobTab):
         control = self._form.components["t2i_control_way"]
         compat.listen(control.change, self._control_changed, [control], [self.inner_poses, self.pose], quiet=True)
         inner = self._form.components["t2i_pose_inner"]
+        prompt = self._form.components["text_to_image_input_prompt"]
+        compat.listen(self.scenes.input, self._scene_chosen, [self.scenes], [prompt], quiet=True)
         compat.listen(self.pose_pictures.select, self._pose_selected, None, [inner], quiet=True)
         for changed in self.picker.changes:
             compat.listen(changed, self._changed, [self.job], self._following, quiet=True)
@@ -285,6 +295,10 @@ class GenerateTab(JobTab):
         """Return the inner poses with their titles, drawn as for a model whose openpose control knows figures."""
         drawn = ((self._thumbnails.drawn(p.name, poses.draw(p, POSE_SIZE, Family.SD1)), p) for p in poses.known())
         return [(str(path), pose.title) for path, pose in drawn if path is not None]
+
+    def _scene_chosen(self, title: str | None) -> Any:
+        found = next((scene.prompt for scene in scenes.known() if scene.title == title), None)
+        return compat.update() if found is None else found
 
     def _pose_selected(self, event: gr.SelectData) -> Any:
         index = compat.selected(event) + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -93,7 +93,7 @@ class TemplateFilter:
         named = [folder.name for folder in self._service.templates.folders.list()]
         return [ALL, PRESETS, YOURS, *(name for name in named if name not in (ALL, PRESETS, YOURS))]
 
-    def _named(self, gallery: str | None, words: str | None) -> list[Template]:
+    def _named(self, gallery: str | None, words: str | None) -> Sequence[Template]:
         store, text = self._service.templates, words or ""
         if gallery in (PRESETS, YOURS):
             return [t for t in store.search(text, gallery="") if t.own == (gallery == YOURS)]

@@ -14,7 +14,7 @@ from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
 from easyphoto.inference import poses
 from easyphoto.messages import Message, translated
-from easyphoto.templates import fetched_gallery
+from easyphoto.templates import fetched_gallery, scenes
 
 STATIC: tuple[str, ...] = (
     "Train",
@@ -50,6 +50,8 @@ STATIC: tuple[str, ...] = (
     "Text to portrait",
     "Click a template to choose it.",
     "Presets",
+    "Scenes",
+    "A click writes the scene into the prompt.",
     "Inner poses",
     "Without Control",
     "Control with inner template",
@@ -266,8 +268,10 @@ def dictionary(language: str = "zh") -> dict[str, str]:
     for config in (TrainConfig, PortraitConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
     found = {text: translated(text, language) for text in sorted(words)}
-    titled = (*poses.known(), *fetched_gallery.rows())
-    titles = {t.title: t.title_zh if language == "zh" else translated(t.title, language) for t in titled}
+    titled = [(pose.title, pose.title_zh) for pose in poses.known()]
+    titled += [(row.title, row.title_zh) for row in fetched_gallery.rows()]
+    titled += [(scene.title, scene.title_zh) for scene in scenes.known()]
+    titles = {english: zh if language == "zh" else translated(english, language) for english, zh in titled}
     return {**found, **titles}
 
 
