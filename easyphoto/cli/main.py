@@ -155,8 +155,9 @@ def _paths(args: argparse.Namespace) -> Paths:
 
 def _service(args: argparse.Namespace) -> EasyPhoto:
     from easyphoto.cli.standalone import preferences
+    from easyphoto.service.kept_settings import KeptSettings
 
-    return _built(args, preferences())
+    return _built(args, preferences(kept=KeptSettings(_paths(args))))
 
 
 def _built(args: argparse.Namespace, decided: Preferences) -> EasyPhoto:
@@ -259,13 +260,22 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from easyphoto.cli.serve import serve
     from easyphoto.cli.standalone import preferences
+    from easyphoto.service.kept_settings import KeptSettings
 
     name, _, password = (args.auth or "").partition(":")
     if args.auth is not None and not (name and password):
         raise InvalidRequest("--auth wants USER:PASSWORD.")
-    service = _built(args, preferences(args.commercial_only, args.precision))
+    kept = KeptSettings(_paths(args))
+    decided = preferences(args.commercial_only, args.precision, kept)
+    service = _built(args, decided)
+    # the page may change the precision while the program runs; the licence switch decided which eyes it has
+    service.preferences = lambda: replace(
+        decided, precision=preferences(args.commercial_only, args.precision, kept).precision
+    )
 
     def listening(url: str) -> None:
         if args.json:

@@ -39,9 +39,13 @@ def app(service: EasyPhoto, auth: Auth | None = None, names: Sequence[str] = ())
         ) from error
     from easyphoto.api import auth as authentication
     from easyphoto.api import guard, routes
+    from easyphoto.service.kept_settings import KeptSettings
     from easyphoto.ui.app import TITLE, build_tabs, head, style
+    from easyphoto.ui.settings import Settings
 
-    door = guard.Door.named(*names)
+    kept = KeptSettings(service.paths)
+    door = guard.Door.named(*names, *kept.names())
+    tabs = build_tabs(service, Settings(faces=kept.faces, language=kept.language, kept=kept))
     server = FastAPI(title=TITLE, version=__version__)
     server.add_middleware(
         guard.Guard,
@@ -52,7 +56,7 @@ def app(service: EasyPhoto, auth: Auth | None = None, names: Sequence[str] = ())
     )
     routes.mount(server, service, authentication.basic(dict([auth] if auth else [])), door)
     mounted: FastAPI = gradio.mount_gradio_app(
-        server, build_tabs(service), "/", auth=auth, css=style(), head=head(), show_error=True, footer_links=[]
+        server, tabs, "/", auth=auth, css=style(), head=head(), show_error=True, footer_links=[]
     )
     return mounted
 

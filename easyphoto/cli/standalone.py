@@ -9,16 +9,22 @@ from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.embedded import EmbeddedHost
 from easyphoto.ports import Vision
 from easyphoto.service import EasyPhoto, Preferences
+from easyphoto.service.kept_settings import KeptSettings
 from easyphoto.vision import registry
 
 COMMERCIAL_ONLY, PRECISION = "EASYPHOTO_COMMERCIAL_ONLY", "EASYPHOTO_PRECISION"
 """The environment variables that set, for every command, what its flags don't."""
 
 
-def preferences(commercial_only: bool = False, precision: str | None = None) -> Preferences:
-    """Return the preferences of the flags, or those of the environment variables."""
-    by_environment = os.environ.get(COMMERCIAL_ONLY, "").strip().lower() not in ("", "0", "false", "no", "off")
-    return Preferences(commercial_only or by_environment, precision or os.environ.get(PRECISION) or PRECISIONS[0])
+def preferences(
+    commercial_only: bool = False, precision: str | None = None, kept: KeptSettings | None = None
+) -> Preferences:
+    """Return the preferences of the flags, else those of the environment variables, else those that are ``kept``."""
+    chosen = {} if kept is None else kept.values()
+    said = os.environ.get(COMMERCIAL_ONLY, "").strip().lower()
+    switch = said not in ("0", "false", "no", "off") if said else bool(chosen.get("commercial_only"))
+    exact = precision or os.environ.get(PRECISION) or chosen.get("precision")
+    return Preferences(commercial_only or switch, exact or PRECISIONS[0])
 
 
 def build(paths: Paths, chosen: Preferences | None = None, devices: Sequence[str] = ()) -> EasyPhoto:
@@ -26,10 +32,11 @@ def build(paths: Paths, chosen: Preferences | None = None, devices: Sequence[str
 
     With ``devices`` the queue has a lane for each of them, with an engine and eyes of its own.
     """
-    decided = chosen or preferences()
+    kept = KeptSettings(paths)
+    decided = chosen or preferences(kept=kept)
 
     def eyes() -> Vision:
-        return registry.create(paths.models, commercial_only=decided.commercial_only)
+        return registry.create(paths.models, backends=kept.backends(), commercial_only=decided.commercial_only)
 
     vision = eyes()
     first = devices[0] if devices else None

@@ -32,7 +32,7 @@ GAP = 1 / 40
 SHEET_AREA = 32_000_000
 """The largest picture, in pixels, that is read at its full size: boxes are places in the published file."""
 
-Box = tuple[int, int, int, int]
+PartBox = tuple[int, int, int, int]
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class GalleryRow:
     title_zh: str
     faces: int
     words: str
-    parts: tuple[tuple[str, Box | None], ...]
+    parts: tuple[tuple[str, PartBox | None], ...]
 
 
 @lru_cache(maxsize=1)
@@ -134,6 +134,6 @@ def side_by_side(parts: Sequence[Image]) -> Image:
     return np.ascontiguousarray(np.concatenate(row, axis=1))
 
 
-def _box(values: Sequence[int]) -> Box:
+def _box(values: Sequence[int]) -> PartBox:
     left, top, right, bottom = values
     return left, top, right, bottom

@@ -17,6 +17,7 @@ from easyphoto.ui.generate_tab import GenerateTab
 from easyphoto.ui.kept import ASK, Kept
 from easyphoto.ui.queue_desk import QueueDesk
 from easyphoto.ui.settings import Settings
+from easyphoto.ui.settings_tab import SettingsTab
 from easyphoto.ui.texts import dictionary
 from easyphoto.ui.train_tab import TrainTab
 from easyphoto.ui.weights_tab import WeightsTab
@@ -44,6 +45,7 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
         weights = WeightsTab(service, settings, language)
         queue = QueueDesk(service, language)
+        own = None if settings.kept is None else SettingsTab(settings.kept, language)
         with gr.Tabs(elem_id="easyphoto_tabs"):
             with compat.tab("Train", "easyphoto_tab_train"):
                 train.build(page)
@@ -52,21 +54,28 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
             weights_opened = compat.tab("Weights", "easyphoto_tab_weights")
             with weights_opened:
                 weights.build()
+            if own is not None:
+                with compat.tab("Settings", "easyphoto_tab_settings"):
+                    own.build()
         queue.build()
         queue.bind()
         train.bind(generate.people_lists, generate.trained, generate.users[0])
         generate.bind(page, train.report, train.photos_shown)
         weights.bind(weights_opened)
+        if own is not None:
+            own.bind()
 
         def load(remembered: str, request: gr.Request) -> dict[Any, Any]:
             spoken, before = language(request), Kept.read(remembered)
             parts = [tab.loaded(spoken, before) for tab in (train, generate, weights)]
             parts.append(queue.loaded(spoken))
+            parts += [] if own is None else [own.loaded()]
             shown = {component: change for part in parts for component, change in part.items()}
             return {words: _words(spoken), page: before.page, **shown}
 
         compat.listen(blocks.load, generate.faces_loaded, None, [generate.faces, *generate.users], quiet=True)
         outputs = [words, page, *train.loads, *generate.loads, *weights.loads, *queue.loads]
+        outputs += [] if own is None else own.loads
         train.check_again(compat.listen(blocks.load, load, [kept], outputs, quiet=True, script=ASK))
     return blocks
 

@@ -124,6 +124,11 @@ def choices(pairs: Iterable[str | tuple[str, str]]) -> list[Any]:
     return [pair if isinstance(pair, str) else pair[0] for pair in pairs]
 
 
+def value_of(choices: Sequence[Any], value: str) -> Any:
+    """Return what a dropdown with these :func:`choices` holds if ``value`` is picked, which must be the first."""
+    return value if choices and not isinstance(choices[0], str) else choices[0]
+
+
 def upload_folders(component: Any) -> list[Path]:
     """Return the folders in which uploads to a component lie until somebody takes them; a host may choose such a folder
     too."""

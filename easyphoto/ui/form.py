@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from easyphoto.config import Declared, declared
+from easyphoto.messages import LANGUAGES
 from easyphoto.ui import compat
 
 SLIDER_STEPS = 2100
@@ -62,13 +63,25 @@ class Form:
         """Return the values of the fields by name, from gradio's ``{component: value}``."""
         found = {}
         for name, component in self.components.items():
-            d, value = self._fields[name], data[component]
+            d, value = self._fields[name], self.meant(name, data[component])
             if d.type in (int, float):
                 value = compat.number(value, d.param.label, whole=d.type is int)
             elif d.type is str:
                 value = value or ""
             found[name] = d.type(value)
         return found
+
+    def meant(self, name: str, value: Any) -> Any:
+        """Return the value that is meant where a list shows values by names: version 3 of gradio gives the name."""
+        if name not in self._choices or not isinstance(value, str):
+            return value
+        for language in LANGUAGES:
+            pairs = [pair for pair in self._choices[name](language) if not isinstance(pair, str)]
+            if any(value == pair[1] for pair in pairs):
+                return value
+            if found := [pair[1] for pair in pairs if value == pair[0]]:
+                return found[0]
+        return value
 
     def chosen(self, values: Mapping[str, Any]) -> frozenset[str]:
         """Return the names of the fields whose values the user has changed. A value that is set to what the form showed

@@ -13,9 +13,10 @@ from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.events import Portrayed
 from easyphoto.inference import poses
 from easyphoto.jobs import Job
+from easyphoto.people import Person
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.templates import scenes
-from easyphoto.ui import compat, panel
+from easyphoto.ui import compat, model_names, panel
 from easyphoto.ui.batch_desk import BatchDesk
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Choices, Form
@@ -147,6 +148,7 @@ class GenerateTab(JobTab):
 
     def _build_options(self) -> None:
         self._form.add("sd_model_checkpoint")
+        self.demo = compat.html("", elem_id=f"{PREFIX}_demo")
         self.broken = compat.html("", elem_id=f"{PREFIX}_broken")
         self._form.add(*(name for name in self._form.names("basic") if name != "sd_model_checkpoint"))
         with compat.accordion("Advanced options"):
@@ -187,6 +189,10 @@ class GenerateTab(JobTab):
         self.desk.bind(page, [photos, *self.people_lists], self._deleted)
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
         compat.listen(self.refresh.click, self._refreshed, self.picker.shows, self._lists)
+        model = self._form.components["sd_model_checkpoint"]
+        both = {self.users[0], model}
+        compat.listen(self.users[0].change, self._user_changed, both, [self.demo, model], quiet=True)
+        compat.listen(model.change, self._model_changed, both, [self.demo], quiet=True)
         self.picker.bind()
         self.batch.bind(self._shown, [*self._following, *self._made])
         control = self._form.components["t2i_control_way"]
@@ -246,6 +252,7 @@ class GenerateTab(JobTab):
         """Return what a page shows when it is opened: fresh lists, and its portraits that are being made or were made
         last."""
         updates, people = self.people_now(language), self._people(language)
+        updates[self.demo] = self._demo_hint(_first(people), "", language)
         if len(people) > 1:
             updates[self.users[0]] = compat.update(choices=compat.choices(people), value=_first(people))
         picked = {**self.picker.fresh(language), **self.picker.fetch.shown_again(language)}
@@ -263,7 +270,7 @@ class GenerateTab(JobTab):
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [*self._lists, *self.picker.fetch.running, *self._following, *self._made]
+        return [*self._lists, self.demo, *self.picker.fetch.running, *self._following, *self._made]
 
     @property
     def _made(self) -> list[Any]:
@@ -285,8 +292,44 @@ class GenerateTab(JobTab):
     def _scenes(self, language: str) -> list[tuple[str, str]]:
         return self._trained_here(language, scenes=True)
 
-    def _checkpoints(self, language: str) -> list[str]:
-        return ["", *(c.name for c in self._service.host.checkpoints())]
+    def _checkpoints(self, language: str) -> list[tuple[str, str]]:
+        return self._models_for(_first(self._people(language)), language)
+
+    def _models_for(self, user_id: str, language: str) -> list[tuple[str, str]]:
+        """Return the base models by their names on the page. The first, empty one is what this person was trained
+        on."""
+        known = self._service.host.checkpoints()
+        empty = model_names.as_trained(self._person(user_id), known, language)
+        return [(empty, ""), *((model_names.called(c, language), c.name) for c in known)]
+
+    def _person(self, user_id: str) -> Person | None:
+        return next((p for p in self._service.people.list() if p.user_id == user_id), None)
+
+    def _demo_hint(self, user_id: str, name: str, language: str) -> str:
+        """Return the way to a full model, if portraits of this person with that base model use the small one."""
+        known, person = self._service.host.checkpoints(), self._person(user_id)
+        family = None if person is None else person.family
+        used = next((c for c in known if (c.name == name if name else c.family is family)), None)
+        return model_names.demo_hint(used, language)
+
+    def _model_changed(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        user, name = self._user_and_model(data)
+        return {self.demo: self._demo_hint(user, name, self._language(request))}
+
+    def _user_changed(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Say what this person was trained on. A base model that was picked stays."""
+        language, (user, name) = self._language(request), self._user_and_model(data)
+        choices = compat.choices(self._models_for(user, language))
+        value = {} if name else {"value": compat.value_of(choices, "")}
+        return {
+            self.demo: self._demo_hint(user, name, language),
+            self._form.components["sd_model_checkpoint"]: compat.update(choices=choices, **value),
+        }
+
+    def _user_and_model(self, data: Mapping[Any, Any]) -> tuple[str, str]:
+        model = data[self._form.components["sd_model_checkpoint"]]
+        user = user_id_of(data[self.users[0]], self._service.people.list())
+        return user, self._form.meant("sd_model_checkpoint", model) or ""
 
     def _control_changed(self, control: str) -> list[Any]:
         return [compat.update(visible=compat.shown(control == way)) for way in (INNER_POSE, UPLOADED_POSE)]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MAX_FACES = 10
+from easyphoto.service.kept_settings import MAX_FACES as MAX_FACES  # noqa: PLC0414 - the tabs take it from here
+from easyphoto.service.kept_settings import KeptSettings
 
 
 def _one() -> int:
@@ -28,13 +29,15 @@ class Settings:
     empty text to follow the browser. ``send_to`` is called once while the tabs are built, below the gallery of
     portraits; it gets a hidden image and a text box that hold the selected portrait and its parameters, and may add
     buttons of the host. ``servable`` returns folders whose pictures the page may show in addition to those that the
-    host shows anyway.
+    host shows anyway. ``kept`` are the settings that a tab of the page shows and changes; None where the host has a
+    page of its own for them.
     """
 
     faces: Callable[[], int] = _one
     language: Callable[[], str] = _browser
     send_to: Callable[[Any, Any], None] | None = None
     servable: tuple[Path, ...] = field(default=())
+    kept: KeptSettings | None = None
 
     @property
     def in_webui(self) -> bool:

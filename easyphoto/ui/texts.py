@@ -14,6 +14,7 @@ from easyphoto.catalog import Catalog
 from easyphoto.config import PortraitConfig, TrainConfig, declared
 from easyphoto.inference import poses
 from easyphoto.messages import Message, translated
+from easyphoto.service.setting_fields import FIELDS
 from easyphoto.templates import fetched_gallery, scenes
 
 STATIC: tuple[str, ...] = (
@@ -107,6 +108,11 @@ STATIC: tuple[str, ...] = (
     "Table and its templates",
     "Check the table",
     "Make all rows",
+    "Settings",
+    "Options of",
+    "and environment variables go before what is chosen here.",
+    "Save the settings",
+    "that of the browser",
     "Queue",
     "Job",
     "Make it the next",
@@ -189,6 +195,13 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "gallery forgotten": "The gallery {name} is forgotten; its pictures stay where they are.",
         "gallery deleted": "The gallery {name} is deleted.",
         "no gallery open": "Open one of your own galleries first.",
+        "demo model": "{name}: the small demo model",
+        "as trained": "as trained",
+        "as trained on": "as trained ({name})",
+        "demo only": "The small demo model (256 pixels) is there to try things. For portraits to keep, get a full one.",
+        "to weights": "Go to Weights",
+        "settings saved": "The settings are saved.",
+        "settings later": "From the next start on: {names}.",
         "own_only": "Only templates that you added can be deleted; choose one of them.",
         "unavailable": "EasyPhoto can't work yet: {message}",
         "broken_models": "These base models can't be used:",
@@ -220,7 +233,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "commercial off why": "Weights that may not be used commercially serve too, where they are there.",
         "precision": "Precision of trainings left at auto: {precision}",
         "change in webui": "Change both under Settings > EasyPhoto.",
-        "change in app": "Change both when starting: serve --commercial-only --precision bf16.",
+        "change in app": "Change both in the Settings tab, or when starting: serve --commercial-only --precision bf16.",
         "instead_of": "left out: {names}",
         "role detector": "Finding faces",
         "role landmarks": "Points of the face",
@@ -265,6 +278,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
 def dictionary(language: str = "zh") -> dict[str, str]:
     """Return the text in ``language`` for each fixed English text of the page."""
     words = {*STATIC, *(b.what for b in Catalog.load().bundles.values())}
+    words |= {text for f in FIELDS.values() if f.alone is not None for text in (f.label, f.alone)}
     for config in (TrainConfig, PortraitConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
     found = {text: translated(text, language) for text in sorted(words)}

@@ -14,7 +14,7 @@ from easyphoto.jobs import Job
 from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.training import captions
-from easyphoto.ui import compat, panel
+from easyphoto.ui import compat, model_names, panel
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab
@@ -74,7 +74,9 @@ class TrainTab(JobTab):
             placeholder="e.g. Ada",
             elem_id=f"{PREFIX}_user_id",
         )
-        self._form.add(*self._form.names("basic"))
+        self._form.add("sd_model_checkpoint")
+        self.demo = compat.html(self._demo_hint({}, "en"), elem_id=f"{PREFIX}_demo")
+        self._form.add(*(name for name in self._form.names("basic") if name != "sd_model_checkpoint"))
         self.broken = compat.html("", elem_id=f"{PREFIX}_broken")
         with compat.accordion("Advanced options"):
             self._form.add(*self._form.names("advanced"))
@@ -108,6 +110,7 @@ class TrainTab(JobTab):
         fields = self._form.components
         choice = {fields["sd_model_checkpoint"], fields["train_mode_choose"]}
         rest = [c for name, c in fields.items() if name not in ("sd_model_checkpoint", "train_mode_choose")]
+        compat.listen(fields["sd_model_checkpoint"].change, self._model_changed, choice, [self.demo], quiet=True)
         for component in choice:  # what the program fills in brings its own values along
             compat.listen(component.input, self._family_changed, choice, rest, quiet=True)
 
@@ -117,6 +120,7 @@ class TrainTab(JobTab):
         photos = self._uploaded.of(kept.page)
         updates: Updates = {**self._form.fresh_choices(language)}
         updates[self.broken] = panel.broken_models(self._service.broken_checkpoints(), language)
+        updates[self.demo] = self._demo_hint({}, language)
         if photos:
             updates[self.report] = self.photos_shown(kept.page, language)
         updates |= self._last_shown(language, kept)
@@ -128,7 +132,7 @@ class TrainTab(JobTab):
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [self.report, self.broken, *self._following, self.validation, *self._resumed]
+        return [self.report, self.broken, self.demo, *self._following, self.validation, *self._resumed]
 
     @property
     def _resumed(self) -> list[Any]:
@@ -226,8 +230,17 @@ class TrainTab(JobTab):
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
-    def _checkpoints(self, language: str = "en") -> list[str]:
-        return [c.name for c in self._service.host.checkpoints()]
+    def _checkpoints(self, language: str = "en") -> list[tuple[str, str]]:
+        return [(model_names.called(c, language), c.name) for c in self._service.host.checkpoints()]
+
+    def _demo_hint(self, chosen: Mapping[str, Any], language: str) -> str:
+        name = chosen.get("sd_model_checkpoint", "") or self._defaults({})["sd_model_checkpoint"]
+        known = self._service.host.checkpoints()
+        return model_names.demo_hint(next((c for c in known if c.name == name), None), language)
+
+    def _model_changed(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        name = self._form.meant("sd_model_checkpoint", data[self._form.components["sd_model_checkpoint"]])
+        return {self.demo: self._demo_hint({"sd_model_checkpoint": name}, self._language(request))}
 
     def _defaults(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Return the default values for the family of the base model, or those of SD1 if the host has no base model at
@@ -239,11 +252,11 @@ class TrainTab(JobTab):
         values = {d.name: getattr(config, d.name) for d in declared(TrainConfig)}
         known = self._checkpoints()
         if not values["sd_model_checkpoint"] and known:
-            values["sd_model_checkpoint"] = known[0]
+            values["sd_model_checkpoint"] = known[0][1]
         return values
 
     def _family_changed(self, data: Mapping[Any, Any]) -> Updates:
         names = ("sd_model_checkpoint", "train_mode_choose")
         fields = self._form.components
-        values = self._defaults({name: data[fields[name]] or "" for name in names})
+        values = self._defaults({name: self._form.meant(name, data[fields[name]]) or "" for name in names})
         return self._form.updates({k: v for k, v in values.items() if k not in names})

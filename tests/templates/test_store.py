@@ -91,7 +91,7 @@ def test_copies_of_pictures_are_kept_whole_or_not_at_all(
     again = tmp_path / "up" / "beach.jpg"
     again.write_bytes((holidays / "beach.jpg").read_bytes())
     made = store.folders.keep("Ferien 假期", [holidays / "beach.jpg", again, holidays / "notes.txt"])
-    assert [t.name for t in made.templates()] == ["Ferien 假期/beach", "Ferien 假期/beach 2"]
+    assert {t.name for t in made.templates()} == {"Ferien 假期/beach", "Ferien 假期/beach 2"}
     place = paths.outputs / "easyphoto-templates"
     with pytest.raises(InvalidRequest, match="broken"):
         store.folders.keep_all("sent", {"fine": (holidays / "beach.jpg").read_bytes(), "broken": b"no picture"})
@@ -139,7 +139,7 @@ def test_small_copies_last_and_go_with_their_picture(store: TemplateStore, paths
     assert small.stat().st_mtime_ns == made
     chosen = store.thumbnails.of(mine, chosen=True)
     differ = cv2.absdiff(pictures.load(small), pictures.load(chosen)).max(axis=2) > 60
-    middle = differ[80:-80, 60:-60]
+    middle = differ[140:-80, 40:-40]
     assert chosen != small and differ.mean() > 0.03 and not middle.any(), "a frame and a tick, and the face is seen"
     pictures.save_png(mine, portrait_of(4, 300, 300))
     os.utime(mine, ns=(1, 1))

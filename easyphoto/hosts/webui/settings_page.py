@@ -12,6 +12,7 @@ from easyphoto.catalog import Folders
 from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.webui.border import WebUI, folder
 from easyphoto.messages import LANGUAGES, named_in
+from easyphoto.service.setting_fields import FIELDS
 from easyphoto.vision.backend import ROLES
 
 SECTION = ("easyphoto", "EasyPhoto")
@@ -21,18 +22,7 @@ KEEP_VISION, COMMERCIAL, BACKENDS = "easyphoto_keep_vision", "easyphoto_commerci
 PRECISION, ALLOWED = "easyphoto_precision", "easyphoto_allow_hosts"
 
 DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
-    FACES: (1, "Number of user ids on the Inference tab at first", "one for each face of a template"),
-    LANGUAGE: ("", "Language of the tabs", "en, zh, or empty for the browser's"),
-    OUTPUTS: ("", "Folder for people and portraits", "empty: the WebUI's outputs folder; needs a restart"),
-    KEEP_VISION: (10, "Minutes that the vision models stay loaded after their last use", "0: until the WebUI ends"),
-    COMMERCIAL: (False, "Only use weights that allow commercial use", "needs a restart"),
-    PRECISION: ("auto", "Precision of trainings left at auto", ", ".join(PRECISIONS)),
-    ALLOWED: (
-        "",
-        "Host names that EasyPhoto's HTTP API answers to",
-        "name, ...; localhost, this machine's name and addresses need no mention; needs a reload of the UI",
-    ),
-    BACKENDS: ("", "Vision backends", f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart"),
+    f"easyphoto_{key}": (field.default, field.label, field.in_webui) for key, field in FIELDS.items()
 }
 """The default, the label and the explanation of each setting, by its key."""
 
