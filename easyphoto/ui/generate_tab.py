@@ -270,7 +270,7 @@ class GenerateTab(JobTab):
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`loaded` may change."""
-        return [*self._lists, self.demo, *self.picker.fetch.running, *self._following, *self._made]
+        return list(dict.fromkeys([*self._lists, self.demo, *self.picker.fetch.running, *self._following, *self._made]))
 
     @property
     def _made(self) -> list[Any]:
