@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyphoto import pictures
 from easyphoto.cli.arguments import a_path, common, ranged
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths
@@ -83,6 +82,8 @@ def _count(store: TemplateStore, templates: Sequence[Template], args: argparse.N
 
 
 def _add(store: TemplateStore, args: argparse.Namespace) -> tuple[str, Any]:
+    from easyphoto import pictures
+
     added: list[Template] = []
     try:
         for path in args.files:

@@ -20,7 +20,7 @@ from easyphoto.ui.settings import Settings
 from easyphoto.ui.train_tab import TrainTab
 from tests.acting import trained
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 DEMO = Checkpoint("bench", Path("models/bench"), Family.BENCH)
 FULL = Checkpoint("dreamy.safetensors", Path("models/Stable-diffusion/dreamy.safetensors"), Family.SD1)
 ASKED: Any = SimpleNamespace(language="en")
