@@ -41,8 +41,8 @@ other downloads only, never for trainings or portraits, and the next job uses wh
 [`models` and `jobs/models`](api.md).
 
 If you want commercial use only, switch it on for everything at once: in a WebUI under **Settings > EasyPhoto** (and
-restart it), without a WebUI in the Settings tab, with `serve --commercial-only` or `EASYPHOTO_COMMERCIAL_ONLY=1`. The switch holds for
-vision, the trainer, downloads and the film-look LoRA. The Weights tab then says what serves each role and what is
+restart it), without a WebUI in the Settings tab, with `serve --commercial-only` or `EASYPHOTO_COMMERCIAL_ONLY=1`. The
+switch holds for vision, the trainer, downloads and the film-look LoRA. The Weights tab then says what serves each role and what is
 left out. The switch does not hold for base models: you choose those yourself.
 
 ## How a download behaves
