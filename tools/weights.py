@@ -42,8 +42,8 @@ other downloads only, never for trainings or portraits, and the next job uses wh
 
 If you want commercial use only, switch it on for everything at once: in a WebUI under **Settings > EasyPhoto** (and
 restart it), without a WebUI in the Settings tab, with `serve --commercial-only` or `EASYPHOTO_COMMERCIAL_ONLY=1`. The
-switch holds for vision, the trainer, downloads and the film-look LoRA. The Weights tab then says what serves each role and what is
-left out. The switch does not hold for base models: you choose those yourself.
+switch holds for vision, the trainer, downloads and the film-look LoRA. The Weights tab then says what serves each
+role and what is left out. The switch does not hold for base models: you choose those yourself.
 
 ## How a download behaves
 - EasyPhoto finds a file by its name, or under any other name by its checksum, anywhere below the folders of the
