@@ -1,0 +1,216 @@
+"""Writing a clip frame by frame, whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from easyphoto import pictures
+from easyphoto.clips.decoding import av, opened
+from easyphoto.errors import AssetMissing, InvalidRequest, StorageFailed, reason
+from easyphoto.filenames import shown
+from easyphoto.messages import Message
+from easyphoto.ports import Image
+
+CODECS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"mp4": ("libx264", "libopenh264", "mpeg4"), "webm": ("libvpx-vp9", "libvpx")}
+)
+"""The encoders of each container, the best first; a build of FFmpeg has some of them."""
+SOUND: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType(
+    {
+        "mp4": (frozenset({"aac", "mp3", "ac3", "eac3", "alac"}), "aac"),
+        "webm": (frozenset({"opus", "vorbis"}), "libopus"),
+    }
+)
+"""The sound that goes into each container as it is, and the encoder that every other sound goes through."""
+BT709 = 1
+"""The number of its matrix, primaries and transfer function in ITU-T H.273."""
+QUALITY = "18"
+"""Constant quality of a video, for H.264 and VP9 alike: hardly to be told from the frames."""
+FORMATS = ("mp4", "webm", "gif", "webp", "frames")
+"""What a clip can be written as; ``frames`` is a folder of PNGs."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How frames become a clip. ``sound``: a clip whose sound goes with them, for as long as the frames last.
+    ``about``: what is written into the file beside them, as text. ``notice`` is called with a sentence where something
+    came out otherwise than one would expect."""
+
+    rate: Fraction
+    sound: Path | None = None
+    about: str = ""
+    notice: Callable[[str], None] | None = None
+
+    def say(self, message: str) -> None:
+        """Give the sentence to whoever wants to know."""
+        if self.notice is not None:
+            self.notice(message)
+
+
+def write(path: Path, images: Iterable[Image], writing: Writing) -> None:
+    """Write the frames to ``path``, whose ending says how: ``.mp4``, ``.webm``, ``.gif``, ``.webp``, and none for a
+    folder of PNGs. A video with an odd side grows by one pixel there.
+
+    The file is there when it is whole. Raises :class:`InvalidRequest` for no frames and for another ending,
+    :class:`StorageFailed` when it can't be written.
+    """
+    kind = path.suffix[1:].lower() or FORMATS[-1]
+    if kind not in FORMATS:
+        raise InvalidRequest("A clip can't be written as {kind}: choose {kinds}.", kind=kind, kinds=", ".join(FORMATS))
+    source = iter(images)
+    first = next(source, None)
+    if first is None:
+        raise InvalidRequest("There are no frames to write.")
+    part = path.with_name(f".{path.stem}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        every = itertools.chain([first], source)
+        if kind in CODECS:
+            _write_video(part, kind, every, writing)
+        elif kind == FORMATS[-1]:
+            _write_folder(part, every)
+        else:
+            _write_animated(part, kind, every, writing)
+        part.replace(path)
+    except OSError as error:
+        raise StorageFailed(
+            "The clip can't be written to {shown}: {reason}.", shown=shown(path.name), reason=reason(error)
+        ) from error
+    finally:
+        if part.is_file():
+            part.unlink()
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def _write_video(part: Path, kind: str, images: Iterator[Image], writing: Writing) -> None:
+    package = av()
+    first = _even_sides(next(images))
+    with package.open(str(part), "w", format=kind) as container:
+        if writing.about:
+            container.metadata["comment"] = writing.about
+        stream = container.add_stream(_encoder(package, kind, writing), rate=writing.rate)
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        # Said in the file, as players guess otherwise, and each guesses differently.
+        colours = stream.codec_context
+        colours.colorspace = colours.color_primaries = colours.color_trc = BT709
+        colours.color_range = 1
+        stream.options = {"crf": QUALITY, **({"b": "0"} if kind == "webm" else {})}
+        if stream.name == "mpeg4":
+            stream.options = {"qscale": "3"}
+        sound = _Sound(container, kind, writing) if writing.sound is not None else None
+        count = 0
+        for image in itertools.chain([first], map(_even_sides, images)):
+            pixels = package.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = pixels.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame.pts, frame.time_base = count, 1 / writing.rate
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode(None))
+        if sound is not None:
+            sound.write(count / writing.rate)
+
+
+def _encoder(package: Any, kind: str, writing: Writing) -> str:
+    """The name of the best encoder for the container that this build of FFmpeg has."""
+    for place, name in enumerate(CODECS[kind]):
+        try:
+            package.codec.Codec(name, "w")
+        except ValueError:
+            continue
+        if place and kind == "mp4" and name == "mpeg4":
+            writing.say(Message("This build of FFmpeg has no H.264: the video is MPEG-4, which some players refuse."))
+        return name
+    raise AssetMissing("The package av that is installed can't write {kind}: choose another format.", kind=kind)
+
+
+def _even_sides(image: Image) -> Image:
+    """``image`` with even sides, which every player wants: an odd side repeats its last pixels."""
+    height, width = image.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return np.ascontiguousarray(image)
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+class _Sound:
+    """The sound of another clip on its way into a container."""
+
+    def __init__(self, container: Any, kind: str, writing: Writing) -> None:
+        self._container, self._writing = container, writing
+        self._stream: Any = None
+        self._copied = False
+        passed, encoder = SOUND[kind]
+        assert writing.sound is not None
+        with opened(writing.sound) as source:
+            if not source.streams.audio:
+                return
+            theirs = source.streams.audio[0]
+            self._copied = theirs.codec_context.name in passed
+            # The stream has to be there before the first frame is written; its packets come behind the last.
+            if self._copied:
+                self._stream = container.add_stream_from_template(theirs)
+            else:
+                rate = 48000 if kind == "webm" else theirs.codec_context.sample_rate
+                self._stream = container.add_stream(encoder, rate=rate)
+
+    def write(self, seconds: Fraction) -> None:
+        """Write the first ``seconds`` of the sound. Sound that is damaged ends with a notice."""
+        if self._stream is None or self._writing.sound is None:
+            return
+        try:
+            with opened(self._writing.sound) as source:
+                theirs = source.streams.audio[0]
+                for packet in self._copy(source, theirs) if self._copied else self._encode(source, theirs, seconds):
+                    if packet.pts is not None and packet.pts * packet.time_base >= seconds:
+                        break
+                    self._container.mux(packet)
+        except (OSError, ValueError) as error:
+            self._writing.say(Message("The sound could not be taken over whole: {reason}.", reason=reason(error)))
+
+    def _copy(self, source: Any, theirs: Any) -> Iterator[Any]:
+        for packet in source.demux(theirs):
+            if packet.dts is not None:
+                packet.stream = self._stream
+                yield packet
+
+    def _encode(self, source: Any, theirs: Any, seconds: Fraction) -> Iterator[Any]:
+        for frame in source.decode(theirs):
+            if frame.pts is not None and frame.pts * frame.time_base >= seconds:
+                break
+            yield from self._stream.encode(frame)
+        yield from self._stream.encode(None)
+
+
+# --- animated pictures and folders -----------------------------------------------------------------------------------
+
+
+def _write_animated(part: Path, kind: str, images: Iterator[Image], writing: Writing) -> None:
+    if writing.sound is not None:
+        writing.say(Message("A {kind} has no sound: the clip's is left out.", kind=kind))
+    made = (Pillow.fromarray(image) for image in images)
+    lasts = round(1000 / writing.rate)
+    if kind == "webp":
+        first = next(made)
+        first.save(part, "WEBP", save_all=True, append_images=made, duration=lasts, loop=0, quality=90, method=4)
+        return
+    palettes = (image.quantize(256, method=Pillow.Quantize.MEDIANCUT) for image in made)
+    first = next(palettes)
+    about = writing.about.encode()[:60_000]
+    first.save(part, "GIF", save_all=True, append_images=palettes, duration=lasts, loop=0, comment=about)
+
+
+def _write_folder(part: Path, images: Iterator[Image]) -> None:
+    part.mkdir()
+    for index, image in enumerate(images):
+        pictures.save_png(part / f"{index:06}.png", image)
