@@ -25,6 +25,7 @@ from easyphoto.ui.kept import Kept
 from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
 from easyphoto.ui.settings import MAX_FACES, Settings
 from easyphoto.ui.template_picker import PREFIX, TEXT, TemplatePicker
+from easyphoto.ui.texts import say
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Strength of the person": (
@@ -121,6 +122,7 @@ class GenerateTab(JobTab):
                 for i in range(MAX_FACES)
             ]
 
+        self.faces_note = compat.html("", elem_id=f"{PREFIX}_faces_note")
         self.desk.build()
 
     def _build_text(self) -> None:
@@ -188,6 +190,10 @@ class GenerateTab(JobTab):
         self._photos, self._photos_now = photos, photos_now
         self.desk.bind(page, [photos, *self.people_lists], self._deleted)
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
+        for component in (self.faces, self.picker.chosen):
+            compat.listen(
+                component.change, self._faces_counted, {self.faces, self.picker.chosen}, [self.faces_note], quiet=True
+            )
         compat.listen(self.refresh.click, self._refreshed, self.picker.shows, self._lists)
         model = self._form.components["sd_model_checkpoint"]
         both = {self.users[0], model}
@@ -352,6 +358,13 @@ class GenerateTab(JobTab):
 
     def _faces_changed(self, count: float) -> list[Any]:
         return [compat.update(visible=compat.shown(i < int(count or 1))) for i in range(MAX_FACES)]
+
+    def _faces_counted(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Say so if a preset that is chosen shows more faces than there are user ids."""
+        most = self.picker.most_faces(data[self.picker.chosen] or [])
+        wanting = most > int(data[self.faces] or 1)
+        words = say("more faces", self._language(request), n=most) if wanting else ""
+        return {self.faces_note: panel.hint(words) if words else ""}
 
     # --- portraits ---------------------------------------------------------------------------------------------------
 

@@ -175,6 +175,12 @@ class TemplatePicker:
         """Return all templates by their titles on the page."""
         return by_title(self._service.templates.everything())
 
+    def most_faces(self, chosen: Sequence[str]) -> int:
+        """Return how many faces the one of these titles shows that shows most; those that nobody counted don't
+        count."""
+        titles = self.titles()
+        return max((titles[t].faces or 0 for t in chosen if t in titles), default=0)
+
     def _titled(self, shown: Sequence[Template]) -> dict[str, Template]:
         """Return those that are shown by the titles that they have among all."""
         titles = {template.name: title for title, template in self.titles().items()}

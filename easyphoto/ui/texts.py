@@ -188,6 +188,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "added": "{name} was added.",
         "deleted": "{n} of your templates were deleted.",
         "more templates": "{n} more pictures under free licences, with one, two and three people: {size}.",
+        "more faces": "A chosen picture shows {n} faces: raise the number of faces to put somebody onto each.",
         "no template found": "No template is like that.",
         "first templates": "The first {n} of {all}: search to see others.",
         "uncounted templates": "The faces of {n} are not counted yet: choose the number again to go on.",

@@ -71,6 +71,7 @@ def test_the_gallery_has_room_for_one_two_and_three_people() -> None:
             assert box is None or (0 <= box[0] < box[2] <= SHEET[0] and 0 <= box[1] < box[3] <= SHEET[1])
     kinds = {word for row in named for word in row.words.split()}
     assert {"woman", "man", "old", "young", "studio", "outdoors", "hat", "glasses", "half"} <= kinds
+    assert {"女士", "男士", "年长", "年轻", "影棚", "户外", "帽子", "眼镜", "半身"} <= kinds
 
 
 def test_what_was_downloaded_shows_up_among_the_presets(store: TemplateStore, paths: Paths) -> None:
@@ -86,6 +87,7 @@ def test_what_was_downloaded_shows_up_among_the_presets(store: TemplateStore, pa
         assert (template.faces, template.title, template.own) == (row.faces, row.title, False)
         assert template.licence and template.source
         assert paths.models in template.path.parents
+    assert {t.name for t in store.search("影棚 女士")} == {t.name for t in store.search("studio woman")} != set()
 
 
 def test_parts_are_cut_out_and_stand_side_by_side(store: TemplateStore, paths: Paths) -> None:

@@ -17,6 +17,8 @@ from easyphoto.config import Paths
 from easyphoto.service import EasyPhoto
 from easyphoto.templates.fetched_gallery import rows
 from easyphoto.ui import compat
+from easyphoto.ui.generate_tab import GenerateTab
+from easyphoto.ui.settings import Settings
 from easyphoto.ui.template_filter import ALL, ANY, PRESETS, YOURS
 from easyphoto.ui.template_picker import TemplatePicker
 from tests.acting import acting_service, portrait_of, trained
@@ -99,6 +101,19 @@ def test_what_is_chosen_has_a_mark_and_stays_chosen_under_another_filter(
     assert elsewhere[tab.chosen]["choices"] == ["Grace Hopper", "mine"], "what is chosen can be let go of"
     names = {tab.mode: "presets", tab.single: None, tab.many: [], **data(tab, words="grace", chosen=chosen)}
     assert len(tab.templates(names)) == 2
+
+
+def test_a_picture_with_more_faces_than_user_ids_is_told_of(service: EasyPhoto, tmp_path: Path) -> None:
+    import gradio as gr
+
+    service.templates.folders.link(holidays(tmp_path / "holidays"))
+    service.count_faces(service.templates.everything())
+    tab = GenerateTab(service, Settings(), compat.language)
+    with gr.Blocks():
+        tab.build()
+    told = lambda faces, *chosen: tab._faces_counted({tab.faces: faces, tab.picker.chosen: list(chosen)}, ASKED)  # noqa: E731
+    assert "shows 2 faces" in told(1, "Grace Hopper", "holidays/friends")[tab.faces_note]
+    assert told(2, "holidays/friends") == told(1, "Grace Hopper") == told(1) == {tab.faces_note: ""}
 
 
 @pytest.fixture
