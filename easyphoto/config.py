@@ -557,6 +557,11 @@ class Paths:
         return self.outputs / "easyphoto-outputs"
 
     @property
+    def videos(self) -> Path:
+        """The clips that were made, each with a JSON file that says how."""
+        return self.outputs / "easyphoto-video-outputs"
+
+    @property
     def trainings(self) -> Path:
         """The reports of batches of trainings."""
         return self.outputs / "easyphoto-trainings"

@@ -266,7 +266,7 @@ class JobOut(BaseModel):
     cancelled, and `retry` begins it again."""
 
     id: str
-    what: Literal["train", "generate", "models", "batch"]
+    what: Literal["train", "generate", "video", "models", "batch"]
     subject: str
     state: Literal["queued", "running", "finished", "failed", "cancelled"]
     position: int

@@ -25,6 +25,7 @@ from easyphoto.cli import (
     show,
     streams,
     template_command,
+    video,
 )
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
@@ -88,6 +89,8 @@ def _parser() -> Parser:
     )
     generate.add_argument("--recipe", type=a_path, help="replay a portrait from its PNG")
     flags.add(generate, PortraitConfig)
+
+    video.add_arguments(_command(commands, "video", "Put trained people into a clip."), _service)
 
     batch.add_arguments(_command(commands, "batch", "Portraits of a table, trainings of a folder of people."), _service)
 

@@ -42,7 +42,7 @@ GIVEN_UP = Message(
 )
 KEEP_FOR_RETRY = ("generate", "batch")
 """Kinds whose pictures (templates, nobody's photos) are kept when they fail, until they are retried or cleared."""
-SHARING = ("generate",)
+SHARING = ("generate", "video")
 """Kinds that only read the files of people, so that several of one person are worked on at the same time."""
 ASKING = ("batch",)
 """Kinds that only ask for other jobs, which wait for one another as any do. They themselves stand in nobody's way, nor

@@ -9,7 +9,7 @@ restart, be read by a second program on the same data folder, and be sent to ano
     is done by            RequestKind.work(request, emit, cancelled) -> result
     which is called by    a Runner: a lane of this process, or a cluster
 
-**Kinds.** There are ``train``, ``generate``, ``models`` and ``batch``; each is a :class:`RequestKind` that
+**Kinds.** There are ``train``, ``generate``, ``video``, ``models`` and ``batch``; each is a :class:`RequestKind` that
 ``service.kinds`` holds by its name. ``work`` is what a :class:`Runner` calls, here or on another machine with an
 ``EasyPhoto`` of its own. It polls ``cancelled`` and tells everything through ``emit`` (any thread may call it; the last
 event is ``Finished``); it raises the errors of :mod:`easyphoto.errors`. A result goes through ``to_data`` and
@@ -19,8 +19,9 @@ A ``batch`` asks for portraits and waits for them: it runs in a lane of its own 
 never on another machine, and keeps nobody waiting. :mod:`easyphoto.batch`, which lies above the service, registers it.
 
 **Where results are written.** A portrait goes to ``paths.portraits``, with ``"job"`` (the request's id) beside seed and
-template index in its recipe. A training goes to the person's folder below ``paths.people`` and its LoRA to
-``paths.loras``. A download goes into the folders of weights. A runner that works elsewhere brings these files there.
+template index in its recipe. A clip goes to ``paths.videos``, in a folder named after the job until it is whole. A
+training goes to the person's folder below ``paths.people`` and its LoRA to ``paths.loras``. A download goes into the
+folders of weights. A runner that works elsewhere brings these files there.
 
 **At least once, and once to be seen.** A request may be begun again when the process or machine that worked on it was
 lost. ``work`` looks for what is there of *this* request (``request.job``) and goes on behind it: portraits that have

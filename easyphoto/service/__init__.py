@@ -1,7 +1,8 @@
 """What EasyPhoto can do, for every edge: the tabs, the HTTP API and the command line call this and nothing below it.
 
-``facade`` is the program, ``requests`` says what it may be asked, and two desks take it: ``training_desk`` and
-``portrait_desk``. What the desks share is a ``workplace``; ``host_models`` finds what the host makes pictures with.
+``facade`` is the program, ``requests`` says what it may be asked, and three desks take it: ``training_desk``,
+``portrait_desk`` and ``video_desk``. What the desks share is a ``workplace``; ``host_models`` finds what the host makes
+pictures with.
 """
 
 from easyphoto.service.facade import MAX_CHECKS, EasyPhoto
@@ -15,6 +16,8 @@ from easyphoto.service.requests import (
     PortraitResult,
     Preferences,
     TrainRequest,
+    VideoRequest,
+    VideoResult,
     photo_names,
 )
 from easyphoto.service.training_desk import DISK_FOR_TRAINING
@@ -34,5 +37,7 @@ __all__ = [
     "PortraitResult",
     "Preferences",
     "TrainRequest",
+    "VideoRequest",
+    "VideoResult",
     "photo_names",
 ]

@@ -30,11 +30,14 @@ from easyphoto.service.requests import (
     PortraitResult,
     Preferences,
     TrainRequest,
+    VideoRequest,
+    VideoResult,
     photo_names,
 )
 from easyphoto.service.training_desk import TRAIN, TrainingDesk
+from easyphoto.service.video_desk import VIDEO, VideoDesk
 from easyphoto.service.workplace import Interpreter, Workplace
-from easyphoto.storage import batch_reports, portraits
+from easyphoto.storage import batch_reports, portraits, videos
 from easyphoto.storage.uploads import Uploads
 from easyphoto.templates import Template, TemplateStore
 from easyphoto.vision import registry
@@ -86,6 +89,7 @@ class EasyPhoto:
         self._lanes = [self._place]
         self._trainings = TrainingDesk(self._place)
         self._portraits = PortraitDesk(self._place)
+        self._videos = VideoDesk(self._place, self._portraits)
         self._checks = threading.BoundedSemaphore(MAX_CHECKS)
         self.weights = Weights(
             Catalog.load(),
@@ -95,7 +99,7 @@ class EasyPhoto:
             self._weights_came,
             registry.BY_ROLE,
         )
-        self.jobs.kinds.update(self._kinds(self._trainings, self._portraits))
+        self.jobs.kinds.update(self._kinds(self._trainings, self._portraits, self._videos))
         self.jobs.use([LocalRunner(host.name, self.jobs.kinds)])
 
     # --- the queue ---------------------------------------------------------------------------------------------------
@@ -112,10 +116,13 @@ class EasyPhoto:
             self._place, host=host, vision=vision, device=device, base_models=BaseModels(host), new_weights=Event()
         )
         self._lanes.append(place)
-        return LocalRunner(device, self._kinds(TrainingDesk(place), PortraitDesk(place)))
+        portraits = PortraitDesk(place)
+        return LocalRunner(device, self._kinds(TrainingDesk(place), portraits, VideoDesk(place, portraits)))
 
-    def _kinds(self, trainings: TrainingDesk, portraits: PortraitDesk) -> dict[str, RequestKind[Any]]:
-        return {TRAIN: trainings, GENERATE: portraits, MODELS: self.weights}
+    def _kinds(
+        self, trainings: TrainingDesk, portraits: PortraitDesk, videos: VideoDesk
+    ) -> dict[str, RequestKind[Any]]:
+        return {TRAIN: trainings, GENERATE: portraits, VIDEO: videos, MODELS: self.weights}
 
     def _weights_came(self) -> None:
         for place in self._lanes:
@@ -176,8 +183,8 @@ class EasyPhoto:
 
     def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
         """Delete a person: photos, LoRA, everything of their trainings, their uploads, what the queue holds of them,
-        the reports of trainings that show them, and, where ``portraits`` says so, the portraits that show them with the
-        reports on those. What was removed, and which portraits are left.
+        the reports of trainings that show them, and, where ``portraits`` says so, the portraits and clips that show
+        them with the reports on those. What was removed, and which portraits are left.
 
         :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are being
         trained, by whatever process, and while a portrait of theirs waits or is made here, :class:`StorageFailed` when
@@ -199,10 +206,13 @@ class EasyPhoto:
             self.jobs.forget(user_id)
         try:
             uploads = self.uploads.empty(user_id)
-            shown = self.portraits_of(user_id)
+            clips = videos.of(self.paths.videos, user_id)
+            shown = [*self.portraits_of(user_id), *(file for clip in clips for file in videos.files_of(clip))]
             size = sum(path.stat().st_size for path in shown)
-            for path in shown if portraits else ():
+            for path in self.portraits_of(user_id) if portraits else ():
                 path.unlink()
+            for clip in clips if portraits else ():
+                videos.remove(clip)
             for folder in (self.paths.trainings, self.paths.portraits) if portraits else (self.paths.trainings,):
                 for report in batch_reports.of(folder, user_id):
                     batch_reports.remove(report)
@@ -234,6 +244,10 @@ class EasyPhoto:
         """What :meth:`generate` would make of the request, or refuse, without queueing it. ``person`` looks a user id
         up where many requests are asked about, and defaults to the people who are there."""
         return self._portraits.accept(request, person)
+
+    def video(self, request: VideoRequest, *, job: str = "") -> Job[VideoResult]:
+        """Queue a clip. What is no clip, a user id that doesn't exist, or a family that doesn't fit, is refused now."""
+        return self._videos.queue(request, job)
 
     def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.

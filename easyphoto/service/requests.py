@@ -79,6 +79,49 @@ class PortraitResult:
     seed: int
 
 
+@dataclass(frozen=True, eq=False)
+class VideoRequest:
+    """Who takes the place of whom in a clip. ``user_ids``: one for each person of the clip in the order in which they
+    come, from left to right where they come at once; ``none`` leaves that person alone. With ``by_likeness`` each goes
+    to the person of the clip who is most like them. ``format`` is one of :data:`easyphoto.clips.encoding.FORMATS`,
+    ``max_fps`` the most frames a second that are made of the clip. ``chosen`` is as in :class:`PortraitRequest`."""
+
+    user_ids: tuple[str, ...]
+    clip: Path
+    config: PortraitConfig = field(default_factory=PortraitConfig)
+    format: str = "mp4"
+    max_fps: float = 60.0
+    by_likeness: bool = False
+    chosen: Chosen = None
+
+
+@dataclass(frozen=True)
+class PersonInVideo:
+    """How alike a person and the faces are that became theirs in a clip: the mean and the standard deviation over the
+    frames of the cosine, and the mean of the calibrated score, by the ``embedder`` of that name."""
+
+    user_id: str
+    frames: int
+    cosine: float
+    deviation: float
+    score: float
+    embedder: str
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What came of a clip: the file (a folder for frames), how many frames it has and how many were repainted, the
+    seed, and how alike each person is. ``about``: the JSON file beside it with the recipe and the likeness of each
+    frame."""
+
+    path: Path
+    about: Path
+    frames: int
+    repainted: int
+    seed: int
+    people: tuple[PersonInVideo, ...]
+
+
 @dataclass(frozen=True)
 class Preferences:
     """What was decided for all jobs. ``commercial_only``: no weights whose licence forbids commercial use.

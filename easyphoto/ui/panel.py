@@ -222,6 +222,9 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if job.what == "batch":
         counts = {name: result.get(name, 0) for name in ("made", "there", "failed")}
         return say("batched", language, report=_report(view), **counts)
+    if job.what == "video":
+        about = {name: result.get(name, "?") for name in ("frames", "repainted", "seed", "video")}
+        return say("filmed", language, **about)
     if job.what == "generate":
         if not view.portrayed:
             return say("nothing", language)

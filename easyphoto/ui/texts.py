@@ -131,6 +131,8 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "train": "Training {subject}",
         "generate": "Portraits of {subject}",
         "batch": "Batch {subject}",
+        "video": "Clip of {subject}",
+        "filmed": "{frames} frames, {repainted} of them repainted, seed {seed}: {video}",
         "batched": "{made} made now, {there} there before, {failed} failed. The report is {report}.",
         "row_failed": "Line {n}: {message}",
         "stage batch": "Portraits of the table",

@@ -1,0 +1,71 @@
+"""``video``: trained people take the places of those in a clip."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from easyphoto.cli import arguments, flags, show
+from easyphoto.clips.decoding import MAX_RATE
+from easyphoto.clips.encoding import FORMATS
+from easyphoto.config import PortraitConfig
+from easyphoto.errors import InvalidRequest
+from easyphoto.likeness import cosine_words, words
+
+if TYPE_CHECKING:
+    from easyphoto.service import EasyPhoto
+
+
+def add_arguments(parser: argparse.ArgumentParser, service: Callable[[argparse.Namespace], EasyPhoto]) -> None:
+    """Give the parser of ``video`` its arguments. ``service``: flags -> the program."""
+    parser.add_argument(
+        "clip", type=arguments.a_path, help="a video, an animated GIF, WebP or PNG, or a folder of frames"
+    )
+    parser.add_argument(
+        "--user",
+        action="append",
+        default=[],
+        metavar="USER_ID",
+        help="one for each person of the clip in the order in which they come, from left to right; none skips one",
+    )
+    parser.add_argument(
+        "--by-likeness", action="store_true", help="everybody takes the place of whoever is most like them"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help=f"what is written (default: {FORMATS[0]})"
+    )
+    parser.add_argument(
+        "--max-fps",
+        type=arguments.ranged(float, 1, MAX_RATE),
+        default=float(MAX_RATE),
+        metavar="NUMBER",
+        help="at most so many frames a second are made of the clip (default: its own)",
+    )
+    flags.add(parser, PortraitConfig)
+    parser.set_defaults(run=partial(run, service))
+
+
+def run(service: Callable[[argparse.Namespace], EasyPhoto], args: argparse.Namespace) -> int:
+    """Make the clip that the flags ask for. Returns the exit status."""
+    from easyphoto.service import VideoRequest
+
+    if not args.user:
+        raise InvalidRequest("Say who is to be in the clip: --user USER_ID.")
+    request = VideoRequest(
+        user_ids=tuple(args.user),
+        clip=args.clip,
+        config=flags.config(PortraitConfig, args),
+        format=args.format,
+        max_fps=args.max_fps,
+        by_likeness=args.by_likeness,
+        chosen=frozenset(flags.chosen(args)),
+    )
+    result = show.follow(service(args).video(request), as_json=args.json)
+    if not args.json:
+        for one in result.people:
+            raw = f"cosine {cosine_words(one.cosine)} ± {one.deviation:.3f}, {one.embedder}"
+            print(f"{one.user_id}: likeness {words(one.score)} over {one.frames} frames ({raw})")
+        print(f"{result.frames} frames, {result.repainted} of them repainted, seed {result.seed}: {result.path}")
+    return 0

@@ -1,0 +1,329 @@
+"""The chain on a clip: every frame is a template, and nothing flickers.
+
+The faces of all frames are found first, joined to tracks and steadied (:mod:`easyphoto.inference.tracks`), so that the
+crop in which a face is repainted moves as smoothly as the face. The crop, and with it the noise of the one seed, goes
+with the face. What the frame before became is carried along by the movement of the input
+(:mod:`easyphoto.inference.flow`): half of it is mixed into the frame before it is repainted, and half into what comes
+out. Frames without a face stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from easyphoto import pictures
+from easyphoto.clips import decoding
+from easyphoto.clips.decoding import Clip
+from easyphoto.config import Chosen, PortraitConfig
+from easyphoto.errors import InvalidRequest, NoFace, reason
+from easyphoto.events import Event, Listener, Notice, Progress
+from easyphoto.filenames import shown
+from easyphoto.inference import flow, score
+from easyphoto.inference.painter import Meter
+from easyphoto.inference.portrait import ENDING
+from easyphoto.inference.sitting import Sitting
+from easyphoto.inference.studio import Sitter, Studio
+from easyphoto.inference.task import PortraitTask, Subject, Unusable, check, with_seed
+from easyphoto.inference.tracks import Role, Tracker, steadied
+from easyphoto.messages import Message
+from easyphoto.pace import Pace
+from easyphoto.ports import Checkpoint, Face, Host, Image, Likeness, Mask, Vision
+from easyphoto.storage.files import write_bytes
+from easyphoto.vision import embedder_named, geometry, masks
+
+log = logging.getLogger(__name__)
+
+BEFORE, AFTER = 0.5, 0.5
+"""The share of the carried result in a frame before it is repainted, and in what comes out."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipTask:
+    """One clip, and who takes the place of whom.
+
+    ``people``: one for each person of the clip in the order in which they come (from left to right where they come at
+    once), None leaves that person alone; with ``by_likeness`` each goes to the person of the clip who is most like
+    them. What is done is kept in ``folder``, and a task that finds frames there goes on behind them. The other fields
+    are those of :class:`easyphoto.inference.task.PortraitTask`.
+    """
+
+    clip: Clip
+    people: tuple[Subject | Unusable | None, ...]
+    config: PortraitConfig
+    checkpoint: Checkpoint
+    folder: Path
+    by_likeness: bool = False
+    lora_folder: Path | None = None
+    commercial_only: bool = False
+    chosen: Chosen = None
+
+
+@dataclass(frozen=True)
+class FrameLikeness:
+    """How alike the person ``user_id`` and the face in ``frame`` are."""
+
+    frame: int
+    user_id: str
+    likeness: Likeness
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    """What came of a task: how many frames there are and how many were repainted, the seed, and the likeness over
+    time."""
+
+    frames: int
+    repainted: int
+    seed: int
+    curve: tuple[FrameLikeness, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Cast:
+    """Who is to be repainted, and where: by frame, the faces with the person who takes each one's place (None: nobody
+    does). ``cuts``: the frames with which a shot begins."""
+
+    frames: int
+    faces: Mapping[int, Sequence[tuple[Face, Sitter | None]]]
+    cuts: frozenset[int]
+
+    def made(self, frame: int) -> list[tuple[Face, Sitter]]:
+        """The faces of the frame that are repainted."""
+        return [(face, sitter) for face, sitter in self.faces.get(frame, ()) if sitter is not None]
+
+
+class _Quiet:
+    """A listener between the chain and the user: the steps of each frame are not told, and a notice that differs from
+    an earlier one in its numbers alone is told once."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._said: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            return
+        if isinstance(event, Notice):
+            template = getattr(event.message, "template", event.message)
+            if template in self._said:
+                return
+            self._said.add(template)
+        self._listener(event)
+
+
+def repaint(task: ClipTask, host: Host, vision: Vision, listener: Listener, cancelled: Callable[[], bool]) -> MadeClip:
+    """Make the frames of ``task`` in its folder (:func:`frames` gives them). A frame that can't be done stays as it is,
+    with a notice. Raises :class:`NoFace` when nobody is to be seen, and :class:`Cancelled` soon after ``cancelled``
+    says so."""
+    config = replace(with_seed(replace(task.config, batch_size=1)), batch_size=1)
+    quiet = _Quiet(listener)
+    portraits = PortraitTask(
+        templates=(task.clip.path,),
+        people=task.people,
+        config=config,
+        checkpoint=task.checkpoint,
+        lora_folder=task.lora_folder,
+        commercial_only=task.commercial_only,
+        chosen=task.chosen,
+        keep_stages=False,
+    )
+    check(portraits)
+    studio = Studio(portraits, host, vision, Meter(quiet, cancelled))
+    cast = _cast(task, studio, listener)
+    shelf = FrameShelf(task.folder)
+    repainted = sum(bool(cast.made(frame)) for frame in range(cast.frames))
+    pace, past = Pace(warm_up=0), None
+    for index, frame in enumerate(decoding.frames(task.clip)):
+        if index < shelf.done:
+            past = shelf.past(frame) if index == shelf.done - 1 else None
+            continue
+        studio.meter.check()
+        began = time.monotonic()
+        made = cast.made(index)
+        sittings: list[tuple[Face, Sitting]] = []
+        result, laid = frame, masks.empty((frame.shape[0], frame.shape[1]))
+        if made:
+            try:
+                result, laid, sittings = _frame(studio, frame, cast.faces[index], None if index in cast.cuts else past)
+            except ENDING:
+                raise
+            except Exception as error:
+                log.warning("frame %d failed", index, exc_info=True)
+                quiet(Notice(message=_failed(index, error)))
+        past = shelf.put(index, frame, result, laid, _likenesses(studio, index, result, sittings))
+        pace.took(time.monotonic() - began)
+        left = None if pace.seconds is None else pace.seconds * (cast.frames - index - 1)
+        listener(Progress(stage="frames", step=index + 1, total=cast.frames, seconds_left=left))
+    return MadeClip(shelf.done, repainted, config.seed, shelf.curve())
+
+
+def _failed(index: int, error: Exception) -> Message:
+    return Message("Frame {number} can't be done and stays as it is: {reason}", number=index + 1, reason=reason(error))
+
+
+def _cast(task: ClipTask, studio: Studio, listener: Listener) -> Cast:
+    """Look through the whole clip for its people. Raises :class:`NoFace` where nobody is to be seen, or nobody was
+    chosen for those who are."""
+    rate = float(task.clip.rate)
+    tracker = Tracker(studio.vision, rate)
+    for image in decoding.frames(task.clip):
+        studio.meter.check()
+        tracker.look(image)
+        listener(Progress(stage="faces", step=tracker.count, total=max(task.clip.count, tracker.count)))
+    roles = tracker.roles()
+    name = shown(task.clip.path.name)
+    if not roles:
+        raise NoFace("No face was found in {template}.", template=name)
+    sitters = _assigned(roles, studio.sitters, by_likeness=task.by_likeness)
+    if len(studio.sitters) > len(roles):
+        studio.meter.notice(
+            Message(
+                "{people} people were chosen and {template} shows {faces}: the last are left out.",
+                people=len(studio.sitters),
+                template=name,
+                faces=len(roles),
+            )
+        )
+    if all(sitter is None for sitter in sitters):
+        raise NoFace("Nobody was chosen for the {count} face(s) of {template}.", count=len(roles), template=name)
+    faces: dict[int, list[tuple[Face, Sitter | None]]] = {}
+    for role, sitter in zip(roles, sitters, strict=True):
+        for frame, face in steadied(role, rate).items():
+            faces.setdefault(frame, []).append((face, sitter))
+    return Cast(tracker.count, faces, frozenset(tracker.cuts))
+
+
+def _assigned(
+    roles: Sequence[Role], people: Sequence[Sitter | Unusable | None], *, by_likeness: bool
+) -> list[Sitter | None]:
+    """Who takes the place of each role. Raises the error of a person who is needed and can't be portrayed."""
+    order: list[Sitter | Unusable | None] = [*people, *[None] * len(roles)][: len(roles)]
+    if by_likeness:
+        order = [None] * len(roles)
+        pairs = [
+            (float(role.vector @ one.mean), i, one)
+            for i, role in enumerate(roles)
+            for one in people
+            if isinstance(one, Sitter) and role.vector.shape == one.mean.shape
+        ]
+        for _, i, nearest in sorted(pairs, key=lambda pair: -pair[0]):
+            if order[i] is None and all(other is not nearest for other in order):
+                order[i] = nearest
+    chosen: list[Sitter | None] = []
+    for person in order:
+        if isinstance(person, Unusable):
+            raise person.error
+        chosen.append(person)
+    return chosen
+
+
+def _frame(
+    studio: Studio, frame: Image, faces: Sequence[tuple[Face, Sitter | None]], past: flow.Past | None
+) -> tuple[Image, Mask, list[tuple[Face, Sitting]]]:
+    """The frame with its faces repainted, where it was changed, and each face with its sitting."""
+    carried = None if past is None else past.carried(frame)
+    start = frame if carried is None else flow.held(frame, *carried, BEFORE)
+    album = {"final": start}
+    sittings = []
+    for face, sitter in faces:
+        if sitter is None:
+            continue
+        others = [other for other, _ in faces if other is not face]
+        sitting = Sitting(studio, sitter, face, others, album, studio.config.seed)
+        sitting.sit()
+        sittings.append((face, sitting))
+    laid = _eight_bits(masks.union(*(sitting.laid for _, sitting in sittings)))
+    painted = album["final"]
+    if carried is not None:
+        painted = flow.held(painted, carried[0], masks.intersection(carried[1], laid), AFTER)
+    return geometry.blend(frame, painted, laid), laid, sittings
+
+
+def _eight_bits(mask: Mask) -> Mask:
+    """``mask`` as it is when it has been kept in a file: a clip that goes on is the same as one that was never cut
+    off."""
+    return np.asarray(np.rint(mask * 255) / np.float32(255), np.float32)
+
+
+def _likenesses(
+    studio: Studio, index: int, result: Image, sittings: Sequence[tuple[Face, Sitting]]
+) -> list[FrameLikeness]:
+    """How alike the faces of a frame are to the people who were put there; a face that isn't found has no likeness."""
+    measured = []
+    for face, sitting in sittings:
+        found = studio.spared(Message("The likeness"), None, partial(_likeness, studio, result, face, sitting))
+        if found is not None:
+            measured.append(FrameLikeness(index, sitting.sitter.subject.user_id, found))
+    return measured
+
+
+def _likeness(studio: Studio, result: Image, face: Face, sitting: Sitting) -> Likeness | None:
+    seen = score.find(result, face, studio.vision)
+    if seen is None:
+        return None
+    vectors, embedder = sitting.sitter.sources.compared_with(sitting.fused, sitting.sitter.mean)
+    judge = studio.vision.embedder if embedder is None else embedder_named(studio.vision, embedder)
+    return score.compare(*seen, vectors, judge)
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+class FrameShelf:
+    """The frames of a clip in a folder, the likeness beside them, and where the last frame was changed. A frame counts
+    when its picture is there, which is written last."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.done = 0
+        while self._frame(self.done).is_file():
+            self.done += 1
+
+    def _frame(self, index: int) -> Path:
+        return self._folder / f"{index:06}.png"
+
+    def _laid(self, index: int) -> Path:
+        return self._folder / f"laid-{index:06}.png"
+
+    def put(self, index: int, frame: Image, result: Image, laid: Mask, likeness: Sequence[FrameLikeness]) -> flow.Past:
+        """Keep a frame, and give what the next one needs of it. Raises :class:`StorageFailed`."""
+        lines = "".join(json.dumps(asdict(one)) + "\n" for one in likeness)
+        write_bytes(self._folder / f"likeness-{index:06}.jsonl", lines.encode())
+        pictures.save_png(self._laid(index), np.repeat(np.rint(laid * 255).astype(np.uint8)[..., None], 3, 2))
+        pictures.save_png(self._frame(index), result)
+        self.done = index + 1
+        with suppress(OSError):
+            self._laid(index - 1).unlink()
+        return flow.Past(frame, result, laid)
+
+    def past(self, frame: Image) -> flow.Past | None:
+        """What the next frame needs of the last one that is kept, whose input was ``frame``."""
+        index = self.done - 1
+        try:
+            laid = pictures.load(self._laid(index))[..., 0].astype(np.float32) / np.float32(255)
+            return flow.Past(frame, pictures.load(self._frame(index)), np.asarray(laid, np.float32))
+        except InvalidRequest:
+            return None
+
+    def frames(self) -> Iterator[Image]:
+        """The frames that are kept, one after another."""
+        for index in range(self.done):
+            yield pictures.load(self._frame(index))
+
+    def curve(self) -> tuple[FrameLikeness, ...]:
+        """The likeness over time."""
+        rows: list[dict[str, Any]] = []
+        for index in range(self.done):
+            path = self._folder / f"likeness-{index:06}.jsonl"
+            rows += [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        return tuple(FrameLikeness(**{**row, "likeness": Likeness(**row["likeness"])}) for row in rows)
