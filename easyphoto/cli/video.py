@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from easyphoto.cli import arguments, flags, show
-from easyphoto.clips.decoding import MAX_RATE
+from easyphoto.clips.decoding import MAX_FRAMES, MAX_RATE
 from easyphoto.clips.encoding import FORMATS
 from easyphoto.config import PortraitConfig
 from easyphoto.errors import InvalidRequest
@@ -43,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser, service: Callable[[argparse.N
         metavar="NUMBER",
         help="at most so many frames a second are made of the clip (default: its own)",
     )
+    parser.add_argument(
+        "--max-frames",
+        type=arguments.ranged(int, 2, MAX_FRAMES),
+        default=0,
+        metavar="INT",
+        help="at most so many frames from the beginning (default: all)",
+    )
     flags.add(parser, PortraitConfig)
     parser.set_defaults(run=partial(run, service))
 
@@ -59,6 +66,7 @@ def run(service: Callable[[argparse.Namespace], EasyPhoto], args: argparse.Names
         config=flags.config(PortraitConfig, args),
         format=args.format,
         max_fps=args.max_fps,
+        max_frames=args.max_frames,
         by_likeness=args.by_likeness,
         chosen=frozenset(flags.chosen(args)),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,21 @@ ANIMATED = {"GIF", "WEBP", "PNG"}
 """Pillow's names of the pictures that may move."""
 
 
+_LIMITS = MappingProxyType(
+    {
+        "protocol_whitelist": "file",
+        "format_whitelist": "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,ogg,asf,mxf,h264,hevc,m4v,dv,ivf",
+    }
+)
+"""What FFmpeg may open: one file, in a container that names no others. A playlist in a stranger's file would have it
+read whatever the playlist names, here and in the network."""
+
+
 @dataclass(frozen=True)
 class Clip:
     """What is known of a clip before it is read. ``rate``: frames a second at which :func:`frames` gives it.
-    ``count``: about how many these are, 0 where the file doesn't tell. ``sound``: whether it has any."""
+    ``count``: about how many these are, 0 where the file doesn't tell. ``sound``: whether it has any. ``only``: so many
+    frames are given and no more; 0 gives all."""
 
     path: Path
     width: int
@@ -41,6 +53,7 @@ class Clip:
     rate: Fraction
     count: int
     sound: bool
+    only: int = 0
 
 
 def av() -> Any:
@@ -81,6 +94,8 @@ def frames(clip: Clip) -> Iterator[Image]:
             raise InvalidRequest("The frames of {name} have different sizes.", name=shown(clip.path.name))
         yield image
         count += 1
+        if count == clip.only:
+            return
     if count < 2:
         raise InvalidRequest("{name} has only one frame that can be read: it is no clip.", name=shown(clip.path.name))
 
@@ -118,7 +133,7 @@ def opened(path: Path) -> Iterator[Any]:
     """The container of a video file. Raises :class:`InvalidRequest` when it is none."""
     package = av()
     try:
-        container = package.open(str(path))
+        container = package.open(str(path), options=dict(_LIMITS))
     except (OSError, ValueError) as error:  # every error of FFmpeg is one of these
         raise InvalidRequest(
             "{name} is not a video that can be read ({reason}).", name=shown(path.name), reason=reason(error)

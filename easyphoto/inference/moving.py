@@ -179,7 +179,7 @@ def _cast(task: ClipTask, studio: Studio, listener: Listener) -> Cast:
     for image in decoding.frames(task.clip):
         studio.meter.check()
         tracker.look(image)
-        listener(Progress(stage="faces", step=tracker.count, total=max(task.clip.count, tracker.count)))
+        listener(Progress(stage="faces", step=tracker.count, total=max(_expected(task.clip), tracker.count)))
     roles = tracker.roles()
     name = shown(task.clip.path.name)
     if not roles:
@@ -201,6 +201,11 @@ def _cast(task: ClipTask, studio: Studio, listener: Listener) -> Cast:
         for frame, face in steadied(role, rate).items():
             faces.setdefault(frame, []).append((face, sitter))
     return Cast(tracker.count, faces, frozenset(tracker.cuts))
+
+
+def _expected(clip: Clip) -> int:
+    """About how many frames the clip will give."""
+    return min(clip.count, clip.only) if clip.only else clip.count
 
 
 def _assigned(

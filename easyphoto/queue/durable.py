@@ -40,7 +40,7 @@ CUT_OFF = Message("The program ended while this was being done; it goes on from 
 GIVEN_UP = Message(
     "It was begun {count} times and the program ended each time before anything came of it.", count=FRUITLESS
 )
-KEEP_FOR_RETRY = ("generate", "batch")
+KEEP_FOR_RETRY = ("generate", "video", "batch")
 """Kinds whose pictures (templates, nobody's photos) are kept when they fail, until they are retried or cleared."""
 SHARING = ("generate", "video")
 """Kinds that only read the files of people, so that several of one person are worked on at the same time."""

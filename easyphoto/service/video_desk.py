@@ -35,8 +35,7 @@ class VideoDesk:
         self._place, self._portraits = place, portraits
 
     def queue(self, request: VideoRequest, job: str = "") -> Job[VideoResult]:
-        """Queue a clip, as a job with the id ``job`` where one is given. The clip's file has to stay where it is until
-        the job has ended."""
+        """Queue a clip, as a job with the id ``job`` where one is given."""
         from easyphoto.inference.task import with_seed
 
         self._check(request)
@@ -45,14 +44,17 @@ class VideoDesk:
             uses = tuple(person.user_id for person in accepted.people if person is not None)
             payload = {
                 "clip": str(request.clip.resolve()),
+                "kept": request.keep,
                 "user_ids": list(request.user_ids),
                 "config": asdict(with_seed(replace(request.config, batch_size=1))),
                 "format": request.format,
                 "max_fps": request.max_fps,
+                "max_frames": request.max_frames,
                 "by_likeness": request.by_likeness,
                 "chosen": None if request.chosen is None else sorted(request.chosen),
             }
-            return self._place.jobs.put(Order(VIDEO, ", ".join(uses), uses, payload, (), job))
+            given = (request.clip,) if request.keep else ()
+            return self._place.jobs.put(Order(VIDEO, ", ".join(uses), uses, payload, given, job))
 
     def _check(self, request: VideoRequest) -> None:
         """Refuse what is no clip, or can't be written, before anybody waits for it."""
@@ -62,6 +64,10 @@ class VideoDesk:
             )
         if not 0 < request.max_fps <= decoding.MAX_RATE:
             raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=decoding.MAX_RATE)
+        if not 0 <= request.max_frames <= decoding.MAX_FRAMES or request.max_frames == 1:
+            raise InvalidRequest("A clip has from 2 to {most} frames.", most=decoding.MAX_FRAMES)
+        if request.keep and request.clip.is_dir():
+            raise InvalidRequest("A folder of frames can't be sent.")
         if request.format in encoding.CODECS:
             decoding.av()
         decoding.probe(request.clip, request.max_fps)
@@ -85,7 +91,7 @@ class VideoDesk:
         def notice(message: str) -> None:
             emit(Notice(message=message))
 
-        clip = decoding.probe(asked.clip, asked.max_fps)
+        clip = replace(decoding.probe(asked.clip, asked.max_fps), only=asked.max_frames)
         folder = self._place.paths.videos / f".{request.job}"
         task = ClipTask(
             clip=clip,
@@ -166,14 +172,15 @@ def _read(request: DurableRequest) -> VideoRequest:
     try:
         return VideoRequest(
             user_ids=tuple(map(str, payload["user_ids"])),
-            clip=Path(payload["clip"]),
+            clip=request.pictures[0].path if payload["kept"] else Path(payload["clip"]),
             config=from_mapping(PortraitConfig, payload["config"]),
             format=str(payload["format"]),
             max_fps=float(payload["max_fps"]),
+            max_frames=int(payload["max_frames"]),
             by_likeness=bool(payload["by_likeness"]),
             chosen=None if payload["chosen"] is None else frozenset(map(str, payload["chosen"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InvalidRequest(
             "The request {job} in the queue can't be read: ask for it anew.", job=request.job
         ) from error

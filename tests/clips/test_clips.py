@@ -249,6 +249,18 @@ def test_each_fault_has_its_sentence(tmp_path: Path) -> None:
     assert sentence(tmp_path / "sound.m4a") == "sound.m4a has sound but no picture."
 
 
+def test_a_playlist_that_names_other_files_is_no_clip(tmp_path: Path) -> None:
+    """FFmpeg would read whatever a playlist names: other people's videos, text files, addresses in the network."""
+    encoding.write(tmp_path / "secret.mp4", moving(4), Writing(Fraction(10)))
+    lists = {
+        "concat": f"ffconcat version 1.0\nfile '{tmp_path / 'secret.mp4'}'\n",
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{tmp_path / 'secret.mp4'}\n#EXT-X-ENDLIST\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / f"{name}.mp4").write_text(text)
+        assert "is not a video that can be read" in sentence(tmp_path / f"{name}.mp4")
+
+
 def test_a_clip_that_was_cut_off_gives_what_is_whole(tmp_path: Path) -> None:
     encoding.write(tmp_path / "whole.webm", moving(20), Writing(Fraction(10)))
     data = (tmp_path / "whole.webm").read_bytes()

@@ -80,6 +80,16 @@ def test_a_video_keeps_its_rate_and_says_how_it_was_made(service: EasyPhoto, tmp
         assert json.loads(container.metadata["comment"])["user_ids"] == ["ann"]
 
 
+def test_a_clip_that_is_sent_is_kept_until_it_is_made(service: EasyPhoto, clip: Path) -> None:
+    service.jobs.pause()
+    job = service.video(VideoRequest(("ann",), clip, QUICK, format="gif", max_frames=3, keep=True))
+    clip.unlink()
+    service.jobs.resume()
+    result = job.wait(60)
+    assert result.frames == 3
+    assert result.path.name == f"walk-{job.id}.gif"
+
+
 def test_what_cannot_work_is_refused_before_it_waits(service: EasyPhoto, clip: Path, tmp_path: Path) -> None:
     asked = VideoRequest(("ann",), clip, QUICK, format="gif")
     (tmp_path / "text.gif").write_text("no clip")
@@ -160,10 +170,12 @@ def durable(request: VideoRequest, job: str) -> DurableRequest:
     """The request as it lies in the queue."""
     payload = {
         "clip": str(request.clip),
+        "kept": False,
         "user_ids": list(request.user_ids),
         "config": asdict(request.config),
         "format": request.format,
         "max_fps": request.max_fps,
+        "max_frames": request.max_frames,
         "by_likeness": request.by_likeness,
         "chosen": None,
     }
