@@ -260,3 +260,27 @@ def test_a_gain_counts_pairs_that_both_show_a_face() -> None:
     assert row["median_gain"] == pytest.approx(0.2)
     assert row["interval"][0] <= row["median_gain"] <= row["interval"][1]
     assert row["higher_for"] == "4 of 5"
+
+
+def test_a_training_in_the_background_says_how_far_it_is_and_what_comes_next(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from background import stages, status
+
+    folder = tmp_path / "a state"
+    folder.mkdir()
+    assert "no step yet" in status(folder) and "nothing" in status(folder)
+    options = Namespace(portraits=Path("my portraits"), variants=6, minutes=60.0, batch=16)
+    made = [path.name for path, _ in stages(folder, options)]
+    assert made == ["sources.npz", "latents.pt", "finished"]
+    for _, command in stages(folder, options):
+        assert Path(command[1]).is_file()
+        assert all(" " not in part or part.startswith((str(tmp_path), "my portraits")) for part in command)
+    (folder / "sources.npz").touch()
+    assert "sources.npz" in status(folder)
+    (folder / "unet.csv").write_text(
+        "step,samples,seconds,rate,loss,face,held_low,held_middle,held_high\n"
+        "50,800,100,1,0.2,0,,,\n100,1600,3600,1,0.1512,0,,,\n100,1600,3601,,,,0.3,0.1,0.02\n",
+        encoding="utf-8",
+    )
+    assert "1,600 samples seen in 1.0 h" in status(folder) and "loss 0.1512" in status(folder)
