@@ -11,14 +11,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from easyphoto import families
-from easyphoto.api import guard, schema, waiting, wire
+from easyphoto.api import clip_routes, guard, schema, waiting, wire
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping, unlike_defaults
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
 from easyphoto.events import TemplateFailed
@@ -35,6 +36,8 @@ from easyphoto.service import (
     PortraitRequest,
     PortraitResult,
     TrainRequest,
+    VideoRequest,
+    VideoResult,
 )
 
 CHECKPOINT = "Chilloutmix-Ni-pruned-fp16-fix.safetensors"
@@ -111,10 +114,20 @@ def add(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
         except EasyPhotoError as error:
             return schema.LegacyPortraits(message=scrubber.text(f"Infer error, error info:{error}"))
 
-    @router.post("/easyphoto_video_infer_forward", summary="Not supported: answers so", **_documented(None, {}))
+    @router.post(
+        "/easyphoto_video_infer_forward",
+        summary="Put people into a clip and wait",
+        **_documented(PortraitConfig, _VIDEO_MORE),
+    )
     async def video(request: Request) -> schema.LegacyVideo:
-        _fields(await _body(request))
-        return schema.LegacyVideo(message="Video isn't supported by this version of EasyPhoto; portraits are.")
+        try:
+            job, remarks = await _queued(request, _queue_video, service)
+            await waiting.until_ended(job, request)
+            return await run_in_threadpool(_video, job, remarks, scrubber)
+        except (NoFields, TooBusy):
+            raise
+        except EasyPhotoError as error:
+            return schema.LegacyVideo(message=scrubber.text(f"Video infer error, error info:{error}"))
 
 
 _Queued = TypeVar("_Queued")
@@ -282,6 +295,57 @@ def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhot
     return found
 
 
+# --- video -----------------------------------------------------------------------------------------------------------
+
+
+def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[VideoResult], list[str]]:
+    """Queue a clip, and return its job with the remarks about the request."""
+    clip = _text(fields, "init_video", "")
+    if not clip:
+        raise InvalidRequest(
+            "Video from a text or a picture isn't supported by this version of EasyPhoto: send a clip as init_video."
+        )
+    wanted = _text(fields, "save_as", "gif")
+    if wanted not in ("gif", "mp4"):
+        raise InvalidRequest("save_as must be gif or mp4.")
+    # The clip takes the place of the templates; what is said of a text portrait doesn't concern it.
+    reading = _Reading({**fields, "tabs": TABS.index("text"), "t2i_pose_template": None})
+    asked = _portrait_request(reading, service)
+    if reading.wants("video_interpolation"):
+        reading.remarks.append("video_interpolation was left out: it isn't there yet.")
+    request = VideoRequest(
+        user_ids=asked.user_ids,
+        clip=Path("clip"),
+        config=replace(asked.config, text_to_image_input_prompt=""),
+        format=wanted,
+        max_fps=_number(fields, "max_fps", 8, 60),
+        max_frames=int(_number(fields, "max_frames", 16, 20_000)),
+        chosen=asked.chosen,
+    )
+    return clip_routes.queue(service, request, wire.decode(clip, "init_video", clip_routes.MAX_CLIP)), reading.remarks
+
+
+def _video(job: Job[VideoResult], remarks: list[str], scrubber: wire.Scrubber) -> schema.LegacyVideo:
+    result = job.wait(0)
+    made = wire.encode(result.path)
+    message = scrubber.text("\n".join(["Video infer success.", *remarks]))
+    if result.path.suffix == ".gif":
+        return schema.LegacyVideo(message=message, output_gif=made)
+    return schema.LegacyVideo(message=message, output_video=made)
+
+
+def _number(fields: Mapping[str, Any], name: str, default: float, most: float) -> float:
+    """Return a number of at least 1, which clients may send as text; -1 or 0 takes the most that there is."""
+    value = fields.get(name)
+    try:
+        number = float(default if value is None else value)
+    except (TypeError, ValueError):
+        raise InvalidRequest("{name} must be a number.", name=name) from None
+    if not number <= most:
+        raise InvalidRequest("{name} must be a number up to {most}.", name=name, most=most)
+    return number if number >= 1 else most
+
+
 # --- reading fields --------------------------------------------------------------------------------------------------
 
 
@@ -351,6 +415,13 @@ _INFER_MORE: Mapping[str, Any] = {
     "init_image": {"type": "string", "nullable": True},
     "uploaded_template_images": _LIST,
     "t2i_pose_template": {"type": "string", "nullable": True},
+}
+_VIDEO_MORE: Mapping[str, Any] = {
+    "user_ids": {"anyOf": [{"type": "string"}, _LIST]},
+    "init_video": {"type": "string", "description": "A clip in base64."},
+    "max_frames": {"type": "integer", "default": 16},
+    "max_fps": {"type": "integer", "default": 8},
+    "save_as": {"type": "string", "enum": ["gif", "mp4"], "default": "gif"},
 }
 _STATUSES: Mapping[int | str, str] = {
     400: "The request does not say for which host it is.",

@@ -21,7 +21,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
-from easyphoto.api import batches, legacy, queue_routes, schema, template_routes, waiting, wire
+from easyphoto.api import batches, clip_routes, legacy, queue_routes, schema, template_routes, waiting, wire
 from easyphoto.api.guard import REFUSED, Budget, Door, Guard, Receive, Scope, Send
 from easyphoto.batch.faults import WrongRows
 from easyphoto.config import PortraitConfig, from_mapping
@@ -176,6 +176,7 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
         return queued(service.generate(_portrait_request(payload, service)))
 
     batches.add(router, service, _TAKES_BODY)
+    clip_routes.add(router, service, _TAKES_BODY)
 
     @router.post("/jobs/models", responses=_TAKES_BODY, status_code=202, summary="Download weights")
     def fetch(payload: schema.ModelsPayload) -> schema.QueuedJob:

@@ -127,6 +127,23 @@ class PortraitPayload(BaseModel):
     )
 
 
+class VideoPayload(BaseModel):
+    """Which people take the places of those in a clip."""
+
+    user_ids: list[StrictStr] = Field(
+        ...,
+        description="One for each person of the clip in the order in which they come, from left to right; `none` "
+        f"leaves one alone; at most {MAX_FACES}.",
+    )
+    clip: StrictStr = Field(..., description="A video, or an animated GIF, WebP or PNG, in base64; at most 300 MB.")
+    name: StrictStr = Field("clip", description="What the clip is called.")
+    format: Literal["mp4", "webm", "gif", "webp"] = "mp4"
+    max_fps: float = Field(60, ge=1, le=60, description="At most so many frames a second are made.")
+    max_frames: int = Field(0, ge=0, le=20_000, description="At most so many frames in all; 0: every one.")
+    by_likeness: bool = Field(False, description="Everybody takes the place of whoever is most like them.")
+    options: PortraitOptions | None = None
+
+
 class TemplatePayload(BaseModel):
     """A template of one's own."""
 
@@ -260,6 +277,28 @@ class ForecastOut(BaseModel):
     sentences: list[str]
 
 
+class PersonInVideoOut(BaseModel):
+    """How alike a person is over the frames of a clip: mean and standard deviation of the cosine, and the mean score
+    from 0 (a stranger) to 1 (the same person)."""
+
+    user_id: str
+    frames: int
+    cosine: float
+    deviation: float
+    score: float
+    embedder: str
+
+
+class VideoOut(BaseModel):
+    """A clip that was made; `/jobs/{id}/video` gives the file."""
+
+    name: str
+    frames: int
+    repainted: int
+    seed: int
+    people: list[PersonInVideoOut]
+
+
 class JobOut(BaseModel):
     """A job: its state, how far it is, and in the end its result or its error. `cut_off`: how often it was begun again,
     because the program that worked on it was gone or somebody asked for it; `can_be_retried`: it failed or was
@@ -275,6 +314,7 @@ class JobOut(BaseModel):
     portraits: list[PortraitOut] = []
     failures: list[FailureOut] = []
     rows: list[RowOut] = Field([], description="Of a batch that came to its end.")
+    video: VideoOut | None = Field(None, description="Of a clip that came to its end.")
     seed: int | None = None
     error: Error | None = None
     cut_off: int = 0

@@ -22,7 +22,7 @@ from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import clipped, rounded
 from easyphoto.people import Person, Removed
 from easyphoto.ports import Likeness
-from easyphoto.service import PortraitResult
+from easyphoto.service import PortraitResult, VideoResult
 
 MAX_PICTURE = 40 * 2**20
 """The most bytes of one picture file that a client may send."""
@@ -40,15 +40,16 @@ _PATHS = ("path", "checkpoint", "lora", "report", "picture", "pictures")
 """The fields of events that name files."""
 
 
-def decode(text: str, what: str) -> bytes:
+def decode(text: str, what: str, most: int = MAX_PICTURE) -> bytes:
     """Return the file in a base64 text, which may begin with the head of a ``data:`` address.
 
-    Raises :class:`InvalidRequest` if the text is broken or too long; ``what`` is the name of the field in its sentence.
+    Raises :class:`InvalidRequest` if the text is broken or the file has more than ``most`` bytes; ``what`` is the name
+    of the field in its sentence.
     """
     if text[:5].lower() == "data:":
         text = text.partition(",")[2]
-    if len(text) * 3 // 4 > MAX_PICTURE:
-        raise InvalidRequest("{what} is larger than {max_picture} MB.", what=what, max_picture=MAX_PICTURE // 2**20)
+    if len(text) * 3 // 4 > most:
+        raise InvalidRequest("{what} is larger than {max_picture} MB.", what=what, max_picture=most // 2**20)
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -199,6 +200,8 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
         out["error"] = schema.Error(code=failed.code, message=scrubber.text(failed.message))
     if job.state == "finished" and job.what == "generate":
         out.update(_result_out(job.wait(0), all_pictures(job), scrubber))
+    elif job.state == "finished" and job.what == "video":
+        out["video"] = _video_out(job.wait(0), scrubber)
     elif job.state == "finished" and job.what == "batch":
         out["rows"] = _rows_out(job.wait(0), all_pictures(job), scrubber)
     elif job.ended and job.what == "generate":
@@ -216,6 +219,27 @@ def _result_out(result: PortraitResult, files: list[Path], scrubber: Scrubber) -
         if p.path in numbers
     ]
     return {"portraits": portraits, "failures": _failures_out(result.failures, scrubber), "seed": result.seed}
+
+
+def _video_out(result: VideoResult, scrubber: Scrubber) -> schema.VideoOut:
+    people = [
+        schema.PersonInVideoOut(
+            user_id=one.user_id,
+            frames=one.frames,
+            cosine=round(one.cosine, 4),
+            deviation=round(one.deviation, 4),
+            score=round(clipped(one.score), 4),
+            embedder=one.embedder,
+        )
+        for one in result.people
+    ]
+    return schema.VideoOut(
+        name=scrubber.text(result.path.name),
+        frames=result.frames,
+        repainted=result.repainted,
+        seed=result.seed,
+        people=people,
+    )
 
 
 def _rows_out(result: BatchResult, files: list[Path], scrubber: Scrubber) -> list[schema.RowOut]:

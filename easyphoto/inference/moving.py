@@ -3,8 +3,8 @@
 The faces of all frames are found first, joined to tracks and steadied (:mod:`easyphoto.inference.tracks`), so that the
 crop in which a face is repainted moves as smoothly as the face. The crop, and with it the noise of the one seed, goes
 with the face. What the frame before became is carried along by the movement of the input
-(:mod:`easyphoto.inference.flow`): half of it is mixed into the frame before it is repainted, and half into what comes
-out. Frames without a face stay as they are.
+(:mod:`easyphoto.inference.flow`): some of it is mixed into the fused face before it is repainted, and half into what
+comes out. Frames without a face stay as they are.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from easyphoto.messages import Message
 from easyphoto.pace import Pace
 from easyphoto.ports import Checkpoint, Face, Host, Image, Likeness, Mask, Vision
 from easyphoto.storage.files import write_bytes
-from easyphoto.vision import embedder_named, geometry, masks
+from easyphoto.vision import embedder_named, masks
 
 log = logging.getLogger(__name__)
 
-BEFORE, AFTER = 0.5, 0.5
-"""The share of the carried result in a frame before it is repainted, and in what comes out."""
+BEFORE, AFTER = 0.25, 0.5
+"""The share of the carried result in a frame before it is repainted, and in what comes out. What is mixed in before
+goes through the network once more with every frame: with more of it, faces became grey and soft after some frames."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -237,21 +238,21 @@ def _frame(
 ) -> tuple[Image, Mask, list[tuple[Face, Sitting]]]:
     """The frame with its faces repainted, where it was changed, and each face with its sitting."""
     carried = None if past is None else past.carried(frame)
-    start = frame if carried is None else flow.held(frame, *carried, BEFORE)
-    album = {"final": start}
+    mixed = None if carried is None else (carried[0], np.asarray(carried[1] * BEFORE, np.float32))
+    album = {"final": frame}
     sittings = []
     for face, sitter in faces:
         if sitter is None:
             continue
         others = [other for other, _ in faces if other is not face]
-        sitting = Sitting(studio, sitter, face, others, album, studio.config.seed)
+        sitting = Sitting(studio, sitter, face, others, album, studio.config.seed, mixed)
         sitting.sit()
         sittings.append((face, sitting))
     laid = _eight_bits(masks.union(*(sitting.laid for _, sitting in sittings)))
     painted = album["final"]
     if carried is not None:
         painted = flow.held(painted, carried[0], masks.intersection(carried[1], laid), AFTER)
-    return geometry.blend(frame, painted, laid), laid, sittings
+    return painted, laid, sittings
 
 
 def _eight_bits(mask: Mask) -> Mask:

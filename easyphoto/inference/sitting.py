@@ -18,8 +18,17 @@ class Sitting:
     """One person before one template: the two passes over one face, and its place in the pictures of ``album``."""
 
     def __init__(
-        self, studio: Studio, sitter: Sitter, face: Face, others: list[Face], album: dict[str, Image], seed: int
+        self,
+        studio: Studio,
+        sitter: Sitter,
+        face: Face,
+        others: list[Face],
+        album: dict[str, Image],
+        seed: int,
+        carried: tuple[Image, Mask] | None = None,
     ) -> None:
+        """``carried``: of a clip, what the last frame became as it would stand in this one, and how much of it is mixed
+        in before the first pass repaints; both of the whole picture's size."""
         self._studio = studio
         self.sitter = sitter
         self._album = album
@@ -38,6 +47,7 @@ class Sitting:
         self.fused: FaceSource | None = None
         """The picture whose own pixels were bent into the face, if any were."""
         self._replaced = self._with_face_id()
+        self._carried = None if carried is None else self._here(*carried)
 
     def sit(self) -> None:
         """Make the face, and paste it into the album, where the picture of each stage goes that the album holds."""
@@ -72,6 +82,8 @@ class Sitting:
         if row.fusion is not None:
             studio.meter.stage("fusion")
             image = self._fuse(image, row.fusion)
+        if self._carried is not None and row.name is Pass.FIRST:
+            image = geometry.blend(image, *self._carried)
         pictures.setdefault("fusion", image)
         before = self._see(image, self._look.face)
         self._mark(stages.first_mask(before.parts, width))
@@ -90,6 +102,12 @@ class Sitting:
             plain = image
             image = studio.spared(Message("The colour shift"), plain, lambda: self._in_colours(plain, before.face, row))
         return image
+
+    def _here(self, image: Image, mask: Mask) -> tuple[Image, Mask]:
+        """A whole picture and its mask as they lie in the working picture."""
+        crop, size = self._frame.crop, self._frame.size
+        part = mask[crop.top : crop.bottom, crop.left : crop.right]
+        return geometry.resize(geometry.cut(image, crop), size), geometry.resize_mask(part, size)
 
     def _in_colours(self, image: Image, near: Face, row: PassRow) -> Image:
         """``image`` with its face in the template's colours."""

@@ -15,7 +15,7 @@ import easyphoto
 from easyphoto.clips import decoding, encoding
 from easyphoto.clips.encoding import FORMATS, Writing
 from easyphoto.config import PortraitConfig, from_mapping
-from easyphoto.errors import Cancelled, InvalidRequest, NotFound
+from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.events import Finished, Listener, Notice, Progress
 from easyphoto.filenames import safe, shown
 from easyphoto.jobs import Job
@@ -106,12 +106,9 @@ class VideoDesk:
             commercial_only=self._place.preferences().commercial_only,
             chosen=asked.chosen,
         )
+        videos.sweep(self._place.paths.videos, {request.job, *(job.id for job in self._place.jobs.list())})
         videos.begin(folder, asked.user_ids)
-        try:
-            made = repaint(task, self._place.host, self._place.vision, emit, cancelled)
-        except Cancelled:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        made = repaint(task, self._place.host, self._place.vision, emit, cancelled)
         emit(Progress(stage="video", step=0, total=1))
         video = self._place.paths.videos / _name(asked, request.job)
         recipe = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ def write_about(video: Path, data: dict[str, Any]) -> Path:
 def begin(folder: Path, user_ids: Sequence[str]) -> None:
     """Say in the folder of a clip that is being made whom it shows. Raises StorageFailed."""
     write_bytes(folder / BEGUN, json.dumps({"user_ids": list(user_ids)}, ensure_ascii=False).encode())
+
+
+def sweep(folder: Path, jobs: Collection[str]) -> None:
+    """Remove the frames of every clip that was begun by a job which isn't among ``jobs`` any more."""
+    for about in folder.glob(f".*/{BEGUN}"):
+        if about.parent.name[1:] not in jobs:
+            shutil.rmtree(about.parent, ignore_errors=True)
 
 
 def of(folder: Path, user_id: str) -> list[Path]:

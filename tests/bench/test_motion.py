@@ -161,6 +161,7 @@ def command(folder: Path, *more: str) -> list[str]:
     return [sys.executable, str(TRAIN), *plain, *more]
 
 
+@pytest.mark.slow
 def test_a_training_leaves_an_adapter_that_the_unet_takes(tmp_path: Path) -> None:
     from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 

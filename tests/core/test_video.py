@@ -111,12 +111,24 @@ def test_a_clip_without_a_face_fails_in_one_sentence(service: EasyPhoto, tmp_pat
         service.video(VideoRequest(("ann",), tmp_path / "empty.gif", QUICK, format="gif")).wait(60)
 
 
-def test_a_cancelled_clip_leaves_nothing(service: EasyPhoto, host: FakeHost, clip: Path) -> None:
+def test_a_cancelled_clip_goes_on_when_it_is_retried_and_is_swept_when_it_was_cleared(
+    service: EasyPhoto, host: FakeHost, clip: Path
+) -> None:
     job = service.video(VideoRequest(("ann",), clip, QUICK, format="gif"))
     host.before = lambda _: job.cancel() if len(host.jobs) > 4 else None
     with pytest.raises(Cancelled):
         job.wait(60)
-    assert list(service.paths.videos.iterdir()) == []
+    host.before = None
+    assert FrameShelf(service.paths.videos / f".{job.id}").done == 2
+    before = len(host.jobs)
+    service.jobs.retry(job.id)
+    assert service.jobs.get(job.id).wait(60).frames == 5
+    assert len(host.jobs) - before == 2 * 3, "what was done is not done again"
+    left = service.paths.videos / ".cleared"
+    left.mkdir()
+    (left / "about.json").write_text(json.dumps({"user_ids": ["ann"]}))
+    service.video(VideoRequest(("ann",), clip, QUICK, format="gif")).wait(60)
+    assert not left.exists()
 
 
 def test_a_person_who_is_deleted_takes_the_clips_along(service: EasyPhoto, host: FakeHost, clip: Path) -> None:

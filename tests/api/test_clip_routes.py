@@ -1,0 +1,89 @@
+"""Tests of clips over HTTP: the typed routes and that of the original."""
+
+from __future__ import annotations
+
+import base64
+import io
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image as Pillow
+
+from easyphoto.clips import encoding
+from easyphoto.clips.encoding import Writing
+from easyphoto.service import EasyPhoto
+from tests.acting import trained
+from tests.api.conftest import b64
+from tests.fakes import blank, draw_face
+
+VIDEO, OPTIONS = "/easyphoto/easyphoto_video_infer_forward", {"first_diffusion_steps": 15, "second_diffusion_steps": 15}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    """Five frames of somebody who walks, in base64."""
+    frames = [draw_face(blank(200, 140), (80 + 4 * i, 70), 44, who=45) for i in range(5)]
+    encoding.write(tmp_path / "walk.gif", frames, Writing(Fraction(10)))
+    return b64(tmp_path / "walk.gif")
+
+
+def wait(client: httpx.Client, job: str) -> dict[str, Any]:
+    with client.stream("GET", f"/easyphoto/v1/jobs/{job}/events") as events:
+        for _ in events.iter_lines():
+            pass
+    found: dict[str, Any] = client.get(f"/easyphoto/v1/jobs/{job}").json()
+    return found
+
+
+def test_a_clip_is_sent_made_and_fetched(client: httpx.Client, service: EasyPhoto, clip: str) -> None:
+    trained(service, "ann")
+    payload = {"user_ids": ["ann"], "clip": clip, "name": "../walk.gif", "format": "webp", "options": OPTIONS}
+    answer = client.post("/easyphoto/v1/jobs/video", json=payload)
+    assert answer.status_code == 202, answer.text
+    job = wait(client, answer.json()["id"])
+    assert job["state"] == "finished" and job["what"] == "video", job
+    assert (job["video"]["frames"], job["video"]["repainted"]) == (5, 5)
+    assert job["video"]["name"] == f"walk-{job['id']}.webp"
+    assert job["video"]["people"][0]["user_id"] == "ann"
+    fetched = client.get(f"/easyphoto/v1/jobs/{job['id']}/video")
+    assert fetched.headers["content-type"] == "image/webp"
+    with Pillow.open(io.BytesIO(fetched.content)) as made:
+        assert made.n_frames == 5 and made.size == (200, 140)
+    assert sorted(path.suffix for path in service.paths.videos.iterdir()) == [".json", ".webp"], "no upload is left"
+
+
+def test_what_is_wrong_with_a_clip_is_said_at_once(client: httpx.Client, service: EasyPhoto, clip: str) -> None:
+    trained(service, "ann")
+    sent = {"user_ids": ["ann"], "clip": clip, "format": "gif"}
+    for change, status, words in [
+        ({"user_ids": ["nobody"]}, 404, "nobody"),
+        ({"clip": base64.b64encode(b"no clip at all").decode()}, 422, "is not a video"),
+        ({"clip": "%%%"}, 422, "clip is not valid base64."),
+        ({"format": "frames"}, 422, "format"),
+        ({"max_frames": 1}, 422, "from 2 to"),
+        ({"options": {"seeed": 1}}, 422, "did you mean 'seed'"),
+    ]:
+        answer = client.post("/easyphoto/v1/jobs/video", json={**sent, **change})
+        assert (answer.status_code, words in answer.json()["message"]) == (status, True), answer.text
+    assert client.get("/easyphoto/v1/jobs/none-such/video").status_code == 404
+
+
+def test_the_route_of_the_original_gives_a_clip_in_base64(client: httpx.Client, service: EasyPhoto, clip: str) -> None:
+    trained(service, "test")
+    fields = {"user_ids": ["test"], "init_video": clip, "max_frames": 3, "max_fps": "8", "save_as": "gif", "seed": 4}
+    answer = client.post(VIDEO, json={**fields, **OPTIONS, "sd_model_checkpoint": "fake", "video_interpolation": True})
+    assert answer.status_code == 200
+    said = answer.json()
+    assert said["message"].startswith("Video infer success.") and "video_interpolation was left out" in said["message"]
+    assert said["output_video"] is None
+    with Pillow.open(io.BytesIO(base64.b64decode(said["output_gif"]))) as made:
+        assert made.n_frames == 3
+    for wrong, words in [
+        ({"save_as": "avi"}, "gif or mp4"),
+        ({"max_fps": "many"}, "max_fps"),
+        ({"user_ids": []}, "Nob"),
+    ]:
+        assert words in client.post(VIDEO, json={**fields, **wrong}).json()["message"]
