@@ -66,7 +66,8 @@ class Calibration:
     """What the raw cosines of one embedder mean: their mean and standard deviation over pairs of photos of one person,
     and over pairs of photos of strangers.
 
-    ``source`` says on which photos they were measured.
+    ``source`` says on which photos they were measured. ``far_1`` and ``far_01`` are the cosines that one of 100 and one
+    of 1000 pairs of strangers reach, None where nobody measured them.
     """
 
     same_mean: float
@@ -74,6 +75,8 @@ class Calibration:
     stranger_mean: float
     stranger_std: float
     source: str
+    far_1: float | None = None
+    far_01: float | None = None
 
     def score(self, cosine: float) -> float:
         """The calibrated score of a raw cosine: 0 for a typical pair of strangers and all that are less alike, 1 for a
@@ -84,6 +87,16 @@ class Calibration:
     def cosine(self, score: float) -> float:
         """The raw cosine of a calibrated score."""
         return self.stranger_mean + score * (self.same_mean - self.stranger_mean)
+
+    @property
+    def threshold(self) -> float:
+        """The cosine that one of 100 pairs of strangers reaches: measured, or as a normal distribution has it."""
+        return self.stranger_mean + 2.326 * self.stranger_std if self.far_1 is None else self.far_1
+
+    @property
+    def strict_threshold(self) -> float:
+        """The cosine that one of 1000 pairs of strangers reaches: measured, or as a normal distribution has it."""
+        return self.stranger_mean + 3.090 * self.stranger_std if self.far_01 is None else self.far_01
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,9 @@ class FaceLandmarker(Protocol):
 
 
 class FaceEmbedder(Protocol):
+    """The judge: it chooses checkpoints, what is fused and the best picture. What it chose is also told by a reporter
+    (:mod:`easyphoto.reporting`), which has no part in any choice."""
+
     name: str
     calibration: Calibration
 

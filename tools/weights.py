@@ -15,6 +15,7 @@ from easyphoto.catalog import Asset, Catalog  # noqa: E402
 from easyphoto.catalog.download_plan import size  # noqa: E402
 from easyphoto.catalog.model_folders import KINDS, PLAIN  # noqa: E402
 from easyphoto.templates.fetched_gallery import BUNDLE, GalleryRow, rows  # noqa: E402
+from easyphoto.vision import reporters  # noqa: E402
 from easyphoto.vision.backend import ROLES, Backend  # noqa: E402
 from easyphoto.vision.registry import BACKENDS  # noqa: E402
 
@@ -199,7 +200,7 @@ def _template(row: GalleryRow, catalog: Catalog) -> str:
 
 def _backends() -> list[str]:
     rows = ["| role | backend | needs | licence | commercial |", "| --- | --- | --- | --- | --- |"]
-    for role in ROLES:
+    for role in (*ROLES, reporters.ROLE):
         rows += [_backend(b) for b in BACKENDS if b.role == role]
     return [*rows, ""]
 

@@ -16,7 +16,7 @@ from easyphoto.catalog.records import Records
 from easyphoto.catalog.weight_formats import wrong_file
 from easyphoto.messages import Message
 
-SUFFIXES = frozenset({".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".onnx"})
+SUFFIXES = frozenset({".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".onnx", ".tfjs"})
 PASSED_BY = frozenset({".git", "venv", ".venv", "node_modules", "__pycache__"})
 
 

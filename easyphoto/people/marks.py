@@ -16,6 +16,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "cosine": (int, float, type(None)),
     "likeness_without_lora": (int, float, type(None)),
     "embedder": str,
+    "panel": (dict, type(None)),
     "works": bool,
     "cancelled": bool,
     "steps": int,

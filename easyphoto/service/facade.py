@@ -43,6 +43,7 @@ from easyphoto.templates import Template, TemplateStore
 from easyphoto.vision import registry
 
 if TYPE_CHECKING:
+    from easyphoto.training.photo_coach import Coaching
     from easyphoto.training.photos import PhotoReport
 
 MAX_CHECKS = 4
@@ -142,6 +143,12 @@ class EasyPhoto:
             return self._check_photos(photos)
         finally:
             self._checks.release()
+
+    def coach(self, report: PhotoReport) -> Coaching:
+        """What :meth:`check_photos` means for a training: whether the photos are enough, and what would help."""
+        from easyphoto.training import photo_coach
+
+        return photo_coach.coach(report, self.vision.embedder.calibration)
 
     def _check_photos(self, photos: Sequence[Source]) -> PhotoReport:
         from easyphoto.training.photos import PhotoOutcome, PhotoVerdict, report

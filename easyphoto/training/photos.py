@@ -78,7 +78,8 @@ class PhotoVerdict:
     there is no other photo. ``sharpness`` and ``brightness`` are those of the face. ``yaw`` and ``pitch`` are in
     degrees. ``close`` means that the face fills the photo. A photo that lies on its side is looked at upright:
     ``turned`` says by how many quarters it was turned (anticlockwise), and ``face`` lies in the picture that
-    :func:`upright` returns.
+    :func:`upright` returns. ``fingerprint`` is the photo's perceptual hash: those of nearly the same pictures differ in
+    few of their 64 bits.
     """
 
     name: str
@@ -96,6 +97,7 @@ class PhotoVerdict:
     close: bool = False
     brightness: float | None = None
     turned: int = 0
+    fingerprint: int | None = None
 
     @property
     def taken(self) -> bool:
@@ -196,6 +198,14 @@ def room(face: Face, size: tuple[int, int]) -> float:
 def digest(image: Image) -> str:
     """Return a name for the content of a picture. Pictures with the same pixels have the same name."""
     return hashlib.sha256(str(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
+
+
+def perceptual_hash(thumbnail: NDArray[np.float32]) -> int:
+    """Return 64 bits of a thumbnail (height, width, 3): whether each of 8 x 8 parts is brighter than the one to its
+    left. Light, tint and compression change few of them."""
+    grey = cv2.resize(thumbnail.mean(2), (9, 8), interpolation=cv2.INTER_AREA)
+    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
+    return int("".join("1" if bit else "0" for bit in bits), 2)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -340,6 +350,7 @@ def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
         close=close,
         brightness=chosen.brightness,
         turned=chosen.turned,
+        fingerprint=perceptual_hash(np.rot90(photo.thumbnail, chosen.turned)),
     )
 
 

@@ -85,7 +85,9 @@ class TrainingSpec:
 class TrainingResult:
     """What a training made. ``likeness`` is calibrated and ``cosine`` is raw. Both are None if nothing could be scored.
 
-    ``works`` is False if the validation says that the LoRA does not show the person.
+    ``works`` is False if the validation says that the LoRA does not show the person. ``panel`` is what
+    :class:`easyphoto.measures.likeness_panel.LikenessPanel` says of the likeness, as plain JSON data, or None if
+    nothing was validated.
     """
 
     lora: Path
@@ -96,6 +98,7 @@ class TrainingResult:
     likeness: float | None = None
     cosine: float | None = None
     embedder: str = ""
+    panel: dict[str, Any] | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -30,7 +30,7 @@ from easyphoto.ports import BrokenModel
 from easyphoto.service import photo_names
 from easyphoto.templates.thumbnails import Thumbnails as Thumbnails  # noqa: PLC0414 - the tabs take it from here
 from easyphoto.templates.thumbnails import jpg
-from easyphoto.ui import chart
+from easyphoto.ui import chart, likeness_view
 from easyphoto.ui.texts import say, stage, time_left
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
     likeness = [(float(v.step), v.likeness) for v in view.validations]
     labels = (say("loss", language), say("likeness", language), say("steps", language))
     parts.append(chart.curves(view.loss, likeness, labels, view.train_steps))
+    if isinstance(view.end, Finished) and isinstance(view.end.result.get("panel"), dict):
+        parts.append(likeness_view.bars(view.end.result["panel"], language))
     if view.fused is not None and view.fused.steps:
         steps = ", ".join(str(s) for s in view.fused.steps)
         parts.append(_note(say("fused", language, steps=steps)))

@@ -14,7 +14,7 @@ from easyphoto.jobs import Job
 from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.training import captions
-from easyphoto.ui import compat, model_names, panel
+from easyphoto.ui import coach_view, compat, model_names, panel
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab
@@ -167,7 +167,9 @@ class TrainTab(JobTab):
         if not photos:
             return self.photos_shown(page, language)
         try:
-            shown = panel.photos(photos, self._service.check_photos(photos), language)
+            report = self._service.check_photos(photos)
+            said = coach_view.coaching(self._service.coach(report), language)
+            shown = said + panel.photos(photos, report, language)
         except EasyPhotoError as error:
             message = say("photos_unchecked", language, message=translated(error.message, language))
             shown = panel.error(message) + panel.photos(photos, None, language)

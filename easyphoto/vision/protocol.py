@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto.ports import Calibration, Face, FaceParts
+from easyphoto.reporting import ReporterVector
 
 MAX_MESSAGE = 64 * 2**20
 FIRST_SIZE = 4 * 2**20
@@ -160,9 +161,9 @@ def _room(array: NDArray[Any]) -> int:
 def pack(value: Any, writer: Writer) -> dict[str, Any]:
     """A value as a part of a message. Its arrays are written into the writer's segment.
 
-    A value is None, a number, a text, an array, a :class:`Face`, :class:`FaceParts` or :class:`Calibration`, or a list,
-    a tuple or a dictionary (with texts as keys) of these. Raises ``TypeError`` for anything else. A tuple arrives as a
-    list.
+    A value is None, a number, a text, an array, a :class:`Face`, :class:`FaceParts`, :class:`Calibration` or
+    :class:`ReporterVector`, or a list, a tuple or a dictionary (with texts as keys) of these. Raises ``TypeError`` for
+    anything else. A tuple arrives as a list.
     """
     arrays: list[NDArray[Any]] = []
     body = _flatten(value, arrays)
@@ -195,7 +196,10 @@ def _flatten(value: Any, arrays: list[NDArray[Any]]) -> Any:
         return {"parts": _flatten([getattr(value, part) for part in _PARTS], arrays)}
     if isinstance(value, Calibration):
         c = value
-        return {"calibration": [c.same_mean, c.same_std, c.stranger_mean, c.stranger_std, c.source]}
+        values = [c.same_mean, c.same_std, c.stranger_mean, c.stranger_std, c.source, c.far_1, c.far_01]
+        return {"calibration": values}
+    if isinstance(value, ReporterVector):
+        return {"reported": _flatten([value.numbers, value.reporter], arrays)}
     raise TypeError(f"{type(value).__name__} can't be sent to another process")
 
 
@@ -234,6 +238,8 @@ def _restore(body: Any, arrays: list[NDArray[Any]]) -> Any:
     if kind == "calibration":
         return Calibration(*content)
     values = _restore(content, arrays)
+    if kind == "reported":
+        return ReporterVector(*values)
     if kind == "face":
         box, points, landmarks, score = values
         return Face(tuple(box), points, landmarks, score)

@@ -23,16 +23,17 @@ from easyphoto.ports import (
     Saliency,
     Vision,
 )
-from easyphoto.vision import landmarks
+from easyphoto.reporting import FaceReporter
+from easyphoto.vision import landmarks, reporters
 from easyphoto.vision.backend import ROLES, Backend, Context
 from easyphoto.vision.backends import packaged, weighted
 from easyphoto.vision.inventory import Inventory
 
 log = logging.getLogger(__name__)
 
-BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS)
+BACKENDS: tuple[Backend, ...] = (*weighted.BACKENDS, *packaged.BACKENDS, *reporters.REPORTERS)
 BY_ROLE: Mapping[str, Sequence[Backend]] = {role: [b for b in BACKENDS if b.role == role] for role in ROLES}
-"""The backends that can serve each role, the best first."""
+"""The backends that can serve each role, the best first. The reporters serve no role of :class:`Vision`."""
 
 
 def create(models: Path, *, backends: Mapping[str, str] | None = None, commercial_only: bool = False) -> Vision:
@@ -61,6 +62,7 @@ class LocalVision:
         self._serving: dict[str, str] = {}
         self._views: dict[tuple[tuple[str, str], ...], LocalVision] = {}
         self._broken: set[tuple[str, str]] = set()
+        self._reporters: dict[str, FaceReporter | None] = {}
         self._order = {role: self._ordered(role, table, wanted.get(role)) for role in ROLES}
         if unknown := sorted(set(wanted) - set(ROLES)):
             raise InvalidRequest(
@@ -101,6 +103,17 @@ class LocalVision:
     def enhancer(self) -> Enhancer:
         return self._get("enhancer")  # type: ignore[no-any-return]
 
+    @property
+    def reporter(self) -> FaceReporter | None:
+        """The best reporter that is not the embedder that serves now, or None where there is none."""
+        with self._lock:
+            judge = self.embedder.name
+            if judge not in self._reporters:
+                rows = [b for b in self._table if b.role == reporters.ROLE and b.name != judge]
+                allowed = [b for b in rows if b.commercial or not self._commercial_only]
+                self._reporters[judge] = reporters.choose(allowed, self._context(), self._unloaded)
+            return self._reporters[judge]
+
     def backends(self) -> Mapping[str, str]:
         """The name of the backend that serves each role. Nothing is loaded, and roles that nothing serves are left
         out."""
@@ -140,6 +153,7 @@ class LocalVision:
         """Free the models. They are loaded again when they are next used."""
         with self._lock:
             self._loaded.clear()
+            self._reporters.clear()
             self._broken.clear()  # the file may have been replaced meanwhile
             for vision in (self, *self._views.values()):
                 vision._serving.clear()
@@ -199,7 +213,7 @@ class LocalVision:
 
     def _load(self, role: str) -> str:
         """Load the best backend that can be loaded, unless one is loaded already, and return its name."""
-        context = Context(models=self._models, vision=self, landmarks=partial(landmarks.of, self))
+        context = self._context()
         inventory = Inventory(self._models)
         for backend in self._candidates(role, inventory):
             try:
@@ -211,20 +225,25 @@ class LocalVision:
             except Exception as error:
                 log.debug("loading %s failed", backend.name, exc_info=True)
                 self._broken.add((role, backend.name))
-                reason = str(error) or type(error).__name__
-                self._note(
-                    Message(
-                        "The {role} {backend} could not be loaded ({reason}); the next best serves.",
-                        role=Message(role),
-                        backend=backend.name,
-                        reason=reason,
-                    )
-                )
+                self._unloaded(backend.name, str(error) or type(error).__name__, role)
         lacks = sorted({item for b in self._order[role] for item in b.missing(self._models, inventory)})
         raise AssetMissing(
             "No {role} can be used here; missing: {lacks}.",
             role=Message(role),
             lacks=joined(lacks) if lacks else Message("none, but loading failed"),
+        )
+
+    def _context(self) -> Context:
+        return Context(models=self._models, vision=self, landmarks=partial(landmarks.of, self))
+
+    def _unloaded(self, backend: str, reason: str, role: str = reporters.ROLE) -> None:
+        self._note(
+            Message(
+                "The {role} {backend} could not be loaded ({reason}); the next best serves.",
+                role=Message(role),
+                backend=backend,
+                reason=reason,
+            )
         )
 
     def _note(self, sentence: str) -> None:

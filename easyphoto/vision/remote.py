@@ -28,6 +28,7 @@ from easyphoto import errors, program
 from easyphoto.errors import AssetMissing, EasyPhotoError, VisionFailed
 from easyphoto.messages import Message, from_data
 from easyphoto.ports import Calibration, Embedding, Face, FaceParts, Image, Mask, Points, Vision
+from easyphoto.reporting import FaceReporter, ReporterVector
 from easyphoto.storage.scratch import Scratch, sweep
 from easyphoto.vision import protocol
 
@@ -54,6 +55,11 @@ class _Roles(ABC):
         self.retoucher = RemoteRetoucher(self)
         self.fuser = RemoteFuser(self)
         self.enhancer = RemoteEnhancer(self)
+
+    @property
+    def reporter(self) -> FaceReporter | None:
+        """The worker's reporter, or None where it has none."""
+        return None if self.attribute(RemoteReporter.role, "name") is None else RemoteReporter(self)
 
     @abstractmethod
     def call(self, role: str, what: str, *arguments: Any) -> Any:
@@ -218,6 +224,15 @@ class RemoteEmbedder(_Role):
 
     def embed(self, image: Image, face: Face) -> Embedding:
         vector: Embedding = self.vision.call(self.role, "embed", image, face)
+        return vector
+
+
+class RemoteReporter(_Role):
+    role = "reporter"
+    calibration: Calibration
+
+    def witness(self, image: Image, face: Face) -> ReporterVector:
+        vector: ReporterVector = self.vision.call(self.role, "witness", image, face)
         return vector
 
 

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
+from easyphoto import reporting
 from easyphoto.errors import EasyPhotoError
 from easyphoto.messages import to_data
 from easyphoto.ports import Vision
 from easyphoto.storage import scratch
-from easyphoto.vision import detect_near, protocol
+from easyphoto.vision import detect_near, protocol, reporters
 from easyphoto.vision.backend import ROLES
 
 log = logging.getLogger(__name__)
@@ -107,9 +108,11 @@ def _answer(
 def _do(vision: Vision, role: str, what: str, arguments: list[Any]) -> Any:
     if role == "vision":
         return dict(vision.backends()) if what == "backends" else None
-    if role not in ROLES:
+    if role not in (*ROLES, reporters.ROLE):
         raise ValueError(f"no role {role!r}")
-    backend = getattr(vision, role)
+    backend: Any = reporting.of(vision) if role == reporters.ROLE else getattr(vision, role)
+    if backend is None:
+        return None
     if what == "detect_near":
         return detect_near(backend, *arguments)
     value = getattr(backend, what, True) if what == "bends" else getattr(backend, what)

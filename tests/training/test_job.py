@@ -92,6 +92,19 @@ def test_a_training_leaves_a_person(done: Done) -> None:
     marks = json.loads((person / "person.json").read_text(encoding="utf-8"))
     assert marks["family"] == "bench" and marks["steps"] == 6 and marks["rank"] == 4
     assert marks["works"] is done.result.works
+    assert marks["panel"] == done.result.panel
+
+
+def test_the_last_event_has_the_panel_of_the_likeness(done: Done) -> None:
+    """The tiny model draws no face, so each face is missing and counts as a stranger's."""
+    last = done.watch.events[-1]
+    assert isinstance(last, Finished)
+    panel = last.result["panel"]
+    assert {"judge", "reporter", "copying", "dominant_photo", "held_out"} <= set(panel)
+    assert set(panel["judge"]) == {"embedder", "value", "floor", "ceiling", "threshold"}
+    assert panel["judge"]["embedder"] == "dlib-resnet" and panel["reporter"] is None and panel["proven"] is False
+    assert panel["missing"] == panel["pictures"] > 0
+    assert panel["judge"]["value"] == panel["judge"]["floor"] < panel["judge"]["ceiling"]
 
 
 def test_the_lora_says_what_it_is(done: Done) -> None:

@@ -16,7 +16,7 @@ from easyphoto.messages import Message
 from easyphoto.ports import Image
 from easyphoto.storage import files
 from easyphoto.storage.folders import REPORT, SHEET
-from easyphoto.training import crops, hardware, photo_sheet, photos, planning, state, validation
+from easyphoto.training import crops, hardware, photo_coach, photo_sheet, photos, planning, state, validation
 from easyphoto.training.phase import Phase, Training
 from easyphoto.training.planning import TrainingPlan
 from easyphoto.training.state import TrainState
@@ -172,7 +172,8 @@ def _show(
     What can't be written is left out with a notice, because the training needs none of it.
     """
     folder = training.spec.person_folder
-    more = {} if selection is None else {"selection": selection.to_mapping()}
+    coaching = photo_coach.coach(report, training.vision.embedder.calibration).to_mapping()
+    more = {"coach": coaching} | ({} if selection is None else {"selection": selection.to_mapping()})
     _spared(Message("The photo report"), lambda: report.save(folder / REPORT, **more), training)
     if selection is not None:
         return

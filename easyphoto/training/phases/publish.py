@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from easyphoto import likeness
 from easyphoto.messages import Message
 from easyphoto.storage.folders import FUSED, PersonFolder
-from easyphoto.training import handover, labels, validation
+from easyphoto.training import handover, labels, likeness_report, validation
 from easyphoto.training.phase import Phase, Training
 from easyphoto.training.phases.fuse import FusedLora
 from easyphoto.training.phases.look import Looked
@@ -32,7 +34,9 @@ class PublishPhase(Phase):
         works = score is None or validation.works(score, standing.base)
         scored = [*validation.ranked(standing.scores), *([score] if score else [])]
         picture = validation.best_picture(scored)
-        marks = labels.marks(spec, plan, standing, score, works=works) | training.marks
+        panel = _panel(training)
+        told = {} if panel is None else {"panel": panel}
+        marks = labels.marks(spec, plan, standing, score, works=works) | told | training.marks
         path = folder / FUSED
         labels.write_lora(path, spec, fused.layers, labels.lora_header(spec, plan, plan.steps, score))
         face_id = handover.everything(spec, folder, path, picture, marks, training.attachments)
@@ -57,5 +61,16 @@ class PublishPhase(Phase):
                 likeness=None if score is None else score.likeness,
                 cosine=None if score is None else score.cosine,
                 embedder=standing.embedder,
+                panel=panel,
             )
         )
+
+
+def _panel(training: Training) -> dict[str, Any] | None:
+    """Return the likeness panel as plain JSON data, or None where nothing was validated."""
+    looked, fused = training[Looked], training[FusedLora]
+    selection, base = looked.material.selection, training[Trained].standing.base
+    if selection is None or fused.score is None:
+        return None
+    found = likeness_report.panel(training, selection, looked.templates, fused.score, base)
+    return None if found is None else found.to_mapping()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from easyphoto.errors import AssetMissing
 from easyphoto.ports import Calibration, Embedding, Face, Image, Points
 from easyphoto.vision import geometry, landmarks
-from easyphoto.vision.backends import hog_levels
+from easyphoto.vision.backends import calibrations, hog_levels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -262,7 +262,8 @@ class DlibEmbedder:
         self._landmarks_of = landmarks_of
         measured = measurements()
         self._mean = np.array(measured["mean"], np.float32)
-        self.calibration = Calibration(**measured["calibration"])
+        thresholds = calibrations.measured(self.name)["thresholds"]
+        self.calibration = Calibration(**measured["calibration"], **thresholds)
 
     def embed(self, image: Image, face: Face) -> Embedding:
         """A vector (128,) of length 1."""

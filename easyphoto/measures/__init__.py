@@ -1,0 +1,1 @@
+"""Numbers about faces, from vectors alone: no picture is made or looked at here, and nothing is chosen."""

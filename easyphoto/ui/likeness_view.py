@@ -1,0 +1,68 @@
+"""The likeness panel of a training as HTML: a bar for each embedder, between floor and ceiling, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from easyphoto.likeness import cosine_words
+from easyphoto.ui.texts import SAYINGS, say
+
+
+def bars(panel: Mapping[str, Any], language: str) -> str:
+    """Return the panel that ``person.json`` and a training's last event carry. Numbers that were not measured are left
+    out."""
+    rows = [_row(panel.get(kind), kind, language) for kind in ("judge", "reporter")]
+    lines = [_verdict(panel, language), *_notes(panel, language)]
+    notes = "".join(f'<p class="easyphoto-step">{escape(line)}</p>' for line in lines if line)
+    return f'<div class="easyphoto-likeness">{"".join(rows)}{notes}</div>'
+
+
+def _verdict(panel: Mapping[str, Any], language: str) -> str:
+    word = f"panel {panel.get('word')}"
+    if word == "panel copies a photo":
+        return say("panel copies", language, photo=panel.get("dominant_photo") or "?")
+    return say(word, language) if word in SAYINGS else ""
+
+
+def _notes(panel: Mapping[str, Any], language: str) -> list[str]:
+    """What else is worth a line: who judged, what was copied, which faces were missing."""
+    lines = []
+    if not panel.get("reporter"):
+        lines.append(say("panel one", language))
+    elif not panel.get("proven"):
+        lines.append(say("panel unproven", language))
+    if panel.get("copying") is not None:
+        lines.append(say("panel copying", language, index=f"{float(panel['copying']):+.2f}"))
+    if panel.get("dominant_photo"):
+        lines.append(say("panel dominant", language, photo=panel["dominant_photo"]))
+    if panel.get("missing"):
+        lines.append(say("panel missing", language, n=panel["missing"], of=panel.get("pictures", "?")))
+    if panel.get("not_applicable"):
+        lines.append(say("panel not applicable", language, n=panel["not_applicable"]))
+    held_out = panel.get("held_out") or []
+    names = ", ".join(str(name) for name in held_out)
+    lines.append(say("panel held out", language, photos=names) if held_out else say("panel left out", language))
+    return lines
+
+
+def _row(row: Any, kind: str, language: str) -> str:
+    """The bar of one embedder, from the floor (or the stranger threshold, if that is lower) to the ceiling."""
+    if not isinstance(row, Mapping) or row.get("value") is None:
+        return ""
+    marks = {name: float(row[name]) for name in ("floor", "threshold", "value", "ceiling") if row.get(name) is not None}
+    low, high = min(marks.values()), max(marks.values())
+    room = max(high - low, 1e-6)
+    ticks = "".join(
+        f'<i class="{name}" style="left:{100 * (value - low) / room:.1f}%" '
+        f'title="{escape(say(f"panel {name}", language))} {cosine_words(value)}"></i>'
+        for name, value in marks.items()
+    )
+    filled = 100 * (marks["value"] - low) / room
+    told = " · ".join(f"{say(f'panel {name}', language)} {cosine_words(value)}" for name, value in marks.items())
+    head = say(f"panel {kind}", language, embedder=row.get("embedder", "?"))
+    return (
+        f'<p class="easyphoto-step"><span>{escape(head)}</span><span>{escape(told)}</span></p>'
+        f'<div class="easyphoto-scale"><span style="width:{filled:.1f}%"></span>{ticks}</div>'
+    )

@@ -1,0 +1,74 @@
+"""Tests of what the page says of a likeness and of a set of photos."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from easyphoto.messages import Message
+from easyphoto.training.photo_coach import Coaching, CoachState, CoachSuggestion, CoachTopic, HeadBin
+from easyphoto.ui import coach_view, likeness_view
+
+
+def row(embedder: str, value: float | None) -> dict[str, Any]:
+    return {"embedder": embedder, "value": value, "floor": 0.2, "ceiling": 0.7, "threshold": 0.45}
+
+
+def panel(**more: Any) -> dict[str, Any]:
+    return {
+        "judge": row("dlib-resnet", 0.6),
+        "reporter": row("faceres", 0.5),
+        "copying": 0.125,
+        "dominant_photo": "",
+        "held_out": ["a.jpg"],
+        "word": "looks like the person",
+        "proven": True,
+        "pictures": 4,
+        "missing": 0,
+        "not_applicable": 0,
+    } | more
+
+
+def places(html: str, kind: str) -> list[float]:
+    return [float(left) for left in re.findall(rf'class="{kind}" style="left:([\d.]+)%', html)]
+
+
+def test_each_embedder_has_a_bar_from_floor_to_ceiling() -> None:
+    html = likeness_view.bars(panel(), "en")
+    assert html.count('class="easyphoto-scale"') == 2
+    assert places(html, "floor") == [0.0, 0.0] and places(html, "ceiling") == [100.0, 100.0]
+    assert places(html, "value") == [80.0, 60.0] and places(html, "threshold") == [50.0, 50.0]
+    for words in ("Judge: dlib-resnet", "Reporter: faceres", "Looks like the person.", "Copying: +0.12", "a.jpg"):
+        assert words in html
+    assert "percent" not in html and "proven" not in html
+
+
+def test_without_a_reporter_the_page_says_that_nothing_is_proven() -> None:
+    html = likeness_view.bars(panel(reporter=None, proven=False), "en")
+    assert "Judged by one embedder: no gain is proven." in html
+    assert html.count('class="easyphoto-scale"') == 1
+    assert "复核模型" in likeness_view.bars(panel(reporter=None, proven=False), "zh")
+
+
+def test_a_copy_is_called_by_its_photo_and_names_are_escaped() -> None:
+    html = likeness_view.bars(panel(word="copies a photo", dominant_photo="<3>.jpg", held_out=[], missing=1), "en")
+    assert "Copies &lt;3&gt;.jpg." in html and "<3>" not in html
+    assert "No face in 1 of 4 pictures." in html
+    assert "all photos but the nearest one" in html
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    html = likeness_view.bars(panel(judge=row("dlib-resnet", None), reporter=None, word=None, copying=None), "en")
+    assert "easyphoto-scale" not in html and "Copying" not in html
+
+
+def test_the_coach_says_its_state_its_advice_and_where_the_heads_look() -> None:
+    advice = CoachSuggestion(CoachTopic.POSES, Message("What would help: {photos}.", photos="<b>"))
+    poses = dict.fromkeys(HeadBin, 0) | {HeadBin.FRONT: 5, HeadBin.LEFT: 1}
+    html = coach_view.coaching(Coaching(CoachState.BETTER, (advice,), poses), "en")
+    assert 'data-state="could be better"' in html
+    assert "What would help: &lt;b&gt;." in html
+    assert re.findall(r'class="(\w+)" style="grid-area:2/(\d)"[^>]*>(\d)<', html) == [
+        ("seen", "1", "1"), ("seen", "2", "5"), ("unseen", "3", "0"),
+    ]  # fmt: skip
+    assert "照片已就绪" in coach_view.coaching(Coaching(CoachState.READY, (), poses), "zh")

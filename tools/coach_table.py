@@ -1,0 +1,168 @@
+"""Measure the photo coach on sets that are made wrong on purpose, and print the table of docs/likeness.md.
+
+    python tools/coach_table.py PEOPLE
+
+PEOPLE: a folder with one folder of photos for each person. Each set of a person is left as it is, and made wrong in one
+way at a time: a stranger mixed in, a photo doubled (cut, tinted and saved again), every photo blurred, one photo
+blurred, one darkened, a single photo. Precision: of the photos (or sets) that the coach names, how many were made
+wrong. Recall: of those that were made wrong, how many it names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from easyphoto import pictures  # noqa: E402
+from easyphoto.ports import Embedding, Face, Image, Vision  # noqa: E402
+from easyphoto.training import photo_coach, photos  # noqa: E402
+from easyphoto.training.photo_coach import CoachTopic  # noqa: E402
+from easyphoto.vision import registry  # noqa: E402
+
+Named: TypeAlias = list[tuple[str, Image]]
+
+
+@dataclass(frozen=True)
+class WrongSet:
+    """A set of photos, and the names of those that were made wrong; for a fault of the whole set, all names."""
+
+    photos: Named
+    wrong: frozenset[str]
+
+
+class _Remembering:
+    """A detector and an embedder that look at each picture once, because most sets share most photos."""
+
+    def __init__(self, vision: Vision) -> None:
+        self.detector = self
+        self.embedder = self
+        self.name, self.calibration = vision.embedder.name, vision.embedder.calibration
+        self._vision = vision
+        self._faces: dict[str, list[Face]] = {}
+        self._vectors: dict[tuple[str, tuple[float, ...]], Embedding] = {}
+
+    def detect(self, image: Image) -> list[Face]:
+        key = photos.digest(image)
+        if key not in self._faces:
+            self._faces[key] = self._vision.detector.detect(image)
+        return self._faces[key]
+
+    def embed(self, image: Image, face: Face) -> Embedding:
+        key = (photos.digest(image), face.box)
+        if key not in self._vectors:
+            self._vectors[key] = self._vision.embedder.embed(image, face)
+        return self._vectors[key]
+
+
+def blurred(image: Image) -> Image:
+    made: Image = cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 60)
+    return made
+
+
+def darkened(image: Image) -> Image:
+    return (image * 0.45).astype(np.uint8)
+
+
+def doubled(image: Image) -> Image:
+    """The photo as somebody sends it twice: cut by 2%, brighter and warmer, and saved at a lower quality."""
+    height, width = image.shape[:2]
+    cut = image[height // 50 : height - height // 50, width // 50 : width - width // 50]
+    warm = np.clip(cut * np.array([1.08, 1.03, 0.97]) + 4, 0, 255).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", warm[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 70])
+    return pictures.load(data.tobytes())
+
+
+def with_stranger(own: Named, other: Named) -> WrongSet:
+    name = f"stranger-{other[0][0]}"
+    return WrongSet([*own, (name, other[0][1])], frozenset({name}))
+
+
+def with_double(own: Named, other: Named) -> WrongSet:
+    name = f"again-{own[0][0]}"
+    return WrongSet([*own, (name, doubled(own[0][1]))], frozenset({name, own[0][0]}))
+
+
+def with_blurred(own: Named, other: Named) -> WrongSet:
+    return WrongSet([(own[0][0], blurred(own[0][1])), *own[1:]], frozenset({own[0][0]}))
+
+
+def with_dark(own: Named, other: Named) -> WrongSet:
+    return WrongSet([(own[0][0], darkened(own[0][1])), *own[1:]], frozenset({own[0][0]}))
+
+
+def all_blurred(own: Named, other: Named) -> WrongSet:
+    return WrongSet([(name, blurred(image)) for name, image in own], frozenset({"*"}))
+
+
+def one_photo(own: Named, other: Named) -> WrongSet:
+    return WrongSet(own[:1], frozenset({"*"}))
+
+
+FAULTS: dict[str, tuple[CoachTopic, Callable[[Named, Named], WrongSet]]] = {
+    "a stranger mixed in": (CoachTopic.OUTLIER, with_stranger),
+    "one photo twice": (CoachTopic.DUPLICATE, with_double),
+    "one photo blurred": (CoachTopic.BLUR, with_blurred),
+    "one photo dark": (CoachTopic.LIGHT, with_dark),
+    "all photos blurred": (CoachTopic.BLUR, all_blurred),
+    "one photo alone": (CoachTopic.COUNT, one_photo),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("people", type=Path)
+    options = parser.parse_args()
+    vision = _Remembering(registry.create(ROOT / "models"))
+    sets = [
+        [(f"{folder.name}-{path.name}", pictures.load(path)) for path in sorted(folder.iterdir())]
+        for folder in sorted(p for p in options.people.iterdir() if p.is_dir())
+    ]
+    for line in table([own for own in sets if len(own) >= photo_coach.FEWEST + 1], vision):
+        print(line, flush=True)
+
+
+def table(sets: Sequence[Named], vision: _Remembering) -> Iterator[str]:
+    """The rows. A photo of a set that nobody made wrong counts against the precision too."""
+    others = [*sets[1:], sets[0]]
+    yield "| made wrong | sets | named rightly | named wrongly | missed | precision | recall |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for fault, (topic, make) in FAULTS.items():
+        right = wrongly = missed = 0
+        for own, other in zip(sets, others, strict=True):
+            made = make(own, other)
+            found = named(made.photos, topic, vision)
+            if "*" in made.wrong:
+                right, missed = right + bool(found), missed + (not found)
+                wrongly += bool(named(own, topic, vision, whole=True))
+            else:
+                hit = bool(found & made.wrong)
+                right, missed = right + hit, missed + (not hit)
+                wrongly += len(found - made.wrong)
+        precision = right / (right + wrongly) if right + wrongly else 0.0
+        yield (
+            f"| {fault} | {len(sets)} | {right} | {wrongly} | {missed} "
+            f"| {precision:.2f} | {right / (right + missed):.2f} |"
+        )
+
+
+def named(own: Named, topic: CoachTopic, vision: _Remembering, *, whole: bool = False) -> frozenset[str]:
+    """The photos that the coach names under a topic, or ``*`` where it speaks of the whole set. With ``whole`` only
+    that counts."""
+    report = photos.report(own, vision)  # type: ignore[arg-type]
+    said = [one for one in photo_coach.coach(report, vision.calibration).suggestions if one.topic is topic]
+    alone = {"*" for one in said if not one.photos}
+    return frozenset(alone if whole else alone | {name for one in said for name in one.photos})
+
+
+if __name__ == "__main__":
+    main()
