@@ -257,6 +257,7 @@ def mixed(judge: FaceEmbedder, reporter: FaceReporter, vector: ReporterVector, i
 """
 
 
+@pytest.mark.slow
 def test_the_types_refuse_one_where_the_other_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "mixed.py"
     path.write_text(MIXED)
