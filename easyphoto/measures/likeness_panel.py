@@ -75,7 +75,7 @@ class PanelRow:
 
 
 @dataclass(frozen=True)
-class FaceCounts:
+class PanelCounts:
     """How many pictures were asked for, in how many of them a face was ``missing`` though the template's looks ahead,
     and how many were left out (``not_applicable``) because no face was found on a template in profile."""
 
@@ -100,7 +100,7 @@ class LikenessPanel:
     copying: float | None
     dominant_photo: str
     held_out: tuple[str, ...]
-    counts: FaceCounts
+    counts: PanelCounts
     sharpness: float | None = None
     diversity: float | None = None
 

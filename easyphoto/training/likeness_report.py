@@ -16,7 +16,7 @@ import numpy as np
 from easyphoto import pictures, reporting
 from easyphoto.errors import EasyPhotoError
 from easyphoto.measures import likeness_panel
-from easyphoto.measures.likeness_panel import CosineTable, FaceCounts, LikenessPanel, PanelRow
+from easyphoto.measures.likeness_panel import CosineTable, LikenessPanel, PanelCounts, PanelRow
 from easyphoto.messages import Message
 from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
 from easyphoto.reporting import ReporterVector
@@ -83,7 +83,7 @@ class _Pictures:
     """The faces of some pictures, each with the picture that it is in."""
 
     faces: tuple[tuple[Image, Face], ...]
-    counts: FaceCounts
+    counts: PanelCounts
 
     @property
     def sharpness(self) -> float | None:
@@ -164,7 +164,7 @@ def _look(score: Score | None, profiles: Sequence[bool], vision: Vision) -> _Pic
             beside += 1
         else:
             missing += 1
-    return _Pictures(tuple(faces), FaceCounts(len(paths), missing, beside))
+    return _Pictures(tuple(faces), PanelCounts(len(paths), missing, beside))
 
 
 def _in_profile(template: Image, vision: Vision) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from easyphoto.measures import likeness_panel as numbers
-from easyphoto.measures.likeness_panel import FaceCounts, LikenessPanel, PanelRow, PanelWord
+from easyphoto.measures.likeness_panel import LikenessPanel, PanelCounts, PanelRow, PanelWord
 from easyphoto.ports import Calibration
 
 CALIBRATION = Calibration(0.7, 0.1, 0.2, 0.1, "made up", far_1=0.45, far_01=0.55)
@@ -86,7 +86,7 @@ def row(value: float | None, floor: float | None = 0.2, ceiling: float | None = 
 
 
 def panel(judge: PanelRow, reporter: PanelRow | None, copying: float | None = 0.0, photo: str = "") -> LikenessPanel:
-    return LikenessPanel(judge, reporter, copying, photo, ("held.jpg",), FaceCounts(4, 1, 0), 31.23456, 0.4)
+    return LikenessPanel(judge, reporter, copying, photo, ("held.jpg",), PanelCounts(4, 1, 0), 31.23456, 0.4)
 
 
 @pytest.mark.parametrize(
