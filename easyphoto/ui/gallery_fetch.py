@@ -22,8 +22,11 @@ PREFIX = "easyphoto_more"
 
 
 class GalleryFetch(JobTab):
-    """The components of this part and their events. The offer is gone once everything is there, and only what runs can
-    be cancelled."""
+    """The components of this part and their events.
+
+    The style sheet shows the one button only below an offer, and the other only below a download that runs: version 6
+    of gradio would make the tabs anew for each button that comes or goes.
+    """
 
     what, prefix, no_job = "models", PREFIX, "Nothing is being downloaded."
 
@@ -35,65 +38,41 @@ class GalleryFetch(JobTab):
     def build(self) -> None:
         """Make the components here."""
         self.offer = compat.html(self._offered("en"), elem_id=f"{PREFIX}_offer")
-        self.start = gr.Button(
-            "Get the gallery",
-            size="sm",
-            variant="primary",
-            visible=compat.shown(bool(self._missing())),
-            elem_id=f"{PREFIX}_start",
-        )
+        self.start = gr.Button("Get the gallery", size="sm", variant="primary", elem_id=f"{PREFIX}_start")
         self._make_error()
         self.progress = compat.html("", elem_id=f"{PREFIX}_progress")
-        self.cancel = gr.Button(
-            "Cancel", size="sm", variant="stop", visible=compat.shown(False), elem_id=f"{PREFIX}_cancel"
-        )
+        self.cancel = gr.Button("Cancel", size="sm", variant="stop", elem_id=f"{PREFIX}_cancel")
         self._make_state()
 
     def bind(self, came: Callable[[Mapping[Any, Any], str], Updates], others: list[Any], inputs: set[Any]) -> None:
         """Connect the events. When the pictures came, ``came(data, language)`` returns updates of ``others``, of what
         ``inputs`` hold."""
         self._came = came
-        compat.listen(self.start.click, self._start, None, self.running)
-        compat.listen(self.cancel.click, self._stopped, [self.job], [self.progress, *self.loads])
+        compat.listen(self.start.click, self._start, None, self._following)
+        compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
         live = [self.progress, self.seen, *self.loads, *others]
         compat.listen(self.tick.click, self._tick, {self.job, self.seen, *inputs}, live, quiet=True)
 
     @property
     def loads(self) -> list[Any]:
         """The components that :meth:`fresh` may change."""
-        return [self.offer, self.start, self.cancel]
+        return [self.offer]
 
     @property
     def running(self) -> list[Any]:
         """The components that :meth:`shown_again` may change."""
-        return [*self._following, self.start, self.cancel]
+        return self._following
 
     def fresh(self, language: str) -> Updates:
         """Return updates that offer what is missing now."""
-        return {self.offer: self._offered(language), **self._buttons(running=bool(self._running()))}
+        return {self.offer: self._offered(language)}
 
     def shown_again(self, language: str) -> Updates:
         """Return updates for a page that was opened while the gallery is being downloaded."""
-        jobs = self._running()
-        return self._followed(jobs[-1], language) if jobs else {}
-
-    def _running(self) -> Sequence[Job[Any]]:
-        """Return the downloads of the gallery that haven't ended."""
-        jobs = self._service.jobs.list()
-        return [j for j in jobs if j.what == self.what and j.subject == self._subject and not j.ended]
-
-    def _stopped(self, job_id: str, request: gr.Request) -> Updates:
-        return {self.progress: self._cancel(job_id, request), **self.fresh(self._language(request))}
-
-    def _followed(self, job: Job[Any], language: str) -> Updates:
-        return {**self._shown(job, language, own=False), **self._buttons(running=True)}
-
-    def _buttons(self, *, running: bool) -> Updates:
-        offered = not running and bool(self._missing())
-        return {
-            self.start: compat.update(visible=compat.shown(offered)),
-            self.cancel: compat.update(visible=compat.shown(running)),
-        }
+        for job in self._service.jobs.list():
+            if job.what == self.what and job.subject == self._subject and not job.ended:
+                return self._shown(job, language, own=False)
+        return {}
 
     def _offered(self, language: str) -> str:
         missing = self._missing()
@@ -107,7 +86,7 @@ class GalleryFetch(JobTab):
     def _start(self, request: gr.Request) -> Updates:
         language = self._language(request)
         try:
-            return self._followed(self._service.weights.fetch([BUNDLE]), language)
+            return self._shown(self._service.weights.fetch([BUNDLE]), language, own=False)
         except EasyPhotoError as error:
             return self._refused(error, language)
 

@@ -137,8 +137,8 @@ class TemplatePicker:
     def fresh(self, language: str = ENGLISH, data: Mapping[Any, Any] | None = None) -> Updates:
         """Return updates that list all templates as they are now, and offer what can be downloaded. ``data`` holds what
         the page shows (:attr:`shows`); without it, the page was just opened."""
-        chosen = list(self.titles())[:1] if data is None else data[self.chosen] or []
         shown = self.filter.found() if data is None else self.filter.found_in(data)
+        chosen = [shown[0].title] if data is None and shown else (data or {}).get(self.chosen) or []
         return {
             self.presets: compat.update(value=self._preset_pictures(shown, chosen)),
             self.chosen: compat.update(choices=self._choices(shown, chosen)),

@@ -35,7 +35,9 @@ class TrainTab(JobTab):
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         super().__init__(service, language)
         self._uploaded = Uploaded(service.uploads, "photos")
-        self._form = Form(TrainConfig, PREFIX, self._defaults({}), {"sd_model_checkpoint": self._checkpoints})
+        defaults = self._defaults({})
+        self._first_model = defaults["sd_model_checkpoint"]
+        self._form = Form(TrainConfig, PREFIX, defaults, {"sd_model_checkpoint": self._checkpoints})
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
@@ -236,7 +238,7 @@ class TrainTab(JobTab):
         return [(model_names.called(c, language), c.name) for c in self._service.host.checkpoints()]
 
     def _demo_hint(self, chosen: Mapping[str, Any], language: str) -> str:
-        name = chosen.get("sd_model_checkpoint", "") or self._defaults({})["sd_model_checkpoint"]
+        name = chosen.get("sd_model_checkpoint", "") or self._first_model
         known = self._service.host.checkpoints()
         return model_names.demo_hint(next((c for c in known if c.name == name), None), language)
 
