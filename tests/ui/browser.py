@@ -70,6 +70,17 @@ class Page:
         self.driver.get(self.address)
         self.wait_for("#easyphoto_train_start")
         self.wait(lambda: "easyphoto-words" in self.driver.page_source)
+        self.settle()
+
+    def settle(self, quiet: float = 0.6) -> None:
+        """Wait until the page has asked for nothing new for ``quiet`` seconds, as a person does who looks first. A tab
+        that is clicked while gradio still loads makes gradio complain in the console (docs/open.md)."""
+        asked, since = -1, time.monotonic()
+        while time.monotonic() - since < quiet:
+            count = int(self.script("return performance.getEntriesByType('resource').length"))
+            if count != asked:
+                asked, since = count, time.monotonic()
+            time.sleep(0.1)
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
