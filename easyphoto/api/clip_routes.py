@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from easyphoto.api import schema, wire
-from easyphoto.clips.encoding import FORMATS
+from easyphoto.clips.bounds import FORMATS
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.filenames import safe

@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from easyphoto.cli import arguments, flags, show
-from easyphoto.clips.decoding import MAX_FRAMES, MAX_RATE
-from easyphoto.clips.encoding import FORMATS
+from easyphoto.clips.bounds import FORMATS, MAX_FRAMES, MAX_RATE
 from easyphoto.config import PortraitConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.likeness import cosine_words, words

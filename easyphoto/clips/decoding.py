@@ -16,15 +16,13 @@ from PIL import Image as Pillow
 
 from easyphoto import pictures
 from easyphoto.clips import tone
+from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE
 from easyphoto.errors import AssetMissing, InvalidRequest, reason
 from easyphoto.filenames import shown
 from easyphoto.imaging import folder
 from easyphoto.ports import Image
 
-MAX_FRAMES = 20_000
-"""Frames of one clip: eleven minutes at 30 a second."""
 MAX_PIXELS = 4096 * 2304
-MAX_RATE = 60
 FOLDER_RATE = 8
 """Frames a second of a folder, for which nobody says how fast it is to be shown; the original's own rate."""
 ANIMATED = {"GIF", "WEBP", "PNG"}

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from easyphoto import pictures
+from easyphoto.clips.bounds import FORMATS
 from easyphoto.clips.decoding import av, opened
 from easyphoto.errors import AssetMissing, InvalidRequest, StorageFailed, reason
 from easyphoto.filenames import shown
@@ -35,8 +36,6 @@ BT709 = 1
 """The number of its matrix, primaries and transfer function in ITU-T H.273."""
 QUALITY = "18"
 """Constant quality of a video, for H.264 and VP9 alike: hardly to be told from the frames."""
-FORMATS = ("mp4", "webm", "gif", "webp", "frames")
-"""What a clip can be written as; ``frames`` is a folder of PNGs."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class PortraitResult:
 class VideoRequest:
     """Who takes the place of whom in a clip. ``user_ids``: one for each person of the clip in the order in which they
     come, from left to right where they come at once; ``none`` leaves that person alone. With ``by_likeness`` each goes
-    to the person of the clip who is most like them. ``format`` is one of :data:`easyphoto.clips.encoding.FORMATS`,
+    to the person of the clip who is most like them. ``format`` is one of :data:`easyphoto.clips.bounds.FORMATS`,
     ``max_fps`` the most frames a second that are made of the clip, and ``max_frames`` the most in all (0: every one).
     With ``keep`` the queue takes a copy of the clip, which may then be removed; else it has to stay where it is.
     ``chosen`` is as in :class:`PortraitRequest`."""

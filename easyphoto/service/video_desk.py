@@ -13,7 +13,8 @@ import numpy as np
 
 import easyphoto
 from easyphoto.clips import decoding, encoding
-from easyphoto.clips.encoding import FORMATS, Writing
+from easyphoto.clips.bounds import FORMATS, MAX_FRAMES, MAX_RATE
+from easyphoto.clips.encoding import Writing
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.events import Finished, Listener, Notice, Progress
@@ -62,15 +63,15 @@ class VideoDesk:
             raise InvalidRequest(
                 "A clip can't be written as {kind}: choose {kinds}.", kind=request.format, kinds=", ".join(FORMATS)
             )
-        if not 0 < request.max_fps <= decoding.MAX_RATE:
-            raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=decoding.MAX_RATE)
-        if not 0 <= request.max_frames <= decoding.MAX_FRAMES or request.max_frames == 1:
-            raise InvalidRequest("A clip has from 2 to {most} frames.", most=decoding.MAX_FRAMES)
+        if not 0 < request.max_fps <= MAX_RATE:
+            raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=MAX_RATE)
+        if not 0 <= request.max_frames <= MAX_FRAMES or request.max_frames == 1:
+            raise InvalidRequest("A clip has from 2 to {most} frames.", most=MAX_FRAMES)
         if request.keep and request.clip.is_dir():
             raise InvalidRequest("A folder of frames can't be sent.")
+        decoding.probe(request.clip, request.max_fps)
         if request.format in encoding.CODECS:
             decoding.av()
-        decoding.probe(request.clip, request.max_fps)
 
     # --- the kind of work --------------------------------------------------------------------------------------------
 

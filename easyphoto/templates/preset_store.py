@@ -93,7 +93,8 @@ class TemplateStore:
         :class:`InvalidRequest` when it is the stem of several of the user's own presets, and :class:`NotFound` when
         there is none."""
         gallery, inside, _ = name.partition("/")
-        known = self._counted(self.folders.get(gallery).templates()) if inside else self.list()
+        of_gallery = bool(inside) and _is_name(gallery)  # else it is a path, which no template is called by
+        known = self._counted(self.folders.get(gallery).templates()) if of_gallery else self.list()
         for template in known:
             if template.name == name:
                 return template
@@ -181,3 +182,11 @@ def _resource(package: str, resource: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     roots = list(spec.submodule_search_locations or []) if spec else []
     return Path(roots[0]) / resource if roots else None
+
+
+def _is_name(text: str) -> bool:
+    """Whether a gallery could be called so."""
+    try:
+        return checked_name(text) == text
+    except InvalidRequest:
+        return False
