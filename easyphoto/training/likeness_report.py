@@ -6,6 +6,7 @@ on the same templates.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from easyphoto import pictures, reporting
-from easyphoto.errors import EasyPhotoError
+from easyphoto.errors import reason
 from easyphoto.measures import likeness_panel
 from easyphoto.measures.likeness_panel import CosineTable, LikenessPanel, PanelCounts, PanelRow
 from easyphoto.messages import Message
@@ -27,6 +28,8 @@ from easyphoto.training.photos import PhotoVerdict
 from easyphoto.training.state import Score
 from easyphoto.training.validation import ValidationTemplate
 from easyphoto.vision import largest, pose, sharpness
+
+log = logging.getLogger(__name__)
 
 LEAVE_ONE_OUT = 8
 """With fewer photos than this, what was held out is too little to measure on: each portrait is compared with all photos
@@ -44,8 +47,10 @@ def panel(
     trained is never lost for a report."""
     try:
         return measure(training, selection, templates, score, base)
-    except EasyPhotoError as error:
-        training.notice(Message("The likeness panel was left out: {reason}", reason=error))
+    # Whatever breaks in a report, a bug even, is not worth the hours of a training. The log has all of it.
+    except Exception as error:
+        log.warning("the likeness panel was left out", exc_info=True)
+        training.notice(Message("The likeness panel was left out: {reason}.", reason=reason(error)))
         return None
 
 
@@ -54,16 +59,15 @@ def measure(
 ) -> LikenessPanel:
     """Measure as :func:`panel` does. Raises the errors of vision and of pictures that can't be read."""
     vision = training.vision
-    profiles = [_in_profile(template.image, vision) for template in templates]
-    made, floor = _look(score, profiles, vision), _look(base, profiles, vision)
+    made, floor = _look(score, templates, vision), _look(base, templates, vision)
     shown = [photo for photo in (*selection.training, *selection.held_out) if photo.embedding is not None]
     cut = len(shown) - sum(photo.embedding is not None for photo in selection.held_out)
-    judge = _by(_Measure(vision.embedder.embed, _judged), vision.embedder.name, vision.embedder.calibration)
-    judged = judge([photo.embedding for photo in shown if photo.embedding is not None], made, floor, cut)
+    judge = _Witness(vision.embedder.name, vision.embedder.calibration, vision.embedder.embed, _judged)
+    judged = judge.measured([photo.embedding for photo in shown if photo.embedding is not None], made, floor, cut)
     reporter, reported = reporting.of(vision), None
     if reporter is not None:
-        tell = _by(_Measure(reporter.witness, _reported), reporter.name, reporter.calibration)
-        reported = tell([reporter.witness(*_photo(training, photo)) for photo in shown], made, floor, cut)
+        second = _Witness(reporter.name, reporter.calibration, reporter.witness, _reported)
+        reported = second.measured([reporter.witness(*_photo(training, p)) for p in shown], made, floor, cut)
     best = judged if reported is None else reported
     place = likeness_panel.dominant(best.portraits[:, :cut])
     return LikenessPanel(
@@ -92,18 +96,6 @@ class _Pictures:
 
 
 @dataclass(frozen=True, eq=False)
-class _Measure(Generic[V]):
-    """How one embedder describes a face, and compares two descriptions."""
-
-    describe: Callable[[Image, Face], V]
-    compare: Callable[[V, V], float]
-
-    def table(self, rows: Sequence[V], columns: Sequence[V]) -> CosineTable:
-        found = [[self.compare(row, column) for column in columns] for row in rows]
-        return np.array(found, np.float64).reshape(len(rows), len(columns))
-
-
-@dataclass(frozen=True, eq=False)
 class _Measured:
     """The row of one embedder, and the cosines that it comes from: portraits to photos, photos to photos, portraits to
     portraits."""
@@ -114,26 +106,33 @@ class _Measured:
     among: CosineTable
 
 
-def _by(
-    measure: _Measure[V], name: str, calibration: Calibration
-) -> Callable[[Sequence[V], _Pictures, _Pictures, int], _Measured]:
-    """Return the function that measures with one embedder: the vectors of the photos, of which so many were trained on
-    and the rest were held out; the pictures of the LoRA; those of the base model."""
+@dataclass(frozen=True, eq=False)
+class _Witness(Generic[V]):
+    """One embedder, judge or reporter: how it describes a face, and compares two descriptions."""
 
-    def measured(shown: Sequence[V], made: _Pictures, floor: _Pictures, cut: int) -> _Measured:
-        vectors = [measure.describe(*face) for face in made.faces]
-        portraits, own = measure.table(vectors, shown), measure.table(shown, shown)
-        base = measure.table([measure.describe(*face) for face in floor.faces], shown)
+    name: str
+    calibration: Calibration
+    describe: Callable[[Image, Face], V]
+    compare: Callable[[V, V], float]
+
+    def measured(self, shown: Sequence[V], made: _Pictures, floor: _Pictures, cut: int) -> _Measured:
+        """Compare the pictures of the LoRA, and those of the base model, with the photos. ``shown`` are the photos as
+        the embedder describes them, of which the first ``cut`` were trained on and the rest were held out."""
+        vectors = [self.describe(*face) for face in made.faces]
+        portraits, own = self._table(vectors, shown), self._table(shown, shown)
+        base = self._table([self.describe(*face) for face in floor.faces], shown)
         row = PanelRow(
-            embedder=name,
-            value=likeness_panel.likeness_to(_unseen(portraits, cut), made.counts.missing, calibration),
-            floor=likeness_panel.likeness_to(_unseen(base, cut), floor.counts.missing, calibration),
+            embedder=self.name,
+            value=likeness_panel.likeness_to(_unseen(portraits, cut), made.counts.missing, self.calibration),
+            floor=likeness_panel.likeness_to(_unseen(base, cut), floor.counts.missing, self.calibration),
             ceiling=likeness_panel.ceiling(own),
-            threshold=calibration.threshold,
+            threshold=self.calibration.threshold,
         )
-        return _Measured(row, portraits, own, measure.table(vectors, vectors))
+        return _Measured(row, portraits, own, self._table(vectors, vectors))
 
-    return measured
+    def _table(self, rows: Sequence[V], columns: Sequence[V]) -> CosineTable:
+        found = [[self.compare(row, column) for column in columns] for row in rows]
+        return np.array(found, np.float64).reshape(len(rows), len(columns))
 
 
 def _unseen(cosines: CosineTable, cut: int) -> CosineTable:
@@ -151,16 +150,17 @@ def _reported(a: ReporterVector, b: ReporterVector) -> float:
     return a.cosine(b)
 
 
-def _look(score: Score | None, profiles: Sequence[bool], vision: Vision) -> _Pictures:
-    """Find the largest face of each picture of a score that was written."""
+def _look(score: Score | None, templates: Sequence[ValidationTemplate], vision: Vision) -> _Pictures:
+    """Find the largest face of each picture of a score that was written. Only where there is none, its template is
+    looked at too."""
     faces, missing, beside = [], 0, 0
-    paths = [] if score is None else [(p, aside) for p, aside in zip(score.pictures, profiles, strict=False) if p]
-    for path, aside in paths:
+    paths = [] if score is None else [(p, t) for p, t in zip(score.pictures, templates, strict=False) if p]
+    for path, template in paths:
         image = pictures.load(Path(path))
         face = largest(vision.detector.detect(image))
         if face is not None:
             faces.append((image, face))
-        elif aside:
+        elif _in_profile(template.image, vision):
             beside += 1
         else:
             missing += 1

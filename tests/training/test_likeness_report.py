@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,10 +106,26 @@ def test_without_a_reporter_the_panel_has_one_row(tmp_path: Path, astronaut: Ima
     assert panel.judge.value is not None and panel.copying is not None
 
 
-def test_a_panel_that_fails_is_a_notice_and_loses_nothing(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(image: Image, face: Face) -> None:
-        raise VisionFailed("The reporter is gone.")
+def test_a_picture_without_a_face_is_missing_unless_its_template_is_in_profile(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures_of = (str(shown.made[0]), str(shown.base))
+    monkeypatch.setattr(shown, "score", replace(shown.score, pictures=pictures_of))
+    counts = shown.panel().counts
+    assert (counts.pictures, counts.missing, counts.not_applicable) == (2, 1, 0)
+    monkeypatch.setattr(likeness_report, "PROFILE", 0.0)  # any template is turned that far
+    counts = shown.panel().counts
+    assert (counts.pictures, counts.missing, counts.not_applicable) == (2, 0, 1)
 
+
+@pytest.mark.parametrize("fault", [VisionFailed("The reporter is gone."), RuntimeError("The reporter is gone.")])
+def test_a_panel_that_fails_is_a_notice_and_loses_nothing(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def broken(image: Image, face: Face) -> None:
+        raise fault
+
+    shown.events.clear()
     monkeypatch.setattr(shown.training.vision.reporter, "witness", broken)
     found = likeness_report.panel(shown.training, shown.selection, shown.templates, shown.score, shown.floor)
     assert found is None
