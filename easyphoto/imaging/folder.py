@@ -48,8 +48,10 @@ def listed(files: Iterable[Path]) -> Listing:
     taken, passed = [], []
     for path in files:
         suffix = path.suffix.lower()
+        if path.name.startswith("."):  # what macOS writes beside a picture has the picture's suffix
+            continue
         if suffix in formats.SUFFIXES and formats.lacking(suffix) is None:
             taken.append(path)
-        elif not path.name.startswith(".") and suffix not in _BESIDE:
+        elif suffix not in _BESIDE:
             passed.append(path)
     return Listing(tuple(taken), tuple(passed))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,7 @@ class PictureFolder:
     def templates(self) -> list[Template]:
         """Return the pictures of the folder, each under ``folder/file``; none if the folder is gone. Raises
         :class:`StorageFailed` if it can't be read."""
-        try:
-            listed = folder.listing(self.path).pictures
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise StorageFailed(
-                "The folder {own} can't be read: {reason}.", own=self.path.name, reason=error.strerror or error
-            ) from error
+        listed = pictures_in(self.path)
         stems = Counter(path.stem for path in listed)
         named = ((path, path.stem if stems[path.stem] == 1 else path.name) for path in listed)
         source = shown(self.name)
@@ -61,7 +54,8 @@ class PictureFolders:
 
     def list(self) -> tuple[PictureFolder, ...]:
         """Return the galleries in the order of their names."""
-        kept = {path.name: PictureFolder(path.name, path, linked=False) for path in self._kept()}
+        below = (path for path in _entries(self._place) if path.is_dir())
+        kept = {path.name: PictureFolder(path.name, path, linked=False) for path in below}
         linked = {name: PictureFolder(name, path, linked=True) for name, path in self._linked().items()}
         return tuple(found for _, found in sorted({**linked, **kept}.items()))
 
@@ -137,17 +131,6 @@ class PictureFolders:
             raise InvalidRequest("There is already a gallery {name!r}: choose another name.", name=name)
         return name
 
-    def _kept(self) -> Iterator[Path]:
-        try:
-            entries = sorted(self._place.iterdir())
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageFailed(
-                "The folder {own} can't be read: {reason}.", own=self._place.name, reason=error.strerror or error
-            ) from error
-        yield from (path for path in entries if path.is_dir() and not path.name.startswith("."))
-
     def _linked(self) -> dict[str, Path]:
         """Return the folders that lie elsewhere. A damaged list is no list."""
         try:
@@ -159,6 +142,23 @@ class PictureFolders:
 
     def _write(self, linked: Mapping[str, Path]) -> None:
         files.write_json(self._place / NAMED, {name: str(path) for name, path in linked.items()})
+
+
+def pictures_in(place: Path) -> Sequence[Path]:
+    """Return the pictures that lie in a folder itself, in the order of their names; none if the folder is gone. Raises
+    :class:`StorageFailed` if it can't be read."""
+    return folder.listed(path for path in _entries(place) if path.is_file()).pictures
+
+
+def _entries(place: Path) -> Sequence[Path]:
+    try:
+        return sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageFailed(
+            "The folder {own} can't be read: {reason}.", own=place.name, reason=error.strerror or error
+        ) from error
 
 
 def _fresh(path: Path) -> Path:

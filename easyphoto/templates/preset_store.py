@@ -24,13 +24,12 @@ from easyphoto import pictures
 from easyphoto.catalog import Folders
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest, NotFound, StorageFailed
-from easyphoto.imaging import folder
 from easyphoto.ports import Alpha, Image
-from easyphoto.storage.names import key
+from easyphoto.storage.names import key, portable
 from easyphoto.storage.names import user_id as checked_name
 from easyphoto.templates.face_counts import FaceCounts, mark
 from easyphoto.templates.fetched_gallery import FetchedGallery
-from easyphoto.templates.picture_folders import PictureFolder, PictureFolders
+from easyphoto.templates.picture_folders import PictureFolder, PictureFolders, pictures_in
 from easyphoto.templates.template import OWN, Template
 from easyphoto.templates.thumbnails import Thumbnails
 
@@ -60,7 +59,7 @@ class TemplateStore:
         manifest = self._shipped / "manifest.json"
         rows = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else []
         shipped = [template for row in rows if (template := self._read(row)) is not None]
-        own = self._files()
+        own = pictures_in(self._own)
         taken = Counter([t.name for t in shipped] + [p.stem for p in own] + [p.name for p in own])
         named = [(p.stem if taken[p.stem] == 1 else p.name, p) for p in own]
         added = [Template(name, p, name, "added by you", OWN, own=True) for name, p in named]
@@ -92,8 +91,8 @@ class TemplateStore:
         """Return the template of exactly that name; one of a gallery is called ``gallery/name``. Raises
         :class:`InvalidRequest` when it is the stem of several of the user's own presets, and :class:`NotFound` when
         there is none."""
-        gallery, inside, _ = name.partition("/")
-        of_gallery = bool(inside) and _is_name(gallery)  # else it is a path, which no template is called by
+        gallery, slash, _ = name.partition("/")
+        of_gallery = slash and portable(gallery)  # else it is a path, which no template is called by
         known = self._counted(self.folders.get(gallery).templates()) if of_gallery else self.list()
         for template in known:
             if template.name == name:
@@ -133,12 +132,15 @@ class TemplateStore:
             raise StorageFailed(
                 "The template {name!r} could not be deleted: {reason}.", name=name, reason=error.strerror or error
             ) from error
+        self.counts.forget(template.path)
 
     def remove_gallery(self, name: str) -> PictureFolder:
-        """Let go of a gallery: :meth:`PictureFolders.remove`, and its small copies go too."""
+        """Let go of a gallery: :meth:`PictureFolders.remove`, and its small copies and counts go too."""
         for template in self.folders.get(name).templates():
             self.thumbnails.forget(template.path)
-        return self.folders.remove(name)
+        gone = self.folders.remove(name)
+        self.counts.forget(gone.path)
+        return gone
 
     def _beside(self, taken: set[str]) -> Sequence[Template]:
         """Return the downloaded gallery. A template whose name somebody gave to another one gives way."""
@@ -148,18 +150,6 @@ class TemplateStore:
         templates = tuple(found)
         known: Mapping[str, int] = self.counts.known() if templates else {}
         return [replace(t, faces=known.get(mark(t.path))) for t in templates]
-
-    def _files(self) -> Sequence[Path]:
-        """Return the pictures that the user added."""
-        try:
-            entries = sorted(self._own.iterdir())
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StorageFailed(
-                "The folder {own} can't be read: {reason}.", own=self._own.name, reason=error.strerror or error
-            ) from error
-        return folder.listed(p for p in entries if p.is_file() and not p.name.startswith(".")).pictures
 
     def _read(self, row: dict[str, Any]) -> Template | None:
         path = _resource(row["package"], row["resource"]) if "package" in row else self._shipped / row["file"]
@@ -182,11 +172,3 @@ def _resource(package: str, resource: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     roots = list(spec.submodule_search_locations or []) if spec else []
     return Path(roots[0]) / resource if roots else None
-
-
-def _is_name(text: str) -> bool:
-    """Whether a gallery could be called so."""
-    try:
-        return checked_name(text) == text
-    except InvalidRequest:
-        return False

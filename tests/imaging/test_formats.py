@@ -93,7 +93,7 @@ def test_heic_is_named_with_what_to_do(brands: tuple[bytes, ...], monkeypatch: p
 
 def test_a_folder_tells_what_it_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "readable", lambda: ("JPEG", "PNG", "AVIF"))
-    for name in ("b.JPG", "a.jfif", "c.avif", "d.HEIC", "d.txt", ".hidden", "clip.mov", "Thumbs.db"):
+    for name in ("b.JPG", "a.jfif", "c.avif", "d.HEIC", "d.txt", ".hidden", "._b.JPG", "clip.mov", "Thumbs.db"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub").mkdir()
     found = folder.listing(tmp_path)

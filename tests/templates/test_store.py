@@ -129,6 +129,22 @@ def test_faces_are_counted_once_and_the_count_goes_with_the_picture(store: Templ
     assert store.get("holidays/two friends").faces is None, "another picture"
 
 
+def test_what_is_let_go_of_leaves_no_trace(store: TemplateStore, holidays: Path, paths: Paths) -> None:
+    store.add("mine", portrait_of(3, 300, 300))
+    store.add("stays", portrait_of(4, 300, 300))
+    store.folders.link(holidays)
+    face_counting.count(store.everything(), FakeVision(), store.counts)
+    for template in store.everything():
+        store.thumbnails.of(template.path)
+    store.delete("mine")
+    store.remove_gallery("holidays")
+    assert {t.name for t in store.everything() if t.own} == {"stays"} and store.get("stays").faces == 1
+    kept = "".join(p.read_text() for p in (paths.outputs / "easyphoto-templates").glob("*.json"))
+    kept += (paths.outputs / "easyphoto-templates" / ".faces.json").read_text()
+    assert "stays.png" in kept and "mine.png" not in kept and str(holidays) not in kept
+    assert len(list(store.thumbnails.folder.iterdir())) == len(store.everything())
+
+
 def test_small_copies_last_and_go_with_their_picture(store: TemplateStore, paths: Paths) -> None:
     mine = store.add("mine", portrait_of(3, 900, 1200)).path
     small = store.thumbnails.of(mine)
