@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias, get_args
+
 MAX_FRAMES = 20_000
 """Frames of one clip: eleven minutes at 30 a second."""
 MAX_RATE = 60
-FORMATS = ("mp4", "webm", "gif", "webp", "frames")
-"""What a clip can be written as; ``frames`` is a folder of PNGs."""
+FileFormat: TypeAlias = Literal["mp4", "webm", "gif", "webp"]
+"""The files that a clip can be."""
+FRAMES = "frames"
+"""A folder of PNGs."""
+FORMATS: tuple[str, ...] = (*get_args(FileFormat), FRAMES)
+"""What a clip can be written as."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ from easyphoto.ports import Image
 MAX_PIXELS = 4096 * 2304
 FOLDER_RATE = 8
 """Frames a second of a folder, for which nobody says how fast it is to be shown; the original's own rate."""
-ANIMATED = {"GIF", "WEBP", "PNG"}
+SLOWEST = Fraction(1, 1001)
+"""The fewest frames a second at which a clip is given."""
+ANIMATED = ("GIF", "WEBP", "PNG")
 """Pillow's names of the pictures that may move."""
-
 
 _LIMITS = MappingProxyType(
     {
@@ -76,8 +78,7 @@ def probe(path: Path, max_rate: float = MAX_RATE) -> Clip:
         raise InvalidRequest("{name} does not exist.", name=name)
     if path.stat().st_size == 0:
         raise InvalidRequest("{name} is empty.", name=name)
-    animated = _probe_animated(path, max_rate)
-    return _probe_video(path, max_rate) if animated is None else animated
+    return _probe_animated(path, max_rate) if _may_move(path) else _probe_video(path, max_rate)
 
 
 def frames(clip: Clip) -> Iterator[Image]:
@@ -117,10 +118,15 @@ def _timed(clip: Clip) -> Iterator[tuple[Fraction, Image]]:
     if clip.path.is_dir():
         for index, picture in enumerate(folder.listing(clip.path).pictures):
             yield index / clip.rate, pictures.load(picture)
-    elif _kind(clip.path) is not None:
+    elif _may_move(clip.path):
         yield from _timed_animated(clip.path)
     else:
         yield from _timed_video(clip.path)
+
+
+def _rate(own: Fraction, most: float) -> Fraction:
+    """Frames a second at which a clip is given that has ``own`` of them: ``most`` at most."""
+    return max(min(own, Fraction(most)).limit_denominator(SLOWEST.denominator), SLOWEST)
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
@@ -146,7 +152,7 @@ def _probe_video(path: Path, max_rate: float) -> Clip:
             raise InvalidRequest("{name} has sound but no picture.", name=shown(path.name))
         stream = container.streams.video[0]
         given = stream.average_rate or stream.guessed_rate or Fraction(25)
-        rate = min(Fraction(given), Fraction(max_rate)).limit_denominator(1001)
+        rate = _rate(Fraction(given), max_rate)
         seconds = _seconds(container, stream)
         if seconds * rate > MAX_FRAMES + 1:
             raise _too_long(path)
@@ -181,9 +187,7 @@ def _decoded(container: Any, path: Path) -> Iterator[tuple[Fraction, Image]]:
             count += 1
     except (OSError, ValueError) as error:
         if count < 2:
-            raise InvalidRequest(
-                "{name} is damaged or cut off and can't be read ({why}).", name=shown(path.name), why=reason(error)
-            ) from error
+            raise _damaged(path, error) from error
 
 
 def _eight_bits(frame: Any) -> Image:
@@ -202,59 +206,72 @@ def _upright(image: Image, degrees: int) -> Image:
 # --- animated pictures and folders -----------------------------------------------------------------------------------
 
 
-def _kind(path: Path) -> str | None:
-    """Pillow's name of a picture that may move; None for every other file."""
+def _may_move(path: Path) -> bool:
+    """Whether the file is a picture of a format that may move."""
     try:
-        with Pillow.open(path, formats=tuple(ANIMATED)) as found:
-            return found.format
+        with _open(path):
+            return True
+    except Pillow.DecompressionBombError:
+        return True
     except OSError:
-        return None
+        return False
 
 
-def _probe_animated(path: Path, max_rate: float) -> Clip | None:
-    if _kind(path) is None:
-        return None
-    name = shown(path.name)
-    with Pillow.open(path, formats=tuple(ANIMATED)) as found:
+def _open(path: Path) -> Pillow.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the size is looked at here
+        return Pillow.open(path, formats=ANIMATED)
+
+
+@contextmanager
+def _animated(path: Path) -> Iterator[Pillow.Image]:
+    """An animated picture. Raises :class:`InvalidRequest` for whatever is wrong with its file while it is read."""
+    try:
+        with _open(path) as found:
+            yield found
+    except InvalidRequest:
+        raise
+    except Exception as error:  # Pillow has no one kind of error for files that are damaged
+        raise _damaged(path, error) from error
+
+
+def _probe_animated(path: Path, max_rate: float) -> Clip:
+    with _animated(path) as found:
+        _check_size(path, *found.size)
         count = getattr(found, "n_frames", 1)
         if count < 2:
-            raise InvalidRequest("{name} is a picture that doesn't move: it is no clip.", name=name)
-        _check_size(path, *found.size)
+            raise InvalidRequest("{name} is a picture that doesn't move: it is no clip.", name=shown(path.name))
         if count > MAX_FRAMES:
             raise _too_long(path)
-    times = _times(path)
+        size = found.size
+        times = list(_moments(path, found))
     shortest = min(after - before for before, after in pairwise(times))
-    rate = min(1 / shortest, Fraction(max_rate)).limit_denominator(1001)
-    return Clip(path, *found.size, rate, round(times[-1] * rate) + 1, sound=False)
+    rate = _rate(1 / shortest, max_rate)
+    count = round(times[-1] * rate) + 1
+    if count > MAX_FRAMES:
+        raise _too_long(path)
+    return Clip(path, *size, rate, count, sound=False)
 
 
-def _times(path: Path) -> list[Fraction]:
-    """The second at which each frame of an animated picture begins."""
-    times, at = [], Fraction(0)
-    with Pillow.open(path) as found:
-        for index in range(getattr(found, "n_frames", 1)):
-            found.seek(index)
-            found.load()
-            times.append(at)
-            # What says 0 or 10 ms is shown for 100 ms by every browser.
-            lasts = int(found.info.get("duration") or 0)
-            at += Fraction(lasts if lasts > 10 else 100, 1000)
-    return times
+def _moments(path: Path, found: Pillow.Image) -> Iterator[Fraction]:
+    """The second at which each frame of an animated picture begins, while ``found`` stands at that frame."""
+    at = Fraction(0)
+    for index in range(getattr(found, "n_frames", 1)):
+        found.seek(index)
+        _check_size(path, *found.size)  # frames of a GIF may enlarge it
+        found.load()
+        yield at
+        # What says 0 or 10 ms is shown for 100 ms by every browser.
+        lasts = int(found.info.get("duration") or 0)
+        at += Fraction(lasts if lasts > 10 else 100, 1000)
 
 
 def _timed_animated(path: Path) -> Iterator[tuple[Fraction, Image]]:
-    times = _times(path)
-    try:
-        with Pillow.open(path) as found:
-            for index, at in enumerate(times):
-                found.seek(index)
-                opaque = Pillow.new("RGBA", found.size, "white")
-                opaque.alpha_composite(found.convert("RGBA"))
-                yield at, np.asarray(opaque.convert("RGB"))
-    except (OSError, EOFError, ValueError) as error:
-        raise InvalidRequest(
-            "{name} is damaged or cut off and can't be read ({why}).", name=shown(path.name), why=reason(error)
-        ) from error
+    with _animated(path) as found:
+        for at in _moments(path, found):
+            opaque = Pillow.new("RGBA", found.size, "white")
+            opaque.alpha_composite(found.convert("RGBA"))
+            yield at, np.asarray(opaque.convert("RGB"))
 
 
 def _probe_folder(path: Path, max_rate: float) -> Clip:
@@ -266,7 +283,7 @@ def _probe_folder(path: Path, max_rate: float) -> Clip:
         raise _too_long(path)
     height, width = pictures.load(listing.pictures[0]).shape[:2]
     _check_size(path, width, height)
-    rate = min(Fraction(FOLDER_RATE), Fraction(max_rate))
+    rate = _rate(Fraction(FOLDER_RATE), max_rate)
     return Clip(path, width, height, rate, len(listing.pictures), sound=False)
 
 
@@ -287,4 +304,10 @@ def _too_long(path: Path) -> InvalidRequest:
         "{name} has more than {frames} frames: cut it, or ask for fewer frames a second.",
         name=shown(path.name),
         frames=MAX_FRAMES,
+    )
+
+
+def _damaged(path: Path, error: Exception) -> InvalidRequest:
+    return InvalidRequest(
+        "{name} is damaged or cut off and can't be read ({why}).", name=shown(path.name), why=reason(error)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +15,13 @@ import numpy as np
 from PIL import Image as Pillow
 
 from easyphoto import pictures
-from easyphoto.clips.bounds import FORMATS
+from easyphoto.clips.bounds import FORMATS, FRAMES
 from easyphoto.clips.decoding import av, opened
 from easyphoto.errors import AssetMissing, InvalidRequest, StorageFailed, reason
 from easyphoto.filenames import shown
 from easyphoto.messages import Message
 from easyphoto.ports import Image
+from easyphoto.storage import files
 
 CODECS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"mp4": ("libx264", "libopenh264", "mpeg4"), "webm": ("libvpx-vp9", "libvpx")}
@@ -62,7 +64,7 @@ def write(path: Path, images: Iterable[Image], writing: Writing) -> None:
     The file is there when it is whole. Raises :class:`InvalidRequest` for no frames and for another ending,
     :class:`StorageFailed` when it can't be written.
     """
-    kind = path.suffix[1:].lower() or FORMATS[-1]
+    kind = path.suffix[1:].lower() or FRAMES
     if kind not in FORMATS:
         raise InvalidRequest("A clip can't be written as {kind}: choose {kinds}.", kind=kind, kinds=", ".join(FORMATS))
     source = iter(images)
@@ -72,10 +74,11 @@ def write(path: Path, images: Iterable[Image], writing: Writing) -> None:
     part = path.with_name(f".{path.stem}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove(part)  # what a kill has left
         every = itertools.chain([first], source)
         if kind in CODECS:
             _write_video(part, kind, every, writing)
-        elif kind == FORMATS[-1]:
+        elif kind == FRAMES:
             _write_folder(part, every)
         else:
             _write_animated(part, kind, every, writing)
@@ -85,8 +88,8 @@ def write(path: Path, images: Iterable[Image], writing: Writing) -> None:
             "The clip can't be written to {shown}: {reason}.", shown=shown(path.name), reason=reason(error)
         ) from error
     finally:
-        if part.is_file():
-            part.unlink()
+        with suppress(OSError):
+            files.remove(part)
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
@@ -123,12 +126,12 @@ def _write_video(part: Path, kind: str, images: Iterator[Image], writing: Writin
 
 def _encoder(package: Any, kind: str, writing: Writing) -> str:
     """The name of the best encoder for the container that this build of FFmpeg has."""
-    for place, name in enumerate(CODECS[kind]):
+    for name in CODECS[kind]:
         try:
             package.codec.Codec(name, "w")
         except ValueError:
             continue
-        if place and kind == "mp4" and name == "mpeg4":
+        if name == "mpeg4":
             writing.say(Message("This build of FFmpeg has no H.264: the video is MPEG-4, which some players refuse."))
         return name
     raise AssetMissing("The package av that is installed can't write {kind}: choose another format.", kind=kind)
@@ -164,31 +167,50 @@ class _Sound:
                 self._stream = container.add_stream(encoder, rate=rate)
 
     def write(self, seconds: Fraction) -> None:
-        """Write the first ``seconds`` of the sound. Sound that is damaged ends with a notice."""
+        """Write the first ``seconds`` of the sound, from the first frame on. Sound that is damaged ends with a
+        notice."""
         if self._stream is None or self._writing.sound is None:
             return
         try:
             with opened(self._writing.sound) as source:
-                theirs = source.streams.audio[0]
-                for packet in self._copy(source, theirs) if self._copied else self._encode(source, theirs, seconds):
-                    if packet.pts is not None and packet.pts * packet.time_base >= seconds:
-                        break
+                for packet in self._copy(source, seconds) if self._copied else self._encode(source, seconds):
                     self._container.mux(packet)
         except (OSError, ValueError) as error:
             self._writing.say(Message("The sound could not be taken over whole: {reason}.", reason=reason(error)))
 
-    def _copy(self, source: Any, theirs: Any) -> Iterator[Any]:
-        for packet in source.demux(theirs):
+    def _copy(self, source: Any, seconds: Fraction) -> Iterator[Any]:
+        for packet in _between(source.demux(source.streams.audio[0]), _begin(source), seconds):
             if packet.dts is not None:
                 packet.stream = self._stream
                 yield packet
 
-    def _encode(self, source: Any, theirs: Any, seconds: Fraction) -> Iterator[Any]:
-        for frame in source.decode(theirs):
-            if frame.pts is not None and frame.pts * frame.time_base >= seconds:
-                break
+    def _encode(self, source: Any, seconds: Fraction) -> Iterator[Any]:
+        for frame in _between(source.decode(source.streams.audio[0]), _begin(source), seconds):
             yield from self._stream.encode(frame)
         yield from self._stream.encode(None)
+
+
+def _begin(source: Any) -> Fraction:
+    """The second at which the pictures of a container begin, which isn't 0 in what was broadcast or cut."""
+    stream = source.streams.video[0] if source.streams.video else None
+    if stream is None or stream.start_time is None:
+        return Fraction(0)
+    return Fraction(stream.start_time * stream.time_base)
+
+
+def _between(parts: Iterable[Any], begin: Fraction, seconds: Fraction) -> Iterator[Any]:
+    """The packets or frames of sound that are heard in the first ``seconds`` from ``begin`` on, which becomes 0."""
+    for part in parts:
+        if part.pts is not None:
+            ahead = round(begin / part.time_base)
+            part.pts -= ahead
+            if part.dts is not None:
+                part.dts -= ahead
+            if part.pts * part.time_base >= seconds:
+                return
+            if ahead and part.pts < 0:
+                continue
+        yield part
 
 
 # --- animated pictures and folders -----------------------------------------------------------------------------------
@@ -198,13 +220,15 @@ def _write_animated(part: Path, kind: str, images: Iterator[Image], writing: Wri
     if writing.sound is not None:
         writing.say(Message("A {kind} has no sound: the clip's is left out.", kind=kind))
     made = (Pillow.fromarray(image) for image in images)
-    lasts = round(1000 / writing.rate)
     if kind == "webp":
         first = next(made)
+        lasts = round(1000 / writing.rate)
         first.save(part, "WEBP", save_all=True, append_images=made, duration=lasts, loop=0, quality=90, method=4)
         return
     palettes = (image.quantize(256, method=Pillow.Quantize.MEDIANCUT) for image in made)
     first = next(palettes)
+    # A GIF counts hundredths of a second, and every browser shows one of them for ten.
+    lasts = 10 * max(round(100 / writing.rate), 2)
     about = writing.about.encode()[:60_000]
     first.save(part, "GIF", save_all=True, append_images=palettes, duration=lasts, loop=0, comment=about)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import struct
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -61,19 +62,27 @@ def test_an_odd_side_grows_by_a_pixel(tmp_path: Path) -> None:
     assert read(tmp_path / "odd.mp4")[0].shape == (64, 96, 3)
 
 
-def test_frames_are_streamed_and_never_held(tmp_path: Path) -> None:
-    waiting: list[int] = []
+@pytest.mark.parametrize("name", ["long.mp4", "long.gif", "long"])
+def test_frames_are_streamed_and_never_held(tmp_path: Path, name: str) -> None:
+    frames: list[weakref.ref[Image]] = []
+
+    def held() -> int:
+        return sum(frame() is not None for frame in frames)
 
     def some() -> Iterator[Image]:
         for index in range(200):
-            waiting.append(index)
-            yield np.full((64, 64, 3), index, np.uint8)
+            frame = np.full((64, 64, 3), index, np.uint8)
+            frames.append(weakref.ref(frame))
+            yield frame
+            assert held() < 6
 
-    encoding.write(tmp_path / "long.mp4", some(), Writing(Fraction(10)))
-    assert len(waiting) == 200
-    reading = decoding.frames(decoding.probe(tmp_path / "long.mp4"))
-    assert next(reading).shape == (64, 64, 3)
-    reading.close()  # type: ignore[attr-defined]
+    encoding.write(tmp_path / name, some(), Writing(Fraction(10)))
+    assert len(frames) == 200
+    frames.clear()
+    for frame in decoding.frames(decoding.probe(tmp_path / name)):
+        frames.append(weakref.ref(frame))
+        assert held() < 6
+    assert len(frames) == 200
 
 
 def write_uneven(path: Path, times: list[int], rate: int = 100) -> None:
@@ -117,21 +126,22 @@ def test_a_clip_of_a_phone_that_was_held_upright_stands_upright(tmp_path: Path) 
     assert apart(upright[0], np.rot90(frames[0], -1)) < 4
 
 
-def beep(path: Path, codec: str, seconds: float) -> None:
-    """A video with a tone: the sound is as long as asked, the pictures last one second."""
+def beep(path: Path, codec: str, seconds: float, begin: int = 0) -> None:
+    """A video with a tone: the sound is as long as asked, the pictures last one second; both begin at the second
+    ``begin``."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=10)
         video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
         audio = container.add_stream(codec, rate=48000, layout="mono")
         for index, image in enumerate(moving(10)):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, 10)
+            frame.pts, frame.time_base = 10 * begin + index, Fraction(1, 10)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         wave = (np.sin(np.arange(int(48000 * seconds)) * 0.05) * 8000).astype(np.int16)[None]
         for start in range(0, wave.shape[1], 960):
             part = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 960]), "s16", "mono")
-            part.sample_rate, part.pts, part.time_base = 48000, start, Fraction(1, 48000)
+            part.sample_rate, part.pts, part.time_base = 48000, 48000 * begin + start, Fraction(1, 48000)
             container.mux(audio.encode(part))
         container.mux(audio.encode(None))
 
@@ -158,6 +168,19 @@ def test_the_sound_goes_with_the_frames_and_ends_with_them(tmp_path: Path, name:
     assert 0.9 < seconds < 1.2, "no longer than the pictures"
     assert loud > 0
     assert not said
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
+def test_the_sound_of_a_clip_that_does_not_begin_at_nought_goes_along(tmp_path: Path, name: str) -> None:
+    """What was broadcast, or cut out of something longer, begins at any time."""
+    beep(tmp_path / "in.ts", "aac", 3.0, begin=5)
+    clip = decoding.probe(tmp_path / "in.ts")
+    encoding.write(tmp_path / name, decoding.frames(clip), Writing(clip.rate, tmp_path / "in.ts"))
+    _, seconds, loud = heard(tmp_path / name)
+    assert 0.9 < seconds < 1.2 and loud > 0
+    with av.open(str(tmp_path / name)) as container:
+        packet = next(container.demux(container.streams.audio[0]))
+        assert abs(packet.pts * packet.time_base) < 0.1, "together with the first frame"
 
 
 def test_a_format_without_sound_says_so(tmp_path: Path) -> None:
@@ -268,6 +291,36 @@ def test_a_clip_that_was_cut_off_gives_what_is_whole(tmp_path: Path) -> None:
     assert 2 <= len(read(tmp_path / "cut.webm")) < 20
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.97])
+def test_an_animated_picture_that_was_cut_off_is_refused_in_one_sentence(
+    tmp_path: Path, name: str, share: float
+) -> None:
+    first, *rest = (Pillow.fromarray(frame) for frame in moving(9))
+    first.save(tmp_path / name, save_all=True, append_images=rest, duration=100)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(len(data) * share)])
+    assert sentence(tmp_path / name).startswith(f"{name} is")
+
+
+def test_an_animated_picture_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
+    encoding.write(tmp_path / "a.gif", moving(3), Writing(Fraction(10)))
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    for side in (10_240, 65_535):
+        data[6:10] = struct.pack("<HH", side, side)
+        (tmp_path / "a.gif").write_bytes(data)
+        assert sentence(tmp_path / "a.gif").startswith("a.gif ")
+
+
+def test_a_picture_that_hardly_ever_moves_has_a_rate_too(tmp_path: Path) -> None:
+    first, *rest = (Pillow.fromarray(frame) for frame in moving(3))
+    first.save(tmp_path / "slow.webp", save_all=True, append_images=rest, duration=3_000_000)
+    assert len(read(tmp_path / "slow.webp")) >= 3
+    first.save(tmp_path / "long.webp", save_all=True, append_images=rest, duration=[20, 16_000_000, 20])
+    with pytest.raises(InvalidRequest, match="more than 20000 frames"):
+        decoding.probe(tmp_path / "long.webp")
+
+
 def test_a_folder_of_mixed_sizes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for index, image in enumerate((moving(1)[0], moving(1)[0], moving(1, 32, 32)[0])):
@@ -292,6 +345,28 @@ def test_an_animated_picture_without_a_speed_is_shown_as_browsers_do(tmp_path: P
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=0)
     (tmp_path / "fast.gif").write_bytes(buffer.getvalue())
     assert decoding.probe(tmp_path / "fast.gif").rate == 10
+
+
+def test_a_fast_gif_is_not_shown_in_slow_motion(tmp_path: Path) -> None:
+    encoding.write(tmp_path / "fast.gif", moving(3), Writing(Fraction(60)))
+    assert decoding.probe(tmp_path / "fast.gif").rate == 50, "the fastest that browsers show as it is"
+
+
+@pytest.mark.parametrize("name", ["a", "a.gif"])
+def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path: Path, name: str) -> None:
+    part = tmp_path / ".a.part"
+    part.mkdir()
+    (part / "000000.png").write_bytes(b"half a picture")
+    encoding.write(tmp_path / name, moving(3), Writing(Fraction(10)))
+    assert len(read(tmp_path / name)) == 3
+
+    def breaks() -> Iterator[Image]:
+        yield from moving(2)
+        raise InvalidRequest("A frame is gone.")
+
+    with pytest.raises(InvalidRequest, match="is gone"):
+        encoding.write(tmp_path / "b" / name, breaks(), Writing(Fraction(10)))
+    assert not list((tmp_path / "b").iterdir())
 
 
 def test_writing_nothing_and_an_unknown_ending_are_refused(tmp_path: Path) -> None:
