@@ -185,8 +185,13 @@ class EasyPhoto:
     # --- people ------------------------------------------------------------------------------------------------------
 
     def portraits_of(self, user_id: str) -> list[Path]:
-        """The portraits that show a person, alone or with others, by the recipes in them."""
-        return portraits.of(self.paths.portraits, user_id)
+        """The portraits, and the files of the clips, that show a person, alone or with others, by the recipes in and
+        beside them."""
+        clips = videos.of(self.paths.videos, user_id)
+        return [
+            *portraits.of(self.paths.portraits, user_id),
+            *(file for clip in clips for file in videos.files_of(clip)),
+        ]
 
     def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
         """Delete a person: photos, LoRA, everything of their trainings, their uploads, what the queue holds of them,
@@ -213,13 +218,14 @@ class EasyPhoto:
             self.jobs.forget(user_id)
         try:
             uploads = self.uploads.empty(user_id)
-            clips = videos.of(self.paths.videos, user_id)
-            shown = [*self.portraits_of(user_id), *(file for clip in clips for file in videos.files_of(clip))]
+            if not portraits:  # half a clip that no job goes on with is none that could be kept
+                videos.sweep(self.paths.videos, self._place.job_ids)
+            shown = self.portraits_of(user_id)
             size = sum(path.stat().st_size for path in shown)
-            for path in self.portraits_of(user_id) if portraits else ():
-                path.unlink()
-            for clip in clips if portraits else ():
+            for clip in videos.of(self.paths.videos, user_id) if portraits else ():
                 videos.remove(clip)
+            for path in shown if portraits else ():
+                path.unlink(missing_ok=True)
             for folder in (self.paths.trainings, self.paths.portraits) if portraits else (self.paths.trainings,):
                 for report in batch_reports.of(folder, user_id):
                     batch_reports.remove(report)

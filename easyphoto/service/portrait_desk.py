@@ -151,11 +151,7 @@ class PortraitDesk:
         before = payloads.made_before(self._place.paths.portraits, request) if request.attempt else []
         for portrait in before:
             emit(payloads.portrayed(portrait))
-        if self._place.python is not None:  # the vision worker runs there
-            self._place.python(emit, cancelled)
-        if self._place.new_weights.is_set():  # not while another job looks through the models that are loaded
-            self._place.new_weights.clear()
-            self._place.vision.release()
+        self._place.prepare(emit, cancelled)
         scene = accepted.scene
         config = accepted.prompted(with_seed(asked.config), asked)
 

@@ -7,24 +7,29 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import easyphoto
 from easyphoto.clips import decoding, encoding
-from easyphoto.clips.bounds import FORMATS, MAX_FRAMES, MAX_RATE
+from easyphoto.clips.bounds import FORMATS, FRAMES, MAX_FRAMES, MAX_RATE
+from easyphoto.clips.decoding import Clip
 from easyphoto.clips.encoding import Writing
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.events import Finished, Listener, Notice, Progress
 from easyphoto.filenames import safe, shown
 from easyphoto.jobs import Job
+from easyphoto.ports import Likeness
 from easyphoto.queue.port import DurableRequest, Order
 from easyphoto.service.portrait_desk import PortraitDesk
 from easyphoto.service.requests import PersonInVideo, PortraitRequest, VideoRequest, VideoResult
 from easyphoto.service.workplace import Workplace
 from easyphoto.storage import videos
+
+if TYPE_CHECKING:
+    from easyphoto.inference.moving import FrameLikeness
 
 VIDEO = "video"
 
@@ -39,7 +44,7 @@ class VideoDesk:
         """Queue a clip, as a job with the id ``job`` where one is given."""
         from easyphoto.inference.task import with_seed
 
-        self._check(request)
+        self._checked(request)
         with self._place.comings:
             accepted = self._portraits.accept(_as_portraits(request))
             uses = tuple(person.user_id for person in accepted.people if person is not None)
@@ -57,21 +62,22 @@ class VideoDesk:
             given = (request.clip,) if request.keep else ()
             return self._place.jobs.put(Order(VIDEO, ", ".join(uses), uses, payload, given, job))
 
-    def _check(self, request: VideoRequest) -> None:
-        """Refuse what is no clip, or can't be written, before anybody waits for it."""
+    def _checked(self, request: VideoRequest) -> Clip:
+        """The clip that is asked for; what is none, or can't be written, is refused before anybody waits for it."""
         if request.format not in FORMATS:
             raise InvalidRequest(
                 "A clip can't be written as {kind}: choose {kinds}.", kind=request.format, kinds=", ".join(FORMATS)
             )
-        if not 0 < request.max_fps <= MAX_RATE:
+        if not 1 <= request.max_fps <= MAX_RATE:
             raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=MAX_RATE)
         if not 0 <= request.max_frames <= MAX_FRAMES or request.max_frames == 1:
             raise InvalidRequest("A clip has from 2 to {most} frames.", most=MAX_FRAMES)
         if request.keep and request.clip.is_dir():
             raise InvalidRequest("A folder of frames can't be sent.")
-        decoding.probe(request.clip, request.max_fps)
+        clip = decoding.probe(request.clip, request.max_fps)
         if request.format in encoding.CODECS:
             decoding.av()
+        return replace(clip, only=request.max_frames)
 
     # --- the kind of work --------------------------------------------------------------------------------------------
 
@@ -81,19 +87,14 @@ class VideoDesk:
         from easyphoto.inference.task import seat
 
         asked = _read(request)
-        self._check(asked)
+        clip = self._checked(asked)
         accepted = self._portraits.accept(_as_portraits(asked))
-        if self._place.python is not None:  # the vision worker runs there
-            self._place.python(emit, cancelled)
-        if self._place.new_weights.is_set():
-            self._place.new_weights.clear()
-            self._place.vision.release()
+        self._place.prepare(emit, cancelled)
 
         def notice(message: str) -> None:
             emit(Notice(message=message))
 
-        clip = replace(decoding.probe(asked.clip, asked.max_fps), only=asked.max_frames)
-        folder = self._place.paths.videos / f".{request.job}"
+        folder = videos.workshop(self._place.paths.videos, request.job)
         task = ClipTask(
             clip=clip,
             people=tuple(
@@ -107,7 +108,7 @@ class VideoDesk:
             commercial_only=self._place.preferences().commercial_only,
             chosen=asked.chosen,
         )
-        videos.sweep(self._place.paths.videos, {request.job, *(job.id for job in self._place.jobs.list())})
+        videos.sweep(self._place.paths.videos, lambda: {request.job, *self._place.job_ids()})
         videos.begin(folder, asked.user_ids)
         made = repaint(task, self._place.host, self._place.vision, emit, cancelled)
         emit(Progress(stage="video", step=0, total=1))
@@ -126,13 +127,10 @@ class VideoDesk:
             "repainted": made.repainted,
         }
         about = json.dumps(recipe, ensure_ascii=False)
-        sound = asked.clip if clip.sound and asked.format != FORMATS[-1] else None
-        # What tells of the clip is there before the clip: nobody's face lies in a file that nobody knows of.
+        sound = asked.clip if clip.sound else None
+        encoding.write(folder / video.name, FrameShelf(folder).frames(), Writing(clip.rate, sound, about, notice))
         curve = [asdict(row) for row in made.curve]
-        told = videos.write_about(video, {**recipe, "likeness": curve})
-        if video.is_dir():
-            shutil.rmtree(video)  # of this very request, which was cut off behind it
-        encoding.write(video, FrameShelf(folder).frames(), Writing(clip.rate, sound, about, notice))
+        told = videos.publish(folder / video.name, video, {**recipe, "likeness": curve})
         shutil.rmtree(folder, ignore_errors=True)
         people = _people(made.curve)
         emit(Progress(stage="video", step=1, total=1))
@@ -186,14 +184,14 @@ def _read(request: DurableRequest) -> VideoRequest:
 
 def _name(request: VideoRequest, job: str) -> str:
     """What the clip is called: as what it was made of, and by the job, so that none takes another's place."""
-    stem = request.clip.name if request.clip.is_dir() else request.clip.stem
-    suffix = "" if request.format == FORMATS[-1] else f".{request.format}"
-    return f"{safe(stem, 90)}-{job}{suffix}"
+    name = f"{safe(request.clip.name if request.clip.is_dir() else request.clip.stem, 90)}-{job}"
+    # What stands behind a dot would be taken for the ending that says how the clip is written.
+    return name.replace(".", "-") if request.format == FRAMES else f"{name}.{request.format}"
 
 
-def _people(curve: Iterable[Any]) -> tuple[PersonInVideo, ...]:
+def _people(curve: Iterable[FrameLikeness]) -> tuple[PersonInVideo, ...]:
     """The likeness of each person over the frames in which their face was measured."""
-    rows: dict[str, list[Any]] = {}
+    rows: dict[str, list[Likeness]] = {}
     for row in curve:
         rows.setdefault(row.user_id, []).append(row.likeness)
     return tuple(

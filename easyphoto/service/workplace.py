@@ -42,6 +42,18 @@ class Workplace:
     comings: threading.Lock = field(default_factory=threading.Lock)
     new_weights: threading.Event = field(default_factory=threading.Event)
 
+    def prepare(self, emit: Listener, cancelled: Callable[[], bool]) -> None:
+        """Make ready what a job sees with, before it looks at anything."""
+        if self.python is not None:  # the vision worker runs there
+            self.python(emit, cancelled)
+        if self.new_weights.is_set():  # not while another job looks through the models that are loaded
+            self.new_weights.clear()
+            self.vision.release()
+
+    def job_ids(self) -> set[str]:
+        """The jobs that the queue knows, of whatever state."""
+        return {job.id for job in self.jobs.list()}
+
     def is_queued(self, user_id: str) -> bool:
         """Whether a training of this person waits or runs."""
         return self.jobs.is_coming("train", user_id)

@@ -2,64 +2,77 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from easyphoto.storage.files import write_bytes
+from easyphoto.storage import files, scratch
 
 BEGUN = "about.json"
 """The file in the folder of a clip that is being made."""
+SENT = ".sent-"
+"""How the folder begins in which a clip that was sent lies until the queue has its copy."""
 
 
-def about_of(video: Path) -> Path:
-    """Return where it is told how a clip was made."""
-    return video.with_name(f"{video.name}.json")
+def workshop(folder: Path, job: str) -> Path:
+    """Return the folder in which the job makes its clip."""
+    return folder / f".{job}"
 
 
-def write_about(video: Path, data: dict[str, Any]) -> Path:
-    """Write how a clip was made, whole or not at all, and return the file. Raises StorageFailed."""
-    path = about_of(video)
-    write_bytes(path, json.dumps(data, ensure_ascii=False, indent=1).encode())
-    return path
-
-
-def begin(folder: Path, user_ids: Sequence[str]) -> None:
+def begin(workshop: Path, user_ids: Sequence[str]) -> None:
     """Say in the folder of a clip that is being made whom it shows. Raises StorageFailed."""
-    write_bytes(folder / BEGUN, json.dumps({"user_ids": list(user_ids)}, ensure_ascii=False).encode())
+    files.write_json(workshop / BEGUN, {"user_ids": list(user_ids)})
 
 
-def sweep(folder: Path, jobs: Collection[str]) -> None:
-    """Remove the frames of every clip that was begun by a job which isn't among ``jobs`` any more."""
-    for about in folder.glob(f".*/{BEGUN}"):
-        if about.parent.name[1:] not in jobs:
+def publish(made: Path, video: Path, data: dict[str, Any]) -> Path:
+    """Put a clip that is whole into its place, and beside it how it was made; return the file that tells it. Raises
+    StorageFailed."""
+    about = video.with_name(f"{video.name}.json")
+    # What tells of the clip is there before the clip: nobody's face lies in a file that nobody knows of.
+    files.write_json(about, data)
+    try:
+        files.remove(video)  # of this very request, which was cut off behind it
+        made.replace(video)
+    except OSError as error:
+        raise files.not_written(video, error) from error
+    return about
+
+
+def sweep(folder: Path, jobs: Callable[[], Collection[str]]) -> None:
+    """Remove what a job made of a clip that isn't among ``jobs`` any more, and what was sent to a program that has
+    ended. ``jobs`` is asked for when it is known what was begun, as others begin meanwhile."""
+    begun = _begun(folder)
+    known = jobs() if begun else ()
+    for about in begun:
+        if about.parent.name[1:] not in known:
             shutil.rmtree(about.parent, ignore_errors=True)
+    scratch.sweep(folder, SENT)
 
 
 def of(folder: Path, user_id: str) -> list[Path]:
     """Return the files below ``folder`` that tell of a clip with the person, alone or with others; of one too that was
     begun and not ended."""
-    found = [*sorted(folder.glob("*.json")), *sorted(folder.glob(f".*/{BEGUN}"))]
+    found = [*sorted(folder.glob("*.json")), *_begun(folder)]
     return [path for path in found if user_id in _people_in(path)]
 
 
 def files_of(about: Path) -> list[Path]:
     """Return every file of the clip that ``about`` tells of, the telling one too."""
     made = _made(about)
-    inside = sorted(made.iterdir()) if made.is_dir() else [made] if made.is_file() else []
-    return inside if about in inside else [*inside, about]
+    inside = sorted(made.rglob("*")) if made.is_dir() else [made]
+    return [*(path for path in inside if path.is_file() and path != about), about]
 
 
 def remove(about: Path) -> None:
     """Remove a clip and what tells of it. Raises OSError."""
-    made = _made(about)
-    if made.is_dir():
-        shutil.rmtree(made)
-    else:
-        made.unlink(missing_ok=True)
+    files.remove(_made(about))
     about.unlink(missing_ok=True)
+
+
+def _begun(folder: Path) -> list[Path]:
+    """What tells of the clips that are being made; a clip that was sent may have any name."""
+    return [path for path in sorted(folder.glob(f".*/{BEGUN}")) if not path.parent.name.startswith(SENT)]
 
 
 def _made(about: Path) -> Path:
@@ -68,7 +81,7 @@ def _made(about: Path) -> Path:
 
 def _people_in(path: Path) -> tuple[str, ...]:
     try:
-        names = json.loads(path.read_bytes()).get("user_ids")
-    except (OSError, ValueError, AttributeError, RecursionError):  # any file may lie there
+        names = files.read_json(path).get("user_ids")
+    except (OSError, ValueError, AttributeError):  # any file may lie there
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()

@@ -19,6 +19,8 @@ from easyphoto.inference.moving import FrameShelf
 from easyphoto.ports import Image, Txt2Img
 from easyphoto.queue.port import DurableRequest
 from easyphoto.service import EasyPhoto, VideoRequest
+from easyphoto.storage import files, videos
+from easyphoto.storage.scratch import Scratch
 from tests.core.test_service import add_person
 from tests.fakes import FakeHost, FakeVision, blank, draw_face
 
@@ -144,6 +146,61 @@ def test_a_person_who_is_deleted_takes_the_clips_along(service: EasyPhoto, host:
     assert kept.path.exists() and kept.about.exists()
     shown = service.delete_person("小明")
     assert kept.path in shown.portraits_left and kept.path.exists()
+
+
+def test_half_a_clip_goes_with_the_person_whose_portraits_stay(service: EasyPhoto, host: FakeHost, clip: Path) -> None:
+    whole = service.video(VideoRequest(("ann",), clip, QUICK, format="gif")).wait(60)
+    job = service.video(VideoRequest(("ann",), clip, QUICK, format="gif"))
+    host.before = lambda _: job.cancel() if len(host.jobs) > 14 else None
+    with pytest.raises(Cancelled):
+        job.wait(60)
+    assert list((service.paths.videos / f".{job.id}").glob("0*.png"))
+    assert set(service.portraits_of("ann")) > {whole.path, whole.about}
+    removed = service.delete_person("ann")
+    assert set(removed.portraits_left) == {whole.path, whole.about} == set(service.paths.videos.iterdir())
+
+
+def test_what_a_kill_leaves_of_the_writing_goes_with_the_person(
+    service: EasyPhoto, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def half(part: Path, *rest: object) -> None:
+        part.write_bytes(b"half a clip that shows her")
+        raise Killed
+
+    monkeypatch.setattr(encoding, "_write_animated", half)
+    monkeypatch.setattr(files, "remove", lambda path: None)  # a kill clears nothing away
+    with pytest.raises(Killed):
+        service.kinds["video"].work(
+            durable(VideoRequest(("ann",), clip, QUICK, format="gif"), "abcdef123456"),
+            lambda event: None,
+            lambda: False,
+        )
+    monkeypatch.undo()
+    left = [path for path in service.paths.videos.rglob("*") if path.is_file()]
+    assert any(path.read_bytes().startswith(b"half") for path in left)
+    service.delete_person("ann", portraits=True)
+    assert not list(service.paths.videos.iterdir())
+
+
+def test_a_clip_of_any_name_becomes_frames(service: EasyPhoto, clip: Path) -> None:
+    dotted = clip.rename(clip.with_name("2026.05.01 walk v1.2.gif"))
+    result = service.video(VideoRequest(("ann",), dotted, QUICK, format="frames")).wait(60)
+    assert result.path.is_dir() and "." not in result.path.name and len(list(result.path.iterdir())) == 5
+
+
+def test_what_was_sent_to_a_program_that_was_killed_goes_and_what_is_being_sent_stays(
+    service: EasyPhoto, clip: Path
+) -> None:
+    left = service.paths.videos / f"{videos.SENT}left"
+    left.mkdir(parents=True)
+    (left / "walk.gif").write_bytes(b"somebody")
+    with Scratch(service.paths.videos, videos.SENT) as sent:
+        (sent.path / videos.BEGUN).write_text(json.dumps({"user_ids": ["ann"]}))  # a name that a client may choose
+        service.video(VideoRequest(("ann",), clip, QUICK, format="gif")).wait(60)
+        assert (sent.path / videos.BEGUN).is_file() and not left.exists()
 
 
 def test_what_was_cut_off_goes_on_in_the_next_program(paths: Paths, clip: Path) -> None:
