@@ -11,18 +11,15 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from easyphoto.api import schema, wire
-from easyphoto.clips.bounds import FORMATS
 from easyphoto.config import PortraitConfig, from_mapping
-from easyphoto.errors import InvalidRequest, NotFound
+from easyphoto.errors import NotFound
 from easyphoto.filenames import safe
 from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto, VideoRequest, VideoResult
+from easyphoto.storage.files import write_bytes
 from easyphoto.storage.scratch import Scratch
+from easyphoto.storage.videos import SENT
 
-MAX_CLIP = 300 * 2**20
-"""The most bytes of a clip that a client may send."""
-SENT = ".sent-"
-"""How the folder begins in which a clip lies until the queue has its copy."""
 TYPES: Mapping[str, str] = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".webp": "image/webp"}
 
 
@@ -31,15 +28,10 @@ def add(router: APIRouter, service: EasyPhoto, errors: Mapping[int | str, dict[s
 
     @router.post("/jobs/video", responses={**errors}, status_code=202, summary="Put people into a clip")
     def video(payload: schema.VideoPayload) -> schema.QueuedJob:
-        if len(payload.user_ids) > schema.MAX_FACES:
-            raise InvalidRequest(
-                "{count} user ids are too many: at most {max_faces}.",
-                count=len(payload.user_ids),
-                max_faces=schema.MAX_FACES,
-            )
+        people = wire.user_ids(payload.user_ids)
         chosen = schema.chosen(payload.options)
         request = VideoRequest(
-            user_ids=tuple(payload.user_ids),
+            user_ids=people,
             clip=Path(payload.name),
             config=from_mapping(PortraitConfig, chosen),
             format=payload.format,
@@ -48,7 +40,7 @@ def add(router: APIRouter, service: EasyPhoto, errors: Mapping[int | str, dict[s
             by_likeness=payload.by_likeness,
             chosen=frozenset(chosen),
         )
-        job = queue(service, request, wire.decode(payload.clip, "clip", MAX_CLIP))
+        job = queue(service, request, wire.decode(payload.clip, "clip", schema.MAX_CLIP))
         return schema.QueuedJob(id=job.id, position=service.jobs.position(job))
 
     @router.get(
@@ -62,14 +54,14 @@ def add(router: APIRouter, service: EasyPhoto, errors: Mapping[int | str, dict[s
         if job.what != "video" or job.state != "finished":
             raise NotFound("The job {job} has no clip.", job=job_id)
         path = job.wait(0).path
+        if path.suffix not in TYPES or not path.is_file():  # a folder of frames that the command was asked for
+            raise NotFound("The job {job} has no clip.", job=job_id)
         return FileResponse(path, media_type=TYPES[path.suffix])
 
 
 def queue(service: EasyPhoto, request: VideoRequest, clip: bytes) -> Job[VideoResult]:
     """Queue a clip that was sent; the name in ``request`` says what the clip is called."""
-    if request.format == FORMATS[-1]:
-        raise InvalidRequest("A folder of frames can't be sent: choose another format.")
     with Scratch(service.paths.videos, SENT) as scratch:
         place = scratch.path / safe(request.clip.name, 100, "clip")
-        place.write_bytes(clip)
+        write_bytes(place, clip)
         return service.video(replace(request, clip=place, keep=True))

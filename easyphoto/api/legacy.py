@@ -20,6 +20,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from easyphoto import families
 from easyphoto.api import clip_routes, guard, schema, waiting, wire
+from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping, unlike_defaults
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
 from easyphoto.events import TemplateFailed
@@ -225,11 +226,7 @@ def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
     if TABS[tab] == "text":
         values.setdefault("text_to_image_input_prompt", PROMPT)
     _remark_on_identity(reading)
-    people = tuple(_texts(fields, "user_ids"))
-    if len(people) > schema.MAX_FACES:
-        raise InvalidRequest(
-            "{count} user ids are too many: at most {max_faces}.", count=len(people), max_faces=schema.MAX_FACES
-        )
+    people = wire.user_ids(_texts(fields, "user_ids"))
     pose = _text(fields, "t2i_pose_template", "")
     config = from_mapping(PortraitConfig, values)
     return PortraitRequest(
@@ -318,11 +315,11 @@ def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Vid
         clip=Path("clip"),
         config=replace(asked.config, text_to_image_input_prompt=""),
         format=wanted,
-        max_fps=_number(fields, "max_fps", 8, 60),
-        max_frames=int(_number(fields, "max_frames", 16, 20_000)),
+        max_fps=_number(fields, "max_fps", 8, MAX_RATE),
+        max_frames=int(_number(fields, "max_frames", 16, MAX_FRAMES)),
         chosen=asked.chosen,
     )
-    return clip_routes.queue(service, request, wire.decode(clip, "init_video", clip_routes.MAX_CLIP)), reading.remarks
+    return clip_routes.queue(service, request, wire.decode(clip, "init_video", schema.MAX_CLIP)), reading.remarks
 
 
 def _video(job: Job[VideoResult], remarks: list[str], scrubber: wire.Scrubber) -> schema.LegacyVideo:

@@ -221,12 +221,7 @@ def _add_jobs(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) ->
 
 
 def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> PortraitRequest:
-    if len(payload.user_ids) > schema.MAX_FACES:
-        raise InvalidRequest(
-            "{count} user ids are too many: at most {max_faces}.",
-            count=len(payload.user_ids),
-            max_faces=schema.MAX_FACES,
-        )
+    people = wire.user_ids(payload.user_ids)
     if len(payload.presets) > MAX_TEMPLATES:
         raise InvalidRequest(
             "{count} presets are too many: at most {max_templates}.",
@@ -240,7 +235,7 @@ def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> Po
     if payload.scene_preset is not None:
         chosen |= {PROMPT: scenes.prompt(payload.scene_preset, str(chosen.get(PROMPT, "")))}
     config = from_mapping(PortraitConfig, chosen)
-    return PortraitRequest(tuple(payload.user_ids), (*presets, *sent), config, pose, chosen=frozenset(chosen))
+    return PortraitRequest(people, (*presets, *sent), config, pose, chosen=frozenset(chosen))
 
 
 def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:

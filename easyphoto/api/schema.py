@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 
+from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE, FileFormat
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
 
 MAX_FEATURES = 30
 MAX_FACES = 20
 """The most user ids in one request."""
+MAX_CLIP = 300 * 2**20
+"""The most bytes of a clip that a client may send."""
 
 _EXTRA = {"title": "Base64", "description": "A picture file (JPEG, PNG, WebP ...) in base64."}
 
@@ -135,11 +138,13 @@ class VideoPayload(BaseModel):
         description="One for each person of the clip in the order in which they come, from left to right; `none` "
         f"leaves one alone; at most {MAX_FACES}.",
     )
-    clip: StrictStr = Field(..., description="A video, or an animated GIF, WebP or PNG, in base64; at most 300 MB.")
+    clip: StrictStr = Field(
+        ..., description=f"A video, or an animated GIF, WebP or PNG, in base64; at most {MAX_CLIP // 2**20} MB."
+    )
     name: StrictStr = Field("clip", description="What the clip is called.")
-    format: Literal["mp4", "webm", "gif", "webp"] = "mp4"
-    max_fps: float = Field(60, ge=1, le=60, description="At most so many frames a second are made.")
-    max_frames: int = Field(0, ge=0, le=20_000, description="At most so many frames in all; 0: every one.")
+    format: FileFormat = "mp4"
+    max_fps: float = Field(MAX_RATE, ge=1, le=MAX_RATE, description="At most so many frames a second are made.")
+    max_frames: int = Field(0, ge=0, le=MAX_FRAMES, description="At most so many frames in all; 0: every one.")
     by_likeness: bool = Field(False, description="Everybody takes the place of whoever is most like them.")
     options: PortraitOptions | None = None
 

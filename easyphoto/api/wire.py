@@ -59,6 +59,15 @@ def decode(text: str, what: str, most: int = MAX_PICTURE) -> bytes:
     return data
 
 
+def user_ids(named: Sequence[str]) -> tuple[str, ...]:
+    """Return whom a client named. Raises :class:`InvalidRequest` when these are too many."""
+    if len(named) > schema.MAX_FACES:
+        raise InvalidRequest(
+            "{count} user ids are too many: at most {max_faces}.", count=len(named), max_faces=schema.MAX_FACES
+        )
+    return tuple(named)
+
+
 def decode_all(texts: Sequence[str], what: str, at_most: int) -> tuple[bytes, ...]:
     """Decode each text. Raises :class:`InvalidRequest` if there are more than ``at_most``."""
     if len(texts) > at_most:

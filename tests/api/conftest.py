@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,15 @@ from tests.serving import served
 
 def b64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
+
+
+def ended(client: httpx.Client, job: str) -> dict[str, Any]:
+    """The job when it has come to its end."""
+    with client.stream("GET", f"/easyphoto/v1/jobs/{job}/events") as events:
+        for _ in events.iter_lines():
+            pass
+    found: dict[str, Any] = client.get(f"/easyphoto/v1/jobs/{job}").json()
+    return found
 
 
 @pytest.fixture

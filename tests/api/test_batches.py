@@ -7,6 +7,7 @@ import pytest
 
 from easyphoto.service import EasyPhoto
 from tests.acting import trained
+from tests.api.conftest import ended
 
 V1 = "/easyphoto/v1"
 QUICK = {"first_diffusion_steps": 1, "second_diffusion_steps": 1}
@@ -15,14 +16,6 @@ QUICK = {"first_diffusion_steps": 1, "second_diffusion_steps": 1}
 @pytest.fixture(autouse=True)
 def _somebody(service: EasyPhoto) -> None:
     trained(service, "ada")
-
-
-def ended(client: httpx.Client, job: str) -> dict[str, object]:
-    with client.stream("GET", f"{V1}/jobs/{job}/events") as events:
-        for _ in events.iter_lines():
-            pass
-    found: dict[str, object] = client.get(f"{V1}/jobs/{job}").json()
-    return found
 
 
 def test_a_table_is_made_and_told_row_by_row(client: httpx.Client, templates: list[str]) -> None:
@@ -35,7 +28,7 @@ def test_a_table_is_made_and_told_row_by_row(client: httpx.Client, templates: li
     assert taken.status_code == 202, taken.text
     job = ended(client, taken.json()["id"])
     assert (job["what"], job["state"], job["pictures"]) == ("batch", "finished", 2)
-    first, second = job["rows"]  # type: ignore[misc]
+    first, second = job["rows"]
     assert (first["line"], first["output"], first["state"], first["picture"]) == (2, "a", "made", 0)
     assert (second["line"], second["template"], second["state"]) == (3, "yours", "made")
     assert all(0 <= score <= 1 for score in first["likeness"])

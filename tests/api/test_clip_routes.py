@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,9 +14,10 @@ from PIL import Image as Pillow
 
 from easyphoto.clips import encoding
 from easyphoto.clips.encoding import Writing
-from easyphoto.service import EasyPhoto
+from easyphoto.config import PortraitConfig
+from easyphoto.service import EasyPhoto, VideoRequest
 from tests.acting import trained
-from tests.api.conftest import b64
+from tests.api.conftest import b64, ended
 from tests.fakes import blank, draw_face
 
 VIDEO, OPTIONS = "/easyphoto/easyphoto_video_infer_forward", {"first_diffusion_steps": 15, "second_diffusion_steps": 15}
@@ -30,20 +31,12 @@ def clip(tmp_path: Path) -> str:
     return b64(tmp_path / "walk.gif")
 
 
-def wait(client: httpx.Client, job: str) -> dict[str, Any]:
-    with client.stream("GET", f"/easyphoto/v1/jobs/{job}/events") as events:
-        for _ in events.iter_lines():
-            pass
-    found: dict[str, Any] = client.get(f"/easyphoto/v1/jobs/{job}").json()
-    return found
-
-
 def test_a_clip_is_sent_made_and_fetched(client: httpx.Client, service: EasyPhoto, clip: str) -> None:
     trained(service, "ann")
     payload = {"user_ids": ["ann"], "clip": clip, "name": "../walk.gif", "format": "webp", "options": OPTIONS}
     answer = client.post("/easyphoto/v1/jobs/video", json=payload)
     assert answer.status_code == 202, answer.text
-    job = wait(client, answer.json()["id"])
+    job = ended(client, answer.json()["id"])
     assert job["state"] == "finished" and job["what"] == "video", job
     assert (job["video"]["frames"], job["video"]["repainted"]) == (5, 5)
     assert job["video"]["name"] == f"walk-{job['id']}.webp"
@@ -53,6 +46,20 @@ def test_a_clip_is_sent_made_and_fetched(client: httpx.Client, service: EasyPhot
     with Pillow.open(io.BytesIO(fetched.content)) as made:
         assert made.n_frames == 5 and made.size == (200, 140)
     assert sorted(path.suffix for path in service.paths.videos.iterdir()) == [".json", ".webp"], "no upload is left"
+
+
+def test_a_clip_that_is_no_file_is_not_found(
+    client: httpx.Client, service: EasyPhoto, clip: str, tmp_path: Path
+) -> None:
+    trained(service, "ann")
+    asked = VideoRequest(("ann",), tmp_path / "walk.gif", PortraitConfig(**OPTIONS), format="frames")
+    jobs = [service.video(asked), service.video(replace(asked, format="gif"))]
+    jobs[0].wait(60)
+    jobs[1].wait(60).path.unlink()
+    for job in jobs:
+        answer = client.get(f"/easyphoto/v1/jobs/{job.id}/video")
+        assert (answer.status_code, answer.json()["message"]) == (404, f"The job {job.id} has no clip.")
+    assert client.get("/easyphoto/v1/jobs").status_code == 200
 
 
 def test_what_is_wrong_with_a_clip_is_said_at_once(client: httpx.Client, service: EasyPhoto, clip: str) -> None:
