@@ -133,9 +133,9 @@ def test_portraits_of_any_side_are_brought_to_one_and_held_out_ones_stay_out(tmp
 
 
 def write_models(folder: Path) -> None:
-    """A tiny random checkpoint with the bench's tokenizer."""
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
-    from parts import SCHEDULE, UNET, load_tokenizer, make_text_encoder
+    """A tiny random checkpoint with the bench's tokenizer: the parts that `--init` has to have, and no more."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from parts import UNET, load_tokenizer, make_text_encoder
 
     tokenizer = load_tokenizer(Path(__file__).resolve().parents[2] / "models" / "bench" / "tokenizer")
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -150,8 +150,6 @@ def write_models(folder: Path) -> None:
         norm_num_groups=2,
         mid_block_add_attention=False,
     ).save_pretrained(folder / "vae")
-    schedule = {name: value for name, value in SCHEDULE.items() if name not in {"clip_sample", "set_alpha_to_one"}}
-    EulerDiscreteScheduler(**schedule).save_pretrained(folder / "scheduler")
 
 
 def command(folder: Path, *more: str) -> list[str]:

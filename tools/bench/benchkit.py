@@ -120,7 +120,7 @@ class Faces:
         return dlib.get_frontal_face_detector()
 
     @cached_property
-    def _shape(self) -> Any:
+    def _predict(self) -> Any:
         import dlib
 
         return dlib.shape_predictor(str(self._folder / "shape_predictor_68_face_landmarks.dat"))
@@ -138,9 +138,14 @@ class Faces:
         if not boxes:
             return None
         box = max(boxes, key=lambda item: item.area())
-        shape = self._shape(picture, box)
-        points = np.array([[p.x, p.y] for p in shape.parts()], np.float32)
+        points = np.array([[p.x, p.y] for p in self._predict(picture, box).parts()], np.float32)
         return np.array([box.left(), box.top(), box.right(), box.bottom()], np.float32), points
+
+    def shape(self, picture: Image, box: Sequence[float]) -> Any:
+        """The 68 landmarks near a box (x0, y0, x1, y1), as dlib's own functions take them."""
+        import dlib
+
+        return self._predict(np.ascontiguousarray(picture), dlib.rectangle(*(round(float(v)) for v in box)))
 
     def embedding(self, picture: Image) -> NDArray[np.float64] | None:
         """128 numbers of the largest face, or None when none is found. Same person: distance below about 0.6."""
@@ -149,7 +154,7 @@ class Faces:
         if not boxes:
             return None
         box = max(boxes, key=lambda item: item.area())
-        vector = self._embed.compute_face_descriptor(picture, self._shape(picture, box))
+        vector = self._embed.compute_face_descriptor(picture, self._predict(picture, box))
         return np.array(vector, np.float64)
 
 
@@ -190,7 +195,12 @@ def control_image(kind: str, picture: Image, points: Points | None = None) -> Im
 
 def to_tensor(pictures: Sequence[Image] | Image) -> torch.Tensor:
     """RGB uint8 (N x H x W x 3) to float in [-1, 1] (N x 3 x H x W)."""
-    return torch.from_numpy(np.stack(list(pictures))).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return scaled(torch.from_numpy(np.stack(list(pictures))))
+
+
+def scaled(pictures: torch.Tensor) -> torch.Tensor:
+    """The same for pictures that are a tensor already, on its device."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def to_pictures(batch: torch.Tensor) -> list[Image]:
@@ -249,10 +259,12 @@ def find_project() -> None:
 
 def fast_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16."""
+    if device.type != "cpu":
+        return True
     find_project()
     from easyphoto.hosts.embedded import device as embedded
 
-    return device.type != "cpu" or embedded.fast_bf16()
+    return embedded.fast_bf16()
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -261,7 +273,7 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def layout(device: torch.device) -> torch.memory_format:
-    """How the denoiser's weights and pictures lie in memory where it trains fastest."""
+    """How a model's weights and pictures lie in memory where it trains fastest."""
     return torch.channels_last if fast_bf16(device) else torch.contiguous_format
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,7 @@ class Seen:
         if self.hair_colour == "hidden" or (hair != "bald" and self.hair_shape in NOTHING):
             hair = "-"
         worn = f"wearing {self.eyewear}" if self.eyewear not in NOTHING else "-"
-        headwear = "-"
-        if self.headwear in WEARING:
-            headwear = f"wearing a {self.headwear}" if self.headwear != "headscarf" else "wearing a headscarf"
+        headwear = f"wearing a {self.headwear}" if self.headwear in WEARING else "-"
         expression = {"neutral": "neutral expression", "serious": "serious expression"}.get(
             self.expression, self.expression
         )
@@ -111,9 +109,9 @@ def read(path: Path = TABLE) -> dict[str, Seen]:
         return {row["file"]: Seen(**row) for row in csv.DictReader(source)}
 
 
-def tokens_of(tokenizer: Any, texts: list[str]) -> NDArray[np.int16]:
+def tokens_of(tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int16]:
     """Token numbers (n, 77), padded as the pipelines do."""
     encoded: Mapping[str, Any] = tokenizer(
-        texts, padding="max_length", max_length=77, truncation=True, return_tensors="np"
+        list(texts), padding="max_length", max_length=77, truncation=True, return_tensors="np"
     )
     return np.asarray(encoded["input_ids"], np.int16)

@@ -9,12 +9,10 @@ from torch.nn import functional
 
 def condition(kind: str, bucket: Bucket, places: torch.Tensor) -> torch.Tensor:
     """The conditions (n, 3, h, w) in [0, 1] of some frames of a bucket that was made with pictures."""
-    if bucket.pictures is None or bucket.edges is None or bucket.dots is None:
-        raise SystemExit("the latents have no pictures: run tools/bench/latents.py with --pictures")
     if kind in ("canny", "openpose"):
-        drawn = (bucket.edges if kind == "canny" else bucket.dots)[places]
+        drawn = bucket.kept("edges" if kind == "canny" else "dots")[places]
         return drawn[:, None].expand(-1, 3, -1, -1).float() / 255
-    pictures = bucket.pictures[places].permute(0, 3, 1, 2).float()
+    pictures = bucket.kept("pictures")[places].permute(0, 3, 1, 2).float()
     size = (pictures.shape[-2], pictures.shape[-1])
     if kind == "color":
         small = functional.avg_pool2d(pictures, max(1, size[1] // 16)).round()

@@ -13,17 +13,15 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from benchkit import autocast, find_project
+from benchkit import autocast, find_project, scaled
+from latents import Bucket
 from noise import Noise
-from parts import need_part
+from parts import load_frozen, need_part
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from train_unet import Batch
 
 CHIP = 150
 SEEN = (2, 6, 9)
@@ -73,9 +71,10 @@ class FaceLoss:
         """With the VAE that lies in the work folder or where the training began."""
         from diffusers import AutoencoderKL
 
-        vae = AutoencoderKL.from_pretrained(need_part("vae", options.work, options.init)).float()
-        vae.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        return FaceLoss.over(vae, options.face_net, noise, device, options.face_batch)
+        vae = load_frozen(AutoencoderKL, need_part("vae", options.work, options.init), device)
+        return FaceLoss.over(
+            vae.to(memory_format=torch.channels_last), options.face_net, noise, device, options.face_batch
+        )
 
     @staticmethod
     def over(vae: Any, face_net: Path, noise: Noise, device: torch.device, count: int = 32) -> FaceLoss:
@@ -111,10 +110,13 @@ class FaceLoss:
         sight = sum((a - b).pow(2).sum(1).mean((1, 2)) for a, b in zip(my_layers, their_layers, strict=True))
         return person + 0.5 * sight
 
-    def __call__(self, output: torch.Tensor, noisy: torch.Tensor, times: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The mean over the first samples of the batch; those without a face and with too much noise count nothing."""
+    def __call__(
+        self, output: torch.Tensor, noisy: torch.Tensor, times: torch.Tensor, bucket: Bucket, places: torch.Tensor
+    ) -> torch.Tensor:
+        """The mean over the first samples of a batch, the frames at `places` of the bucket; those without a face and
+        with too much noise count nothing."""
         part = slice(0, min(self._count, len(output)))
-        points = batch.bucket.points[batch.places[part]]
+        points = bucket.points[places[part]]
         known = points.isfinite().all(-1).all(-1) & (times[part] < LATEST)
         counts = (1 - times[part] / 1000).pow(2) * known
         points = torch.where(known[:, None, None], points, self.target)
@@ -122,9 +124,7 @@ class FaceLoss:
         maps = similarity(points, self.target)
         with autocast(output.device):
             decoded = self._vae.decode(promised / self._vae.config.scaling_factor).sample
-        assert batch.bucket.pictures is not None
-        photos = batch.bucket.pictures[batch.places[part]].permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        made, real = chips(decoded.float(), maps), chips(photos, maps)
+        made, real = chips(decoded.float(), maps), chips(scaled(bucket.kept("pictures")[places[part]]), maps)
         with autocast(output.device):
             distance = self.distance(made, real)
         return (distance.float() * counts).sum() / counts.sum().clamp_min(1.0)
@@ -147,8 +147,7 @@ def write_net(out: Path, portraits: Path) -> None:
         box = faces.find(picture)
         if box is None:
             continue
-        corners = [round(float(v)) for v in box[0]]
-        shape = faces._shape(picture, dlib.rectangle(*corners))
+        shape = faces.shape(picture, box[0].tolist())
         details = dlib.get_face_chip_details(shape, CHIP, 0.25)
         middle, angle = details.rect.dcenter(), details.angle
         scale = CHIP / details.rect.width()

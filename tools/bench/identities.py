@@ -13,16 +13,16 @@ False where there is no face, and its vector is zero. A run that was ended goes 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
 from benchkit import PORTRAITS, WORK, Faces, Image, find_project, say
+from captions import read
 from numpy.typing import NDArray
 
 NARROW = 90
@@ -95,7 +95,6 @@ class Describer:
 
         self._dlib, self._faces, self._detector = dlib, Faces(), dlib_faces.DlibDetector()
         self._box_of = dlib_faces.box_of_five
-        self._predictor: Any = dlib.shape_predictor(str(dlib_faces.model_file("shape_predictor_68_face_landmarks.dat")))
         self._net = dlib_faces.face_net(dlib_faces.model_file("dlib_face_recognition_resnet_model_v1.dat"))
         self._mean = np.array(dlib_faces.measurements()["mean"], np.float32)
 
@@ -125,8 +124,7 @@ class Describer:
         moved = cv2.perspectiveTransform(corners[None], view.matrix)[0]
         side = math.sqrt(abs(cv2.contourArea(moved.astype(np.float32))))
         x, y = moved.mean(0) + rng.normal(0, 0.015 * side, 2)
-        frame = self._dlib.rectangle(*(round(v) for v in (x - side / 2, y - side / 2, x + side / 2, y + side / 2)))
-        shape = self._predictor(view.picture, frame)
+        shape = self._faces.shape(view.picture, (x - side / 2, y - side / 2, x + side / 2, y + side / 2))
         return cast(Image, self._dlib.get_face_chip(view.picture, shape, size=150, padding=0.25))
 
 
@@ -158,8 +156,7 @@ def main() -> None:
     parser.add_argument("--portraits", type=Path, default=PORTRAITS)
     parser.add_argument("--out", type=Path, default=WORK / "embeddings.npz")
     options = parser.parse_args()
-    with (options.portraits / "captions.csv").open(encoding="utf-8") as source:
-        files = sorted(record["file"] for record in csv.DictReader(source))
+    files = sorted(read())
     vectors, found, done = started(options.out, files)
     describer = Describer()
     for place in range(done, len(files)):

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchkit import WORK, Image, autocast, say, sheet, to_pictures
-from captions import tokens_of
+from benchkit import WORK, Image, autocast, say, scaled, sheet, to_pictures
+from contexts import Contexts
+from evaluate import GUIDANCE, PROMPT, STEPS, STRENGTH, TEXT_GUIDANCE
 from face_loss import FaceLoss, chips, similarity
 from latents import Bucket, Cache
 from noise import Noise
-from parts import SCHEDULE, load_tokenizer, need_part
+from parts import BETAS, load_frozen, need_part
 
-STEPS, STRENGTH, GUIDANCE, TEXT_GUIDANCE = 30, 0.45, 2.0, 3.0
-PROMPT = "portrait photo of a person"
 TEXTS = ("portrait photo of a smiling woman", "portrait photo of a man wearing glasses",
          "portrait photo of a woman with red hair", "portrait photo of a man wearing a hat",
          "easyphoto_face, easyphoto, 1person", "portrait photo of an old man, beard",
@@ -36,29 +35,21 @@ class Painter:
 
     def __init__(self, folder: Path, rest: Path, device: torch.device) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel
 
         self.device = device
-        self.unet: Any = UNet2DConditionModel.from_pretrained(need_part("unet", folder)).float().to(device).eval()
-        self.text: Any = CLIPTextModel.from_pretrained(need_part("text_encoder", folder)).float().to(device).eval()
-        self.vae: Any = AutoencoderKL.from_pretrained(need_part("vae", folder, rest)).float().to(device).eval()
-        self._tokenizer = load_tokenizer(need_part("tokenizer", folder, rest))
-
-    def words(self, texts: list[str]) -> torch.Tensor:
-        """The text encoder's states (n, 77, width)."""
-        tokens = torch.from_numpy(tokens_of(self._tokenizer, texts)).long().to(self.device)
-        return self.text(tokens).last_hidden_state  # type: ignore[no-any-return]
+        self.unet = load_frozen(UNet2DConditionModel, need_part("unet", folder), device)
+        self.vae = load_frozen(AutoencoderKL, need_part("vae", folder, rest), device)
+        self.contexts = Contexts(need_part("tokenizer", folder, rest), need_part("text_encoder", folder), device)
 
     @torch.no_grad()
     def paint(self, latents: torch.Tensor, texts: list[str], strength: float, guidance: float, seed: int) -> Any:
         """Latents repainted at a strength; 1 paints from noise alone."""
         from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
 
-        common = {k: SCHEDULE[k] for k in ("beta_start", "beta_end", "beta_schedule")}
         if strength < 1:
-            solver: Any = DPMSolverMultistepScheduler(use_karras_sigmas=True, **common)
+            solver: Any = DPMSolverMultistepScheduler(use_karras_sigmas=True, **BETAS)
         else:
-            solver = EulerAncestralDiscreteScheduler(**common)
+            solver = EulerAncestralDiscreteScheduler(**BETAS)
         solver.set_timesteps(STEPS, device=self.device)
         first = STEPS - max(1, round(STEPS * strength))
         generator = torch.Generator().manual_seed(seed)
@@ -69,7 +60,7 @@ class Painter:
             now = solver.add_noise(latents, noise, times[:1].repeat(len(latents)))
         else:
             now = noise * solver.init_noise_sigma
-        context = torch.cat([self.words([""] * len(texts)), self.words(texts)])
+        context = self.contexts([""] * len(texts) + texts)
         on_device = torch.Generator(self.device).manual_seed(seed)
         more = {} if strength < 1 else {"generator": on_device}
         for time in times:
@@ -97,8 +88,7 @@ def judge(painter: Painter, look: FaceLoss, judged: Bucket, seeds: int) -> tuple
     """Medians over portraits and seeds, and rows of portrait, decoded latents and repainted ones."""
     known = judged.points.isfinite().all(-1).all(-1)
     latents, points = judged.latents[known].float(), judged.points[known]
-    assert judged.pictures is not None
-    photos = judged.pictures[known].permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    photos = scaled(judged.kept("pictures")[known])
     maps = similarity(points, look.target)
     real = chips(photos, maps)
     own, _ = look.look(real)

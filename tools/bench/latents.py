@@ -12,7 +12,6 @@ which the ControlNets' training and the face loss need.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,17 +21,18 @@ import cv2
 import framing
 import numpy as np
 import torch
-from benchkit import WORK, Image, Pack, Points, autocast, control_image, held_out, judging, say
+from benchkit import WORK, Image, Pack, Points, autocast, control_image, held_out, judging, say, scaled
 from captions import read
 from framing import SIZES, Frame, Size
 from learner import load_state, save_state
+from parts import load_frozen
 
 
 @dataclass
 class Bucket:
     """Encoded frames of one size. `latents`: (n, 4, h / 8, w / 8), float16, scaled. `weights`: (n, h / 8, w / 8).
     `owners`: the view of the pack that each comes from. `points`: (n, 68, 2) in pixels, NaN where no face was found.
-    With pictures: `pictures` (n, h, w, 3), `edges` and `dots` (n, h, w), all uint8."""
+    Where they were kept: `pictures` (n, h, w, 3), `edges` and `dots` (n, h, w), all uint8."""
 
     latents: torch.Tensor
     weights: torch.Tensor
@@ -47,6 +47,19 @@ class Bucket:
         """The same on a device."""
         moved: dict[str, Any] = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
         return Bucket(**moved)
+
+    def kept(self, name: str) -> torch.Tensor:
+        """`pictures`, `edges` or `dots`; says what to run where they were not kept."""
+        found: torch.Tensor | None = getattr(self, name)
+        if found is None:
+            raise SystemExit("the latents have no pictures: run tools/bench/latents.py with --pictures")
+        return found
+
+    def close(self, share: float = 0.45) -> list[bool]:
+        """Whether each face is at least so wide as `share` of its frame (as far as it is known)."""
+        width = 8 * self.latents.shape[-1]
+        spans = self.points[:, :17, 0].amax(1) - self.points[:, :17, 0].amin(1)
+        return (spans >= share * width).tolist()
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -117,10 +130,10 @@ class Encoder:
         self._waiting: list[Image] = []
         self._latents: list[torch.Tensor] = []
         self._rows: dict[str, list[Any]] = {name: [] for name in ("weights", "owners", "mirrored", "points")}
-        self._kept: dict[str, list[Image]] = {name: [] for name in ("pictures", "edges", "dots")}
+        self._kept: dict[str, list[Image]] = {}
 
-    def add(self, owner: int, frame: Frame, extra: Sequence[Image]) -> None:
-        """One more frame. `extra`: its edges and dots where pictures are kept."""
+    def add(self, owner: int, frame: Frame, **drawn: Image) -> None:
+        """One more frame. `drawn`: its edges and dots, which are kept if pictures are."""
         size = (frame.picture.shape[1], frame.picture.shape[0])
         self._waiting.append(frame.picture)
         self._rows["weights"].append(weight_map(frame.points, size))
@@ -129,8 +142,8 @@ class Encoder:
         points = np.full((68, 2), np.nan, np.float32) if frame.points is None else frame.points
         self._rows["points"].append(torch.from_numpy(points))
         if self._keep:
-            for name, picture in zip(self._kept, (frame.picture, *extra), strict=True):
-                self._kept[name].append(picture)
+            for name, picture in {"pictures": frame.picture, **drawn}.items():
+                self._kept.setdefault(name, []).append(picture)
         if len(self._waiting) >= self._batch:
             self._flush()
 
@@ -140,7 +153,7 @@ class Encoder:
     @torch.no_grad()
     def _flush(self) -> None:
         pictures = torch.from_numpy(np.stack(self._waiting)).to(self._device)
-        batch = pictures.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+        batch = scaled(pictures).contiguous(memory_format=torch.channels_last)
         with autocast(self._device):
             mean = self._vae.encode(batch).latent_dist.mean
         self._latents.append((mean.float() * self._vae.config.scaling_factor).half().cpu())
@@ -150,7 +163,7 @@ class Encoder:
         """Everything that was added."""
         if self._waiting:
             self._flush()
-        kept = {name: torch.from_numpy(np.stack(values)) for name, values in self._kept.items() if values}
+        kept = {name: torch.from_numpy(np.stack(values)) for name, values in self._kept.items()}
         return Bucket(
             latents=torch.cat(self._latents),
             weights=torch.stack(self._rows["weights"]),
@@ -171,14 +184,14 @@ def encode(pack: Pack, vae: Any, options: argparse.Namespace) -> Cache:
 
     train, judged = {size: encoder() for size in SIZES}, encoder()
 
-    def cut(index: int) -> list[tuple[Size, Frame, list[Image]]]:
+    def cut(index: int) -> list[tuple[Size, Frame, dict[str, Image]]]:
         made = []
         for size, frame in frames_of(pack, index, options.variants):
-            extra = []
+            drawn = {}
             if options.pictures:
-                kinds = ("canny", "openpose")
-                extra = [control_image(kind, frame.picture, frame.points)[:, :, 0].copy() for kind in kinds]
-            made.append((size, frame, extra))
+                kinds = {"edges": "canny", "dots": "openpose"}
+                drawn = {n: control_image(k, frame.picture, frame.points)[:, :, 0].copy() for n, k in kinds.items()}
+            made.append((size, frame, drawn))
         return made
 
     files = set(read())
@@ -186,9 +199,9 @@ def encode(pack: Pack, vae: Any, options: argparse.Namespace) -> Cache:
     chosen = [i for i, view in enumerate(pack.views) if view.file not in unseen and (not view.held or view.face)]
     with ThreadPoolExecutor(options.workers) as pool:
         for index, frames in zip(chosen, pool.map(cut, chosen), strict=True):
-            for size, frame, extra in frames:
+            for size, frame, drawn in frames:
                 into = judged if pack.views[index].file in judges else train[size]
-                into.add(index, frame, extra)
+                into.add(index, frame, **drawn)
     return Cache({size: one.bucket() for size, one in train.items() if one}, judged.bucket())
 
 
@@ -205,9 +218,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="threads that cut frames")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    vae = AutoencoderKL.from_pretrained(options.vae).to(device=device, memory_format=torch.channels_last).eval()
-    cache = encode(Pack(options.pack), vae, options)
+    vae = load_frozen(AutoencoderKL, options.vae, torch.device(options.device))
+    cache = encode(Pack(options.pack), vae.to(memory_format=torch.channels_last), options)
     cache.save(options.out)
     for size, bucket in cache.train.items():
         say(f"{size}: {len(bucket)} latents, standard deviation {float(bucket.latents.float().std()):.3f}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -232,6 +234,39 @@ class Clock:
         by_steps = step / self._steps if self._steps > 0 else 0.0
         by_time = self.seconds / (60 * self._minutes) if self._minutes > 0 else 0.0
         return min(1.0, max(by_steps, by_time))
+
+
+class Stop:
+    """Whether the process was asked to end, by SIGTERM or by Ctrl+C."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def training_parser(
+    text: str | None, *, batch: int, rates: tuple[float, float], average: float, every: int
+) -> argparse.ArgumentParser:
+    """A command line with the options that all trainings have. `rates`: of Muon and of AdamW."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=0, help="training ends after so many steps; 0: by time alone")
+    parser.add_argument("--batch", type=int, default=batch, help="samples a step")
+    parser.add_argument("--muon-rate", type=float, default=rates[0])
+    parser.add_argument("--adam-rate", type=float, default=rates[1])
+    parser.add_argument("--average", type=float, default=average, help="decay of the weights' average")
+    parser.add_argument("--every", type=int, default=every, help="steps between lines of the log")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def add_emphasis(parser: argparse.ArgumentParser) -> None:
+    """The option that the denoiser's trainings have as well (see Noise.emphasis)."""
+    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
 
 
 def rate_factor(step: int, progress: float, warmup: int = 50, decay_from: float = 0.6, floor: float = 0.05) -> float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from parts import SCHEDULE
+from parts import BETAS
+
+BANDS = ((50, 350), (350, 700), (700, 1000))
+"""The parts of t in which losses are told apart."""
 
 
 class Noise:
     """The schedule's two factors, and how t is drawn: inside `focus` twice as often as elsewhere."""
 
     def __init__(self, device: torch.device, focus: tuple[int, int] = (50, 700)) -> None:
-        start, end = SCHEDULE["beta_start"], SCHEDULE["beta_end"]
+        start, end = BETAS["beta_start"], BETAS["beta_end"]
         betas = torch.linspace(start**0.5, end**0.5, 1000, dtype=torch.float64) ** 2
         kept = torch.cumprod(1 - betas, 0)
         self._signal = kept.sqrt().float().to(device)

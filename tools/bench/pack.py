@@ -106,19 +106,17 @@ def main() -> None:
     if options.held:
         unseen = [record for record in records if record["file"] in held]
         records = unseen[:: max(1, len(unseen) // options.held)][: options.held]
+    if options.sources:
+        records = [record for record in records if record["learn"] == "yes"]
+        held |= judging(seen)
     faces, views, encoded = Faces(), [], []
     for record in records:
         picture = cv2.imread(str(options.portraits / record["file"]), cv2.IMREAD_COLOR)
         if picture is None:
             raise SystemExit(f"{record['file']} can't be read")
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
-        if options.sources:
-            if record["learn"] != "yes":
-                continue
-            unlearnt = held | judging(seen)
-            made = [source_of(rgb, faces, record, record["file"] in unlearnt)]
-        else:
-            made = views_of(rgb, faces, record, record["file"] in held)
+        shown = record["file"] in held
+        made = [source_of(rgb, faces, record, shown)] if options.sources else views_of(rgb, faces, record, shown)
         for view, small in made:
             views.append(view)
             encoded.append(encode(small, options.quality))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 CONDITION_CHANNELS = (8, 16, 32, 64)
 UNET: dict[str, Any] = {
     "sample_size": 32,
@@ -18,11 +20,11 @@ UNET: dict[str, Any] = {
     "attention_head_dim": 4,
     "norm_num_groups": 16,
 }
+BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+"""What any sampler of diffusers has to know of the noise."""
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
+    **BETAS,
     "clip_sample": False,
     "set_alpha_to_one": False,
     "steps_offset": 1,
@@ -91,6 +93,11 @@ def need_part(name: str, *folders: Path | None) -> Path:
     if found is None:
         raise SystemExit(f"no {name} in {', '.join(str(folder) for folder in folders if folder)}: make it first")
     return found
+
+
+def load_frozen(kind: Any, folder: Path, device: torch.device) -> Any:
+    """A part that isn't trained: float32 on the device, in evaluation mode and without gradients."""
+    return kind.from_pretrained(folder).float().requires_grad_(False).eval().to(device)
 
 
 def load_tokenizer(folder: Path) -> Any:

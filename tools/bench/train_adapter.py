@@ -24,24 +24,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from benchkit import WORK, Log, Pack, say
+from benchkit import WORK, Log, Pack, autocast, layout, say
 from face_loss import FaceLoss
-from learner import Clock, Learner, rate_factor
+from learner import Clock, Learner, Stop, add_emphasis, rate_factor, training_parser
 from noise import Noise
-from portrait_views import Encoder, Groups, Vectors, Views, bare_trigger, encode, lying
+from portrait_views import Frozen, Groups, Vectors, Views, encode
 from safetensors.torch import save_file
+from tokenizer import TRIGGER
 from torch import nn
 from torch.nn import functional
-from train_unet import Batch
 
 TOKENS, WIDTH, WIDER = 4, 128, 4
 """Tokens of the adapter (FaceID's own number, which readers take for granted), the vector's numbers, and how many times
@@ -107,8 +104,21 @@ def _untrained(unet: Any, crossing: list[str]) -> dict[str, dict[str, torch.Tens
     return {"image_proj": net, "ip_adapter": further}
 
 
-class Draw:
-    """What is drawn at random for a batch, on the device, so that nothing waits for it."""
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from, on the device: the places of its views, and of each the clean latents, loss weights
+    (n, 1, h, w), context (n, 77, width), vector (n, 128) and t."""
+
+    places: torch.Tensor
+    clean: torch.Tensor
+    weights: torch.Tensor
+    contexts: torch.Tensor
+    vectors: torch.Tensor
+    times: torch.Tensor
+
+
+class Batches:
+    """Draws batches at random, on the device, so that nothing waits for it."""
 
     def __init__(self, views: Views, trigger: torch.Tensor, noise: Noise, seed: int) -> None:
         self._views, self._trigger = views, trigger
@@ -118,18 +128,22 @@ class Draw:
         others = list(range(views.vectors.shape[1]))
         self._unlike = torch.tensor([others[1:], [k for k in others if k != 1]], device=device)
 
-    def batch(self, count: int, bare: float) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`count` views with their contexts, vectors and times. `bare`: the share of trigger words alone."""
+    def draw(self, count: int, bare: float) -> Batch:
+        """`count` views. `bare`: the share of trigger words alone."""
         views, device = self._views, self._trigger.device
         chosen = torch.randint(len(views), (count,), generator=self._generator, device=device)
         alone = self._uniform(count)[:, None, None] < bare
         contexts = torch.where(alone, self._trigger, views.contexts[chosen])
         places = (torch.arange(count, device=device) + self._uniform(count)) / count
         times = (torch.searchsorted(self._cumulative, places, right=True) - 1).clamp(0, 999)
-        bucket = views.bucket
-        weights = bucket.weights[chosen].float()[:, None]
-        batch = Batch(bucket.latents[chosen].float(), weights, chosen, bucket, chosen)
-        return batch, contexts, self._who(chosen), times
+        return Batch(
+            places=chosen,
+            clean=views.bucket.latents[chosen].float(),
+            weights=views.bucket.weights[chosen].float()[:, None],
+            contexts=contexts,
+            vectors=self._who(chosen),
+            times=times,
+        )
 
     def like(self, clean: torch.Tensor) -> torch.Tensor:
         """Noise of the shape of the latents."""
@@ -163,25 +177,24 @@ class Run:
         groups = Groups.of(pack.views, vectors)
         if not groups.train:
             raise SystemExit("no portrait of the pack has a vector in the embeddings")
-        encoder = Encoder(options.init, self.device)
-        self.views = encode(pack, groups.train, vectors, encoder, options.views, options.identity > 0)
+        frozen = Frozen(options.init, self.device)
+        self.views = encode(pack, groups.train, vectors, frozen, options.views, options.identity > 0)
         self.apart = {
-            name: encode(pack, places, vectors, encoder, count)
+            name: encode(pack, places, vectors, frozen, count)
             for name, places, count in (("judged", groups.judged, 4), ("held", groups.held, 1))
             if len(places) > 1
         }
-        self.trigger = bare_trigger(encoder)
+        self.trigger = frozen.contexts([TRIGGER])
         unet = UNet2DConditionModel.from_pretrained(options.init / "unet").float()
         if self.device.type == "cuda":
             unet.to(torch.bfloat16)
         self.adapter = Adapter(unet)
-        self.unet = unet.to(self.device, memory_format=lying(self.device))
+        self.unet = unet.to(self.device, memory_format=layout(self.device))
         self.noise = Noise(self.device, FOCUS)
         self.faces: FaceLoss | None = None
         if options.identity > 0:
-            vae = encoder.vae.float()
-            self.faces = FaceLoss.over(vae, options.face_net, self.noise, self.device, options.face_batch)
-        self.draw = Draw(self.views, self.trigger, self.noise, options.seed)
+            self.faces = FaceLoss.over(frozen.vae, options.face_net, self.noise, self.device, options.face_batch)
+        self.batches = Batches(self.views, self.trigger, self.noise, options.seed)
         self.learner = Learner(self.adapter, (options.muon_rate, options.adam_rate), options.average)
         self.log = Log(options.out / "adapter.csv", COLUMNS)
         self.step, self._best = 0, math.inf
@@ -192,10 +205,9 @@ class Run:
         self, noisy: torch.Tensor, times: torch.Tensor, contexts: torch.Tensor, vectors: torch.Tensor
     ) -> torch.Tensor:
         """Predicted noise, float32."""
-        fast = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
-        with fast:
+        with autocast(self.device):
             output = self.unet(
-                noisy.contiguous(memory_format=lying(self.device)),
+                noisy.contiguous(memory_format=layout(self.device)),
                 times,
                 encoder_hidden_states=contexts,
                 added_cond_kwargs={"image_embeds": [vectors[:, None]]},
@@ -204,15 +216,16 @@ class Run:
 
     def train_step(self, factor: float) -> torch.Tensor:
         """One update; the mean squared error of its batch, still on the device."""
-        batch, contexts, vectors, times = self.draw.batch(self.options.batch, self.options.bare)
-        random = self.draw.like(batch.clean)
-        noisy = self.noise.add(batch.clean, random, times)
-        output = self.predict(noisy, times, contexts, vectors)
+        batch = self.batches.draw(self.options.batch, self.options.bare)
+        random = self.batches.like(batch.clean)
+        noisy = self.noise.add(batch.clean, random, batch.times)
+        output = self.predict(noisy, batch.times, batch.contexts, batch.vectors)
         error = (output - random).pow(2)
-        weights = batch.weights * self.noise.emphasis(times, self.options.emphasis)[:, None, None, None]
+        weights = batch.weights * self.noise.emphasis(batch.times, self.options.emphasis)[:, None, None, None]
         loss = (error * weights).mean().div(weights.mean())
         if self.faces is not None:
-            loss = loss + self.options.identity * self.faces(output, noisy, times, batch)
+            face = self.faces(output, noisy, batch.times, self.views.bucket, batch.places)
+            loss = loss + self.options.identity * face
         torch.autograd.backward(loss)
         self.learner.step(factor)
         self.step += 1
@@ -261,74 +274,50 @@ class Run:
         part.replace(self.options.out / FILE)
 
 
-@contextmanager
-def until_told() -> Iterator[list[int]]:
-    """A list that is empty until SIGTERM or SIGINT comes."""
-    told: list[int] = []
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-
-    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def train(options: argparse.Namespace) -> None:
     """Train until --steps or --seconds are over, or until told to end."""
     started = time.monotonic()
     run = Run(options)
     say(f"ready after {time.monotonic() - started:.0f} s")
-    with until_told() as told:
-        run.keep(seconds=0.0)
-        clock, kept = Clock(options.steps, options.seconds / 60), time.monotonic()
-        total, seen = torch.zeros((), device=run.device), 0
-        while (progress := clock.progress(run.step)) < 1 and not told:
-            factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=options.decay_from)
-            total, seen = total + run.train_step(factor), seen + 1
-            if run.step % options.every == 0:
-                mean = float(total) / seen
-                say(f"step={run.step} seconds={clock.seconds:.1f} rate={factor:.3f} loss={mean:.5f}")
-                if not math.isfinite(mean):
-                    raise SystemExit(f"the loss is not finite at step {run.step}")
-                if time.monotonic() - kept > options.keep_seconds:
-                    run.keep(seconds=clock.seconds, rate=factor, loss=mean)
-                    kept = time.monotonic()
-                total, seen = torch.zeros((), device=run.device), 0
-        run.keep(seconds=clock.seconds)
+    stop = Stop()
+    run.keep(seconds=0.0)
+    clock, kept = Clock(options.steps, options.seconds / 60), time.monotonic()
+    total, seen = torch.zeros((), device=run.device), 0
+    while (progress := clock.progress(run.step)) < 1 and not stop.asked:
+        factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=options.decay_from)
+        total, seen = total + run.train_step(factor), seen + 1
+        if run.step % options.every == 0:
+            mean = float(total) / seen
+            say(f"step={run.step} seconds={clock.seconds:.1f} rate={factor:.3f} loss={mean:.5f}")
+            if not math.isfinite(mean):
+                raise SystemExit(f"the loss is not finite at step {run.step}")
+            if time.monotonic() - kept > options.keep_seconds:
+                run.keep(seconds=clock.seconds, rate=factor, loss=mean)
+                kept = time.monotonic()
+            total, seen = torch.zeros((), device=run.device), 0
+    run.keep(seconds=clock.seconds)
     say(f"{options.out / FILE}: {(options.out / FILE).stat().st_size / 1e6:.2f} MB")
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
+    parser = training_parser(__doc__, batch=256, rates=(3e-3, 1e-3), average=0.995, every=50)
+    parser.add_argument("--pack", type=Path, default=WORK / "sources.npz")
     parser.add_argument("--embeddings", type=Path, default=WORK / "embeddings.npz")
     parser.add_argument("--init", type=Path, required=True, help="a folder of diffusers: the frozen checkpoint")
     parser.add_argument("--out", type=Path, default=WORK / "adapter")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0)
-    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--views", type=int, default=8, help="views of each portrait")
     parser.add_argument(
         "--bare", type=float, default=0.3, help="share of the captions that are the trigger words alone"
     )
-    parser.add_argument("--muon-rate", type=float, default=3e-3)
-    parser.add_argument("--adam-rate", type=float, default=1e-3)
-    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    add_emphasis(parser)
     parser.add_argument("--identity", type=float, default=0.0, help="weight of a loss that looks at decoded faces")
     parser.add_argument("--face-net", type=Path, default=WORK / "dlib_net.safetensors", help="see face_loss.py")
     parser.add_argument("--face-batch", type=int, default=32, help="how many of a batch that loss looks at")
-    parser.add_argument("--average", type=float, default=0.995)
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--decay-from", type=float, default=0.4)
-    parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--keep-seconds", type=float, default=12)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     say(f"training an adapter: {vars(options)}")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -23,9 +23,9 @@ import torch
 from benchkit import CONTROL_KINDS, WORK, Log, Pack, autocast, layout, say
 from conditions import condition
 from latents import Cache
-from learner import Clock, Learner, load_state, rate_factor, save_state
+from learner import Clock, Learner, add_emphasis, load_state, rate_factor, save_state, training_parser
 from noise import Noise
-from parts import find_part, load_tokenizer, make_controlnet, need_part
+from parts import find_part, load_frozen, load_tokenizer, make_controlnet, need_part
 from torch import nn
 from train_unet import Data
 
@@ -64,10 +64,9 @@ class Run:
         tokenizer = load_tokenizer(need_part("tokenizer", options.work, options.init))
         cache = Cache.load(options.latents or options.work / "latents.pt")
         self.data = Data(Pack(options.pack), cache, tokenizer, options.texts, self.device)
-        self.unet = UNet2DConditionModel.from_pretrained(need_part("unet", options.work, options.init)).float()
-        self.text = CLIPTextModel.from_pretrained(need_part("text_encoder", options.work, options.init)).float()
-        for frozen in (self.unet, self.text):
-            frozen.requires_grad_(False).eval().to(self.device, memory_format=layout(self.device))
+        self.unet = load_frozen(UNet2DConditionModel, need_part("unet", options.work, options.init), self.device)
+        self.unet.to(memory_format=layout(self.device))
+        self.text = load_frozen(CLIPTextModel, need_part("text_encoder", options.work, options.init), self.device)
         self.noises = {
             kind: Noise(self.device, COARSE_FOCUS if kind in COARSE_KINDS else FOCUS) for kind in options.kinds
         }
@@ -187,7 +186,7 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, batch=12, rates=(2e-3, 2e-3), average=0.99, every=40)
     parser.add_argument("--pack", type=Path, default=WORK / "sources.npz")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--latents", type=Path, help="default: WORK/latents.pt")
@@ -196,19 +195,11 @@ def main() -> None:
     parser.add_argument("--begin", default="", help="with --init: kinds that begin as another, such as color=tile")
     parser.add_argument("--kinds", default=",".join(CONTROL_KINDS))
     parser.add_argument("--shares", default="3,2,2,3", help="turns of each kind")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
-    parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--muon-rate", type=float, default=2e-3)
-    parser.add_argument("--adam-rate", type=float, default=2e-3)
-    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    add_emphasis(parser)
     parser.add_argument("--coarse", type=float, default=1.0, help="weight of the means' loss for the color control")
-    parser.add_argument("--average", type=float, default=0.99)
     parser.add_argument("--warmup", type=int, default=40)
-    parser.add_argument("--every", type=int, default=40)
     parser.add_argument("--save-seconds", type=float, default=200)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.kinds = options.kinds.split(",")
     options.begin = dict(pair.split("=") for pair in options.begin.split(",") if pair)

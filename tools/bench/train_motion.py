@@ -22,8 +22,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import shutil
-import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +30,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from benchkit import MODEL_DIR, WORK, Image, Log, Pack, say, sheet, to_pictures
-from captions import read, tokens_of
-from learner import Clock, Learner, rate_factor
-from noise import Noise
-from parts import load_tokenizer
+from benchkit import MODEL_DIR, WORK, Image, Log, Pack, autocast, layout, say, sheet, to_pictures
+from captions import read
+from contexts import Contexts
+from learner import Clock, Learner, Stop, add_emphasis, rate_factor, training_parser
+from noise import BANDS, Noise
+from parts import BETAS, load_frozen
 from torch import nn
 from warped_clips import Portraits, load_portraits, render
 
@@ -47,21 +47,8 @@ ADAPTER: dict[str, Any] = {
     "motion_max_seq_length": 32,
     "use_motion_mid_block": True,
 }
-BANDS = ((50, 350), (350, 700), (700, 1000))
 VARIANTS = 4
 """How many ways of saying it a caption has in training."""
-
-
-class Stop:
-    """Whether the process was asked to end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
 
 
 @dataclass
@@ -70,11 +57,6 @@ class Clips:
 
     latents: torch.Tensor
     owners: torch.Tensor
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on a card, float32 on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu")
 
 
 def settle(device: torch.device) -> None:
@@ -106,10 +88,9 @@ def make_models(init: Path, device: torch.device) -> tuple[Any, Any]:
     unet = UNetMotionModel.from_unet2d(still, adapter)
     share_layers(unet, adapter)
     unet.freeze_unet2d_params()
-    unet.to(device)
+    unet.to(device, memory_format=layout(device))
     adapter.to(device)
     if device.type != "cpu":
-        unet.to(memory_format=torch.channels_last)
         # Attention along time is many thousand rows of 16 frames, for which cuDNN would plan anew and long.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return unet, adapter
@@ -121,10 +102,8 @@ class Maker:
     def __init__(self, init: Path, device: torch.device, frames: int) -> None:
         from diffusers import AutoencoderKL
 
-        self.vae = AutoencoderKL.from_pretrained(init / "vae").float().to(device).eval()
+        self.vae = load_frozen(AutoencoderKL, init / "vae", device).to(memory_format=layout(device))
         self.device, self.frames = device, frames
-        if device.type != "cpu":
-            self.vae.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -162,12 +141,7 @@ class Maker:
 class Texts:
     """The embeddings of every view's caption, in several wordings, and of nothing: on the device, float32."""
 
-    @torch.no_grad()
     def __init__(self, pack: Pack, owners: list[int], init: Path, device: torch.device) -> None:
-        from transformers import CLIPTextModel
-
-        tokenizer = load_tokenizer(init / "tokenizer")
-        encoder = CLIPTextModel.from_pretrained(init / "text_encoder").float().to(device).eval()
         rng = np.random.default_rng(5)
         views = [pack.views[owner] for owner in owners]
         seen = read()
@@ -178,12 +152,7 @@ class Texts:
         ]
         lines += [seen[view.file].caption() if view.file in seen else view.caption for view in views]
         lines.append("")
-        embedded = []
-        for start in range(0, len(lines), 256):
-            tokens = torch.from_numpy(tokens_of(tokenizer, lines[start : start + 256])).long().to(device)
-            with autocast(device):
-                embedded.append(encoder(tokens).last_hidden_state.float())
-        table = torch.cat(embedded)
+        table = Contexts(init / "tokenizer", init / "text_encoder", device)(lines)
         self._varied = table[: len(views) * VARIANTS].reshape(len(views), VARIANTS, *table.shape[1:])
         self._plain = table[len(views) * VARIANTS : -1]
         self.nothing = table[-1:]
@@ -290,15 +259,16 @@ class Run:
         self.log.add(step=self.step, seconds=seconds, held_low=low, held_middle=middle, held_high=high)
 
     def save(self) -> None:
-        """Write the averaged adapter in fp16, whole."""
-        part = self.options.out.with_name(self.options.out.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        with self.learner.averaged():
+        """Write the averaged adapter in fp16, each file whole; what else lies in OUT stays."""
+        out: Path = self.options.out
+        out.mkdir(parents=True, exist_ok=True)
+        with self.learner.averaged(), tempfile.TemporaryDirectory(dir=out) as part:
             copy.deepcopy(self.adapter).half().save_pretrained(part)
-        shutil.rmtree(self.options.out, ignore_errors=True)
-        part.rename(self.options.out)
-        size = sum(file.stat().st_size for file in self.options.out.iterdir())
-        say(f"wrote {self.options.out}: {size / 1e6:.2f} MB after {self.step} steps")
+            files = sorted(Path(part).iterdir())
+            size = sum(file.stat().st_size for file in files)
+            for file in files:
+                file.replace(out / file.name)
+        say(f"wrote {out}: {size / 1e6:.2f} MB after {self.step} steps")
 
     def train(self) -> None:
         """Train until --steps or --seconds are over, or the process is asked to end; then write."""
@@ -338,7 +308,7 @@ class Samples:
         from diffusers import EulerAncestralDiscreteScheduler
 
         run = self._run
-        scheduler = EulerAncestralDiscreteScheduler.from_pretrained(run.options.init / "scheduler")
+        scheduler = EulerAncestralDiscreteScheduler(**BETAS)
         scheduler.set_timesteps(25, device=run.device)
         generator = torch.Generator(run.device).manual_seed(11)
         random = torch.randn(start.shape, generator=generator, device=run.device)
@@ -391,30 +361,22 @@ class Samples:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, batch=16, rates=(3e-3, 1e-3), average=0.99, every=50)
     parser.add_argument(
         "--init", type=Path, default=MODEL_DIR, help="the folder with UNet, VAE, text encoder, tokenizer"
     )
     parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
     parser.add_argument("--out", type=Path, default=WORK / "motion")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=0, help="training ends after so long")
-    parser.add_argument("--steps", type=int, default=0, help="training ends after so many steps; 0: by --seconds")
     parser.add_argument("--make-seconds", type=float, default=15, help="at most so long are clips made")
     parser.add_argument("--clips", type=int, default=3, help="clips of each portrait")
     parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=16, help="clips a step, at most 60")
     parser.add_argument("--portraits", type=int, default=0, help="so many portraits alone; 0: all")
     parser.add_argument("--held", type=int, default=24, help="held-out portraits to measure on")
     parser.add_argument("--samples", type=int, default=4, help="held-out clips to draw at the end")
-    parser.add_argument("--muon-rate", type=float, default=3e-3)
-    parser.add_argument("--adam-rate", type=float, default=1e-3)
-    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
-    parser.add_argument("--average", type=float, default=0.99)
+    add_emphasis(parser)
     parser.add_argument("--warmup", type=int, default=40)
     parser.add_argument("--decay-from", type=float, default=0.4)
-    parser.add_argument("--every", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     stop = Stop()
     say(f"training a motion module: {vars(options)}")

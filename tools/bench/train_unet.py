@@ -30,12 +30,10 @@ from captions import read, tokens_of
 from face_loss import FaceLoss
 from framing import Size
 from latents import Bucket, Cache
-from learner import Clock, Learner, load_state, rate_factor, save_state
-from noise import Noise
+from learner import Clock, Learner, add_emphasis, load_state, rate_factor, save_state, training_parser
+from noise import BANDS, Noise
 from parts import load_tokenizer, make_text_encoder, make_unet, need_part
 from torch import nn
-
-BANDS = ((50, 350), (350, 700), (700, 1000))
 
 
 class Model(nn.Module):
@@ -76,9 +74,7 @@ class Data:
         for size, bucket in cache.train.items():
             rows = [seen[pack.views[int(owner)].file] for owner in bucket.owners]
             rows = [row.mirrored() if turned else row for row, turned in zip(rows, bucket.mirrored, strict=True)]
-            said = [
-                row.varied(bool(near), rng) for row, near in zip(rows, close(bucket), strict=True) for _ in range(texts)
-            ]
+            said = [row.varied(near, rng) for row, near in zip(rows, bucket.close(), strict=True) for _ in range(texts)]
             tokens = tokens_of(tokenizer, said).reshape(len(rows), texts, -1)
             self._tokens[size] = torch.from_numpy(tokens).to(device)
         captions = [seen[pack.views[int(owner)].file].caption() for owner in cache.judged.owners]
@@ -102,13 +98,6 @@ class Data:
             bucket=bucket,
             places=places,
         )
-
-
-def close(bucket: Bucket, share: float = 0.45) -> list[bool]:
-    """Whether each face is at least so wide as `share` of its frame (as far as it is known)."""
-    width = 8 * bucket.latents.shape[-1]
-    spans = bucket.points[:, :17, 0].amax(1) - bucket.points[:, :17, 0].amin(1)
-    return (spans >= share * width).tolist()
 
 
 @torch.no_grad()
@@ -185,8 +174,8 @@ class Run:
         error = (output.float() - random).pow(2)
         loss = (error * weights).mean().div(weights.mean())
         face = torch.zeros((), device=device)
-        if self.face is not None and batch.bucket.pictures is not None:
-            face = self.face(output.float(), noisy, times, batch)
+        if self.face is not None:
+            face = self.face(output.float(), noisy, times, batch.bucket, batch.places)
             loss = loss + options.face_loss * face
         torch.autograd.backward(loss)
         self.learner.step(factor)
@@ -242,29 +231,21 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, batch=16, rates=(3e-3, 1e-3), average=0.997, every=50)
     parser.add_argument("--pack", type=Path, default=WORK / "sources.npz")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--latents", type=Path, help="default: WORK/latents.pt")
     parser.add_argument("--init", type=Path, help="an exported folder to start from (warm start)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--muon-rate", type=float, default=3e-3)
-    parser.add_argument("--adam-rate", type=float, default=1e-3)
-    parser.add_argument("--emphasis", type=float, default=6.0, help="at most so much more do noisy steps count")
+    add_emphasis(parser)
     parser.add_argument("--texts", type=int, default=4, help="captions drawn for each cached frame")
     parser.add_argument("--compile", action="store_true", help="compile the model: for a GPU")
     parser.add_argument("--face-loss", type=float, default=0.0, help="weight of the loss that looks at decoded faces")
     parser.add_argument("--face-batch", type=int, default=32, help="so many samples of a step are decoded for it")
     parser.add_argument("--face-net", type=Path, default=WORK / "dlib_net.safetensors")
-    parser.add_argument("--average", type=float, default=0.997)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--decay-from", type=float, default=0.45)
-    parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--save-seconds", type=float, default=200)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     say(f"training UNet and text encoder: {vars(options)}")
     train(options)

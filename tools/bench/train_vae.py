@@ -32,7 +32,7 @@ from benchkit import (
 )
 from critic import Adversary, mixed
 from latents import weight_map
-from learner import Clock, Learner, load_state, rate_factor, save_state
+from learner import Clock, Learner, load_state, rate_factor, save_state, training_parser
 from torch.nn import functional
 
 CONFIG: dict[str, Any] = {
@@ -210,27 +210,19 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, batch=16, rates=(4e-3, 2e-3), average=0.995, every=50)
     parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--init", type=Path, help="a VAE folder to start from (warm start)")
     parser.add_argument("--decoder-only", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=96)
-    parser.add_argument("--muon-rate", type=float, default=4e-3)
-    parser.add_argument("--adam-rate", type=float, default=2e-3)
     parser.add_argument("--colour", type=float, default=0.5, help="weight of the colour loss")
     parser.add_argument("--adversarial", type=float, default=0.0, help="share of the critic; with --decoder-only")
     parser.add_argument("--face", type=float, default=2.0, help="how much more than the background a face counts")
-    parser.add_argument("--average", type=float, default=0.995)
     parser.add_argument("--decay-from", type=float, default=0.5)
-    parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--check", type=int, default=24, help="held-out pictures measured at each save")
     parser.add_argument("--save-seconds", type=float, default=150)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.adversarial > 0 and not options.decoder_only:
         parser.error("--adversarial goes with --decoder-only: a critic would bend the latents")
