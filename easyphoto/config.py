@@ -475,6 +475,16 @@ class PortraitConfig:
         group="advanced",
         help="Bend the face's outline to the person's, repaint the whole crop in the first pass and keep the face.",
     )
+    id_control: bool = param(
+        False,
+        "Identity from photos",
+        group="advanced",
+        help="Steady the LoRA by an adapter that is shown a photo of the person; needs the family's IP-Adapter.",
+    )
+    ipa_weight: float = param(
+        0.3, "IP-Adapter weight", minimum=0, maximum=1, step=0.05, group="advanced",
+        help="How much the adapter counts beside the LoRA.",
+    )  # fmt: skip
     makeup_transfer: bool = param(
         False, "Makeup transfer", group="advanced", help="Bring the template's make-up back.",
     )  # fmt: skip

@@ -256,6 +256,7 @@ class IdentityKind(str, Enum):
     """The adapters that tell a model from pictures whom it draws. Only a host knows which files serve a kind."""
 
     IP_ADAPTER_FACE = "ip-adapter-face"
+    FACE_ID = "ip-adapter-faceid"
     INSTANTID = "instantid"
 
 

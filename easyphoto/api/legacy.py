@@ -260,13 +260,12 @@ def _templates(fields: Mapping[str, Any], tab: int) -> tuple[Source, ...]:
 
 
 def _remark_on_identity(reading: _Reading) -> None:
-    """Remark on options that identify a person without a LoRA, if the client asked for one: none of them exists yet.
+    """Remark on an option that isn't read, and refuse to identify a person without a LoRA, which isn't there yet.
 
-    ``id_control`` is on by default in the original, so only a client that sends it gets the remark.
+    ``ipa_control`` is the name that ``id_control`` once had.
     """
-    for name in ("id_control", "ipa_control"):
-        if reading.wants(name):
-            reading.remarks.append(f"{name} was left out: {schema.NOT_YET[name]}.")
+    if reading.wants("ipa_control"):
+        reading.remarks.append(f"ipa_control was left out: {schema.NOT_YET['ipa_control']}.")
     mode = _text(reading.fields, "ref_mode_choose", WITH_LORA[0])
     if mode not in WITH_LORA:
         raise InvalidRequest("ref_mode_choose {mode!r} isn't there yet: portraits need a trained user id.", mode=mode)

@@ -82,8 +82,7 @@ def chosen(model: BaseModel | None) -> dict[str, Any]:
 
 NOT_YET: Mapping[str, str] = {
     "enable_rl": "training by reward isn't there yet",
-    "id_control": "identity from a picture isn't there yet",
-    "ipa_control": "identity from a picture isn't there yet",
+    "ipa_control": "it is called id_control",
     "ref_mode_choose": "portraits need a trained user id: identity from a picture isn't there yet",
 }
 """Options of the original extension that EasyPhoto doesn't have yet."""

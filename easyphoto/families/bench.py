@@ -15,6 +15,7 @@ from easyphoto.families.spec import (
     WorkingSize,
     table,
 )
+from easyphoto.ports import IdentityKind
 
 SAMPLER = "DPM++ 2M Karras"
 """The sampler over a picture. What the bench checkpoint predicts is rough, and a sampler that adds noise of its own
@@ -46,6 +47,7 @@ SPEC = FamilySpec(
     title="the bench model",
     engine="sd",
     shipped=True,
+    adapter=IdentityKind.FACE_ID,
     header=Header(context=128, encoders=(128,), written="easyphoto_bench", declared=("easyphoto_bench",)),
     # It is trained at fewer pixels than the chain works at: cut closer, its faces are about as large here as there.
     learning=Learning(

@@ -90,6 +90,7 @@ SPEC = FamilySpec(
             ),
         }
     ),
+    adapter=IdentityKind.IP_ADAPTER_FACE,
     memory=MemoryNumbers(
         unet=859_520_964,
         text=123_060_480,

@@ -59,6 +59,7 @@ SPEC = FamilySpec(
             ),
         }
     ),
+    adapter=IdentityKind.IP_ADAPTER_FACE,
     memory=MemoryNumbers(
         unet=2_567_463_684,
         text=817_720_320,

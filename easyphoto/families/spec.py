@@ -248,7 +248,7 @@ class FamilySpec:
     ``shipped`` says that its one checkpoint comes with the program, together with its ControlNets; its control maps are
     then those that these ControlNets were trained on. Latents are multiplied by ``vae_scale``, so that their variance
     is about 1. ``identities`` says what its passes over a face are given of the person's pictures; a row of any other
-    pass is a ValueError."""
+    pass is a ValueError. ``adapter`` is the kind that joins in those passes when the user asks for it."""
 
     family: Family
     title: str
@@ -263,6 +263,7 @@ class FamilySpec:
     engine: str
     vae_scale: float = 0.18215
     shipped: bool = False
+    adapter: IdentityKind | None = None
     identities: Mapping[Pass, tuple[IdentityRow, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

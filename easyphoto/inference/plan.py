@@ -15,7 +15,7 @@ from types import MappingProxyType
 from easyphoto import families, naming
 from easyphoto.config import FUSION_METHODS, Chosen, Family, PortraitConfig, unlike_defaults
 from easyphoto.errors import AssetMissing
-from easyphoto.families.spec import ControlRow, IdentityRow, Pass
+from easyphoto.families.spec import FACE_PASSES, ControlRow, FamilySpec, IdentityRow, Pass
 from easyphoto.ports import ControlRole, LoraRef
 from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
 
@@ -100,7 +100,7 @@ def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = No
         steps=_steps(which, config, named),
         strength=_strength(which, config, named),
         mask_blur=spec.size.mask_blur,
-        identities=spec.identities.get(which, ()),
+        identities=_identities(which, spec, config),
     )
     if config.fusion_only and which in (Pass.FIRST, Pass.SECOND):
         first = which is Pass.FIRST
@@ -230,6 +230,13 @@ def find_lora(name: str, folder: Path | None) -> Path | None:
     """The file of a LoRA in ``folder`` or below it; None when it isn't there. Raises :class:`InvalidRequest`, which
     names both files, when it is there twice."""
     return None if folder is None else naming.find_file(f"{name}.safetensors", folder, "LoRA")
+
+
+def _identities(which: Pass, spec: FamilySpec, config: PortraitConfig) -> tuple[IdentityRow, ...]:
+    """The rows of the family, and the adapter that the user asks for; ``ipa_weight`` 0 asks for none."""
+    rows = spec.identities.get(which, ())
+    wanted = config.id_control and config.ipa_weight > 0 and which in FACE_PASSES
+    return (*rows, IdentityRow(spec.adapter, config.ipa_weight)) if wanted and spec.adapter is not None else rows
 
 
 def _mask(which: Pass, config: PortraitConfig) -> MaskKind:

@@ -7,7 +7,7 @@ Nothing here switches gradients off: whoever only wants a picture calls it insid
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
 from easyphoto.sd import control, samplers, strategies, vae
+from easyphoto.sd.adapter import Look
 from easyphoto.sd.parts import Parts
 from easyphoto.sd.prompt_embedding import PromptEmbedding, encode
 
@@ -38,11 +39,16 @@ class Sampling:
     hints: list[control.Hint]
     soft: bool
     generator: torch.Generator
+    told: tuple[torch.Tensor, ...] = ()
+    """What the adapters that the UNet wears are told, one tensor each."""
     original: torch.Tensor | None = None
     mask: torch.Tensor | None = None
 
     @classmethod
-    def prepare(cls, parts: Parts, job: Txt2Img, controlnets: ControlNets, *, soft: bool) -> Sampling:
+    def prepare(
+        cls, parts: Parts, job: Txt2Img, controlnets: ControlNets, *, soft: bool, looks: Sequence[Look] = ()
+    ) -> Sampling:
+        """``looks`` are those of the adapters that the UNet wears (see :func:`easyphoto.sd.adapter.worn`)."""
         _check(parts, job)
         scheduler = samplers.create(job.sampler, parts.scheduler_config)
         samplers.set_steps(scheduler, job.steps, parts.device)
@@ -52,7 +58,8 @@ class Sampling:
         like = torch.empty(0, dtype=parts.dtype, device=parts.device)
         made = control.hints(job.controls, controlnets, (job.height, job.width), like)
         generator = torch.Generator("cpu").manual_seed(job.seed)
-        return cls(parts, job, scheduler, context, _added(parts, job, sides), made, soft, generator)
+        told = tuple(look.sides(len(sides) > 1).to(like) for look in looks)
+        return cls(parts, job, scheduler, context, _added(parts, job, sides), made, soft, generator, told)
 
     def noise(self) -> torch.Tensor:
         scale = self.parts.pixels_per_latent
@@ -105,6 +112,8 @@ class Sampling:
             batch = batch.contiguous(memory_format=torch.channels_last)
         more: dict[str, Any] = {"added_cond_kwargs": self.added} if self.added else {}
         extra = control.residuals(self.hints, batch, t, self.context, soft=self.soft, **more)
+        if self.told:
+            more["added_cond_kwargs"] = {**(self.added or {}), "image_embeds": list(self.told)}
         if extra is not None:
             more["down_block_additional_residuals"] = extra.down
             more["mid_block_additional_residual"] = extra.mid

@@ -48,6 +48,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "fusion_only",
         "crop_face_preprocess",
         "face_shape_match",
+        "id_control",
+        "ipa_weight",
         "color_shift_middle",
         "color_shift_last",
         "skin_retouching_bool",

@@ -23,6 +23,7 @@ from easyphoto.ports import (
     Checkpoint,
     ControlRole,
     IdentityKind,
+    Image,
     Img2Img,
     OnStep,
     Rendered,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from easyphoto.hosts.embedded.loaded_models import Models
+    from easyphoto.sd.adapter import Look
 
 log = logging.getLogger(__name__)
 _Job = TypeVar("_Job", bound=Txt2Img)
@@ -84,15 +86,13 @@ class EmbeddedHost:
         return self._render(job, on_step)
 
     def _render(self, job: Txt2Img, on_step: OnStep | None) -> Rendered:
-        from easyphoto.sd import render
+        from easyphoto.sd import adapter, render
 
         with self._lock, _one_sentence():
             models = self._held()
             chosen = self._checkpoint(job.checkpoint)
             asked = job
-            if job.identities:
-                kinds = ", ".join(sorted({identity.kind.value for identity in job.identities}))
-                raise AssetMissing("The embedded host has no adapter for {kinds}.", kinds=kinds)
+            files = self._adapter_files(job, chosen.family)
             job, loras = self._resolve(job, chosen)
             nets = self._control_files(job, chosen.family)
             vae = library.find_vae(self._paths, job.vae)
@@ -100,15 +100,17 @@ class EmbeddedHost:
             maps = [annotators.as_map(c, chosen.family, size, self._vision) for c in job.controls]
             job = replace(job, controls=maps)
             parts = models.parts(chosen, vae)
+            looks = self._looks(job, models, files)
             plan = self._plan(chosen.family, size, len(nets), models.idle(nets))
             controlnets = {role: models.controlnet(role, path) for role, path in nets.items()}
             models.place(parts, controlnets.values(), plan)
             models.wear(parts, loras)
             try:
-                if isinstance(job, Img2Img):
-                    rendered = render.img2img(parts, job, controlnets, on_step)
-                else:
-                    rendered = render.txt2img(parts, job, controlnets, on_step)
+                with adapter.worn(parts.unet, looks):
+                    if isinstance(job, Img2Img):
+                        rendered = render.img2img(parts, job, controlnets, on_step, looks=looks)
+                    else:
+                        rendered = render.txt2img(parts, job, controlnets, on_step, looks=looks)
             except FloatingPointError as error:
                 used = {path: controlnets[role] for role, path in nets.items()}
                 fault = models.fault(parts, vae, [path for path, _ in loras], used)
@@ -166,6 +168,32 @@ class EmbeddedHost:
             files[control.role] = path
         return files
 
+    def _adapter_files(self, job: Txt2Img, family: Family) -> list[Path]:
+        """The file of the adapter of each identity."""
+        found = [library.adapter(self._paths, family, identity.kind) for identity in job.identities]
+        missing = {i.kind.value for i, path in zip(job.identities, found, strict=True) if path is None}
+        if missing:
+            raise AssetMissing("The embedded host has no adapter for {kinds}.", kinds=", ".join(sorted(missing)))
+        return [path for path in found if path is not None]
+
+    def _looks(self, job: Txt2Img, models: Models, files: Sequence[Path]) -> list[Look]:
+        """What the adapters are told, in the order of the job's identities."""
+        from easyphoto.hosts.embedded import adapters
+
+        def see(picture: Image, patches: bool) -> adapters.Seen:
+            encoder = library.image_encoder(self._paths)
+            if encoder is None:
+                raise AssetMissing(
+                    "The image encoder of IP-Adapter is missing: put it into models/{folder}.",
+                    folder=library.IMAGE_ENCODER,
+                )
+            return models.see(encoder, picture, patches)
+
+        return [
+            adapters.look(identity, models.adapter(path), self._vision, see)
+            for identity, path in zip(job.identities, files, strict=True)
+        ]
+
     # --- what it has -------------------------------------------------------------------------------------------------
 
     def checkpoints(self) -> list[Checkpoint]:
@@ -178,8 +206,7 @@ class EmbeddedHost:
         return frozenset(r for r in ControlRole if library.controlnet(self._paths, family, r) is not None)
 
     def identities(self, family: Family) -> Mapping[IdentityKind, int]:
-        """This engine knows no adapters yet, so there are none."""
-        return {}
+        return {kind: 1 for kind in IdentityKind if library.adapter(self._paths, family, kind) is not None}
 
     def samplers(self) -> list[str]:
         return list(SAMPLERS)

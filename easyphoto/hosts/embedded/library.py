@@ -12,7 +12,7 @@ from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.families.spec import ControlModel
 from easyphoto.messages import Message, joined
-from easyphoto.ports import BrokenModel, Checkpoint, ControlRole
+from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, IdentityKind
 from easyphoto.vision import annotate
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,13 @@ BENCH_NAME = "bench"
 DRAWN = frozenset({*annotate.MAPS, ControlRole.OPENPOSE})
 """The controls whose maps this host draws."""
 
+SHOWN_PICTURES = frozenset({IdentityKind.IP_ADAPTER_FACE})
+"""The kinds of identity that this host serves by showing a picture to CLIP's image encoder."""
+SHIPPED_ADAPTER = "ip-adapter-faceid_bench.safetensors"
+
+IMAGE_ENCODER = "image_encoder"
+"""The folder of CLIP's image encoder (ViT-H) in the models folder, as transformers saves it and as IP-Adapter's own
+repository has it."""
 CHECKPOINTS, VAES, CONTROLNET_MODELS = "Stable-diffusion", "VAE", "ControlNet"
 """The names of the folders of models, which lie in the models folder."""
 
@@ -88,6 +95,26 @@ def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
             # Many users have the same weights under more than one name; a broken copy must not hide a whole one.
             return next((path for path in fitting if _sound(path)), fitting[0])
     return None
+
+
+def adapter(paths: Paths, family: Family, kind: IdentityKind) -> Path | None:
+    """The file of the adapter that serves ``kind`` for ``family``, or None where there is none. An adapter that is
+    shown pictures is there only together with the :func:`image_encoder`."""
+    spec = families.spec(family)
+    if spec.shipped:
+        shipped = paths.bench / "adapter" / SHIPPED_ADAPTER
+        return shipped if kind is spec.adapter and shipped.is_file() else None
+    if kind not in SHOWN_PICTURES or image_encoder(paths) is None:
+        return None
+    names = (name for model in spec.control_models.get(kind, ()) for name in model.names)
+    files = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if e.value.suffix == ".safetensors"]
+    return next((path for name in names for path in files if _called(path, name)), None)
+
+
+def image_encoder(paths: Paths) -> Path | None:
+    """The folder of CLIP's image encoder, or None where there is none."""
+    folder = paths.models / IMAGE_ENCODER
+    return folder if (folder / "config.json").is_file() else None
 
 
 def find_vae(paths: Paths, name: str | None) -> Path | None:

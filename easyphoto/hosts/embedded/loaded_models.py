@@ -4,6 +4,7 @@ needed."""
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -15,11 +16,11 @@ import torch
 from easyphoto import sd
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
-from easyphoto.hosts.embedded import library
+from easyphoto.hosts.embedded import adapters, library
 from easyphoto.memory import RenderPlan
 from easyphoto.messages import Message
-from easyphoto.ports import Checkpoint, ControlRole
-from easyphoto.sd import finite, lora, tokenizers
+from easyphoto.ports import Checkpoint, ControlRole, Image
+from easyphoto.sd import adapter, finite, lora, tokenizers
 from easyphoto.sd.placement import Placement
 from easyphoto.sd.vae import set_tiles
 
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 _KEPT_CONTROLNETS = 5
 _KEPT_LORAS = 8
+_KEPT_ADAPTERS = 2
+_KEPT_SIGHTS = 8
 
 
 class LruCache:
@@ -68,6 +71,9 @@ class Models:
         self._checkpoint = LruCache(1)
         self._controlnets = LruCache(_KEPT_CONTROLNETS)
         self._loras = LruCache(_KEPT_LORAS)
+        self._adapters = LruCache(_KEPT_ADAPTERS)
+        self._encoder = LruCache(1)
+        self._sights = LruCache(_KEPT_SIGHTS)
         self._merged: lora.Applied | None = None
         self._merged_key: Hashable = None
         self.loaded: Checkpoint | None = None
@@ -96,6 +102,21 @@ class Models:
         return self._controlnets.get(
             (role, library.stamp(path)), lambda: sd.load_controlnet(path, device="cpu", dtype=self.dtype)
         )
+
+    def adapter(self, path: Path) -> adapter.Adapter:
+        return self._adapters.get(library.stamp(path), lambda: adapter.read(path))
+
+    def see(self, encoder: Path, picture: Image, patches: bool) -> adapters.Seen:
+        """How CLIP's image encoder of the folder ``encoder`` sees a picture. What it saw last is remembered, because
+        every pass over a face asks for the same."""
+        stamp = library.stamp(encoder)
+        key = (stamp, patches, picture.shape, hashlib.sha256(picture.tobytes()).digest())
+
+        def make() -> adapters.Seen:
+            eyes = self._encoder.get(stamp, lambda: adapters.ImageEncoder(encoder, self.dtype))
+            return eyes.see(picture, patches=patches, device=self.device)
+
+        return self._sights.get(key, make)
 
     def idle(self, nets: Mapping[ControlRole, Path]) -> int:
         """How many ControlNets are loaded that don't belong to ``nets``."""
@@ -162,6 +183,9 @@ class Models:
         self._checkpoint.clear()
         self._controlnets.clear()
         self._loras.clear()
+        self._adapters.clear()
+        self._encoder.clear()
+        self._sights.clear()
         self.loaded = None
         self._free()
 
