@@ -69,7 +69,7 @@ class Adapter:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Cue:
     """What one adapter is told of a person, and how much it counts (``weight``, 1 is the adapter's full one).
 
     ``shown`` is (1, pictures, features) or (1, pictures, patches, features); ``blank`` has the same shape and stands
@@ -124,36 +124,36 @@ def require_fit(adapter: Adapter, unet: Any) -> None:
 
 
 @contextmanager
-def worn(unet: Any, looks: Sequence[Look]) -> Iterator[None]:
-    """A context in which ``unet`` wears the adapters of ``looks`` and takes what they are told as ``image_embeds``.
+def worn(unet: Any, cues: Sequence[Cue]) -> Iterator[None]:
+    """A context in which ``unet`` wears the adapters of ``cues`` and takes what they are told as ``image_embeds``.
 
     Raises :class:`InvalidRequest` where an adapter doesn't fit. Afterwards the UNet is as it was.
     """
-    if not looks:
+    if not cues:
         yield
         return
-    for look in looks:
-        require_fit(look.adapter, unet)
+    for cue in cues:
+        require_fit(cue.adapter, unet)
     plain = dict(unet.attn_processors)
     before = unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
     try:
-        _fit_out(unet, looks)
+        _fit_out(unet, cues)
         yield
     finally:
         unet.encoder_hid_proj, unet.config.encoder_hid_dim_type = before
         unet.set_attn_processor(plain)
 
 
-def _fit_out(unet: Any, looks: Sequence[Look]) -> None:
+def _fit_out(unet: Any, cues: Sequence[Cue]) -> None:
     try:
-        unet._load_ip_adapter_weights([look.adapter.state() for look in looks], low_cpu_mem_usage=False)
+        unet._load_ip_adapter_weights([cue.adapter.state() for cue in cues], low_cpu_mem_usage=False)
     except (RuntimeError, KeyError, IndexError) as error:
-        names = ", ".join(look.adapter.name for look in looks)
+        names = ", ".join(cue.adapter.name for cue in cues)
         raise InvalidRequest(
             "The adapter {adapter} is damaged, or of a layout that isn't known.", adapter=names
         ) from error
     for name in _crossing(unet):
-        unet.attn_processors[name].scale = [look.weight for look in looks]
+        unet.attn_processors[name].scale = [cue.weight for cue in cues]
 
 
 def _crossing(unet: Any) -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import Image, Img2Img, Mask, OnStep, Rendered, Txt2Img
 from easyphoto.sd import samplers, sampling
-from easyphoto.sd.adapter import Look
+from easyphoto.sd.adapter import Cue
 from easyphoto.sd.parts import Parts
 from easyphoto.sd.sampling import ControlNets, Sampling
 
@@ -30,18 +30,18 @@ def txt2img(
     on_step: OnStep | None = None,
     *,
     soft_control: bool = True,
-    looks: Sequence[Look] = (),
+    cues: Sequence[Cue] = (),
 ) -> Rendered:
     """Return a picture of (job.height, job.width) from text.
 
     Controls must be maps (``Control.is_map``) and have their model in ``controlnets``. The LoRAs are those that
     ``parts`` already holds: ``job.loras`` and the tags in the prompt aren't looked at. ``soft_control`` is ControlNet's
-    "my prompt is more important". ``looks`` are those of the adapters that the UNet of
+    "my prompt is more important". ``cues`` are those of the adapters that the UNet of
     ``parts`` wears. ``on_step`` is called after each step and may raise to end the work. Raises
     :class:`InvalidRequest` for a size that the model can't make and for an unknown sampler.
     """
     with torch.no_grad():
-        work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control, looks=looks)
+        work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control, cues=cues)
         latents = work.run(work.noise() * work.scheduler.init_noise_sigma, 0, on_step)
         return Rendered(sampling.picture(sampling.decode(parts, latents)), job.seed)
 
@@ -53,7 +53,7 @@ def img2img(
     on_step: OnStep | None = None,
     *,
     soft_control: bool = True,
-    looks: Sequence[Look] = (),
+    cues: Sequence[Cue] = (),
 ) -> Rendered:
     """Return a picture from ``job.image``, scaled to (job.height, job.width) if it is of another size; see
     :func:`txt2img`.
@@ -66,7 +66,7 @@ def img2img(
             denoising_strength=job.denoising_strength,
         )
     with torch.no_grad():
-        work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control, looks=looks)
+        work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control, cues=cues)
         image = _fit(job.image, job.width, job.height)
         blurred = None if job.mask is None else blur(_fit(job.mask, job.width, job.height), job.mask_blur)
         original = sampling.encode_image(parts, image)

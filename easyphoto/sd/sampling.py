@@ -18,7 +18,7 @@ import torch
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
 from easyphoto.sd import control, samplers, strategies, vae
-from easyphoto.sd.adapter import Look
+from easyphoto.sd.adapter import Cue
 from easyphoto.sd.parts import Parts
 from easyphoto.sd.prompt_embedding import PromptEmbedding, encode
 
@@ -46,9 +46,9 @@ class Sampling:
 
     @classmethod
     def prepare(
-        cls, parts: Parts, job: Txt2Img, controlnets: ControlNets, *, soft: bool, looks: Sequence[Look] = ()
+        cls, parts: Parts, job: Txt2Img, controlnets: ControlNets, *, soft: bool, cues: Sequence[Cue] = ()
     ) -> Sampling:
-        """``looks`` are those of the adapters that the UNet wears (see :func:`easyphoto.sd.adapter.worn`)."""
+        """``cues`` are those of the adapters that the UNet wears (see :func:`easyphoto.sd.adapter.worn`)."""
         _check(parts, job)
         scheduler = samplers.create(job.sampler, parts.scheduler_config)
         samplers.set_steps(scheduler, job.steps, parts.device)
@@ -58,7 +58,7 @@ class Sampling:
         like = torch.empty(0, dtype=parts.dtype, device=parts.device)
         made = control.hints(job.controls, controlnets, (job.height, job.width), like)
         generator = torch.Generator("cpu").manual_seed(job.seed)
-        told = tuple(look.sides(len(sides) > 1).to(like) for look in looks)
+        told = tuple(cue.sides(len(sides) > 1).to(like) for cue in cues)
         return cls(parts, job, scheduler, context, _added(parts, job, sides), made, soft, generator, told)
 
     def noise(self) -> torch.Tensor:

@@ -67,14 +67,14 @@ def test_a_published_layout_acts_as_in_diffusers_own_pipeline(layout: str, tmp_p
         return encoder.see(face, patches=patches, device=torch.device("cpu"))  # the pipeline gets this picture as well
 
     identity = Identity(FACE_ID, (face,), np.array([0.6, 0.8], np.float32), EMBEDDER, 0.7)
-    look = adapters.look(identity, adapter.read(path), FakeVision(), see)
+    cue = adapters.cue(identity, adapter.read(path), FakeVision(), see)
     random = torch.Generator().manual_seed(1)
     latents, text = torch.randn(2, 4, 8, 8, generator=random), torch.randn(2, 7, 128, generator=random)
     time = torch.tensor(500)
     with torch.no_grad():
         before = parts.unet(latents, time, encoder_hidden_states=text).sample
-        with adapter.worn(parts.unet, [look]):
-            told = {"image_embeds": [look.sides(True)]}
+        with adapter.worn(parts.unet, [cue]):
+            told = {"image_embeds": [cue.sides(True)]}
             mine = parts.unet(latents, time, encoder_hidden_states=text, added_cond_kwargs=told).sample
         after = parts.unet(latents, time, encoder_hidden_states=text).sample
     assert torch.equal(before, after), "the UNet is as it was"
@@ -110,7 +110,7 @@ def test_a_picture_follows_the_person_and_the_next_one_is_as_before(own: Embedde
     assert np.array_equal(plain, own.txt2img(job(identities=[replace(who, weight=0.0)])).image)
 
 
-def test_it_joins_controls_and_a_mask(own: EmbeddedHost, who: Identity, face: Image) -> None:
+def test_it_works_under_a_mask_and_without_guidance(own: EmbeddedHost, who: Identity, face: Image) -> None:
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[20:40, 20:44] = 1
     common = {"image": face, "denoising_strength": 0.6, "mask": mask, "mask_blur": 0, "cfg_scale": 1.0}

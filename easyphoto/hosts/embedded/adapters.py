@@ -11,7 +11,7 @@ import torch
 
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import Embedding, Identity, Image, Vision
-from easyphoto.sd.adapter import Adapter, Look, Wants
+from easyphoto.sd.adapter import Adapter, Cue, Wants
 from easyphoto.sd.loading import pretrained
 from easyphoto.vision import embedder_named, largest
 from easyphoto.vision.face_on_white import face_on_white
@@ -46,7 +46,7 @@ class ImageEncoder:
         return seen[:1, None], seen[1:, None] if patches else torch.zeros_like(seen[1:, None])
 
 
-def look(identity: Identity, adapter: Adapter, vision: Vision, see: Callable[[Image, bool], Seen]) -> Look:
+def cue(identity: Identity, adapter: Adapter, vision: Vision, see: Callable[[Image, bool], Seen]) -> Cue:
     """What ``adapter`` is told of the person. ``see`` is how CLIP's image encoder sees a picture (its patches or not).
 
     Raises :class:`InvalidRequest` where the adapter takes vectors of another length than there are, and
@@ -64,7 +64,7 @@ def look(identity: Identity, adapter: Adapter, vision: Vision, see: Callable[[Im
             width=adapter.width,
             count=shown.shape[-1],
         )
-    return Look(adapter, shown, blank, identity.weight)
+    return Cue(adapter, shown, blank, identity.weight)
 
 
 def _vector(identity: Identity, adapter: Adapter, vision: Vision) -> Embedding:

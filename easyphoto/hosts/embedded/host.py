@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from easyphoto.hosts.embedded.loaded_models import Models
-    from easyphoto.sd.adapter import Look
+    from easyphoto.sd.adapter import Cue
 
 log = logging.getLogger(__name__)
 _Job = TypeVar("_Job", bound=Txt2Img)
@@ -100,17 +100,17 @@ class EmbeddedHost:
             maps = [annotators.as_map(c, chosen.family, size, self._vision) for c in job.controls]
             job = replace(job, controls=maps)
             parts = models.parts(chosen, vae)
-            looks = self._looks(job, models, files)
+            cues = self._cues(job, models, files)
             plan = self._plan(chosen.family, size, len(nets), models.idle(nets))
             controlnets = {role: models.controlnet(role, path) for role, path in nets.items()}
             models.place(parts, controlnets.values(), plan)
             models.wear(parts, loras)
             try:
-                with adapter.worn(parts.unet, looks):
+                with adapter.worn(parts.unet, cues):
                     if isinstance(job, Img2Img):
-                        rendered = render.img2img(parts, job, controlnets, on_step, looks=looks)
+                        rendered = render.img2img(parts, job, controlnets, on_step, cues=cues)
                     else:
-                        rendered = render.txt2img(parts, job, controlnets, on_step, looks=looks)
+                        rendered = render.txt2img(parts, job, controlnets, on_step, cues=cues)
             except FloatingPointError as error:
                 used = {path: controlnets[role] for role, path in nets.items()}
                 fault = models.fault(parts, vae, [path for path, _ in loras], used)
@@ -176,7 +176,7 @@ class EmbeddedHost:
             raise AssetMissing("The embedded host has no adapter for {kinds}.", kinds=", ".join(sorted(missing)))
         return [path for path in found if path is not None]
 
-    def _looks(self, job: Txt2Img, models: Models, files: Sequence[Path]) -> list[Look]:
+    def _cues(self, job: Txt2Img, models: Models, files: Sequence[Path]) -> list[Cue]:
         """What the adapters are told, in the order of the job's identities."""
         from easyphoto.hosts.embedded import adapters
 
@@ -190,7 +190,7 @@ class EmbeddedHost:
             return models.see(encoder, picture, patches)
 
         return [
-            adapters.look(identity, models.adapter(path), self._vision, see)
+            adapters.cue(identity, models.adapter(path), self._vision, see)
             for identity, path in zip(job.identities, files, strict=True)
         ]
 
