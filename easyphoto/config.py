@@ -485,6 +485,10 @@ class PortraitConfig:
         0.3, "IP-Adapter weight", minimum=0, maximum=1, step=0.05, group="advanced",
         help="How much the adapter counts beside the LoRA.",
     )  # fmt: skip
+    ipa_only_weight: float = param(
+        0.6, "IP-Adapter weight alone", minimum=0, maximum=1, step=0.05, group="advanced",
+        help="How much the adapter counts for a person who was added without a training.",
+    )  # fmt: skip
     makeup_transfer: bool = param(
         False, "Makeup transfer", group="advanced", help="Bring the template's make-up back.",
     )  # fmt: skip

@@ -284,9 +284,15 @@ async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Sc
 
 
 def _add_people(router: APIRouter, service: EasyPhoto) -> None:
-    @router.get("/people", responses=_errors(), summary="List the people who were trained")
+    @router.get("/people", responses=_errors(), summary="List the people who are there")
     def people() -> list[schema.PersonOut]:
         return [wire.person_out(p) for p in service.people.list()]
+
+    @router.post("/people", responses=_TAKES_BODY, summary="Add a person from photos, without a training")
+    def add(payload: schema.PersonPayload) -> schema.PersonOut:
+        return wire.person_out(
+            service.add_person(payload.user_id, wire.decode_all(payload.photos, "photos", MAX_PHOTOS))
+        )
 
     @router.get("/people/{user_id}", responses=_errors(404), summary="Look at a person")
     def person(user_id: str) -> schema.PersonOut:

@@ -101,6 +101,13 @@ def unknown_option(name: str) -> str:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
+class PersonPayload(BaseModel):
+    """Photos of somebody who is to be there without a training."""
+
+    user_id: StrictStr = Field(..., description="The name of the person, in any script.")
+    photos: list[StrictStr] = Field(..., description=f"Photos in base64 (at most {MAX_PHOTOS}); one is enough.")
+
+
 class TrainPayload(BaseModel):
     """Photos of one person, and how to train."""
 
@@ -349,9 +356,9 @@ class QueueOut(BaseModel):
 
 
 class PersonOut(BaseModel):
-    """Somebody who was trained. `works` is false if the training did not raise the likeness, and `cancelled` is true if
-    it was stopped half-way. `fault` says why a person whose files are damaged can't be used. `likeness` goes from 0 (a
-    stranger) to 1 (the same person)."""
+    """Somebody who was trained or, with `trained` false, added from photos alone. `works` is false if the training did
+    not raise the likeness, and `cancelled` is true if it was stopped half-way. `fault` says why a person whose files
+    are damaged can't be used. `likeness` goes from 0 (a stranger) to 1 (the same person)."""
 
     user_id: str
     family: str | None = None
@@ -361,6 +368,7 @@ class PersonOut(BaseModel):
     scene: bool = False
     cancelled: bool = False
     fault: str = ""
+    trained: bool = True
 
 
 class RemovedOut(BaseModel):

@@ -293,6 +293,7 @@ def person_out(person: Person) -> schema.PersonOut:
         scene=person.scene,
         cancelled=person.cancelled,
         fault=person.fault,
+        trained=person.trained,
     )
 
 

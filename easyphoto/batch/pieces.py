@@ -183,7 +183,7 @@ class _Hashes:
         """The base model and the LoRAs of a row's portraits, as their recipes have them."""
         from easyphoto.inference import recipe
 
-        people = [person.lora for person in row.accepted.people if person is not None]
+        people = [person.lora for person in row.accepted.people if person is not None and person.trained]
         scene = None if row.templates or row.accepted.scene is None else row.accepted.scene.lora
         loras = recipe.loras(people, config.lora_weights, scene, self._style(row, config))
         return {

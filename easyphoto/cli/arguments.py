@@ -8,6 +8,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from easyphoto import program
 from easyphoto.config import number
 from easyphoto.disk import nearest
 from easyphoto.errors import InvalidRequest
+from easyphoto.imaging import folder
 
 T = TypeVar("T", int, float)
 
@@ -161,3 +163,23 @@ def _sentence(message: str, program: str) -> str:
     if match := re.fullmatch(r"the following arguments are required: (.*)", message):
         return f"{match[1]} is missing: see {program} --help."
     return f"{message[:1].upper()}{message[1:].rstrip('.')}: see {program} --help."
+
+
+def pictures_in(given: list[Path]) -> tuple[Path, ...]:
+    """Return the files, with the pictures of a folder in its place, in the order of their names. Says which files of a
+    folder can't be read."""
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            try:
+                listing = folder.listing(path)
+            except OSError as error:
+                raise InvalidRequest(f"The folder {path} can't be read: {error.strerror or error}.") from error
+            if listing.notice:
+                sys.stderr.write(f"{listing.notice}\n")
+            if not listing.pictures:
+                raise InvalidRequest(f"There are no pictures in the folder {path}. {listing.notice}".rstrip())
+            found += listing.pictures
+        else:
+            found.append(path)
+    return tuple(found)

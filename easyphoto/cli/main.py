@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyphoto import __version__, errors
@@ -30,7 +29,6 @@ from easyphoto.cli import (
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
 from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
-from easyphoto.imaging import folder
 from easyphoto.likeness import words
 
 if TYPE_CHECKING:
@@ -98,7 +96,7 @@ def _parser() -> Parser:
     demo.add_argument("--out", type=a_folder, help="where everything goes (default: outputs/demo)")
 
     _command(commands, "doctor", "What is here, what is missing, and what it would give.", _doctor)
-    people.add_arguments(_command(commands, "people", "List, delete, export or import people."), _paths)
+    people.add_arguments(_command(commands, "people", "List, add, delete, export or import people."), _paths)
 
     serve = _command(commands, "serve", "The tabs and the API in a browser.", _serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
@@ -177,26 +175,6 @@ def _built(args: argparse.Namespace, decided: Preferences) -> EasyPhoto:
     return service
 
 
-def _pictures(given: list[Path]) -> tuple[Path, ...]:
-    """Return the files, with the pictures of a folder in its place, in the order of their names. Says which files of a
-    folder can't be read."""
-    found: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            try:
-                listing = folder.listing(path)
-            except OSError as error:
-                raise InvalidRequest(f"The folder {path} can't be read: {error.strerror or error}.") from error
-            if listing.notice:
-                sys.stderr.write(f"{listing.notice}\n")
-            if not listing.pictures:
-                raise InvalidRequest(f"There are no pictures in the folder {path}. {listing.notice}".rstrip())
-            found += listing.pictures
-        else:
-            found.append(path)
-    return tuple(found)
-
-
 def _train(args: argparse.Namespace) -> int:
     from easyphoto.service import TrainRequest
 
@@ -204,7 +182,7 @@ def _train(args: argparse.Namespace) -> int:
     chosen = flags.chosen(args)
     request = TrainRequest(
         args.user_id,
-        _pictures(args.photos),
+        arguments.pictures_in(args.photos),
         service.train_config(chosen),
         tuple(args.template),
         args.resume,
@@ -227,7 +205,7 @@ def _generate(args: argparse.Namespace) -> int:
         args.config_text_to_image_input_prompt = scenes.prompt(
             args.scene_preset, args.config_text_to_image_input_prompt or ""
         )
-    templates = [*_pictures(args.templates), *(service.templates.get(name).path for name in args.preset)]
+    templates = [*arguments.pictures_in(args.templates), *(service.templates.get(name).path for name in args.preset)]
     if args.recipe:
         request = service.replay(args.recipe, tuple(templates), flags.chosen(args))
     else:

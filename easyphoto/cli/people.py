@@ -1,4 +1,4 @@
-"""The command ``people``: list the people who were trained; delete, export and import them."""
+"""The command ``people``: list people; add one from photos; delete, export and import them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyphoto.cli.arguments import a_path
+from easyphoto.cli.arguments import a_path, pictures_in
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
@@ -18,7 +18,7 @@ from easyphoto.likeness import words
 if TYPE_CHECKING:
     from easyphoto.people import PeopleStore, Person
 
-ACTIONS = ("list", "delete", "export", "import")
+ACTIONS = ("list", "add", "delete", "export", "import")
 SUFFIX = ".easyphoto.zip"
 
 
@@ -26,7 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Nam
     """Give the parser of ``people`` its arguments. ``paths`` returns the folders that the flags choose."""
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="list is the default")
     parser.add_argument("name", nargs="?", help="a user id, or the file to import")
-    parser.add_argument("file", nargs="?", type=a_path, help=f"the file to export to (default: USER_ID{SUFFIX})")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=a_path,
+        metavar="file",
+        help=f"add: photos or folders of photos; export: the file to write (default: USER_ID{SUFFIX})",
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
         "--portraits", action="store_true", default=None, help="delete: the portraits that show this person too"
@@ -43,7 +49,7 @@ def run(paths: Callable[[argparse.Namespace], Paths], args: argparse.Namespace) 
 
     _check(args)
     store = PeopleStore(paths(args))
-    text, data = {"list": _list, "delete": _delete, "export": _export, "import": _import}[args.action](store, args)
+    text, data = _DOES[args.action](store, args)
     if args.json:
         write_json(data)
     elif text:
@@ -56,10 +62,12 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidRequest("people list takes no name: it lists everybody.")
     if args.action == "import" and not (args.name or "").strip():
         raise InvalidRequest("Say which file to import.")
-    if args.action in ("delete", "export") and args.name is None:
+    if args.action in ("add", "delete", "export") and args.name is None:
         raise InvalidRequest(f"Say whom to {args.action}.")
-    if args.action != "export" and args.file is not None:
-        raise InvalidRequest(f"people {args.action} takes one name: {args.file} is one too many.")
+    allowed = {"add": len(args.files), "export": 1}.get(args.action, 0)
+    if len(args.files) > allowed:
+        what = "file" if args.action == "export" else "name"
+        raise InvalidRequest(f"people {args.action} takes one {what}: {args.files[allowed]} is one too many.")
 
 
 def _list(store: PeopleStore, _: argparse.Namespace) -> tuple[str, Any]:
@@ -94,9 +102,17 @@ def _wanted(count: int, name: str) -> bool:
     return input(f"Delete the {count} portraits that show {name} too? [y/N] ").strip().lower() in ("y", "yes")
 
 
+def _add(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
+    from easyphoto.cli.standalone import build
+
+    person = build(store.paths).add_person(args.name, pictures_in(args.files))
+    count = len(person.photos())
+    return f"{person.user_id} is added from {count} photos, without a training.", {"added": as_data(person)}
+
+
 def _export(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
     name = store.get(args.name).user_id
-    file = args.file or Path(f"{name}{SUFFIX}")
+    file = args.files[0] if args.files else Path(f"{name}{SUFFIX}")
     store.export(name, file)
     return f"{name} is exported to {file}.", {"exported": name, "file": str(file)}
 
@@ -104,6 +120,9 @@ def _export(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
 def _import(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
     person = store.bring(Path(args.name))
     return f"{person.user_id} is imported.", {"imported": as_data(person)}
+
+
+_DOES = {"list": _list, "add": _add, "delete": _delete, "export": _export, "import": _import}
 
 
 def as_data(person: Person) -> dict[str, Any]:
@@ -117,6 +136,7 @@ def as_data(person: Person) -> dict[str, Any]:
         "scene": person.scene,
         "cancelled": person.cancelled,
         "fault": person.fault,
+        "trained": person.trained,
         "lora": str(person.lora),
     }
 
@@ -124,5 +144,5 @@ def as_data(person: Person) -> dict[str, Any]:
 def _line(person: Person) -> str:
     likeness = "" if person.likeness is None else f"  likeness {words(person.likeness)} ({person.embedder})"
     state = "  stopped half-way" if person.cancelled else "" if person.works else "  did not work"
-    kind = "  scene" if person.scene else ""
+    kind = "  scene" if person.scene else "" if person.trained else "  not trained"
     return f"{person.user_id}{kind}{likeness}{f'  broken: {person.fault}' if person.fault else state}"

@@ -13,12 +13,14 @@ from easyphoto.vision.pose import Pose
 @dataclass(frozen=True, eq=False)
 class Appearance:
     """What the pictures of a person show. ``mean`` is the mean of the embeddings of all photos, which the ``embedder``
-    of that name made. ``head`` is where the head looks on the template into which the person comes."""
+    of that name made. ``head`` is where the head looks on the template into which the person comes. ``alone`` says that
+    the person was never trained, so that there is no LoRA beside the pictures."""
 
     sources: FaceSources
     mean: Embedding
     embedder: str
     head: Pose
+    alone: bool = False
 
     def identity(self, row: IdentityRow) -> Identity:
         """The identity that ``row`` asks for, taken from the pictures of this person."""

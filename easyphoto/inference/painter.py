@@ -114,7 +114,7 @@ class Painter:
     ) -> Image:
         """One pass over ``image``. ``feeds`` holds the pictures of the controls. Controls and identities that the host
         can't serve are left out with a notice."""
-        controls, identities = self._possible(row.controls, () if words.appearance is None else row.identities)
+        controls, identities = self._possible(row.controls, _asked(row, words.appearance))
         job = Img2Img(
             prompt=_text(words.prompt),
             negative_prompt=_text(words.negative),
@@ -221,6 +221,12 @@ class Painter:
                 )
             )
         return [row for row in identities if row.kind in served]
+
+
+def _asked(row: PassRow, appearance: Appearance | None) -> tuple[IdentityRow, ...]:
+    if appearance is None:
+        return ()
+    return row.alone if appearance.alone else row.identities
 
 
 def _text(prompt: str) -> str:

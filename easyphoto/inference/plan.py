@@ -47,7 +47,7 @@ class PassRow:
     ``mask_blur`` is in pixels of the working picture. ``fusion`` is the ratio of the face fusion before the pass, None
     for no fusion. Where ``repaint`` is False the host has nothing to do, and the pass is fusion and colours alone.
     ``colour_shift`` says whether the colours are brought back after the pass, ``shift_lips`` whether those of the lips
-    are too.
+    are too. ``identities`` are those beside a LoRA, ``alone`` those of a person who was never trained.
     """
 
     name: Pass
@@ -59,6 +59,7 @@ class PassRow:
     strength: float
     mask_blur: int
     identities: tuple[IdentityRow, ...] = ()
+    alone: tuple[IdentityRow, ...] = ()
     fusion: float | None = None
     repaint: bool = True
     colour_shift: bool = False
@@ -100,7 +101,8 @@ def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = No
         steps=_steps(which, config, named),
         strength=_strength(which, config, named),
         mask_blur=spec.size.mask_blur,
-        identities=_identities(which, spec, config),
+        identities=_identities(which, spec, config.ipa_weight if config.id_control else 0.0),
+        alone=_identities(which, spec, config.ipa_only_weight),
     )
     if config.fusion_only and which in (Pass.FIRST, Pass.SECOND):
         first = which is Pass.FIRST
@@ -232,11 +234,11 @@ def find_lora(name: str, folder: Path | None) -> Path | None:
     return None if folder is None else naming.find_file(f"{name}.safetensors", folder, "LoRA")
 
 
-def _identities(which: Pass, spec: FamilySpec, config: PortraitConfig) -> tuple[IdentityRow, ...]:
-    """The rows of the family, and the adapter that the user asks for; ``ipa_weight`` 0 asks for none."""
+def _identities(which: Pass, spec: FamilySpec, weight: float) -> tuple[IdentityRow, ...]:
+    """The rows of the family, and its adapter with this weight; 0 asks for none."""
     rows = spec.identities.get(which, ())
-    wanted = config.id_control and config.ipa_weight > 0 and which in FACE_PASSES
-    return (*rows, IdentityRow(spec.adapter, config.ipa_weight)) if wanted and spec.adapter is not None else rows
+    wanted = weight > 0 and which in FACE_PASSES
+    return (*rows, IdentityRow(spec.adapter, weight)) if wanted and spec.adapter is not None else rows
 
 
 def _mask(which: Pass, config: PortraitConfig) -> MaskKind:

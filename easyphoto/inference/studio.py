@@ -103,6 +103,13 @@ class Studio:
                     "The training of {user_id} was marked as failed: expect little likeness.", user_id=subject.user_id
                 )
             )
+        if subject.untrained and not self.rows[Pass.FIRST].alone:
+            self.meter.notice(
+                Message(
+                    "{user_id} was never trained and no adapter is asked for: the face comes from face fusion alone.",
+                    user_id=subject.user_id,
+                )
+            )
         reference = face_sources.look(subject.reference, self.vision)
         if reference is None:
             raise NoFace("The reference picture of {user_id} has no face that can be found.", user_id=subject.user_id)
@@ -184,7 +191,7 @@ class Studio:
             plan.negative_prompt(self.family, self.config),
             sitter.loras,
             seed,
-            Appearance(sitter.sources, sitter.mean, self.vision.embedder.name, head),
+            Appearance(sitter.sources, sitter.mean, self.vision.embedder.name, head, sitter.subject.untrained),
         )
 
     def face(self, image: Image, expected: Face) -> Face:

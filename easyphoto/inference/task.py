@@ -42,7 +42,8 @@ class Subject:
     the likeness; where it is None the embedding of the reference serves. ``gallery`` holds the photos: fusion takes the
     face from one of them where a template's head looks another way than the reference, and the likeness is measured
     against each of them. Without a gallery ``reference`` and ``mean`` serve. Without ``lora`` the person is known by
-    the pictures alone. ``works`` is False for a person whose training was marked as failed.
+    the pictures alone, and where ``untrained`` says so an adapter is asked for in its place. ``works`` is False for a
+    person whose training was marked as failed.
     """
 
     user_id: str
@@ -52,6 +53,7 @@ class Subject:
     mean: Embedding | None = None
     works: bool = True
     gallery: Gallery | None = None
+    untrained: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,12 +185,13 @@ def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subje
         )
     return Subject(
         user_id=person.user_id,
-        lora=person.lora,
+        lora=person.lora if person.trained else None,
         reference=reference,
         face_id=_face_id(person, reference, notice),
         mean=gallery.mean,
         gallery=gallery,
         works=person.works,
+        untrained=not person.trained,
     )
 
 

@@ -23,9 +23,9 @@ class Faults:
     def of(self, person: Person) -> str:
         """Return what is wrong with the person's files, as one sentence; empty when all is well."""
         name = person.user_id
-        if not person.lora.is_file():
+        if person.trained and not person.lora.is_file():
             return Message("{name} can't be used: the LoRA {lora} is gone.", name=name, lora=person.lora.name)
-        if fault := self._look(person.lora, _lora_fault):
+        if person.trained and (fault := self._look(person.lora, _lora_fault)):
             return Message("The LoRA of {name} can't be used: {fault}", name=name, fault=fault)
         if not person.reference.is_file():
             return "" if person.scene else Message("{name} can't be used: the reference picture is gone.", name=name)

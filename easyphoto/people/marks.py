@@ -24,6 +24,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "rank": int,
     "alpha": (int, float),
     "scene": bool,
+    "trained": bool,
     "created": str,
 }
 """The fields that ``person.json`` may have, and the type of each."""

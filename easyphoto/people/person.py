@@ -14,9 +14,10 @@ from easyphoto.storage.folders import PersonFolder
 
 @dataclass(frozen=True)
 class Person:
-    """One trained identity. ``works`` is False when a training ended but did not raise the likeness, or was stopped
-    before that could be known. If ``cancelled`` is true, the LoRA comes from a training that was stopped half-way.
-    ``fault`` says in one sentence why this person can't be used; it is empty when all is well."""
+    """One identity: trained or, where ``trained`` is False, known by photos alone, without a LoRA. ``works`` is False
+    when a training ended but did not raise the likeness, or was stopped before that could be known. If ``cancelled`` is
+    true, the LoRA comes from a training that was stopped half-way. ``fault`` says in one sentence why this person
+    can't be used; it is empty when all is well."""
 
     user_id: str
     folder: Path
@@ -31,9 +32,10 @@ class Person:
     marks: dict[str, Any] | None = None
     cancelled: bool = False
     fault: str = ""
+    trained: bool = True
 
     def photos(self) -> list[Path]:
-        """Return the face crops that the person was trained on."""
+        """Return the face crops that the person was trained on, or is known by."""
         return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
 
     def require_whole(self) -> None:

@@ -101,8 +101,9 @@ class PeopleStore:
         if name not in stored:
             raise self._nobody(name, stored)
         person, lora = PersonFolder(self.paths.people / name), self.paths.loras / f"{name}.safetensors"
-        # A LoRA beside a training that never came to its end may be anybody's.
-        theirs = [lora] if self._read(name) is not None and _is_there(lora) else []
+        # A LoRA beside a training that never came to its end, or beside somebody without one, may be anybody's.
+        found_there = self._read(name)
+        theirs = [lora] if found_there is not None and found_there.trained and _is_there(lora) else []
         try:
             with scratch.Scratch(self.paths.people, _DELETING) as bin_, ExitStack() as held:
                 held.enter_context(self._undisturbed(person))
@@ -127,6 +128,8 @@ class PeopleStore:
         """
         person = self.get(name)
         person.require_whole()
+        if not person.trained:
+            raise InvalidRequest("{name!r} was never trained: there is no LoRA to share.", name=name)
         archive.write(file, person.user_id, person.folder, person.lora)
 
     def bring(self, file: Path) -> Person:
@@ -143,6 +146,26 @@ class PeopleStore:
                 arrivals.unpack(shared, file, PersonFolder(stage.path))
                 self._settle(stage.path, name)
         return self.get(name)
+
+    @contextmanager
+    def arriving(self, name: str) -> Iterator[Path]:
+        """A folder that becomes the folder of a new person when the block ends, in one rename; where it ends by an
+        error, nothing is left. Nobody of that name may be there yet."""
+        wanted = user_id(name)
+        self._refuse_known(wanted)
+        self._sweep()
+        with scratch.Scratch(self.paths.people, _IMPORTING) as stage:
+            yield stage.path
+            try:
+                for path in _files_in(stage.path):
+                    files.flush(path)
+                self._refuse_known(wanted)
+                stage.path.rename(self.paths.people / wanted)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise self._known(wanted) from error
+                raise files.not_written(self.paths.people / wanted, error) from error
+            files.flush_folder(self.paths.people)
 
     def _settle(self, stage: Path, name: str) -> None:
         """Make the staging folder the person's, in one rename. The LoRA waits beside its place and follows."""
@@ -278,6 +301,7 @@ class PeopleStore:
             scene=bool(said.get("scene")),
             marks=said,
             cancelled=cancelled,
+            trained=bool(said.get("trained", True)),
         )
         return replace(person, fault=self._faults.of(person))
 

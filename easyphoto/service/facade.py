@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -21,7 +22,7 @@ from easyphoto.ports import BrokenModel, Checkpoint, Host, Image, Vision
 from easyphoto.queue.durable import DurableQueue
 from easyphoto.queue.lanes import LocalRunner
 from easyphoto.queue.port import RequestKind
-from easyphoto.service import face_counting
+from easyphoto.service import face_counting, newcomers
 from easyphoto.service.host_models import BaseModels
 from easyphoto.service.portrait_desk import GENERATE, PortraitDesk
 from easyphoto.service.requests import (
@@ -135,12 +136,17 @@ class EasyPhoto:
         """What the trainer would say of these photos, before anybody waits for a training. They are named as
         :func:`photo_names` does; one that can't be read has a verdict like any other. :class:`TooBusy` when
         ``MAX_CHECKS`` others are at it."""
+        with self._looking():
+            return self._check_photos(photos)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
         if not self._checks.acquire(blocking=False):
             raise TooBusy(
                 "The photos of {max_checks} others are being looked at: try again in a moment.", max_checks=MAX_CHECKS
             )
         try:
-            return self._check_photos(photos)
+            yield
         finally:
             self._checks.release()
 
@@ -183,6 +189,16 @@ class EasyPhoto:
         return self._trainings.stopped_training(user_id)
 
     # --- people ------------------------------------------------------------------------------------------------------
+
+    def add_person(self, user_id: str, photos: Sequence[Source]) -> Person:
+        """Make a person of photos, without a training: portraits show them by an adapter and by face fusion, and a
+        training later makes them a person like any other.
+
+        :class:`InvalidRequest` when somebody of that name is there, :class:`NoFace` when no photo is good,
+        :class:`TooBusy` as in :meth:`check_photos`.
+        """
+        with self._looking():
+            return newcomers.add(user_id, photos, self.people, self.vision)
 
     def portraits_of(self, user_id: str) -> list[Path]:
         """The portraits, and the files of the clips, that show a person, alone or with others, by the recipes in and

@@ -71,7 +71,8 @@ class PortraitDesk:
             raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
         checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
         for one in chosen:
-            require_same_family(one.lora, checkpoint)
+            if one.trained:
+                require_same_family(one.lora, checkpoint)
         self._check_files(request, checkpoint, scene)
         return Accepted(people, checkpoint, scene)
 
@@ -200,11 +201,12 @@ class PortraitDesk:
         return payloads.result(data)
 
     def _portrait_checkpoint(self, wanted: str, people: Sequence[Person]) -> Checkpoint:
-        """The base model that was asked for, or the one that the first person was trained on."""
+        """The base model that was asked for, or the one that the first person was trained on who was trained at all."""
         if wanted:
             return self._place.base_models.named(wanted)
-        trained_on = str((people[0].marks or {}).get("base_model", ""))
-        return self._place.base_models.of_family(people[0].family, trained_on)
+        first = next((person for person in people if person.trained), people[0])
+        trained_on = str((first.marks or {}).get("base_model", ""))
+        return self._place.base_models.of_family(first.family, trained_on)
 
 
 def _nothing_made(failures: Sequence[TemplateFailed]) -> EasyPhotoError:

@@ -50,6 +50,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "face_shape_match",
         "id_control",
         "ipa_weight",
+        "ipa_only_weight",
         "color_shift_middle",
         "color_shift_last",
         "skin_retouching_bool",
