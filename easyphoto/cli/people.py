@@ -64,10 +64,14 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidRequest("Say which file to import.")
     if args.action in ("add", "delete", "export") and args.name is None:
         raise InvalidRequest(f"Say whom to {args.action}.")
+    if args.action == "add" and not args.files:
+        raise InvalidRequest("Say which photos to add the person from.")
     allowed = {"add": len(args.files), "export": 1}.get(args.action, 0)
     if len(args.files) > allowed:
-        what = "file" if args.action == "export" else "name"
-        raise InvalidRequest(f"people {args.action} takes one {what}: {args.files[allowed]} is one too many.")
+        over = args.files[allowed]
+        if args.action == "export":
+            raise InvalidRequest(f"There is no room for {over} here: people export takes one user id and one file.")
+        raise InvalidRequest(f"people {args.action} takes one name: {over} is one too many.")
 
 
 def _list(store: PeopleStore, _: argparse.Namespace) -> tuple[str, Any]:

@@ -36,9 +36,9 @@ def txt2img(
 
     Controls must be maps (``Control.is_map``) and have their model in ``controlnets``. The LoRAs are those that
     ``parts`` already holds: ``job.loras`` and the tags in the prompt aren't looked at. ``soft_control`` is ControlNet's
-    "my prompt is more important". ``cues`` are those of the adapters that the UNet of
-    ``parts`` wears. ``on_step`` is called after each step and may raise to end the work. Raises
-    :class:`InvalidRequest` for a size that the model can't make and for an unknown sampler.
+    "my prompt is more important". ``cues`` are those of the adapters that the UNet of ``parts`` wears.
+    ``on_step`` is called after each step and may raise to end the work. Raises :class:`InvalidRequest` for a size that
+    the model can't make and for an unknown sampler.
     """
     with torch.no_grad():
         work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control, cues=cues)

@@ -33,6 +33,8 @@ WRONG = {
     "people delete nobody": (2, "nobody"),
     "people export nobody": (2, "nobody"),
     "people export a b c": (2, "There is no room for c here"),
+    "people add": (2, "Say whom to add."),
+    "people add ada": (2, "Say which photos"),
     "people import": (2, "Say which file"),
     "people import FOLDER": (None, ""),
     "people import FOLDER/none.zip": (None, ""),

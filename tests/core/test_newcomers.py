@@ -37,7 +37,7 @@ def test_a_person_of_one_photo_is_there_at_once_and_is_portrayed_by_the_adapter_
     added = service.add_person("小红", photos_in(tmp_path, count=1))
     assert (added.trained, added.works, added.fault, added.family) == (False, True, "", None)
     assert service.people.list() == [added] and len(added.photos()) == 1
-    result = service.generate(PortraitRequest(("小红",), tuple(templates_in(tmp_path, 1)), QUICK)).result()
+    result = service.generate(PortraitRequest(("小红",), tuple(templates_in(tmp_path, 1)), QUICK)).wait(60)
     assert len(result.portraits) == 1 and result.portraits[0].likeness[0] is not None
     assert [[(i.kind, i.weight) for i in job.identities] for job in host.jobs] == [
         [(IdentityKind.IP_ADAPTER_FACE, 0.6)]
@@ -52,7 +52,7 @@ def test_beside_a_lora_the_adapter_joins_when_it_is_asked_for(
     template = tuple(templates_in(tmp_path, 1))
     for config, weights in ((QUICK, []), (replace(QUICK, id_control=True, ipa_weight=0.45), [0.45])):
         host.jobs.clear()
-        service.generate(PortraitRequest(("ann",), template, config)).result()
+        service.generate(PortraitRequest(("ann",), template, config)).wait(60)
         assert [[i.weight for i in job.identities] for job in host.jobs] == [weights, weights]
         assert all(job.loras for job in host.jobs)
 
@@ -62,10 +62,9 @@ def test_a_host_without_an_adapter_says_so_and_fusion_alone_makes_the_portrait(
 ) -> None:
     service.add_person("ada", photos_in(tmp_path))
     host.kinds = {}
-    said: list[str] = []
     job = service.generate(PortraitRequest(("ada",), tuple(templates_in(tmp_path, 1)), QUICK))
-    assert len(job.result().portraits) == 1
-    said = [event.message for event in job.events() if isinstance(event, Notice)]
+    assert len(job.wait(60).portraits) == 1
+    said = [event.message for _, event in job.events(follow=False) if isinstance(event, Notice)]
     assert any("no adapter for ip-adapter-face" in message for message in said)
 
 
@@ -77,7 +76,7 @@ def test_a_training_makes_them_a_person_like_any_other(
     service.add_person("ada", photos)
     with pytest.raises(InvalidRequest, match="never trained"):
         service.people.export("ada", tmp_path / "ada.zip")
-    person = service.train(TrainRequest("ada", tuple(photos))).result()
+    person = service.train(TrainRequest("ada", tuple(photos))).wait(60)
     assert person.trained and service.people.get("ada").trained
 
 
@@ -91,7 +90,7 @@ def test_who_is_refused_leaves_nothing_behind(service: EasyPhoto, paths: Paths, 
         service.add_person("ada", [tmp_path / "cut.jpg"])
     with pytest.raises(InvalidRequest, match="no photos"):
         service.add_person("ada", [])
-    with pytest.raises(InvalidRequest, match="name"):
+    with pytest.raises(InvalidRequest, match="may not contain"):
         service.add_person("a/b", photos)
     assert not paths.people.exists() or not list(paths.people.iterdir())
     service.add_person("ada", photos)

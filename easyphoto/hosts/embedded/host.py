@@ -107,10 +107,11 @@ class EmbeddedHost:
             models.wear(parts, loras)
             try:
                 with adapter.worn(parts.unet, cues):
+                    told: dict[str, Any] = {"cues": cues} if cues else {}
                     if isinstance(job, Img2Img):
-                        rendered = render.img2img(parts, job, controlnets, on_step, cues=cues)
+                        rendered = render.img2img(parts, job, controlnets, on_step, **told)
                     else:
-                        rendered = render.txt2img(parts, job, controlnets, on_step, cues=cues)
+                        rendered = render.txt2img(parts, job, controlnets, on_step, **told)
             except FloatingPointError as error:
                 used = {path: controlnets[role] for role, path in nets.items()}
                 fault = models.fault(parts, vae, [path for path, _ in loras], used)
