@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from easyphoto.config import Family
@@ -79,7 +80,18 @@ def state_of(family: Family) -> dict[str, torch.Tensor]:
 def write(path: Path, family: Family, *, sparse: bool = False) -> Path:
     """A checkpoint in 16 bits: normal numbers of a fresh network's size, or with ``sparse`` nothing but its length,
     which takes no room on the disk."""
-    state = state_of(family)
+    return _write(path, state_of(family), sparse=sparse)
+
+
+def write_controlnet(path: Path, family: Family) -> Path:
+    """A ControlNet of the family in 16 bits, in diffusers' naming."""
+    with torch.device("meta"):
+        config = {name: value for name, value in UNETS[family].items() if name != "up_block_types"}
+        model = ControlNetModel(**config)
+    return _write(path, model.state_dict())
+
+
+def _write(path: Path, state: Mapping[str, torch.Tensor], *, sparse: bool = False) -> Path:
     entries: dict[str, Any] = {}
     end = 0
     for name, tensor in state.items():
