@@ -27,7 +27,7 @@ STRANGER = 1.5
 LOST_SECONDS, BRIDGED_SECONDS = 2.0, 0.5
 """For how long a face is looked for near where it was lost, and how long a gap is that is filled between."""
 LEAST_SIGHTINGS = 3
-"""What is seen less often than this in all is taken for a mistake of the detector."""
+"""What is seen less often than this in all is taken for a mistake of the detector, in a clip that has more frames."""
 CENTRE_SECONDS, SIZE_SECONDS, POINT_SECONDS = 0.10, 0.5, 0.03
 """Over what time (one sigma) the centre, the size and the points of a face are smoothed."""
 
@@ -124,6 +124,12 @@ class Tracker:
                 self._tracks.append(Track(self._shot, {self._frame: face}, vector(j)))
         return faces
 
+    def now(self) -> Iterator[tuple[Track, Face]]:
+        """The faces of the frame that was looked at last, each with its track."""
+        for track in self._tracks:
+            if self._frame in track.faces:
+                yield track, track.faces[self._frame]
+
     def _distance(self, track: Track, face: Face) -> float:
         x, y = track.expected(self._frame)
         last = track.faces[track.last]
@@ -166,7 +172,8 @@ class Tracker:
                 groups.append([track])
             else:
                 best.append(track)
-        seen = [group for group in groups if sum(len(track.faces) for track in group) >= LEAST_SIGHTINGS]
+        least = min(LEAST_SIGHTINGS, self.count)
+        seen = [group for group in groups if sum(len(track.faces) for track in group) >= least]
         roles = [Role(tuple(sorted(group, key=lambda t: min(t.faces))), _mean(group)) for group in seen]
         return sorted(roles, key=lambda role: role.first)
 

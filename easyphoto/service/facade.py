@@ -44,11 +44,12 @@ from easyphoto.templates import Template, TemplateStore
 from easyphoto.vision import registry
 
 if TYPE_CHECKING:
+    from easyphoto.inference.clip_people import ClipPeople
     from easyphoto.training.photo_coach import Coaching
     from easyphoto.training.photos import PhotoReport
 
 MAX_CHECKS = 4
-"""How many may have their photos looked at, at the same time: each holds all its photos in memory."""
+"""How many may have photos or a clip looked at, at the same time: each holds all its photos in memory."""
 
 
 class EasyPhoto:
@@ -277,6 +278,19 @@ class EasyPhoto:
     def video(self, request: VideoRequest, *, job: str = "") -> Job[VideoResult]:
         """Queue a clip. What is no clip, a user id that doesn't exist, or a family that doesn't fit, is refused now."""
         return self._videos.queue(request, job)
+
+    def people_in_clip(self, request: VideoRequest) -> ClipPeople:
+        """Who is to be seen in a clip, in the order in which its user ids are given to them, before anybody is chosen;
+        of a long clip, who comes first. :class:`InvalidRequest` for what is no clip, :class:`TooBusy` when
+        ``MAX_CHECKS`` others have something looked at."""
+        if not self._checks.acquire(blocking=False):
+            raise TooBusy(
+                "{max_checks} others have photos or clips looked at: try again in a moment.", max_checks=MAX_CHECKS
+            )
+        try:
+            return self._videos.people(request)
+        finally:
+            self._checks.release()
 
     def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.

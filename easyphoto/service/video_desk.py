@@ -29,9 +29,12 @@ from easyphoto.service.workplace import Workplace
 from easyphoto.storage import videos
 
 if TYPE_CHECKING:
+    from easyphoto.inference.clip_people import ClipPeople
     from easyphoto.inference.moving import FrameLikeness
 
 VIDEO = "video"
+LOOK_SECONDS = 20.0
+"""For how long a clip is looked at for its people while somebody waits."""
 
 
 class VideoDesk:
@@ -61,6 +64,12 @@ class VideoDesk:
             }
             given = (request.clip,) if request.keep else ()
             return self._place.jobs.put(Order(VIDEO, ", ".join(uses), uses, payload, given, job))
+
+    def people(self, request: VideoRequest) -> ClipPeople:
+        """Who is to be seen in the clip that is asked for, in the order of its ``user_ids``."""
+        from easyphoto.inference import clip_people
+
+        return clip_people.look(self._checked(request), self._place.vision, LOOK_SECONDS)
 
     def _checked(self, request: VideoRequest) -> Clip:
         """The clip that is asked for; what is none, or can't be written, is refused before anybody waits for it."""

@@ -20,20 +20,23 @@ from easyphoto.ui.settings import Settings
 from easyphoto.ui.settings_tab import SettingsTab
 from easyphoto.ui.texts import dictionary
 from easyphoto.ui.train_tab import TrainTab
+from easyphoto.ui.video_tab import VideoTab
 from easyphoto.ui.weights_tab import WeightsTab
 
 TITLE = "EasyPhoto"
 
 
 def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
-    """Make the Train, Inference and Weights tabs as ``gr.Blocks``, for a WebUI's ``on_ui_tabs`` or for a page of their
-    own.
+    """Make the Train, Inference, Weights and Video tabs as ``gr.Blocks``, for a WebUI's ``on_ui_tabs`` or for a page of
+    their own.
 
     The page also needs ``style.css`` and ``javascript/easyphoto.js``. A WebUI loads both from the extension's folder by
     itself; any other page gets them through :func:`style` and :func:`head`.
     """
     settings = settings or Settings()
-    compat.serve_from((service.paths.portraits, service.templates.thumbnails.folder, *settings.servable))
+    compat.serve_from(
+        (service.paths.portraits, service.paths.videos, service.templates.thumbnails.folder, *settings.servable)
+    )
 
     def language(request: Any) -> str:
         return settings.language() or compat.language(request)
@@ -44,7 +47,7 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         kept = gr.Textbox(visible=False, label="kept", elem_classes=["easyphoto-hidden"])
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
         weights = WeightsTab(service, settings, language)
-        queue = QueueDesk(service, language)
+        video, queue = VideoTab(service, language), QueueDesk(service, language)
         own = None if settings.kept is None else SettingsTab(settings.kept, language)
         with gr.Tabs(elem_id="easyphoto_tabs"):
             with compat.tab("Train", "easyphoto_tab_train"):
@@ -57,24 +60,29 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
             if own is not None:
                 with compat.tab("Settings", "easyphoto_tab_settings"):
                     own.build()
+            # Last, because the page and its readers know the other tabs by their numbers.
+            video_opened = compat.tab("Video", "easyphoto_tab_video")
+            with video_opened:
+                video.build()
         queue.build()
         queue.bind()
         train.bind(generate.people_lists, generate.trained, generate.users[0])
         generate.bind(page, train.report, train.photos_shown)
         weights.bind(weights_opened)
+        video.bind(video_opened)
         if own is not None:
             own.bind()
 
         def load(remembered: str, request: gr.Request) -> dict[Any, Any]:
             spoken, before = language(request), Kept.read(remembered)
-            parts = [tab.loaded(spoken, before) for tab in (train, generate, weights)]
+            parts = [tab.loaded(spoken, before) for tab in (train, generate, weights, video)]
             parts.append(queue.loaded(spoken))
             parts += [] if own is None else [own.loaded()]
             shown = {component: change for part in parts for component, change in part.items()}
             return {words: _words(spoken), page: before.page, **shown}
 
         compat.listen(blocks.load, generate.faces_loaded, None, [generate.faces, *generate.users], quiet=True)
-        outputs = [words, page, *train.loads, *generate.loads, *weights.loads, *queue.loads]
+        outputs = [words, page, *train.loads, *generate.loads, *weights.loads, *video.loads, *queue.loads]
         outputs += [] if own is None else own.loads
         train.check_again(compat.listen(blocks.load, load, [kept], outputs, quiet=True, script=ASK))
     return blocks

@@ -1,9 +1,9 @@
-"""Draw the curves of a training as one SVG: the loss on the left axis, the likeness on the right. The page sets the
-colours."""
+"""Draw curves as one SVG: those of a training, with the loss on the left axis and the likeness on the right, and the
+likeness of people over the time of a clip. The page sets the colours."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from easyphoto.likeness import clipped, words
@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 640, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 52, 14, 30
 SMOOTHING = 0.9
 POINTS = 240
+PEOPLE_COLOURS = 5
+"""How many colours the page has for people."""
 
 
 def curves(loss: Sequence[Point], likeness: Sequence[Point], labels: tuple[str, str, str], last_step: int) -> str:
@@ -29,13 +31,46 @@ def curves(loss: Sequence[Point], likeness: Sequence[Point], labels: tuple[str, 
     if loss:
         raw, smooth = _thin(loss), _thin(_smoothed(loss))
         top = _nice(max(y for _, y in raw))
-        parts += [_scale(top, 0.0, "left"), _line(raw, end, 0, top, "raw"), _line(smooth, end, 0, top, "loss")]
+        parts += [_scale(top, 0.0, "left", "loss"), _line(raw, end, 0, top, "raw"), _line(smooth, end, 0, top, "loss")]
     if likeness:
         on_scale = [(x, clipped(y)) for x, y in likeness]
-        parts += [_scale(1.0, 0.0, "right"), _line(on_scale, end, 0, 1, "likeness")]
+        parts += [_scale(1.0, 0.0, "right", "likeness"), _line(on_scale, end, 0, 1, "likeness")]
         parts += [_dot(point, end) for point in on_scale]
     head = f'<svg class="easyphoto-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
     return head + "".join(parts) + "</svg>"
+
+
+def over_time(likeness: Mapping[str, Sequence[Sequence[Point]]], end: float, labels: tuple[str, str]) -> str:
+    """Draw the likeness of each person over time: by name, the stretches of (second, value) in which they were seen.
+    Returns an empty text if there is no point at all.
+
+    ``labels`` are the words for likeness and seconds. The x axis ends at second ``end``.
+    """
+    if not any(stretch for stretches in likeness.values() for stretch in stretches):
+        return ""
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    parts = [_grid(), _scale(1.0, 0.0, "left", "scale")]
+    parts += [
+        f'<text x="{_x(end * i / 4, end):.0f}" y="{bottom + 14}" text-anchor="middle">{end * i / 4:.1f}</text>'
+        for i in range(5)
+    ]
+    called = [f'<text x="{LEFT}" y="{HEIGHT - 3}">{escape(labels[0])}</text>']
+    called.append(f'<text x="{right}" y="{HEIGHT - 3}" text-anchor="end">{escape(labels[1])}</text>')
+    for place, (name, stretches) in enumerate(likeness.items()):
+        kind = f"person p{place % PEOPLE_COLOURS}"
+        for stretch in stretches:
+            on_scale = _thin([(x, clipped(y)) for x, y in stretch])
+            if len(stretch) == 1:
+                parts.append(
+                    f'<circle class="{kind}" cx="{_x(stretch[0][0], end):.1f}" r="3" '
+                    f'cy="{_y(on_scale[0][1], 0, 1):.1f}"/>'
+                )
+            else:
+                parts.append(_line(on_scale, end, 0, 1, kind))
+        if len(likeness) > 1:
+            called.append(f'<text class="{kind}" x="{LEFT + 100 + 90 * place}" y="{HEIGHT - 3}">{escape(name)}</text>')
+    head = f'<svg class="easyphoto-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    return head + "".join([*parts, *called]) + "</svg>"
 
 
 def _x(step: float, end: float) -> float:
@@ -64,20 +99,23 @@ def _frame(end: float, labels: tuple[str, str, str]) -> str:
     ticks = "".join(
         f'<text x="{_x(mark, end):.0f}" y="{bottom + 14}" text-anchor="middle">{mark}</text>' for mark in whole
     )
-    grid = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.0f}" y2="{y:.0f}"/>'
-        for y in (TOP + (bottom - TOP) * i / 4 for i in range(5))
-    )
     names = (
         f'<text class="loss" x="{LEFT}" y="{HEIGHT - 3}">{loss}</text>'
         f'<text class="likeness" x="{right}" y="{HEIGHT - 3}" text-anchor="end">{likeness}</text>'
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 3}" text-anchor="middle">{step}</text>'
     )
-    return grid + ticks + names
+    return _grid() + ticks + names
 
 
-def _scale(high: float, low: float, side: str) -> str:
-    x, anchor, name = (LEFT - 6, "end", "loss") if side == "left" else (WIDTH - RIGHT + 6, "start", "likeness")
+def _grid() -> str:
+    return "".join(
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.0f}" y2="{y:.0f}"/>'
+        for y in (TOP + (HEIGHT - BOTTOM - TOP) * i / 4 for i in range(5))
+    )
+
+
+def _scale(high: float, low: float, side: str, name: str) -> str:
+    x, anchor = (LEFT - 6, "end") if side == "left" else (WIDTH - RIGHT + 6, "start")
     rows = ((TOP + (HEIGHT - TOP - BOTTOM) * i / 2, high + (low - high) * i / 2) for i in range(3))
     return "".join(
         f'<text class="{name}" x="{x}" y="{y + 4:.0f}" text-anchor="{anchor}">{v:.3g}</text>' for y, v in rows

@@ -51,6 +51,16 @@ def picture_input(label: str, **more: Any) -> Any:
     return gr.Image(label=label, type="filepath", **way, **more)
 
 
+def video_player(label: str, **more: Any) -> Any:
+    """Make a component that plays a video, whose value is the path of its file."""
+    return gr.Video(label=label, interactive=False, **more)
+
+
+def picture_player(label: str, **more: Any) -> Any:
+    """Make a component that shows a picture as it is, so that one that moves goes on moving."""
+    return gr.Image(label=label, type="filepath", interactive=False, **more)
+
+
 def html(value: str, **more: Any) -> Any:
     """Make a piece of HTML, which takes no room on the page while it is empty."""
     return gr.HTML(value, **{"elem_classes": ["easyphoto-slot"], **more})

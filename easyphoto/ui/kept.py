@@ -17,7 +17,7 @@ ASK = "() => (window.easyphotoKept ? window.easyphotoKept() : '{}')"
 LONGEST = 4000
 _PAGE = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"[0-9a-f]{0,32}")
-_KINDS = ("train", "generate", "models")
+_KINDS = ("train", "generate", "models", "video")
 _MAX_NAME = 200
 
 

@@ -1,0 +1,216 @@
+"""Tests of the Video tab as a person uses it, and of what it is made of."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from easyphoto.clips import encoding
+from easyphoto.clips.encoding import Writing
+from easyphoto.service import EasyPhoto
+from easyphoto.ui import chart, compat
+from easyphoto.ui.texts import dictionary
+from easyphoto.ui.video_tab import FORMATS, NOT_IN_CLIPS, PREFIX, VideoTab
+from tests.acting import trained
+from tests.fakes import FakeHost, blank, draw_face
+from tests.ui.browser import Page
+
+# gradio warns of itself in the server's thread
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+VIDEO = 4
+"""The number of the tab."""
+PROGRESS = f"#{PREFIX}_progress"
+ENGLISH = SimpleNamespace(headers={"accept-language": "en"})
+
+
+def two_walk(path: Path, count: int = 6) -> Path:
+    """A clip in which one person stands on the left and another walks on the right."""
+    frames = [
+        draw_face(draw_face(blank(320, 200), (80, 90), 56, who=45), (210 + 5 * i, 110), 48, who=75)
+        for i in range(count)
+    ]
+    encoding.write(path, frames, Writing(Fraction(10)))
+    return path
+
+
+def built(service: EasyPhoto) -> tuple[VideoTab, dict[Any, Any]]:
+    """The tab without a page, and what its components hold at first."""
+    tab = VideoTab(service, compat.language)
+    with gr.Blocks() as blocks:
+        tab.build()
+    return tab, {part: getattr(part, "value", None) for part in blocks.blocks.values()}
+
+
+@pytest.mark.usefixtures("needs_browser")
+@pytest.mark.parametrize("name", ["two walk.mp4", "two walk.gif"])
+def test_from_a_clip_to_a_clip(address: str, service: EasyPhoto, tmp_path: Path, name: str) -> None:
+    trained(service, "ada")
+    ending = name[-3:]
+    with Page(address) as page:
+        page.tab(VIDEO)
+        page.click(f"#{PREFIX}_start")
+        page.wait_for(f"#{PREFIX}_error .easyphoto-error")
+        assert "Upload a clip first" in page.text(f"#{PREFIX}_error")
+
+        page.upload(f"{PREFIX}_clip", [two_walk(tmp_path / name)])
+        page.wait_for(f"#{PREFIX}_people figure", 2)
+        assert "320 x 200 pixels, 10 frames a second, about 6 frames" in page.text(f"#{PREFIX}_facts")
+        assert "Person 1, 6 frames" in page.text(f"#{PREFIX}_people")
+        plays(page, "preview", ending)
+        page.wait(lambda: page.one(f"#{PREFIX}_user_2").is_displayed())
+        pick(page, 2, "ada")
+        if ending == "gif":
+            choose(page, "format", "gif")
+        page.settle()
+        page.click(f"#{PREFIX}_start")
+        page.wait_for(f"{PROGRESS} [data-state=finished]")
+        assert "6 frames, 6 of them repainted" in page.text(PROGRESS)
+        plays(page, "result", ending)
+        page.wait_for(f"#{PREFIX}_likeness polyline.p0")
+        assert "ada: likeness" in page.text(f"#{PREFIX}_likeness")
+
+        page.open()
+        page.tab(VIDEO)
+        page.wait_for(f"{PROGRESS} [data-state=finished]")
+        plays(page, "result", ending)
+        page.wait_for(f"#{PREFIX}_likeness polyline.p0")
+        assert page.complaints() == []
+
+
+def plays(page: Page, which: str, ending: str) -> None:
+    """Wait until the browser has read the clip that a player was given."""
+    if ending == "mp4":
+        ready = "const v = document.querySelector(arguments[0]); return v && v.videoWidth === 320 && v.duration > 0.4"
+        page.wait(lambda: page.script(ready, f"#{PREFIX}_{which}_video video"))
+    else:
+        ready = "const i = document.querySelector(arguments[0]); return i && i.complete && i.naturalWidth === 320"
+        page.wait(lambda: page.script(ready, f"#{PREFIX}_{which}_picture img"))
+
+
+def pick(page: Page, number: int, name: str) -> None:
+    choose(page, f"user_{number}", name)
+
+
+def choose(page: Page, which: str, value: str) -> None:
+    """Pick a value of a dropdown."""
+    page.click(f"#{PREFIX}_{which} input")
+    options = page.wait_for(f"#{PREFIX}_{which} [role=option], [role=listbox] [role=option]")
+    next(option for option in options if option.text.strip().lstrip("✓").strip() == value).click()
+
+
+@pytest.mark.usefixtures("needs_browser")
+def test_a_clip_is_cancelled_and_what_is_no_clip_is_said(address: str, service: EasyPhoto, tmp_path: Path) -> None:
+    trained(service, "ada")
+    assert isinstance(service.host, FakeHost)
+    service.host.before = lambda _: time.sleep(0.3)
+    (tmp_path / "broken.mp4").write_bytes(b"no clip at all")
+    with Page(address) as page:
+        page.tab(VIDEO)
+        page.upload(f"{PREFIX}_clip", [tmp_path / "broken.mp4"])
+        page.wait_for(f"#{PREFIX}_error .easyphoto-error")
+        assert "broken.mp4 is not a video" in page.text(f"#{PREFIX}_error")
+        page.open()
+        page.tab(VIDEO)
+        page.upload(f"{PREFIX}_clip", [two_walk(tmp_path / "walk.mp4", 30)])
+        page.wait_for(f"#{PREFIX}_people figure", 2)
+        pick(page, 1, "ada")
+        page.settle()
+        page.click(f"#{PREFIX}_start")
+        page.wait(lambda: "Frames: 2 of 30" in page.text(PROGRESS))
+        assert "left" in page.text(PROGRESS)
+        page.click(f"#{PREFIX}_cancel")
+        page.wait_for(f"{PROGRESS} [data-state=cancelled]")
+        assert page.complaints() == []
+
+
+@pytest.mark.usefixtures("needs_browser")
+def test_the_tab_speaks_chinese_and_fits_a_telephone(address: str, service: EasyPhoto, tmp_path: Path) -> None:
+    trained(service, "小美")
+    known = {english for english, chinese in dictionary().items() if english != chinese}
+    with Page(address, language="zh-CN") as page:
+        telephone = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", telephone)
+        page.wait(lambda: "视频" in page.text("#easyphoto_tabs"))
+        page.script("document.querySelectorAll('#easyphoto_tabs [role=tab]')[arguments[0]].click()", VIDEO)
+        page.upload(f"{PREFIX}_clip", [two_walk(tmp_path / "walk.mp4")])
+        page.wait_for(f"#{PREFIX}_people figure", 2)
+        assert "第 2 人，6 帧" in page.text(f"#{PREFIX}_people")
+        page.wait(lambda: page.text(f"#{PREFIX}_start") == "生成视频")
+        page.unfold()
+        page.settle()
+        assert not [text for text in page.words() if text in known]
+        assert page.script("return document.documentElement.scrollWidth") <= 400
+
+
+def test_what_the_tab_asks_for(service: EasyPhoto, tmp_path: Path) -> None:
+    trained(service, "ada")
+    tab, data = built(service)
+    clip = two_walk(tmp_path / "walk.gif")
+    data |= {tab.clip: str(clip), tab.count: 2.0, tab.users[0]: "none", tab.users[1]: "ada", tab.format: "webp"}
+    data |= {tab.max_fps: 5.0, tab.max_frames: 2.0, tab.by_likeness: False}
+    data[tab._form.components["first_diffusion_steps"]] = 3.0
+    tab._start(data, ENGLISH)  # type: ignore[arg-type]
+    job = next(job for job in service.jobs.list() if job.what == "video")
+    clip.unlink()  # gradio's own copy may go at any time
+    made = job.wait(60)
+    assert (made.frames, made.path.suffix, [one.user_id for one in made.people]) == (2, ".webp", ["ada"])
+    assert isinstance(service.host, FakeHost)
+    assert {asked.steps for asked in service.host.jobs} == {3, 20}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"max_frames": None}, "must be a number"),
+        ({"max_frames": 1.0}, "from 2 to"),
+        ({"max_frames": 2.5}, "must be a whole number"),
+        ({"clip": None}, "Upload a clip first."),
+        ({}, "Nobody was chosen"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_sentence(
+    service: EasyPhoto, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    tab, data = built(service)
+    data[tab.clip] = str(two_walk(tmp_path / "walk.gif"))
+    data |= {getattr(tab, name): value for name, value in changes.items()}
+    assert said in tab._start(data, ENGLISH)[tab.error]  # type: ignore[arg-type]
+    assert not [job for job in service.jobs.list() if job.what == "video"]
+
+
+def test_a_clip_that_was_removed_leaves_an_empty_player(service: EasyPhoto, tmp_path: Path) -> None:
+    trained(service, "ada")
+    tab, data = built(service)
+    data |= {tab.clip: str(two_walk(tmp_path / "walk.gif")), tab.users[0]: "ada", tab.format: "gif"}
+    tab._start(data, ENGLISH)  # type: ignore[arg-type]
+    job = next(job for job in service.jobs.list() if job.what == "video")
+    made = job.wait(60)
+    assert "<svg" in tab._showing(job, "en")[tab.likeness]
+    made.about.write_text("{}")
+    shown = tab._showing(job, "en")[tab.likeness]
+    assert "<svg" not in shown and "ada: likeness" in shown
+    made.path.unlink()
+    shown = tab._showing(job, "en")
+    assert shown[tab.likeness] == "" and all(not part["value"] for part in shown.values() if isinstance(part, dict))
+
+
+def test_only_what_a_clip_makes_use_of_is_offered(service: EasyPhoto) -> None:
+    tab, _ = built(service)
+    assert "lora_weights" in tab._form.components and not NOT_IN_CLIPS & set(tab._form.components)
+    assert FORMATS == ("mp4", "webm", "gif", "webp")
+
+
+def test_a_gap_in_the_likeness_is_no_line() -> None:
+    drawn = chart.over_time(
+        {"ada": [[(0.0, 0.5), (0.1, 1.2)], [(0.9, 0.4)]], "<b>": [[(0.0, 0.1), (1.0, 0.2)]]}, 1.0, ("Likeness", "s")
+    )
+    assert drawn.count("<polyline") == 2 and drawn.count("<circle") == 1
+    assert "&lt;b&gt;" in drawn and "<b>" not in drawn
+    assert chart.over_time({"ada": [[]]}, 1.0, ("Likeness", "s")) == ""
