@@ -12,14 +12,16 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
-from easyphoto import families
+from easyphoto import families, pictures
 from easyphoto.api import clip_routes, guard, schema, waiting, wire
+from easyphoto.clips import decoding
 from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE
 from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping, unlike_defaults
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
@@ -48,6 +50,8 @@ PROMPT = (
     "in the winter, daytime, snow, f32"
 )
 TRAINED = "The training has been completed."
+FRAMES_SENT = 64
+"""At most so many frames of a clip are sent one by one, beside the clip."""
 TABS = ("selected_template_images", "init_image", "uploaded_template_images", "text")
 WITH_LORA = ("Infer with User Lora", "Infer with Pretrained Lora")
 _TRAIN_DEFAULTS: Mapping[str, Any] = {"sd_model_checkpoint": CHECKPOINT, "skin_retouching_bool": False}
@@ -324,10 +328,12 @@ def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Vid
 def _video(job: Job[VideoResult], remarks: list[str], scrubber: wire.Scrubber) -> schema.LegacyVideo:
     result = job.wait(0)
     made = wire.encode(result.path)
+    frames = islice(decoding.frames(decoding.probe(result.path)), FRAMES_SENT)
+    outputs = [base64.b64encode(pictures.jpg_bytes(frame)).decode("ascii") for frame in frames]
     message = scrubber.text("\n".join(["Video infer success.", *remarks]))
     if result.path.suffix == ".gif":
-        return schema.LegacyVideo(message=message, output_gif=made)
-    return schema.LegacyVideo(message=message, output_video=made)
+        return schema.LegacyVideo(message=message, outputs=outputs, output_gif=made)
+    return schema.LegacyVideo(message=message, outputs=outputs, output_video=made)
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float, most: float) -> float:

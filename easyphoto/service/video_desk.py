@@ -69,7 +69,7 @@ class VideoDesk:
         """Who is to be seen in the clip that is asked for, in the order of its ``user_ids``."""
         from easyphoto.inference import clip_people
 
-        return clip_people.look(self._checked(request), self._place.vision, LOOK_SECONDS)
+        return clip_people.look(self._source(request), self._place.vision, LOOK_SECONDS)
 
     def _checked(self, request: VideoRequest) -> Clip:
         """The clip that is asked for; what is none, or can't be written, is refused before anybody waits for it."""
@@ -77,6 +77,13 @@ class VideoDesk:
             raise InvalidRequest(
                 "A clip can't be written as {kind}: choose {kinds}.", kind=request.format, kinds=", ".join(FORMATS)
             )
+        clip = self._source(request)
+        if request.format in encoding.CODECS:
+            decoding.av()
+        return clip
+
+    def _source(self, request: VideoRequest) -> Clip:
+        """The clip that is asked for, however it is to be written; what is none is refused."""
         if not 1 <= request.max_fps <= MAX_RATE:
             raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=MAX_RATE)
         if not 0 <= request.max_frames <= MAX_FRAMES or request.max_frames == 1:
@@ -84,8 +91,6 @@ class VideoDesk:
         if request.keep and request.clip.is_dir():
             raise InvalidRequest("A folder of frames can't be sent.")
         clip = decoding.probe(request.clip, request.max_fps)
-        if request.format in encoding.CODECS:
-            decoding.av()
         return replace(clip, only=request.max_frames)
 
     # --- the kind of work --------------------------------------------------------------------------------------------

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from easyphoto.clips import encoding
+from easyphoto.clips import decoding, encoding
 from easyphoto.clips.encoding import Writing
 from easyphoto.config import PortraitConfig
 from easyphoto.service import EasyPhoto, VideoRequest
@@ -94,3 +96,69 @@ def test_the_route_of_the_original_gives_a_clip_in_base64(client: httpx.Client, 
         ({"user_ids": []}, "Nob"),
     ]:
         assert words in client.post(VIDEO, json={**fields, **wrong}).json()["message"]
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_a_client_of_the_original_gets_its_clip(
+    client: httpx.Client, service: EasyPhoto, tmp_path: Path, kind: str
+) -> None:
+    """Every field that the original's own script sends, as it sends them: as text, without a content type."""
+    trained(service, "test")
+    frames = [draw_face(blank(200, 140), (80 + 4 * i, 70), 44, who=45) for i in range(5)]
+    encoding.write(tmp_path / "walk.mp4", frames, Writing(Fraction(8)))
+    fields = {
+        "user_ids": ["test"],
+        "sd_model_checkpoint": "Chilloutmix-Ni-pruned-fp16-fix.safetensors",
+        "sd_model_checkpoint_for_animatediff_text2video": "majicmixRealistic_v7.safetensors",
+        "sd_model_checkpoint_for_animatediff_image2video": "majicmixRealistic_v7.safetensors",
+        "t2v_input_prompt": "1girl, blue eyes, standing, looking at viewer, upper-body",
+        "t2v_input_width": 512,
+        "t2v_input_height": 768,
+        "scene_id": "none",
+        "upload_control_video": False,
+        "upload_control_video_type": "openpose",
+        "openpose_video": None,
+        "init_image": None,
+        "init_image_prompt": "",
+        "last_image": None,
+        "init_video": b64(tmp_path / "walk.mp4"),
+        "additional_prompt": "masterpiece, beauty",
+        "max_frames": 16,
+        "max_fps": 8,
+        "save_as": kind,
+        "first_diffusion_steps": 50,
+        "first_denoising_strength": 0.45,
+        "seed": -1,
+        "crop_face_preprocess": True,
+        "before_face_fusion_ratio": 0.5,
+        "after_face_fusion_ratio": 0.5,
+        "apply_face_fusion_before": True,
+        "apply_face_fusion_after": True,
+        "color_shift_middle": True,
+        "super_resolution": True,
+        "super_resolution_method": "gpen",
+        "skin_retouching_bool": False,
+        "makeup_transfer": False,
+        "makeup_transfer_ratio": 0.50,
+        "face_shape_match": False,
+        "video_interpolation": False,
+        "video_interpolation_ext": 1,
+        "tabs": 2,
+        "ipa_control": False,
+        "ipa_weight": 0.50,
+        "ipa_image": None,
+        "lcm_accelerate": False,
+    }
+    answer = client.post(VIDEO, content=json.dumps(fields))
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert set(said) == {"message", "outputs", "output_video", "output_gif"}
+    assert said["message"].startswith("Video infer success."), said["message"]
+    wanted, other = ("output_gif", "output_video") if kind == "gif" else ("output_video", "output_gif")
+    assert said[other] is None
+    (tmp_path / f"made.{kind}").write_bytes(base64.b64decode(said[wanted]))
+    made = decoding.probe(tmp_path / f"made.{kind}")
+    assert (made.width, made.height, made.rate) == (200, 140, 8 if kind == "mp4" else Fraction(100, 12))
+    sent = [np.asarray(Pillow.open(io.BytesIO(base64.b64decode(one)))) for one in said["outputs"]]
+    assert len(sent) == len(list(decoding.frames(made))) == 5
+    assert np.abs(sent[2].astype(int) - frames[2]).max() > 20, "somebody else's face"

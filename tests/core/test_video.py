@@ -13,8 +13,9 @@ import pytest
 from easyphoto.clips import decoding, encoding
 from easyphoto.clips.encoding import Writing
 from easyphoto.config import Paths, PortraitConfig
-from easyphoto.errors import Cancelled, InvalidRequest, NoFace, NotFound
+from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest, NoFace, NotFound
 from easyphoto.events import Finished
+from easyphoto.inference import clip_people
 from easyphoto.inference.moving import FrameShelf
 from easyphoto.ports import Image, Txt2Img
 from easyphoto.queue.port import DurableRequest
@@ -249,3 +250,25 @@ def durable(request: VideoRequest, job: str) -> DurableRequest:
         "chosen": None,
     }
     return DurableRequest(job, "video", "ann", ("ann",), payload)
+
+
+def test_the_people_of_a_clip_are_known_before_anybody_is_chosen(
+    service: EasyPhoto, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise AssetMissing("There is no av here.")
+
+    monkeypatch.setattr(decoding, "av", missing)  # a GIF is looked at without it, whatever is written later
+    seen = service.people_in_clip(VideoRequest((), clip))
+    assert [person.frames for person in seen.people] == [5] and (seen.frames, seen.whole) == (5, True)
+    head = seen.people[0].head
+    assert head.shape[0] == head.shape[1] and abs(head.shape[0] - 1.7 * 48) < 3
+    assert service.people_in_clip(VideoRequest((), clip, max_frames=2)).people[0].frames == 2
+    with pytest.raises(InvalidRequest, match="from 2 to"):
+        service.people_in_clip(VideoRequest((), clip, max_frames=1))
+
+
+def test_a_long_clip_is_not_looked_through(clip: Path) -> None:
+    ticks = iter(range(100))
+    seen = clip_people.look(decoding.probe(clip), FakeVision(), 2.5, lambda: float(next(ticks)))
+    assert (seen.frames, seen.whole) == (3, False)
