@@ -30,9 +30,11 @@ from easyphoto.errors import InvalidRequest
 __all__ = [
     "FUSIONS",
     "FUSION_METHODS",
+    "ID_METHODS",
     "OPTIMIZERS",
     "POSES",
     "PRECISIONS",
+    "REF_MODES",
     "SCENE_CONTROLS",
     "SUPER_RESOLUTION_METHODS",
     "TRAIN_MODES",
@@ -92,6 +94,10 @@ POSES = (
     "hand-at-chin",
 )  # fmt: skip
 """The names of the inner poses. The first choice takes a pose that follows from the seed."""
+ID_METHODS = ("IP-Adapter Face", "InstantID")
+"""The adapters by which a person can be shown; the first means whichever IP-Adapter the family has."""
+REF_MODES = ("Infer with Pretrained Lora", "Infer with IPA or InstantID only(without Pretraining Lora)")
+"""With the person's LoRA, or by an adapter alone; in the words of the original."""
 SCENE_CONTROLS = ("Without Control", "Control with inner template", "Control with uploaded template")
 
 
@@ -479,16 +485,63 @@ class PortraitConfig:
         False,
         "Identity from photos",
         group="advanced",
-        help="Steady the LoRA by an adapter that is shown a photo of the person; needs the family's IP-Adapter.",
+        help="Steady the LoRA by an adapter that is shown photos of the person; needs the family's adapter.",
+    )
+    id_control_method: str = param(
+        ID_METHODS[0],
+        "Adapter beside the LoRA",
+        choices=ID_METHODS,
+        group="advanced",
+        help="By which adapter; InstantID is there for SDXL alone.",
     )
     ipa_weight: float = param(
-        0.3, "IP-Adapter weight", minimum=0, maximum=1, step=0.05, group="advanced",
+        0.3, "IP-Adapter weight", minimum=0, maximum=1, step=0.05, legacy_default=0.5, group="advanced",
         help="How much the adapter counts beside the LoRA.",
     )  # fmt: skip
+    instantid_id_weight: float = param(
+        0.5, "InstantID weight of the place", minimum=0, maximum=1, step=0.05, group="advanced",
+        help="How much InstantID's ControlNet holds the face where the template has it, beside the LoRA.",
+    )  # fmt: skip
+    instantid_ipa_weight: float = param(
+        0.5, "InstantID weight of the face", minimum=0, maximum=1, step=0.05, group="advanced",
+        help="How much InstantID's adapter counts beside the LoRA.",
+    )  # fmt: skip
+    ref_mode_choose: str = param(
+        REF_MODES[0],
+        "Reference",
+        choices=REF_MODES,
+        numbered=True,
+        group="advanced",
+        help="Whether portraits are made with the person's LoRA or (1) by an adapter alone, without any training.",
+    )
+    no_user_lora_mode: str = param(
+        ID_METHODS[0],
+        "Adapter without a LoRA",
+        choices=ID_METHODS,
+        group="advanced",
+        help="By which adapter people are shown who have no LoRA, or whose LoRA is left out.",
+    )
     ipa_only_weight: float = param(
         0.6, "IP-Adapter weight alone", minimum=0, maximum=1, step=0.05, group="advanced",
-        help="How much the adapter counts for a person who was added without a training.",
+        help="How much the adapter counts where there is no LoRA.",
     )  # fmt: skip
+    instantid_only_id_weight: float = param(
+        0.5, "InstantID weight of the place alone", minimum=0, maximum=1, step=0.05, group="advanced",
+        help="How much InstantID's ControlNet holds the face in place where there is no LoRA.",
+    )  # fmt: skip
+    instantid_only_ipa_weight: float = param(
+        0.5, "InstantID weight of the face alone", minimum=0, maximum=1, step=0.05, group="advanced",
+        help="How much InstantID's adapter counts where there is no LoRA.",
+    )  # fmt: skip
+    id_photos: int = param(
+        3,
+        "Photos for the adapter",
+        minimum=1,
+        maximum=8,
+        step=1,
+        group="advanced",
+        help="So many photos of the person are shown to the adapter: those whose head is nearest to the template's.",
+    )
     makeup_transfer: bool = param(
         False, "Makeup transfer", group="advanced", help="Bring the template's make-up back.",
     )  # fmt: skip

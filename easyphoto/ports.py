@@ -267,7 +267,8 @@ class Identity:
     ``pictures``: of this person, upright, of any size, at least one, the best first; a host whose adapter takes one
     picture takes that one. ``embedding``: the mean of all photos of the person, of length 1, by the ``embedder`` of
     that name; an adapter that wants the vectors of another embedder measures the pictures itself. ``weight``: 0 is no
-    effect, 1 the adapter's full one.
+    effect, 1 the adapter's full one. ``place``: the same for the part of the adapter that holds the face where the
+    picture has it, in adapters that have such a part; None: as ``weight``.
     """
 
     kind: IdentityKind
@@ -275,6 +276,7 @@ class Identity:
     embedding: Embedding
     embedder: str
     weight: float = 1.0
+    place: float | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,16 @@ from easyphoto import families, pictures
 from easyphoto.api import clip_routes, guard, schema, waiting, wire
 from easyphoto.clips import decoding
 from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE
-from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, from_mapping, unlike_defaults
+from easyphoto.config import (
+    ID_METHODS,
+    REF_MODES,
+    Declared,
+    PortraitConfig,
+    TrainConfig,
+    declared,
+    from_mapping,
+    unlike_defaults,
+)
 from easyphoto.errors import EasyPhotoError, InvalidRequest, TooBusy
 from easyphoto.events import TemplateFailed
 from easyphoto.jobs import Job
@@ -53,7 +62,14 @@ TRAINED = "The training has been completed."
 FRAMES_SENT = 64
 """At most so many frames of a clip are sent one by one, beside the clip."""
 TABS = ("selected_template_images", "init_image", "uploaded_template_images", "text")
-WITH_LORA = ("Infer with User Lora", "Infer with Pretrained Lora")
+WITH_LORA = ("Infer with User Lora", *REF_MODES[:1])
+_SHOWN: Mapping[tuple[bool, str], str] = {
+    (False, ID_METHODS[0]): "ipa_image",
+    (False, ID_METHODS[1]): "instantid_image",
+    (True, ID_METHODS[0]): "ipa_only_image",
+    (True, ID_METHODS[1]): "instantid_only_image",
+}
+"""The field with the picture for the adapter, by whether the LoRA is left out and by the adapter."""
 _TRAIN_DEFAULTS: Mapping[str, Any] = {"sd_model_checkpoint": CHECKPOINT, "skin_retouching_bool": False}
 
 
@@ -229,7 +245,7 @@ def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
     reading.checkpoint(service, values)
     if TABS[tab] == "text":
         values.setdefault("text_to_image_input_prompt", PROMPT)
-    _remark_on_identity(reading)
+    values |= _identity(reading)
     people = wire.user_ids(_texts(fields, "user_ids"))
     pose = _text(fields, "t2i_pose_template", "")
     config = from_mapping(PortraitConfig, values)
@@ -238,6 +254,7 @@ def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
         _templates(fields, tab),
         config,
         wire.decode(pose, "t2i_pose_template") if pose else None,
+        identity_image=_shown(fields, config),
         # Clients of the original send its whole form: nobody has chosen a value that only repeats the default.
         chosen=unlike_defaults(config) & fields.keys(),
     )
@@ -263,16 +280,28 @@ def _templates(fields: Mapping[str, Any], tab: int) -> tuple[Source, ...]:
     return wire.decode_all(texts, name, MAX_TEMPLATES)
 
 
-def _remark_on_identity(reading: _Reading) -> None:
-    """Remark on an option that isn't read, and refuse to identify a person without a LoRA, which isn't there yet.
-
-    ``ipa_control`` is the name that ``id_control`` once had.
+def _identity(reading: _Reading) -> dict[str, str]:
+    """Return what the client says of adapters, in the words of the declared choices. Clients know other words for some
+    of them. ``ipa_control`` is the name that ``id_control`` once had.
     """
     if reading.wants("ipa_control"):
         reading.remarks.append(f"ipa_control was left out: {schema.NOT_YET['ipa_control']}.")
+    found = {}
+    for name in ("id_control_method", "no_user_lora_mode"):
+        if method := _text(reading.fields, name, ""):
+            found[name] = ID_METHODS[0] if method.lower().startswith("ip") else method
     mode = _text(reading.fields, "ref_mode_choose", WITH_LORA[0])
-    if mode not in WITH_LORA:
-        raise InvalidRequest("ref_mode_choose {mode!r} isn't there yet: portraits need a trained user id.", mode=mode)
+    # The words for it changed when the original learned a second adapter.
+    alone = mode.startswith("Infer with IPA")
+    return {**found, "ref_mode_choose": REF_MODES[0] if mode in WITH_LORA else REF_MODES[1] if alone else mode}
+
+
+def _shown(fields: Mapping[str, Any], config: PortraitConfig) -> bytes | None:
+    """Return the picture for the adapter that is asked for, if the client sent one."""
+    alone = config.ref_mode_choose == REF_MODES[1]
+    name = _SHOWN[alone, config.no_user_lora_mode if alone else config.id_control_method]
+    picture = _text(fields, name, "") if alone or config.id_control else ""
+    return wire.decode(picture, name) if picture else None
 
 
 def _report(result: PortraitResult) -> str:
@@ -417,6 +446,7 @@ _INFER_MORE: Mapping[str, Any] = {
     "init_image": {"type": "string", "nullable": True},
     "uploaded_template_images": _LIST,
     "t2i_pose_template": {"type": "string", "nullable": True},
+    **{name: {"type": "string", "nullable": True} for name in _SHOWN.values()},
 }
 _VIDEO_MORE: Mapping[str, Any] = {
     "user_ids": {"anyOf": [{"type": "string"}, _LIST]},

@@ -235,7 +235,8 @@ def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> Po
     if payload.scene_preset is not None:
         chosen |= {PROMPT: scenes.prompt(payload.scene_preset, str(chosen.get(PROMPT, "")))}
     config = from_mapping(PortraitConfig, chosen)
-    return PortraitRequest(people, (*presets, *sent), config, pose, chosen=frozenset(chosen))
+    shown = None if payload.identity_image is None else wire.decode(payload.identity_image, "identity_image")
+    return PortraitRequest(people, (*presets, *sent), config, pose, chosen=frozenset(chosen), identity_image=shown)
 
 
 def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:

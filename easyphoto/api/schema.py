@@ -83,7 +83,6 @@ def chosen(model: BaseModel | None) -> dict[str, Any]:
 NOT_YET: Mapping[str, str] = {
     "enable_rl": "training by reward isn't there yet",
     "ipa_control": "it is called id_control",
-    "ref_mode_choose": "portraits need a trained user id: identity from a picture isn't there yet",
 }
 """Options of the original extension that EasyPhoto doesn't have yet."""
 
@@ -131,6 +130,10 @@ class PortraitPayload(BaseModel):
     presets: list[StrictStr] = Field([], description="Names of preset templates, as `templates` lists them.")
     options: PortraitOptions | None = None
     pose_template: StrictStr | None = Field(None, description="Picture in base64 to take the pose of a text portrait.")
+    identity_image: StrictStr | None = Field(
+        None,
+        description="Picture in base64 that the adapter is shown of the one person, instead of the person's photos.",
+    )
     scene_preset: StrictStr | None = Field(
         None, description="The scene of a picture from text, as `scenes` lists them; goes behind the prompt."
     )

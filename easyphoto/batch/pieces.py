@@ -181,9 +181,10 @@ class _Hashes:
 
     def models(self, row: AskedRow, config: PortraitConfig) -> dict[str, Any]:
         """The base model and the LoRAs of a row's portraits, as their recipes have them."""
-        from easyphoto.inference import recipe
+        from easyphoto.inference import plan, recipe
 
-        people = [person.lora for person in row.accepted.people if person is not None and person.trained]
+        sitting = () if plan.without_lora(config) else row.accepted.people
+        people = [person.lora for person in sitting if person is not None and person.trained]
         scene = None if row.templates or row.accepted.scene is None else row.accepted.scene.lora
         loras = recipe.loras(people, config.lora_weights, scene, self._style(row, config))
         return {

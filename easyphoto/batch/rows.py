@@ -183,6 +183,7 @@ class _Checker:
                 config.scene_id,
                 config.t2i_control_way,
                 config.lcm_accelerate,
+                (config.ref_mode_choose, config.no_user_lora_mode),
                 bool(config.text_to_image_input_prompt.strip()),
                 bool(templates),
                 pose is not None,
@@ -192,14 +193,18 @@ class _Checker:
             return None
         return AskedRow(row.line, users, templates, config, accepted, pose, output or "", frozenset(chosen))
 
-    def _accept(self, question: tuple[tuple[str, ...], str, str, str, bool, bool, bool, bool]) -> Accepted:
+    def _accept(
+        self, question: tuple[tuple[str, ...], str, str, str, bool, tuple[str, str], bool, bool, bool]
+    ) -> Accepted:
         """What the service says of all rows that are alike in what it asks about before a job is queued."""
-        users, checkpoint, scene, way, lcm, prompt, templates, pose = question
+        users, checkpoint, scene, way, lcm, reference, prompt, templates, pose = question
         config = PortraitConfig(
             sd_model_checkpoint=checkpoint,
             scene_id=scene,
             t2i_control_way=way,
             lcm_accelerate=lcm,
+            ref_mode_choose=reference[0],
+            no_user_lora_mode=reference[1],
             text_to_image_input_prompt="a prompt" if prompt else "",
         )
         request = PortraitRequest(users, (b"",) if templates else (), config, b"" if pose else None)

@@ -27,7 +27,7 @@ from easyphoto.cli import (
     video,
 )
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
-from easyphoto.config import PRECISIONS, Paths, PortraitConfig, TrainConfig
+from easyphoto.config import PRECISIONS, REF_MODES, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.likeness import words
 
@@ -82,6 +82,9 @@ def _parser() -> Parser:
     )
     generate.add_argument("--preset", action="append", default=[], metavar="NAME", help="a preset template (repeat)")
     generate.add_argument("--pose", type=a_path, help="take the pose of a text portrait from this picture")
+    generate.add_argument(
+        "--identity-image", type=a_path, help="show the adapter this picture instead of the person's own photos"
+    )
     generate.add_argument(
         "--scene-preset", metavar="NAME", help="what a picture from text shows: one of `templates scenes`"
     )
@@ -207,13 +210,15 @@ def _generate(args: argparse.Namespace) -> int:
         )
     templates = [*arguments.pictures_in(args.templates), *(service.templates.get(name).path for name in args.preset)]
     if args.recipe:
-        request = service.replay(args.recipe, tuple(templates), flags.chosen(args))
+        request = service.replay(args.recipe, tuple(templates), flags.chosen(args), args.identity_image)
     else:
         config = flags.config(PortraitConfig, args)
-        if not args.user:
+        if not args.user and not (args.identity_image and config.ref_mode_choose == REF_MODES[1]):
             raise InvalidRequest("Say whose portrait it is to be: --user USER_ID.")
         chosen = frozenset(flags.chosen(args))
-        request = PortraitRequest(tuple(args.user), tuple(templates), config, args.pose, chosen=chosen)
+        request = PortraitRequest(
+            tuple(args.user), tuple(templates), config, args.pose, chosen=chosen, identity_image=args.identity_image
+        )
     result = show.follow(service.generate(request), as_json=args.json)
     if not args.json:
         print(f"{len(result.portraits)} portraits, {len(result.failures)} templates failed, seed {result.seed}.")

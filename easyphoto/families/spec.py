@@ -61,11 +61,15 @@ class IdentityFeed(str, Enum):
 
 @dataclass(frozen=True)
 class IdentityRow:
-    """An identity of a pass: by which adapter, how much, and which picture of the person it is taken from."""
+    """An identity of a pass: by which adapter, how much (``weight`` and ``place`` as in
+    :class:`easyphoto.ports.Identity`), and from which pictures of the person it is taken: at most ``count``, beginning
+    with that of the ``feed``, then those whose heads are nearest to the template's."""
 
     kind: IdentityKind
     weight: float
     feed: IdentityFeed = IdentityFeed.NEAREST
+    place: float | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import logging
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
-from easyphoto.inference.gallery import Gallery, Shot, main_face
+from easyphoto.inference.gallery import SAME_SHOT, Gallery, Shot, main_face
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.vision import embedder_named
 from easyphoto.vision.pose import Pose, pose_in
@@ -70,14 +72,36 @@ class FaceSources:
         best = self.reference
         if self._gallery is None or apart(best.pose, head) <= NEAR:
             return best
-        order = sorted(range(len(self._gallery.shots)), key=lambda i: apart(self._gallery.shots[i].pose, head))  # type: ignore[union-attr]
-        for index in order:
-            if apart(self._gallery.shots[index].pose, head) > apart(best.pose, head) - GAIN:
+        for index, shot in self._by_distance(head):
+            if apart(shot.pose, head) > apart(best.pose, head) - GAIN:
                 break
-            found = self._load(index, self._gallery.shots[index])
+            found = self._load(index, shot)
             if found is not None:
                 return found
         return best
+
+    def beside(self, first: FaceSource, head: Pose, count: int) -> list[FaceSource]:
+        """At most ``count`` pictures: ``first``, then those of the gallery whose heads are nearest to ``head``. One
+        shot comes once."""
+        chosen = [first]
+        if self._gallery is None or count < 2:
+            return chosen
+        taken = [self._embedding(first, self._gallery.embedder)]
+        for index, shot in self._by_distance(head):
+            if len(chosen) == count:
+                break
+            if max(float(np.dot(shot.embedding, other)) for other in taken) >= SAME_SHOT:
+                continue
+            found = self._load(index, shot)
+            if found is not None:
+                chosen.append(found)
+                taken.append(shot.embedding)
+        return chosen
+
+    def _by_distance(self, head: Pose) -> list[tuple[int, Shot]]:
+        """The shots of the gallery with their numbers, those first whose heads are nearest to ``head``."""
+        shots = () if self._gallery is None else self._gallery.shots
+        return sorted(enumerate(shots), key=lambda one: apart(one[1].pose, head))
 
     def compared_with(self, source: FaceSource | None, mean: Embedding) -> tuple[list[Embedding], str | None]:
         """The vectors with which a portrait is compared whose face was taken from ``source``, and the name of the

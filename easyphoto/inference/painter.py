@@ -15,7 +15,19 @@ from easyphoto.inference.identity import Appearance
 from easyphoto.inference.plan import PassRow
 from easyphoto.messages import Message
 from easyphoto.pace import Pace
-from easyphoto.ports import Checkpoint, Control, Host, IdentityKind, Image, Img2Img, LoraRef, Mask, Rendered, Txt2Img
+from easyphoto.ports import (
+    Checkpoint,
+    Control,
+    ControlRole,
+    Host,
+    IdentityKind,
+    Image,
+    Img2Img,
+    LoraRef,
+    Mask,
+    Rendered,
+    Txt2Img,
+)
 from easyphoto.vision import geometry
 
 
@@ -114,7 +126,7 @@ class Painter:
     ) -> Image:
         """One pass over ``image``. ``feeds`` holds the pictures of the controls. Controls and identities that the host
         can't serve are left out with a notice."""
-        controls, identities = self._possible(row.controls, _asked(row, words.appearance))
+        controls, identities = self._possible(row.controls, row.identities if words.appearance is not None else ())
         job = Img2Img(
             prompt=_text(words.prompt),
             negative_prompt=_text(words.negative),
@@ -168,6 +180,9 @@ class Painter:
         there = self._served_controls(controls)
         places = self._host.identities(self._checkpoint.family) if identities else {}
         known = self._served_identities(identities, places)
+        if any(row.kind is IdentityKind.IP_ADAPTER_FACE for row in known):
+            # Both say how the skin looks: the original, too, gives the adapter the tile's place.
+            there = [row for row in there if row.role is not ControlRole.TILE]
         count = len(there) + sum(places[row.kind] for row in known)
         if self._limit is None or count <= self._limit:
             return there, known
@@ -221,12 +236,6 @@ class Painter:
                 )
             )
         return [row for row in identities if row.kind in served]
-
-
-def _asked(row: PassRow, appearance: Appearance | None) -> tuple[IdentityRow, ...]:
-    if appearance is None:
-        return ()
-    return row.alone if appearance.alone else row.identities
 
 
 def _text(prompt: str) -> str:

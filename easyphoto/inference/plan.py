@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from easyphoto import families, naming
-from easyphoto.config import FUSION_METHODS, Chosen, Family, PortraitConfig, unlike_defaults
+from easyphoto.config import FUSION_METHODS, ID_METHODS, REF_MODES, Chosen, Family, PortraitConfig, unlike_defaults
 from easyphoto.errors import AssetMissing
 from easyphoto.families.spec import FACE_PASSES, ControlRow, FamilySpec, IdentityRow, Pass
-from easyphoto.ports import ControlRole, LoraRef
+from easyphoto.ports import ControlRole, IdentityKind, LoraRef
 from easyphoto.storage.triggers import SCENE_TRIGGER, TRIGGER
 
 TEXT_TRIES = 4
@@ -47,7 +47,7 @@ class PassRow:
     ``mask_blur`` is in pixels of the working picture. ``fusion`` is the ratio of the face fusion before the pass, None
     for no fusion. Where ``repaint`` is False the host has nothing to do, and the pass is fusion and colours alone.
     ``colour_shift`` says whether the colours are brought back after the pass, ``shift_lips`` whether those of the lips
-    are too. ``identities`` are those beside a LoRA, ``alone`` those of a person who was never trained.
+    are too.
     """
 
     name: Pass
@@ -59,7 +59,6 @@ class PassRow:
     strength: float
     mask_blur: int
     identities: tuple[IdentityRow, ...] = ()
-    alone: tuple[IdentityRow, ...] = ()
     fusion: float | None = None
     repaint: bool = True
     colour_shift: bool = False
@@ -72,6 +71,7 @@ class PassRow:
 
 
 LCM_CFG, LCM_SAMPLER = 2.0, "Euler a"
+INSTANTID_CFG, INSTANTID_SAMPLER = 5.0, "Euler"
 LCM_STEPS: Mapping[Pass, int] = MappingProxyType({Pass.FIRST: 12, Pass.SECOND: 8, Pass.BACKGROUND: 8, Pass.TEXT: 8})
 LCM_STRENGTH = 0.5
 USUAL_STEPS = 30
@@ -79,14 +79,17 @@ USUAL_STEPS = 30
 SEAMS_STRENGTH = 0.3
 WHOLE_FUSION = 1.0
 """The ratio of the face fusion where fusion is all that is done."""
+ONE_PERSON = "1person"
+"""What the prompt says of a person whom InstantID alone shows."""
 SCENE_WEIGHT, SCENE_HIRES_WEIGHT, TEXT_PERSON_WEIGHT = 0.8, 0.4, 0.25
 HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
 """How many times larger a text portrait with a scene becomes before it is repainted."""
 
 
-def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = None) -> PassRow:
+def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = None, *, alone: bool = False) -> PassRow:
     """The row of the pass ``which`` for ``family``, as ``config`` wants it. A default gives way to what suits LCM
-    better; a value that the user has ``chosen`` stays, even where it is the default's."""
+    better; a value that the user has ``chosen`` stays, even where it is the default's. ``alone``: for a person who is
+    shown without a LoRA."""
     named = unlike_defaults(config) if chosen is None else chosen
     spec = families.spec(family)
     controls = spec.controls.get(which, ())
@@ -96,13 +99,12 @@ def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = No
         name=which,
         mask=_mask(which, config),
         controls=controls,
-        sampler=_sampler(which, family, config),
-        cfg_scale=_guidance(family, config),
+        sampler=_sampler(which, family, config, alone),
+        cfg_scale=_guidance(which, family, config, alone),
         steps=_steps(which, config, named),
         strength=_strength(which, config, named),
         mask_blur=spec.size.mask_blur,
-        identities=_identities(which, spec, config.ipa_weight if config.id_control else 0.0),
-        alone=_identities(which, spec, config.ipa_only_weight),
+        identities=_identities(which, spec, config, alone),
     )
     if config.fusion_only and which in (Pass.FIRST, Pass.SECOND):
         first = which is Pass.FIRST
@@ -121,16 +123,20 @@ def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = No
     return plain
 
 
-def _sampler(which: Pass, family: Family, config: PortraitConfig) -> str:
+def _sampler(which: Pass, family: Family, config: PortraitConfig, alone: bool) -> str:
     if config.lcm_accelerate:
         return LCM_SAMPLER
+    if which in FACE_PASSES and by_instantid(config, alone):
+        return INSTANTID_SAMPLER
     drawing = families.spec(family).drawing
     return drawing.text_sampler if which is Pass.TEXT else drawing.sampler
 
 
-def _guidance(family: Family, config: PortraitConfig) -> float:
+def _guidance(which: Pass, family: Family, config: PortraitConfig, alone: bool) -> float:
     if config.lcm_accelerate:
         return LCM_CFG
+    if which in FACE_PASSES and by_instantid(config, alone):
+        return INSTANTID_CFG
     return families.spec(family).drawing.cfg_scale
 
 
@@ -172,8 +178,10 @@ def drawn_size(family: Family, config: PortraitConfig) -> tuple[int, int]:
     return max(64, int(width * scale) // 8 * 8), max(64, int(height * scale) // 8 * 8)
 
 
-def prompt(family: Family, config: PortraitConfig) -> str:
-    """The prompt of a pass over a face."""
+def prompt(family: Family, config: PortraitConfig, *, alone: bool = False) -> str:
+    """The prompt of a pass over a face. ``alone``: of a person who is shown without a LoRA."""
+    if alone and by_instantid(config, alone):
+        return _join(ONE_PERSON, config.additional_prompt)
     return _join(TRIGGER, config.additional_prompt, families.spec(family).drawing.prompts.quality)
 
 
@@ -234,11 +242,36 @@ def find_lora(name: str, folder: Path | None) -> Path | None:
     return None if folder is None else naming.find_file(f"{name}.safetensors", folder, "LoRA")
 
 
-def _identities(which: Pass, spec: FamilySpec, weight: float) -> tuple[IdentityRow, ...]:
-    """The rows of the family, and its adapter with this weight; 0 asks for none."""
-    rows = spec.identities.get(which, ())
-    wanted = weight > 0 and which in FACE_PASSES
-    return (*rows, IdentityRow(spec.adapter, weight)) if wanted and spec.adapter is not None else rows
+def without_lora(config: PortraitConfig) -> bool:
+    """Whether everybody is shown by an adapter alone."""
+    return config.ref_mode_choose == REF_MODES[1]
+
+
+def by_instantid(config: PortraitConfig, alone: bool) -> bool:
+    """Whether InstantID shows a person, ``alone`` or beside a LoRA."""
+    method = config.no_user_lora_mode if alone else config.id_control_method
+    return method == ID_METHODS[1] and (alone or config.id_control)
+
+
+def adapter(spec: FamilySpec, config: PortraitConfig, *, alone: bool) -> IdentityRow | None:
+    """The adapter that shows a person, ``alone`` or beside a LoRA; None where none is asked for or the family has none.
+    A weight of 0 asks for none."""
+    if not (alone or config.id_control):
+        return None
+    if by_instantid(config, alone):
+        face = config.instantid_only_ipa_weight if alone else config.instantid_ipa_weight
+        place = config.instantid_only_id_weight if alone else config.instantid_id_weight
+        return IdentityRow(IdentityKind.INSTANTID, face, place=place) if face > 0 or place > 0 else None
+    weight = config.ipa_only_weight if alone else config.ipa_weight
+    if spec.adapter is None or weight <= 0:
+        return None
+    return IdentityRow(spec.adapter, weight, count=config.id_photos)
+
+
+def _identities(which: Pass, spec: FamilySpec, config: PortraitConfig, alone: bool) -> tuple[IdentityRow, ...]:
+    """The rows of the family, and the adapter that is asked for."""
+    rows, asked = spec.identities.get(which, ()), adapter(spec, config, alone=alone)
+    return (*rows, asked) if asked is not None and which in FACE_PASSES else rows
 
 
 def _mask(which: Pass, config: PortraitConfig) -> MaskKind:

@@ -110,6 +110,7 @@ def build(
 ) -> dict[str, Any]:
     """The recipe as plain JSON data. Its ``config`` makes this one portrait again: it has the portrait's own seed and
     asks for one portrait. Pictures and files stand in it by name and SHA-256, never by path."""
+    shown = next((person.shown for person in task.subjects if person.shown is not None), None)
     return {
         **outline(task, template, index, seed, likeness),
         "checkpoint": _checkpoint(task.checkpoint),
@@ -119,6 +120,7 @@ def build(
             for p in task.subjects
         ],
         "pose": None if task.pose_template is None else hash_image(task.pose_template),
+        **({} if shown is None else {"identity": hash_image(shown)}),
         "host": _plain(host.describe()),
         "vision": dict(vision.backends()),
     }
@@ -303,7 +305,8 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _loras(task: PortraitTask) -> list[LoraRef]:
     scene = None if task.templates else task.scene
-    people = [person.lora for person in task.subjects if person.lora is not None]
+    alone = plan.without_lora(task.config)
+    people = [person.lora for person in task.subjects if person.lora is not None and not alone]
     style = plan.style_loras(task.checkpoint.family, task.config, task.lora_folder, film_look=not task.commercial_only)
     return loras(people, task.config.lora_weights, scene, style)
 

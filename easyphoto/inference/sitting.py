@@ -51,7 +51,7 @@ class Sitting:
 
     def sit(self) -> None:
         """Make the face, and paste it into the album, where the picture of each stage goes that the album holds."""
-        studio, rows = self._studio, self._studio.rows
+        studio, rows = self._studio, self._studio.rows_of(self.sitter)
         pictures: dict[str, Image] = {}
         start = self._frame.image
         pictures["first"] = self.run(rows[Pass.FIRST], start, pictures)

@@ -16,6 +16,7 @@ from easyphoto.inference.face_sources import FaceSource, FaceSources
 from easyphoto.inference.gallery import Gallery
 from easyphoto.inference.identity import Appearance
 from easyphoto.inference.painter import Meter, Painter, Words
+from easyphoto.inference.plan import PassRow
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
 from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
@@ -29,13 +30,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Sitter:
-    """A person who is portrayed, with what was found in the person's pictures."""
+    """A person who is portrayed, with what was found in the person's pictures. ``alone``: without a LoRA. ``given`` is
+    the picture that the user gave for the adapter, with its embedding."""
 
     subject: Subject
     sources: FaceSources
     face_id: FaceSource
     mean: Embedding
     loras: tuple[LoraRef, ...]
+    alone: bool = False
+    given: tuple[Image, Embedding] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,10 @@ class Studio:
         self.config: PortraitConfig = task.config
         self.family = task.checkpoint.family
         self.painter = Painter(host, task.checkpoint, meter)
-        self.rows = {which: plan.row(which, self.family, task.config, task.chosen) for which in Pass}
+        self.rows, self._alone = (
+            {which: plan.row(which, self.family, task.config, task.chosen, alone=alone) for which in Pass}
+            for alone in (False, True)
+        )
         self.style = plan.style_loras(self.family, task.config, task.lora_folder, film_look=not task.commercial_only)
         if not task.templates and len(task.subjects) > 1:
             meter.notice(Message("A picture made from text shows one person: the first that was chosen."))
@@ -86,6 +93,10 @@ class Studio:
         background = self.rows[Pass.BACKGROUND].cost if self.has_background(count) else 0
         return faces + background + (0 if self.task.templates else text.cost(self.task))
 
+    def rows_of(self, sitter: Sitter) -> dict[Pass, PassRow]:
+        """The passes over the face of ``sitter``."""
+        return self._alone if sitter.alone else self.rows
+
     def has_background(self, faces: int) -> bool:
         """Whether a pass over the background follows where ``faces`` faces were made."""
         return not self.config.fusion_only and (self.config.background_restore or faces > 1)
@@ -103,10 +114,12 @@ class Studio:
                     "The training of {user_id} was marked as failed: expect little likeness.", user_id=subject.user_id
                 )
             )
-        if subject.untrained and not self.rows[Pass.FIRST].alone:
+        alone = subject.untrained or plan.without_lora(self.config)
+        if alone and not self._alone[Pass.FIRST].identities:
             self.meter.notice(
                 Message(
-                    "{user_id} was never trained and no adapter is asked for: the face comes from face fusion alone.",
+                    "{user_id} is shown without a LoRA and no adapter is asked for: the face comes from face fusion "
+                    "alone.",
                     user_id=subject.user_id,
                 )
             )
@@ -119,9 +132,18 @@ class Studio:
         if mean is None:
             mean = self.vision.embedder.embed(reference.image, reference.face)
         weight = self.config.lora_weights
-        own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 else ()
+        own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 and not alone else ()
         album = FaceSources(reference, shown, self.vision)
-        return Sitter(subject, album, face_id or reference, mean, (*own, *self.style))
+        return Sitter(subject, album, face_id or reference, mean, (*own, *self.style), alone, self._given(subject))
+
+    def _given(self, subject: Subject) -> tuple[Image, Embedding] | None:
+        """The picture that the user gave for the adapter, with its embedding."""
+        if subject.shown is None:
+            return None
+        seen = face_sources.look(subject.shown, self.vision)
+        if seen is None:
+            raise NoFace("The picture for the adapter has no face that can be found.")
+        return seen.image, self.vision.embedder.embed(seen.image, seen.face)
 
     def _gallery(self, subject: Subject) -> Gallery | None:
         """The gallery of the person, with the embeddings of the embedder that serves now."""
@@ -186,12 +208,13 @@ class Studio:
 
     def words(self, sitter: Sitter, head: Pose, seed: int) -> Words:
         """What a pass over the face of ``sitter`` is given, on a template whose head looks to ``head``."""
+        given, mean = sitter.given or (None, sitter.mean)
         return Words(
-            plan.prompt(self.family, self.config),
+            plan.prompt(self.family, self.config, alone=sitter.alone),
             plan.negative_prompt(self.family, self.config),
             sitter.loras,
             seed,
-            Appearance(sitter.sources, sitter.mean, self.vision.embedder.name, head, sitter.subject.untrained),
+            Appearance(sitter.sources, mean, self.vision.embedder.name, head, given),
         )
 
     def face(self, image: Image, expected: Face) -> Face:

@@ -27,6 +27,8 @@ OnNotice: TypeAlias = Callable[[str], None]
 """A function that gives the user a message which stops nothing."""
 
 SEEDS = 2**32
+GUEST = "guest"
+"""What somebody is called who is known by one picture alone."""
 
 
 def _silent(message: str) -> None:
@@ -42,8 +44,9 @@ class Subject:
     the likeness; where it is None the embedding of the reference serves. ``gallery`` holds the photos: fusion takes the
     face from one of them where a template's head looks another way than the reference, and the likeness is measured
     against each of them. Without a gallery ``reference`` and ``mean`` serve. Without ``lora`` the person is known by
-    the pictures alone, and where ``untrained`` says so an adapter is asked for in its place. ``works`` is False for a
-    person whose training was marked as failed.
+    the pictures alone, and where ``untrained`` says so an adapter is asked for in its place. ``shown`` is the picture
+    that the adapter is shown instead of the person's own. ``works`` is False for a person whose training was marked as
+    failed.
     """
 
     user_id: str
@@ -54,6 +57,7 @@ class Subject:
     works: bool = True
     gallery: Gallery | None = None
     untrained: bool = False
+    shown: Image | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +164,11 @@ def seat(person: Person, vision: Vision, notice: OnNotice) -> Subject | Unusable
         return subject(person, vision, notice)
     except EasyPhotoError as error:
         return Unusable(person.user_id, error)
+
+
+def guest(picture: Image) -> Subject:
+    """Somebody who is known by one picture alone, and by no name."""
+    return Subject(user_id=GUEST, lora=None, reference=picture, face_id=picture, untrained=True, shown=picture)
 
 
 def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subject:

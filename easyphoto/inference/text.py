@@ -135,7 +135,8 @@ def cost(task: PortraitTask) -> float:
 def _words(task: PortraitTask, person: Subject, seed: int, scene_weight: float) -> Words:
     family, config = task.checkpoint.family, task.config
     scene = (LoraRef(task.scene, scene_weight),) if task.scene else ()
-    trace = (LoraRef(person.lora, plan.TEXT_PERSON_WEIGHT),) if person.lora else ()
+    own = None if plan.without_lora(config) else person.lora
+    trace = (LoraRef(own, plan.TEXT_PERSON_WEIGHT),) if own else ()
     return Words(
         prompt=plan.text_prompt(family, config, with_scene=task.scene is not None),
         negative=plan.text_negative_prompt(family, config),

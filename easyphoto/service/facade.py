@@ -292,12 +292,19 @@ class EasyPhoto:
         finally:
             self._checks.release()
 
-    def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
-        """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
+    def replay(
+        self,
+        recipe: Path,
+        templates: Sequence[Path],
+        changes: Mapping[str, Any],
+        identity_image: Source | None = None,
+    ) -> PortraitRequest:
+        """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters. Where the
+        adapter was shown a picture that the user gave, it has to be given again.
 
         The recipe knows its template by sha256: one of ``templates`` or of the presets must be that file.
         """
-        return self._portraits.replay(recipe, templates, changes)
+        return self._portraits.replay(recipe, templates, changes, identity_image)
 
     def count_faces(self, templates: Sequence[Template], seconds: float | None = None) -> int:
         """Count the faces of those of the templates that have no count, for ``seconds`` at most, and remember them.

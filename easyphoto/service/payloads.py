@@ -55,17 +55,19 @@ def training(request: DurableRequest) -> TrainRequest:
 
 
 def of_portraits(request: PortraitRequest) -> tuple[dict[str, Any], tuple[Source, ...]]:
-    """The payload of a request for portraits and its pictures: the templates, then the one with the pose."""
+    """The payload of a request for portraits and its pictures: the templates, then the one with the pose, then the one
+    that the adapter is shown."""
     payload = {
         "user_ids": list(request.user_ids),
         "config": asdict(request.config),
         "templates": len(request.templates),
         "pose": request.pose_template is not None,
+        "identity": request.identity_image is not None,
         "keep_stages": request.keep_stages,
         "chosen": _listed(request.chosen),
     }
-    pose = () if request.pose_template is None else (request.pose_template,)
-    return payload, (*request.templates, *pose)
+    more = tuple(one for one in (request.pose_template, request.identity_image) if one is not None)
+    return payload, (*request.templates, *more)
 
 
 def portrait(request: DurableRequest) -> PortraitRequest:
@@ -74,8 +76,9 @@ def portrait(request: DurableRequest) -> PortraitRequest:
     payload = request.payload
     try:
         count, pose = int(payload["templates"]), bool(payload["pose"])
+        shown = bool(payload.get("identity", False))
         given = _sources(request)
-        if len(given) != count + pose:
+        if len(given) != count + pose + shown:
             raise InvalidRequest("The templates of this request are not kept any more: ask for it anew.")
         return PortraitRequest(
             user_ids=tuple(map(str, payload["user_ids"])),
@@ -84,6 +87,7 @@ def portrait(request: DurableRequest) -> PortraitRequest:
             pose_template=given[count] if pose else None,
             keep_stages=bool(payload["keep_stages"]),
             chosen=_chosen(payload["chosen"]),
+            identity_image=given[-1] if shown else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(request) from error

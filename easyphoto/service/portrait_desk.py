@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from easyphoto import pictures
 from easyphoto.checkpoint import require_same_family
-from easyphoto.config import SCENE_CONTROLS
+from easyphoto.config import REF_MODES, SCENE_CONTROLS, PortraitConfig
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.errors import of as kind_of
 from easyphoto.events import Event, Finished, Listener, Notice, TemplateFailed
 from easyphoto.jobs import Job
 from easyphoto.messages import Message
 from easyphoto.people import Person
+from easyphoto.pictures import Source
 from easyphoto.ports import Checkpoint, ControlRole
 from easyphoto.queue.port import DurableRequest, Order
 from easyphoto.service import payloads
@@ -23,7 +24,12 @@ from easyphoto.service.requests import MAX_TEMPLATES, NOBODY, Accepted, Portrait
 from easyphoto.service.saved_portrait import SavedPortrait
 from easyphoto.service.workplace import Workplace
 
+if TYPE_CHECKING:
+    from easyphoto.inference.task import Subject, Unusable
+
 GENERATE = "generate"
+_GUEST = Person("guest", Path(), Path(), Path(), None, None, trained=False)
+"""Stands for somebody who is known by the request's own picture alone."""
 
 
 class PortraitDesk:
@@ -41,7 +47,8 @@ class PortraitDesk:
             accepted = self.accept(request)
             chosen = [person for person in accepted.people if person is not None]
             subject = ", ".join(person.user_id for person in chosen)
-            uses = tuple(person.user_id for person in (*chosen, accepted.scene) if person is not None)
+            using = (*chosen, accepted.scene)
+            uses = tuple(person.user_id for person in using if person is not None and person is not _GUEST)
             # The seed is drawn now: what is done again after a restart comes out the same.
             payload, given = payloads.of_portraits(replace(request, config=with_seed(request.config)))
             return self._place.jobs.put(Order(GENERATE, subject, uses, payload, given, job))
@@ -58,6 +65,12 @@ class PortraitDesk:
         look_up = person or self._place.people.get
         people = tuple(None if name == NOBODY else look_up(name) for name in request.user_ids)
         chosen = [person for person in people if person is not None]
+        alone = request.config.ref_mode_choose == REF_MODES[1]
+        if alone and not chosen and request.identity_image is not None:
+            people = (_GUEST,)
+            chosen = [_GUEST]
+        if request.identity_image is not None and len(chosen) > 1:
+            raise InvalidRequest("The picture for the adapter shows one person: choose one, or leave the picture out.")
         for one in chosen:
             if one.scene:
                 raise InvalidRequest(
@@ -71,10 +84,27 @@ class PortraitDesk:
             raise InvalidRequest("There is no template: choose or upload one, or write a prompt for text to portrait.")
         checkpoint = self._portrait_checkpoint(request.config.sd_model_checkpoint, chosen)
         for one in chosen:
-            if one.trained:
+            if one.trained and not alone:
                 require_same_family(one.lora, checkpoint)
+        if alone:
+            self._require_adapter(request.config, checkpoint)
         self._check_files(request, checkpoint, scene)
         return Accepted(people, checkpoint, scene)
+
+    def _require_adapter(self, config: PortraitConfig, checkpoint: Checkpoint) -> None:
+        """Refuse portraits without a LoRA where nothing else would tell whom they show."""
+        from easyphoto import families
+        from easyphoto.inference import plan
+
+        row = plan.adapter(families.spec(checkpoint.family), config, alone=True)
+        if row is None or row.kind not in self._place.host.identities(checkpoint.family):
+            raise AssetMissing(
+                "ref_mode_choose leaves the LoRA out, and {method} isn't there for {family} models: get its files, or "
+                "choose {with_lora!r}.",
+                method=config.no_user_lora_mode,
+                family=checkpoint.family.value,
+                with_lora=REF_MODES[0],
+            )
 
     def _scene(self, name: str) -> Person | None:
         """The scene of that name, None for none. Raises :class:`NotFound` and :class:`InvalidRequest`."""
@@ -116,7 +146,13 @@ class PortraitDesk:
                 scene_controls=SCENE_CONTROLS[0],
             )
 
-    def replay(self, recipe: Path, templates: Sequence[Path], changes: Mapping[str, Any]) -> PortraitRequest:
+    def replay(
+        self,
+        recipe: Path,
+        templates: Sequence[Path],
+        changes: Mapping[str, Any],
+        identity_image: Source | None = None,
+    ) -> PortraitRequest:
         """The request that made a portrait, from the recipe in its PNG, with ``changes`` to its parameters.
 
         The recipe knows its template by sha256: one of ``templates`` or of the presets must be that file.
@@ -127,8 +163,12 @@ class PortraitDesk:
         once = {"seed": read.seed, "batch_size": 1, "sd_model_checkpoint": read.data["checkpoint"]["name"]}
         config = replace(read.config, **{**once, **changes})
         chosen = read.chosen | set(changes)
+        if "identity" in read.data and identity_image is None:
+            raise InvalidRequest(
+                "{recipe} was made with a picture for the adapter: give that picture too.", recipe=recipe.name
+            )
         if read.from_text:
-            return PortraitRequest(read.user_ids, (), config, chosen=chosen)
+            return PortraitRequest(read.user_ids, (), config, chosen=chosen, identity_image=identity_image)
         for template in templates:
             read.check_template(template)
         found = read.find_template([*templates, *(t.path for t in self._place.templates.list())])
@@ -138,14 +178,14 @@ class PortraitDesk:
                 recipe=recipe.name,
                 template_name=read.template_name,
             )
-        return PortraitRequest(read.user_ids, (found,), config, chosen=chosen)
+        return PortraitRequest(read.user_ids, (found,), config, chosen=chosen, identity_image=identity_image)
 
     # --- the kind of work that portraits are -------------------------------------------------------------------------
 
     def work(self, request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> PortraitResult:
         """Make the portraits, but for those that this very request has made before it was cut off."""
         from easyphoto.inference.portrait import portray
-        from easyphoto.inference.task import PortraitTask, seat, with_seed
+        from easyphoto.inference.task import PortraitTask, with_seed
 
         asked = payloads.portrait(request)
         accepted = self.accept(asked)
@@ -161,9 +201,7 @@ class PortraitDesk:
 
         task = PortraitTask(
             templates=asked.templates,
-            people=tuple(
-                None if person is None else seat(person, self._place.vision, notice) for person in accepted.people
-            ),
+            people=tuple(None if person is None else self._seated(person, asked, notice) for person in accepted.people),
             config=config,
             checkpoint=accepted.checkpoint,
             lora_folder=self._place.paths.loras,
@@ -193,6 +231,16 @@ class PortraitDesk:
         names = [portrait.path.name for portrait in portraits if portrait.path is not None]
         emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
         return PortraitResult(portraits, tuple(failures), config.seed)
+
+    def _seated(self, person: Person, asked: PortraitRequest, notice: Callable[[str], None]) -> Subject | Unusable:
+        """The person with the picture that the adapter is shown, where there is one."""
+        from easyphoto.inference.task import Subject, guest, seat
+
+        shown = None if asked.identity_image is None else pictures.load(asked.identity_image)
+        if person is _GUEST and shown is not None:
+            return guest(shown)
+        found = seat(person, self._place.vision, notice)
+        return replace(found, shown=shown) if isinstance(found, Subject) else found
 
     def to_data(self, result: PortraitResult) -> dict[str, Any]:
         return payloads.of_result(result)

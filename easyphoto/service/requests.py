@@ -42,7 +42,9 @@ class TrainRequest:
 @dataclass(frozen=True, eq=False)
 class PortraitRequest:
     """Who goes onto which templates. ``user_ids``: one per face from left to right, ``none`` leaves a face alone.
-    Without templates, the portrait is made from text. ``chosen`` names the fields of ``config`` that the user gave a
+    Without templates, the portrait is made from text. ``identity_image`` is what the adapter is shown of the one person
+    instead of the person's own photos; where ``ref_mode_choose`` leaves the LoRA out and nobody is named, it is
+    somebody who is known by this picture alone. ``chosen`` names the fields of ``config`` that the user gave a
     value to: such a value stays where a default would give way to another, as its steps do to LCM's. None: those that
     aren't defaults."""
 
@@ -52,6 +54,7 @@ class PortraitRequest:
     pose_template: Source | None = None
     keep_stages: bool = False
     chosen: Chosen = None
+    identity_image: Source | None = None
 
 
 @dataclass(frozen=True, eq=False)

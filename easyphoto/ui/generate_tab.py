@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from easyphoto.config import POSES, SCENE_CONTROLS, Family, PortraitConfig, from_mapping
+from easyphoto.config import POSES, REF_MODES, SCENE_CONTROLS, Family, PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.events import Portrayed
 from easyphoto.inference import poses
@@ -48,14 +48,24 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "fusion_only",
         "crop_face_preprocess",
         "face_shape_match",
-        "id_control",
-        "ipa_weight",
-        "ipa_only_weight",
         "color_shift_middle",
         "color_shift_last",
         "skin_retouching_bool",
         "makeup_transfer",
         "makeup_transfer_ratio",
+    ),
+    "Identity from photos": (
+        "id_control",
+        "id_control_method",
+        "ipa_weight",
+        "id_photos",
+        "instantid_ipa_weight",
+        "instantid_id_weight",
+        "ref_mode_choose",
+        "no_user_lora_mode",
+        "ipa_only_weight",
+        "instantid_only_ipa_weight",
+        "instantid_only_id_weight",
     ),
     "Background and finish": (),
 }
@@ -162,6 +172,10 @@ class GenerateTab(JobTab):
                 rest = [name for name in self._form.names("advanced") if name not in named]
                 with compat.accordion(title, open=True):
                     self._form.add(*(group or rest))
+                    if "id_control" in group:
+                        self.shown = compat.picture_input(
+                            "Picture for the adapter", height=240, elem_id=f"{PREFIX}_shown"
+                        )
 
     def _build_portraits(self) -> None:
         with gr.Row():
@@ -212,7 +226,7 @@ class GenerateTab(JobTab):
         compat.listen(self.pose_pictures.select, self._pose_selected, None, [inner], quiet=True)
         for changed in self.picker.changes:
             compat.listen(changed, self._changed, [self.job], self._following, quiet=True)
-        inputs = {self.faces, *self.users, self.pose, *self.picker.inputs, *self._form.components.values()}
+        inputs = {self.faces, *self.users, self.pose, self.shown, *self.picker.inputs, *self._form.components.values()}
         compat.listen(self.start.click, self._start, inputs, [*self._following, *self._made])
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
         live = [self.progress, self.seen, *self._made]
@@ -383,8 +397,12 @@ class GenerateTab(JobTab):
             users = tuple(user_id_of(data[u], people) or NOBODY for u in self.users[: int(data[self.faces] or 1)])
             values["scene_id"] = user_id_of(values["scene_id"], people)
             config = from_mapping(PortraitConfig, values)
+            shown = next(iter(compat.files(data[self.shown])), None)
+            if not config.id_control and config.ref_mode_choose == REF_MODES[0]:
+                shown = None  # the picture belongs to an adapter that isn't asked for
             templates = self.picker.templates(data)
-            job = self._service.generate(PortraitRequest(users, templates, config, pose, chosen=chosen))
+            asked = PortraitRequest(users, templates, config, pose, chosen=chosen, identity_image=shown)
+            job = self._service.generate(asked)
         except EasyPhotoError as error:
             return self._refused(error, language)
         return self._shown(job, language)

@@ -97,6 +97,39 @@ def test_a_published_layout_acts_as_in_diffusers_own_pipeline(layout: str, tmp_p
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
 
 
+def test_several_pictures_act_as_in_diffusers_own_pipeline(tmp_path: Path, face: Image) -> None:
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    folder, eyes = tiny.folder(tmp_path / "base"), tiny_adapters.image_encoder(tmp_path / "eyes")
+    parts = sd.load(folder, device="cpu", dtype=torch.float32)
+    path = tiny_adapters.write(tmp_path / "adapter.safetensors", parts.unet, "plus")
+    encoder, shown = adapters.ImageEncoder(eyes, torch.float32), [face, np.ascontiguousarray(255 - face)]
+    left = iter(shown)
+
+    def see(picture: Image, patches: bool) -> adapters.Seen:
+        return encoder.see(next(left), patches=patches, device=torch.device("cpu"))
+
+    cue = adapters.cue(
+        Identity(PLUS_FACE, (face, face), np.zeros(2, np.float32), EMBEDDER), adapter.read(path), FakeVision(), see
+    )
+    random = torch.Generator().manual_seed(1)
+    latents, text = torch.randn(2, 4, 8, 8, generator=random), torch.randn(2, 7, 128, generator=random)
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    pipe.register_modules(
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(eyes),
+        feature_extractor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+    )
+    pipe.load_ip_adapter(tmp_path, subfolder="", weight_name=path.name, image_encoder_folder=None)
+    with torch.no_grad():
+        with adapter.worn(parts.unet, [cue]):
+            told = {"image_embeds": [cue.sides(True)]}
+            mine = parts.unet(latents, 500, encoder_hidden_states=text, added_cond_kwargs=told).sample
+        embeds = pipe.prepare_ip_adapter_image_embeds([[Pil.fromarray(one) for one in shown]], None, "cpu", 1, True)
+        theirs = pipe.unet(latents, 500, encoder_hidden_states=text, added_cond_kwargs={"image_embeds": embeds}).sample
+    torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
 def test_a_picture_follows_the_person_and_the_next_one_is_as_before(own: EmbeddedHost, who: Identity) -> None:
     assert own.identities(Family.BENCH) == {FACE_ID: 1} and own.identities(Family.SD1) == {}
     plain = own.txt2img(job()).image

@@ -56,7 +56,9 @@ def cue(identity: Identity, adapter: Adapter, vision: Vision, see: Callable[[Ima
         vector = torch.from_numpy(_vector(identity, adapter, vision))[None, None]
         shown, blank = vector, torch.zeros_like(vector)
     else:
-        shown, blank = see(_face(identity.pictures[0], vision), adapter.wants is Wants.PATCHES)
+        patches = adapter.wants is Wants.PATCHES
+        seen = [see(_face(picture, vision), patches) for picture in identity.pictures]
+        shown, blank = (torch.cat(sides, 1) for sides in zip(*seen, strict=True))
     if shown.shape[-1] != adapter.width:
         raise InvalidRequest(
             "The adapter {adapter} takes {width} numbers and is given {count}: it belongs to another model.",
@@ -68,13 +70,19 @@ def cue(identity: Identity, adapter: Adapter, vision: Vision, see: Callable[[Ima
 
 
 def _vector(identity: Identity, adapter: Adapter, vision: Vision) -> Embedding:
-    """The vector by the adapter's own embedder: the mean of the photos, or, where another embedder made that, that of
-    the best picture."""
+    """The vector by the adapter's own embedder: the mean of the photos, or, where another embedder made that, the mean
+    of the pictures."""
     if identity.embedder == adapter.embedder:
         return identity.embedding
-    embedder, picture = embedder_named(vision, adapter.embedder), identity.pictures[0]
-    face = largest(vision.detector.detect(picture))
-    return identity.embedding if face is None else embedder.embed(picture, face)
+    embedder, vectors = embedder_named(vision, adapter.embedder), list[Embedding]()
+    for picture in identity.pictures:
+        face = largest(vision.detector.detect(picture))
+        if face is not None:
+            vectors.append(embedder.embed(picture, face))
+    if not vectors:
+        return identity.embedding
+    mean: Embedding = np.mean(np.stack(vectors), axis=0)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
 def _face(picture: Image, vision: Vision) -> Image:

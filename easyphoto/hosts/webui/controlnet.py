@@ -132,10 +132,10 @@ class ControlNet:
         one, and in a picture from text where the picture of the person has it."""
         best = identity.pictures[0]
         place = job.image if isinstance(job, Img2Img) else best
+        placing = identity.weight if identity.place is None else identity.place
+        shown = {True: (place, placing), False: (best, identity.weight)}
         return [
-            self._unit(
-                identity.kind, serving.model, serving.modules, place if serving.places else best, identity.weight
-            )
+            self._unit(identity.kind, serving.model, serving.modules, *shown[serving.places])
             for serving in _needed(family, identity.kind)
         ]
 
