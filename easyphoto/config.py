@@ -542,6 +542,15 @@ class PortraitConfig:
         group="advanced",
         help="So many photos of the person are shown to the adapter: those whose head is nearest to the template's.",
     )
+    best_of: int = param(
+        1, "Best of", minimum=1, maximum=16, step=1, group="advanced",
+        help="Make each portrait with so many seeds and keep the one that is most alike and sharp; ends early when it "
+        "is as much like the person as their photos are like one another.",
+    )  # fmt: skip
+    keep_losers: bool = param(
+        False, "Keep the others too", group="advanced",
+        help="Keep those that weren't the best, in the folder losers beside the portraits.",
+    )  # fmt: skip
     makeup_transfer: bool = param(
         False, "Makeup transfer", group="advanced", help="Bring the template's make-up back.",
     )  # fmt: skip

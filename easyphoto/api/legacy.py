@@ -40,6 +40,7 @@ from easyphoto.likeness import cosine_words
 from easyphoto.people import Person
 from easyphoto.pictures import Source
 from easyphoto.service import (
+    GUEST,
     MAX_PHOTOS,
     MAX_TEMPLATES,
     NOBODY,
@@ -219,8 +220,9 @@ class _Asked:
 def _queue_portraits(fields: Mapping[str, Any], service: EasyPhoto) -> _Asked:
     reading = _Reading(fields)
     request = _portrait_request(reading, service)
+    user_ids = service.accept(request).user_ids
     job = service.generate(request)
-    return _Asked(job, request.user_ids, request.config.display_score, reading.remarks)
+    return _Asked(job, user_ids, request.config.display_score, reading.remarks)
 
 
 def _portraits(asked: _Asked, service: EasyPhoto, scrubber: wire.Scrubber) -> schema.LegacyPortraits:
@@ -316,7 +318,7 @@ def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhot
     found = []
     for portrait in result.portraits:
         for name, likeness in zip(user_ids, portrait.likeness, strict=False):
-            if name == NOBODY or likeness is None:
+            if name in (NOBODY, GUEST) or likeness is None:
                 continue
             words = f"{cosine_words(likeness.cosine, 2)}, {name}, the reference image"
             picture = wire.encode(service.people.get(name).reference)
@@ -340,6 +342,8 @@ def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Vid
     # The clip takes the place of the templates; what is said of a text portrait doesn't concern it.
     reading = _Reading({**fields, "tabs": TABS.index("text"), "t2i_pose_template": None})
     asked = _portrait_request(reading, service)
+    if asked.identity_image is not None:
+        reading.remarks.append("The picture for the adapter was left out: a clip is made with the person's photos.")
     if reading.wants("video_interpolation"):
         reading.remarks.append("video_interpolation was left out: it isn't there yet.")
     request = VideoRequest(

@@ -236,7 +236,15 @@ def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> Po
         chosen |= {PROMPT: scenes.prompt(payload.scene_preset, str(chosen.get(PROMPT, "")))}
     config = from_mapping(PortraitConfig, chosen)
     shown = None if payload.identity_image is None else wire.decode(payload.identity_image, "identity_image")
-    return PortraitRequest(people, (*presets, *sent), config, pose, chosen=frozenset(chosen), identity_image=shown)
+    return PortraitRequest(
+        people,
+        (*presets, *sent),
+        config,
+        pose,
+        chosen=frozenset(chosen),
+        identity_image=shown,
+        by_likeness=payload.by_likeness,
+    )
 
 
 def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:

@@ -124,12 +124,15 @@ class PortraitPayload(BaseModel):
     """Which people go onto which templates. Without templates and presets, the portrait is made from text."""
 
     user_ids: list[StrictStr] = Field(
-        ..., description=f"One per face from left to right, `none` leaves a face alone; at most {MAX_FACES}."
+        ...,
+        description=f"One per face from left to right, `none` leaves a face alone; at most {MAX_FACES}. `ann@2` and "
+        "`none@2` say it of the second face from the left.",
     )
     templates: list[StrictStr] = Field([], description=f"Pictures in base64, at most {MAX_TEMPLATES}.")
     presets: list[StrictStr] = Field([], description="Names of preset templates, as `templates` lists them.")
     options: PortraitOptions | None = None
     pose_template: StrictStr | None = Field(None, description="Picture in base64 to take the pose of a text portrait.")
+    by_likeness: bool = Field(False, description="Everybody takes the place of the face that is most like them.")
     identity_image: StrictStr | None = Field(
         None,
         description="Picture in base64 that the adapter is shown of the one person, instead of the person's photos.",

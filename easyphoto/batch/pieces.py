@@ -54,7 +54,7 @@ class Piece:
 
         config, faces = self.request.config, sum(name != NOBODY for name in self.request.user_ids)
         rows = [plan.row(which, self.checkpoint.family, config) for which in (Pass.FIRST, Pass.SECOND)]
-        return max(1.0, faces * sum(row.cost for row in rows))
+        return max(1.0, faces * sum(row.cost for row in rows)) * config.best_of
 
     @property
     def people(self) -> str:
@@ -112,6 +112,8 @@ def key_of(recipe: Mapping[str, Any]) -> str | None:
     try:
         known = {d.name: d.default for d in declared(PortraitConfig)}
         config = {name: value for name, value in {**known, **recipe["config"]}.items() if name in known}
+        if several := recipe.get("best_of"):
+            config |= {"seed": several["seed"], "best_of": several["count"]}
         template, checkpoint = recipe["template"], recipe["checkpoint"]
         about = {
             "people": list(recipe["user_ids"]),

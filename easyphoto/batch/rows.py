@@ -191,7 +191,7 @@ class _Checker:
         )
         if accepted is None:
             return None
-        return AskedRow(row.line, users, templates, config, accepted, pose, output or "", frozenset(chosen))
+        return AskedRow(row.line, accepted.user_ids, templates, config, accepted, pose, output or "", frozenset(chosen))
 
     def _accept(
         self, question: tuple[tuple[str, ...], str, str, str, bool, tuple[str, str], bool, bool, bool]

@@ -78,7 +78,10 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="USER_ID",
-        help="one per face from left to right; none skips a face",
+        help="one per face from left to right; none skips a face; ann@2 means the second face",
+    )
+    generate.add_argument(
+        "--by-likeness", action="store_true", help="everybody takes the place of the face that is most like them"
     )
     generate.add_argument("--preset", action="append", default=[], metavar="NAME", help="a preset template (repeat)")
     generate.add_argument("--pose", type=a_path, help="take the pose of a text portrait from this picture")
@@ -217,7 +220,13 @@ def _generate(args: argparse.Namespace) -> int:
             raise InvalidRequest("Say whose portrait it is to be: --user USER_ID.")
         chosen = frozenset(flags.chosen(args))
         request = PortraitRequest(
-            tuple(args.user), tuple(templates), config, args.pose, chosen=chosen, identity_image=args.identity_image
+            tuple(args.user),
+            tuple(templates),
+            config,
+            args.pose,
+            chosen=chosen,
+            identity_image=args.identity_image,
+            by_likeness=args.by_likeness,
         )
     result = show.follow(service.generate(request), as_json=args.json)
     if not args.json:

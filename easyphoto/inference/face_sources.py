@@ -103,6 +103,11 @@ class FaceSources:
         shots = () if self._gallery is None else self._gallery.shots
         return sorted(enumerate(shots), key=lambda one: apart(one[1].pose, head))
 
+    @property
+    def median(self) -> float | None:
+        """How alike the person's own photos are: the median cosine of two of them; None where that isn't known."""
+        return None if self._gallery is None else self._gallery.median
+
     def compared_with(self, source: FaceSource | None, mean: Embedding) -> tuple[list[Embedding], str | None]:
         """The vectors with which a portrait is compared whose face was taken from ``source``, and the name of the
         embedder that made them (None: the embedder that serves now). Where there is another photo, the one that was

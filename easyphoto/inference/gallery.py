@@ -53,6 +53,14 @@ class Gallery:
         """The mean of the embeddings, brought to length 1; None when there are no shots."""
         return unit_mean([shot.embedding for shot in self.shots])
 
+    @property
+    def median(self) -> float | None:
+        """The median cosine of two shots, without pairs of the same shot; None where there are no two shots."""
+        vectors = [shot.embedding for shot in self.shots]
+        cosines = [float(np.dot(a, b)) for i, a in enumerate(vectors) for b in vectors[:i]]
+        different = [cosine for cosine in cosines if cosine < SAME_SHOT]
+        return float(np.median(different)) if different else None
+
     def others(self, source: Embedding | None) -> list[Embedding]:
         """The embeddings of all shots except those that are the same shot as ``source``. Where that leaves none, the
         embeddings of all shots."""

@@ -29,6 +29,7 @@ from easyphoto.errors import InvalidRequest, NoFace, reason
 from easyphoto.events import Event, Listener, Notice, Progress
 from easyphoto.filenames import shown
 from easyphoto.inference import flow, score
+from easyphoto.inference.matching import matched
 from easyphoto.inference.painter import Meter
 from easyphoto.inference.portrait import ENDING
 from easyphoto.inference.sitting import Sitting
@@ -215,16 +216,8 @@ def _assigned(
     """Who takes the place of each role. Raises the error of a person who is needed and can't be portrayed."""
     order: list[Sitter | Unusable | None] = [*people, *[None] * len(roles)][: len(roles)]
     if by_likeness:
-        order = [None] * len(roles)
-        pairs = [
-            (float(role.vector @ one.mean), i, one)
-            for i, role in enumerate(roles)
-            for one in people
-            if isinstance(one, Sitter) and role.vector.shape == one.mean.shape
-        ]
-        for _, i, nearest in sorted(pairs, key=lambda pair: -pair[0]):
-            if order[i] is None and all(other is not nearest for other in order):
-                order[i] = nearest
+        vectors = [one.mean if isinstance(one, Sitter) else None for one in people]
+        order = [None if i is None else people[i] for i in matched([role.vector for role in roles], vectors)]
     chosen: list[Sitter | None] = []
     for person in order:
         if isinstance(person, Unusable):

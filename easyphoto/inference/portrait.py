@@ -10,11 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+
+import numpy as np
 
 from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, StorageFailed, reason
 from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import finish, plan, recipe, score, stages, text
+from easyphoto.inference.best_of import Attempt, best, tried
 from easyphoto.inference.face_sources import agree, apart
 from easyphoto.inference.painter import Meter, Words
 from easyphoto.inference.plan import MaskKind
@@ -26,6 +30,7 @@ from easyphoto.messages import Message
 from easyphoto.ports import Face, Host, Image, Likeness, Mask, Portrait, Vision
 from easyphoto.vision import embedder_named, geometry, masks
 from easyphoto.vision.pose import pose_in
+from easyphoto.vision.sharpness import sharpness
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +75,7 @@ def portray(
     for index, template, seed in _orders(studio.task, studio, listener):
         try:
             shelf.check()
-            portrait = _portrait(studio, index, template, seed)
+            portrait = _best(studio, index, template, seed, shelf)
         except ENDING:
             raise
         except Exception as error:  # noqa: BLE001 - what one template meets, a bug even, is not worth the others' hours
@@ -123,12 +128,42 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
         yield from ((index, template, seed) for seed in missing)
 
 
-def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed: int) -> Portrait:
+def _best(studio: Studio, index: int, template: LoadedTemplate | None, seed: int, shelf: Shelf) -> Portrait:
+    """The best of as many portraits as are asked for, whose recipe says what was tried. The others are put aside where
+    the user wants to keep them. One that fails is passed over, unless all do."""
+    count = studio.config.best_of
+    if count == 1:
+        return _attempt(studio, index, template, seed).portrait
+    attempts: list[Attempt] = []
+    ceilings: list[float | None] = []
+    for i in range(count):
+        try:
+            attempts.append(_attempt(studio, index, template, (seed + i * text.REDRAW) % SEEDS))
+        except ENDING:
+            raise
+        except Exception:
+            if not attempts and i == count - 1:
+                raise
+            log.warning("one of %d portraits failed", count, exc_info=True)
+            continue
+        ceilings = [seat.sources.median for seat in studio.seats if isinstance(seat, Sitter)]
+        if attempts[-1].reaches(ceilings):
+            studio.meter.expect(-studio.cost * (count - i - 1) / count)
+            break
+    kept = best(attempts)
+    portrait = attempts[kept].portrait
+    if studio.config.keep_losers:
+        for one in (attempt.portrait for attempt in attempts if attempt.portrait is not portrait):
+            studio.spared(Message("A portrait that wasn't the best"), None, partial(shelf.put_aside, one))
+    return replace(portrait, recipe={**portrait.recipe, "best_of": tried(attempts, kept, ceilings, seed, count)})
+
+
+def _attempt(studio: Studio, index: int, template: LoadedTemplate | None, seed: int) -> Attempt:
     """Make one portrait, with its likeness and its recipe."""
     if template is None:
         template = _drawn(studio, seed)
     faces = studio.faces(template)
-    pairs = [(f, s) for f, s in zip(faces, studio.sitters, strict=False) if isinstance(s, Sitter)]
+    pairs = [(f, s) for f, s in zip(faces, studio.seats, strict=True) if isinstance(s, Sitter)]
     album = dict.fromkeys(STAGES if studio.task.keep_stages else STAGES[-1:], template.image)
     sittings: dict[int, Sitting] = {}
     for face, sitter in pairs:
@@ -145,18 +180,28 @@ def _portrait(studio: Studio, index: int, template: LoadedTemplate | None, seed:
         )
     studio.meter.stage("finish")
     picture, scale = _finished(studio, picture, made, others)
+    task = studio.seated_task()
     likeness = tuple(
         _likeness(studio, picture, stages.scaled(face, scale), sittings.get(id(face)))
-        for face, sitter in zip(faces, studio.sitters, strict=False)
-    ) + (None,) * (len(studio.sitters) - len(faces))
+        for face in faces[: len(task.people)]
+    ) + (None,) * (len(task.people) - len(faces))
     album["final"] = picture
     about = studio.spared(
         Message("The recipe"),
-        recipe.outline(studio.task, template, index, seed, likeness),
-        lambda: recipe.build(studio.task, template, index, seed, likeness, studio.host, studio.vision),
+        recipe.outline(task, template, index, seed, likeness),
+        lambda: recipe.build(task, template, index, seed, likeness, studio.host, studio.vision),
     )
     kept = album if studio.task.keep_stages else {}
-    return Portrait(picture, seed, index, likeness, about, kept, alpha=finish.alpha_of(template.alpha, picture))
+    portrait = Portrait(picture, seed, index, likeness, about, kept, alpha=finish.alpha_of(template.alpha, picture))
+    return Attempt(
+        portrait,
+        _sharpness(picture, [stages.scaled(face, scale) for face in made]) if studio.config.best_of > 1 else 0.0,
+        tuple(id(face) in sittings for face in faces[: len(task.people)]) + (False,) * (len(task.people) - len(faces)),
+    )
+
+
+def _sharpness(picture: Image, faces: list[Face]) -> float:
+    return float(np.mean([sharpness(picture, face) for face in faces]))
 
 
 def _finished(studio: Studio, picture: Image, made: list[Face], others: list[Face]) -> tuple[Image, float]:

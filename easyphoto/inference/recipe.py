@@ -130,7 +130,7 @@ def outline(
     task: PortraitTask, template: LoadedTemplate, index: int, seed: int, likeness: Sequence[Likeness | None]
 ) -> dict[str, Any]:
     """The part of a recipe for which neither the host nor vision is asked and no file is read."""
-    config = replace(task.config, seed=seed, batch_size=1, sd_model_checkpoint=task.checkpoint.name)
+    config = replace(task.config, seed=seed, batch_size=1, best_of=1, sd_model_checkpoint=task.checkpoint.name)
     drawn = not task.templates
     return {
         "format": FORMAT,

@@ -18,6 +18,10 @@ FIRST_PROBE = 1 << 16
 """How many bytes must fit into the folder before the first portrait is made."""
 
 
+LOSERS = "losers"
+"""The folder, beside the portraits, of those that were tried and weren't the best."""
+
+
 class Shelf:
     """The folder of a job's portraits. Without a folder they are kept in memory alone."""
 
@@ -41,6 +45,11 @@ class Shelf:
         with suppress(OSError):
             probe.unlink()
         self._probe = 0
+
+    def put_aside(self, portrait: Portrait) -> None:
+        """Save a portrait that wasn't the best in a folder of its own. Raises as :meth:`put`."""
+        if self._folder is not None:
+            recipe.save(portrait, self._folder / LOSERS)
 
     def put(self, portrait: Portrait) -> Portrait:
         """Save the portrait and return it with its path. Raises :class:`StorageFailed` when it can't be written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from easyphoto.config import PortraitConfig, unlike_defaults
@@ -15,6 +15,7 @@ from easyphoto.inference import face_sources, gallery, plan, stages, text
 from easyphoto.inference.face_sources import FaceSource, FaceSources
 from easyphoto.inference.gallery import Gallery
 from easyphoto.inference.identity import Appearance
+from easyphoto.inference.matching import matched
 from easyphoto.inference.painter import Meter, Painter, Words
 from easyphoto.inference.plan import PassRow
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
@@ -83,15 +84,18 @@ class Studio:
         if unseated and not any(isinstance(one, Sitter) for one in self.sitters):
             raise unseated[0]
         self._found: tuple[LoadedTemplate, list[Face]] | None = None
+        self.seats: list[Sitter | Unusable | None] = []
+        """Who sits for each of the :meth:`faces` that were found last; None: the face is left alone."""
         self._placed: dict[int, PlacedFace] = {}
 
     @property
     def cost(self) -> float:
-        """About how many diffusion steps one portrait takes."""
+        """About how many diffusion steps one portrait takes, with all that are tried for it."""
         count = sum(isinstance(sitter, Sitter) for sitter in self.sitters)
         faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
         background = self.rows[Pass.BACKGROUND].cost if self.has_background(count) else 0
-        return faces + background + (0 if self.task.templates else text.cost(self.task))
+        once = faces + background + (0 if self.task.templates else text.cost(self.task))
+        return once * self.config.best_of
 
     def rows_of(self, sitter: Sitter) -> dict[Pass, PassRow]:
         """The passes over the face of ``sitter``."""
@@ -158,14 +162,15 @@ class Studio:
         if self._found is None or self._found[0] is not template:
             self.meter.stage("template")
             self._found, self._placed = (template, self.vision.detector.detect(template.image)), {}
+            self.seats = self._seated_at(template.image, self._found[1])
         faces = self._found[1]
         if not faces:
             raise NoFace("No face was found in {template}.", template=template.name)
-        if all(sitter is None for sitter in self.sitters[: len(faces)]):
+        if all(sitter is None for sitter in self.seats):
             raise NoFace(
                 "Nobody was chosen for the {count} face(s) of {template}.", count=len(faces), template=template.name
             )
-        for sitter in self.sitters[: len(faces)]:
+        for sitter in self.seats:
             if isinstance(sitter, Unusable):
                 raise sitter.error
         if len(self.sitters) > len(faces):
@@ -178,6 +183,24 @@ class Studio:
                 )
             )
         return faces
+
+    def _seated_at(self, image: Image, faces: list[Face]) -> list[Sitter | Unusable | None]:
+        """Who sits for each face: from left to right, or whoever is most like it."""
+        if not self.task.by_likeness:
+            return [*self.sitters, *[None] * len(faces)][: len(faces)]
+        for sitter in self.sitters:
+            if isinstance(sitter, Unusable):
+                raise sitter.error
+        vectors = [sitter.mean if isinstance(sitter, Sitter) else None for sitter in self.sitters]
+        found = matched([self.vision.embedder.embed(image, face) for face in faces], vectors)
+        return [None if i is None else self.sitters[i] for i in found]
+
+    def seated_task(self) -> PortraitTask:
+        """The task with its people in the order of the faces that were found last."""
+        if not self.task.by_likeness:
+            return self.task
+        people = tuple(seat.subject if isinstance(seat, Sitter) else None for seat in self.seats)
+        return replace(self.task, people=people)
 
     def placed(self, picture: Image, face: Face) -> PlacedFace:
         """``face`` of ``picture``, ready to be worked on. What was found in the template itself is kept for the next

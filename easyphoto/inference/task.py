@@ -27,8 +27,6 @@ OnNotice: TypeAlias = Callable[[str], None]
 """A function that gives the user a message which stops nothing."""
 
 SEEDS = 2**32
-GUEST = "guest"
-"""What somebody is called who is known by one picture alone."""
 
 
 def _silent(message: str) -> None:
@@ -94,6 +92,8 @@ class PortraitTask:
     """The id of the request that the portraits are made for; stands in their recipes."""
     done: frozenset[tuple[int, int]] = frozenset()
     """(index of the template, seed) of the portraits that have been made before and are not made again."""
+    by_likeness: bool = False
+    """Whether each face is given to whoever of ``people`` is most like it, instead of from left to right."""
     keep_stages: bool = True
     """Whether the portraits keep the pictures of their stages. Each is a picture of the template's size, and takes as
     long to paste as the portrait itself."""
@@ -166,9 +166,9 @@ def seat(person: Person, vision: Vision, notice: OnNotice) -> Subject | Unusable
         return Unusable(person.user_id, error)
 
 
-def guest(picture: Image) -> Subject:
-    """Somebody who is known by one picture alone, and by no name."""
-    return Subject(user_id=GUEST, lora=None, reference=picture, face_id=picture, untrained=True, shown=picture)
+def guest(user_id: str, picture: Image) -> Subject:
+    """Somebody who is known by one picture alone."""
+    return Subject(user_id=user_id, lora=None, reference=picture, face_id=picture, untrained=True, shown=picture)
 
 
 def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subject:

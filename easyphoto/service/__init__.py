@@ -8,6 +8,7 @@ pictures with.
 from easyphoto.service.facade import MAX_CHECKS, EasyPhoto
 from easyphoto.service.host_models import NoSuchModel
 from easyphoto.service.requests import (
+    GUEST,
     MAX_PHOTOS,
     MAX_TEMPLATES,
     NOBODY,
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_CHECKS",
     "MAX_PHOTOS",
     "MAX_TEMPLATES",
+    "GUEST",
     "NOBODY",
     "Accepted",
     "EasyPhoto",

@@ -306,6 +306,12 @@ class EasyPhoto:
         """
         return self._portraits.replay(recipe, templates, changes, identity_image)
 
+    def faces_of(self, template: Source) -> list[Image]:
+        """The faces of a template from left to right, cut out of it. Raises :class:`InvalidRequest` when it can't be
+        read, :class:`TooBusy` as :meth:`check_photos`."""
+        with self._looking():
+            return face_counting.crops(template, self.vision)
+
     def count_faces(self, templates: Sequence[Template], seconds: float | None = None) -> int:
         """Count the faces of those of the templates that have no count, for ``seconds`` at most, and remember them.
         Returns how many are left."""

@@ -1,4 +1,4 @@
-"""Counts the faces of templates that nobody has counted yet."""
+"""Counts the faces of templates that nobody has counted yet, and shows the faces of one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from collections.abc import Iterable
 
 from easyphoto import pictures
 from easyphoto.errors import EasyPhotoError
-from easyphoto.ports import Vision
+from easyphoto.pictures import Source
+from easyphoto.ports import Image, Vision
 from easyphoto.templates import Template
 from easyphoto.templates.face_counts import FaceCounts, mark
+from easyphoto.vision import geometry
 
 _log = logging.getLogger(__name__)
+
+_AROUND = 1.6
+"""How many times as wide as the face its crop is."""
 
 
 def count(templates: Iterable[Template], vision: Vision, counts: FaceCounts, seconds: float | None = None) -> int:
@@ -30,3 +35,13 @@ def count(templates: Iterable[Template], vision: Vision, counts: FaceCounts, sec
             found[mark(path)] = 0
     counts.remember(found)
     return len(left)
+
+
+def crops(template: Source, vision: Vision) -> list[Image]:
+    """The faces of a template from left to right, each cut out with some of what is around it. Raises
+    :class:`InvalidRequest` when the template can't be read."""
+    image = pictures.load(template)
+    size = image.shape[0], image.shape[1]
+    return [
+        geometry.cut(image, geometry.face_crop(face, _AROUND, size)).copy() for face in vision.detector.detect(image)
+    ]

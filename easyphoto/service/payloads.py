@@ -63,6 +63,7 @@ def of_portraits(request: PortraitRequest) -> tuple[dict[str, Any], tuple[Source
         "templates": len(request.templates),
         "pose": request.pose_template is not None,
         "identity": request.identity_image is not None,
+        "by_likeness": request.by_likeness,
         "keep_stages": request.keep_stages,
         "chosen": _listed(request.chosen),
     }
@@ -88,6 +89,7 @@ def portrait(request: DurableRequest) -> PortraitRequest:
             keep_stages=bool(payload["keep_stages"]),
             chosen=_chosen(payload["chosen"]),
             identity_image=given[-1] if shown else None,
+            by_likeness=bool(payload.get("by_likeness", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(request) from error
@@ -167,8 +169,13 @@ def made_before(folder: Path, request: DurableRequest) -> list[Portrait]:
             one = saved_portrait(path, int(recipe["seed"]), index, _likeness(recipe["likeness"]))
         except (KeyError, TypeError, ValueError):
             continue
-        found.setdefault((index, one.seed), one)
+        found.setdefault((index, asked_seed(recipe)), one)
     return list(found.values())
+
+
+def asked_seed(recipe: Mapping[str, Any]) -> int:
+    """The seed that was asked for: where a portrait is the best of several, that of the first of them."""
+    return int((recipe.get("best_of") or recipe)["seed"])
 
 
 def portrayed(portrait: Portrait) -> Portrayed:

@@ -19,8 +19,8 @@ from easyphoto.people import Person
 from easyphoto.pictures import Source
 from easyphoto.ports import Checkpoint, ControlRole
 from easyphoto.queue.port import DurableRequest, Order
-from easyphoto.service import payloads
-from easyphoto.service.requests import MAX_TEMPLATES, NOBODY, Accepted, PortraitRequest, PortraitResult
+from easyphoto.service import payloads, seating
+from easyphoto.service.requests import GUEST, MAX_TEMPLATES, NOBODY, Accepted, PortraitRequest, PortraitResult
 from easyphoto.service.saved_portrait import SavedPortrait
 from easyphoto.service.workplace import Workplace
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from easyphoto.inference.task import Subject, Unusable
 
 GENERATE = "generate"
-_GUEST = Person("guest", Path(), Path(), Path(), None, None, trained=False)
+_GUEST = Person(GUEST, Path(), Path(), Path(), None, None, trained=False)
 """Stands for somebody who is known by the request's own picture alone."""
 
 
@@ -63,7 +63,9 @@ class PortraitDesk:
                 max_templates=MAX_TEMPLATES,
             )
         look_up = person or self._place.people.get
-        people = tuple(None if name == NOBODY else look_up(name) for name in request.user_ids)
+        people = seating.seated(request.user_ids, look_up)
+        if request.by_likeness and seating.places(request.user_ids, people):
+            raise InvalidRequest("Likeness decides whose face is whose, or you do: leave out by_likeness or the @.")
         chosen = [person for person in people if person is not None]
         alone = request.config.ref_mode_choose == REF_MODES[1]
         if alone and not chosen and request.identity_image is not None:
@@ -160,7 +162,12 @@ class PortraitDesk:
         from easyphoto.inference import recipe as recipes
 
         read = recipes.read(recipe)
-        once = {"seed": read.seed, "batch_size": 1, "sd_model_checkpoint": read.data["checkpoint"]["name"]}
+        once = {
+            "seed": read.seed,
+            "batch_size": 1,
+            "best_of": 1,
+            "sd_model_checkpoint": read.data["checkpoint"]["name"],
+        }
         config = replace(read.config, **{**once, **changes})
         chosen = read.chosen | set(changes)
         if "identity" in read.data and identity_image is None:
@@ -210,9 +217,10 @@ class PortraitDesk:
             folder=self._place.paths.portraits,
             commercial_only=self._place.preferences().commercial_only,
             chosen=asked.chosen,
+            by_likeness=asked.by_likeness,
             job=request.job,
             keep_stages=asked.keep_stages,
-            done=frozenset((portrait.template, portrait.seed) for portrait in before),
+            done=frozenset((portrait.template, payloads.asked_seed(portrait.recipe)) for portrait in before),
         )
         failures: list[TemplateFailed] = []
 
@@ -238,7 +246,7 @@ class PortraitDesk:
 
         shown = None if asked.identity_image is None else pictures.load(asked.identity_image)
         if person is _GUEST and shown is not None:
-            return guest(shown)
+            return guest(GUEST, shown)
         found = seat(person, self._place.vision, notice)
         return replace(found, shown=shown) if isinstance(found, Subject) else found
 

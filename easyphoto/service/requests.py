@@ -15,6 +15,8 @@ from easyphoto.ports import Checkpoint, Portrait
 
 NOBODY = "none"
 """The user id that leaves a face alone."""
+GUEST = "guest"
+"""What somebody is called who is known by the request's own picture alone."""
 MAX_PHOTOS = 100
 MAX_TEMPLATES = 200
 
@@ -41,12 +43,14 @@ class TrainRequest:
 
 @dataclass(frozen=True, eq=False)
 class PortraitRequest:
-    """Who goes onto which templates. ``user_ids``: one per face from left to right, ``none`` leaves a face alone.
-    Without templates, the portrait is made from text. ``identity_image`` is what the adapter is shown of the one person
-    instead of the person's own photos; where ``ref_mode_choose`` leaves the LoRA out and nobody is named, it is
-    somebody who is known by this picture alone. ``chosen`` names the fields of ``config`` that the user gave a
-    value to: such a value stays where a default would give way to another, as its steps do to LCM's. None: those that
-    aren't defaults."""
+    """Who goes onto which templates. ``user_ids``: one per face from left to right, ``none`` leaves a face alone, and
+    ``ann@2`` or ``none@2`` says it of the second face from the left. With ``by_likeness`` each takes the place of the
+    face that is most like them. Without templates, the portrait is made from text.
+
+    ``identity_image`` is what the adapter is shown of the one person instead of the person's own photos; where
+    ``ref_mode_choose`` leaves the LoRA out and nobody is named, it is somebody who is known by this picture alone.
+    ``chosen`` names the fields of ``config`` that the user gave a value to: such a value stays where a default would
+    give way to another, as its steps do to LCM's. None: those that aren't defaults."""
 
     user_ids: tuple[str, ...]
     templates: tuple[Source, ...] = ()
@@ -55,6 +59,7 @@ class PortraitRequest:
     keep_stages: bool = False
     chosen: Chosen = None
     identity_image: Source | None = None
+    by_likeness: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,11 @@ class Accepted:
     people: tuple[Person | None, ...]
     checkpoint: Checkpoint
     scene: Person | None
+
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        """One for each face, from left to right."""
+        return tuple(NOBODY if person is None else person.user_id for person in self.people)
 
     def prompted(self, config: PortraitConfig, request: PortraitRequest) -> PortraitConfig:
         """``config`` with the scene's own prompt where a picture is made from text and nobody wrote one."""

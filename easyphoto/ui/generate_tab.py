@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.events import Portrayed
 from easyphoto.inference import poses
 from easyphoto.jobs import Job
+from easyphoto.messages import translated
 from easyphoto.people import Person
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.templates import scenes
@@ -40,6 +42,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "first_denoising_strength",
         "second_diffusion_steps",
         "second_denoising_strength",
+        "best_of",
+        "keep_losers",
         "enable_second_diffusion",
         "lcm_accelerate",
     ),
@@ -135,6 +139,21 @@ class GenerateTab(JobTab):
                 for i in range(MAX_FACES)
             ]
 
+        self.show_faces = gr.Button("Show the faces of the template", size="sm", elem_id=f"{PREFIX}_show_faces")
+        self.crops = gr.Gallery(
+            label="Click a face to give it to the next person",
+            columns=5,
+            height="auto",
+            allow_preview=False,
+            visible=compat.shown(False),
+            elem_id=f"{PREFIX}_crops",
+        )
+        self.by_likeness = gr.Checkbox(
+            value=False,
+            label="Match by likeness",
+            info="Everybody takes the place of the face that is most like them.",
+            elem_id=f"{PREFIX}_by_likeness",
+        )
         self.faces_note = compat.html("", elem_id=f"{PREFIX}_faces_note")
         self.desk.build()
 
@@ -211,6 +230,13 @@ class GenerateTab(JobTab):
             compat.listen(
                 component.change, self._faces_counted, {self.faces, self.picker.chosen}, [self.faces_note], quiet=True
             )
+        compat.listen(
+            self.show_faces.click,
+            self._faces_shown,
+            {*self.picker.inputs},
+            [self.crops, self.faces, self.faces_note, *self.users],
+        )
+        compat.listen(self.crops.select, self._crop_selected, self.users, self.users, quiet=True)
         compat.listen(self.refresh.click, self._refreshed, self.picker.shows, self._lists)
         model = self._form.components["sd_model_checkpoint"]
         both = {self.users[0], model}
@@ -226,7 +252,15 @@ class GenerateTab(JobTab):
         compat.listen(self.pose_pictures.select, self._pose_selected, None, [inner], quiet=True)
         for changed in self.picker.changes:
             compat.listen(changed, self._changed, [self.job], self._following, quiet=True)
-        inputs = {self.faces, *self.users, self.pose, self.shown, *self.picker.inputs, *self._form.components.values()}
+        inputs = {
+            self.faces,
+            *self.users,
+            self.by_likeness,
+            self.pose,
+            self.shown,
+            *self.picker.inputs,
+            *self._form.components.values(),
+        }
         compat.listen(self.start.click, self._start, inputs, [*self._following, *self._made])
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
         live = [self.progress, self.seen, *self._made]
@@ -383,6 +417,36 @@ class GenerateTab(JobTab):
         words = say("more faces", self._language(request), n=most) if wanting else ""
         return {self.faces_note: panel.hint(words) if words else ""}
 
+    def _faces_shown(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Show the faces of the first template that is chosen, and one user id for each of them."""
+        language = self._language(request)
+        try:
+            found = self._service.faces_of(next(iter(self.picker.templates(data)), b""))
+        except EasyPhotoError as error:
+            return {
+                self.crops: compat.update(visible=False),
+                self.faces_note: panel.error(translated(error.message, language)),
+            }
+        drawn = [self._thumbnails.drawn(f"face-{uuid.uuid4().hex}", crop) for crop in found[:MAX_FACES]]
+        shown = [(str(path), str(i + 1)) for i, path in enumerate(drawn) if path is not None]
+        count = min(max(1, len(found)), MAX_FACES)
+        return {
+            self.crops: compat.update(value=shown, visible=bool(shown)),
+            self.faces: count,
+            self.faces_note: "" if found else panel.hint(say("no faces", language)),
+            **{user: compat.update(visible=compat.shown(i < count)) for i, user in enumerate(self.users)},
+        }
+
+    def _crop_selected(self, event: gr.SelectData, *users: str | None) -> list[Any]:
+        """Give the face that was clicked to the person who comes after the one who has it; nobody comes after the
+        last."""
+        people = self._service.people.list()
+        names = [NOBODY, *(person.user_id for person in people if not person.scene)]
+        face = min(compat.selected(event), MAX_FACES - 1)
+        now = user_id_of(users[face], people)
+        following = names[(names.index(now) + 1) % len(names)] if now in names else names[0]
+        return [compat.update(value=following) if i == face else compat.update() for i in range(MAX_FACES)]
+
     # --- portraits ---------------------------------------------------------------------------------------------------
 
     def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
@@ -401,7 +465,10 @@ class GenerateTab(JobTab):
             if not config.id_control and config.ref_mode_choose == REF_MODES[0]:
                 shown = None  # the picture belongs to an adapter that isn't asked for
             templates = self.picker.templates(data)
-            asked = PortraitRequest(users, templates, config, pose, chosen=chosen, identity_image=shown)
+            matched = bool(data[self.by_likeness])
+            asked = PortraitRequest(
+                users, templates, config, pose, chosen=chosen, identity_image=shown, by_likeness=matched
+            )
             job = self._service.generate(asked)
         except EasyPhotoError as error:
             return self._refused(error, language)

@@ -81,6 +81,10 @@ STATIC: tuple[str, ...] = (
     "Clear templates",
     "Picture with the pose",
     "Picture for the adapter",
+    "Match by likeness",
+    "Show the faces of the template",
+    "Click a face to give it to the next person",
+    "Everybody takes the place of the face that is most like them.",
     "IP-Adapter Face",
     "InstantID",
     "Infer with Pretrained Lora",
@@ -192,6 +196,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "stopped half-way": "{name} (stopped half-way)",
         "likeness did not rise": "{name} (the likeness did not rise)",
         "damaged": "{name} (damaged)",
+        "no faces": "No face was found in this template.",
         "delete nobody": "Choose whom to delete.",
         "delete sure": (
             "Delete {name}? Photos, LoRA, uploads and everything of their trainings go, and nothing brings them back."

@@ -88,7 +88,7 @@ def test_the_typed_route_takes_the_picture_and_says_what_the_host_lacks(
     asked = {"user_ids": ["ann"], "templates": templates[:1], "identity_image": photos[0]}
     options = {**QUICK, "id_control": True, "ipa_weight": 0.4}
     job = client.post("/easyphoto/v1/jobs/portrait", json={**asked, "options": options}).json()["id"]
-    assert ended(client, job)["state"] == "done" and set(drawn(service)) == {(IP_ADAPTER, 0.4, None, 1)}
+    assert ended(client, job)["state"] == "finished" and set(drawn(service)) == {(IP_ADAPTER, 0.4, None, 1)}
     two = client.post("/easyphoto/v1/jobs/portrait", json={**asked, "user_ids": ["ann", "bob"], "options": options})
     assert two.status_code == 422 and "shows one person" in two.json()["message"]
     host(service).kinds = {}

@@ -79,8 +79,8 @@ def _vector(identity: Identity, adapter: Adapter, vision: Vision) -> Embedding:
         face = largest(vision.detector.detect(picture))
         if face is not None:
             vectors.append(embedder.embed(picture, face))
-    if not vectors:
-        return identity.embedding
+    if len(vectors) < 2:
+        return vectors[0] if vectors else identity.embedding
     mean: Embedding = np.mean(np.stack(vectors), axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
