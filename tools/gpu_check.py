@@ -1,8 +1,8 @@
 """Measure EasyPhoto on a graphics card, with models of random numbers, in one run of some minutes.
 
-    python -m tools.gpu_check OUT [--device cuda] [--tiny] [--seconds 430] [--only PART ...] [--list]
+    python tools/gpu_check.py OUT [--device cuda] [--tiny] [--seconds 430] [--only PART ...] [--list]
 
-Start it in the repository. It needs torch, diffusers, transformers, accelerate, peft and opencv, about 14 GB of disk,
+It needs torch, diffusers, transformers, accelerate, peft and opencv, about 14 GB of disk,
 and no network, no weights and no packages that find faces: faces are played. ``--tiny --device cpu`` tries it on a
 processor with small models; its numbers mean nothing.
 
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, LOG, PROFILE = "results.json", "log.txt", "profile.txt"
+RESULTS, LOG = "results.json", "log.txt"
 GROUPS = ("training-process", "passes", "portraits", "plans-drawing", "profile-drawing", "steps", "plans-training",
           "profile-training")  # fmt: skip
 PARTS = (
@@ -112,13 +112,25 @@ def _follow(
             return "ended: it took too long", running
         if line is None:
             return f"the process ended with status {child.wait()}", running
-        word, _, part = line.strip().partition(" ")
-        if word == "begin":
-            running, until = part, min(time.monotonic() + _limit(part, device), deadline)
-        elif word == "end":
+        told = _told(line)
+        if "begin" in told:
+            running = told["begin"]
+            until = min(time.monotonic() + _limit(running, device), deadline)
+        elif "end" in told:
+            part = told.pop("end")
+            results.add(part, told)
             left.remove(part)
             until = min(time.monotonic() + LIMIT, deadline)
-            print(f"{part}: {_summary(results.read()[part])}", flush=True)
+            print(f"{part}: {_summary(told)}", flush=True)
+
+
+def _told(line: str) -> dict[str, Any]:
+    """Return what the child says in a line. Libraries may print there too, which says nothing."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _limit(part: str, device: str) -> float:

@@ -1,6 +1,7 @@
 """The process that measures: ``python -m benchmarks.card OUT --device D --work FOLDER --only PART ...``.
 
-``tools/gpu_check.py`` starts it, and starts another one behind a part that hung or crashed.
+``tools/gpu_check.py`` starts it, and starts another one behind a part that hung or crashed. It says on its output, in a
+line of JSON each, which part begins, and what came of it at its end.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 from benchmarks.card import drawing, machine, training
 from benchmarks.card.setting import Setting
 from easyphoto.config import Family
-from tools.gpu_check import PROFILE, Results
 
+PROFILE = "profile.txt"
 FAMILY_PARTS: dict[str, Callable[[Setting, Family], Any]] = {
     "training-process": training.whole,
     "passes": drawing.passes,
@@ -53,17 +54,19 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--only", nargs="+", required=True)
     options = parser.parse_args()
-    results = Results(options.out)
     setting = Setting(options.device, options.work, options.out, options.tiny)
     for part in options.only:
-        print(f"begin {part}", flush=True)
+        _say({"begin": part})
         begin = time.perf_counter()
         try:
             value: dict[str, Any] = {"result": measure(setting, part)}
         except Exception:  # noqa: BLE001 - whatever a part meets is its result, and the next one goes on
             value = {"error": traceback.format_exc()[-6000:]}
-        results.add(part, {"seconds": round(time.perf_counter() - begin, 1), **value})
-        print(f"end {part}", flush=True)
+        _say({"end": part, "seconds": round(time.perf_counter() - begin, 1), **value})
+
+
+def _say(told: dict[str, Any]) -> None:
+    print(json.dumps(told, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def check(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     """Run the check of ``machine`` on the processor: its exit status, its results and what it said."""
-    command = [sys.executable, "-m", "tools.gpu_check", str(folder), "--tiny", "--only", "machine", *more]
+    command = [sys.executable, "tools/gpu_check.py", str(folder), "--tiny", "--only", "machine", *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, json.loads((folder / "results.json").read_text(encoding="utf-8")), done.stdout
 
@@ -49,7 +49,7 @@ def test_a_process_that_dies_takes_only_its_own_part_along(tmp_path: Path) -> No
     source = ROOT / "tools" / "gpu_check.py"
     (broken / "tools" / "gpu_check.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     (broken / "benchmarks" / "card.py").write_text("import os; os._exit(9)", encoding="utf-8")
-    command = [sys.executable, "-m", "tools.gpu_check", str(tmp_path / "out"), "--only", "machine", "tests"]
+    command = [sys.executable, "tools/gpu_check.py", str(tmp_path / "out"), "--only", "machine", "tests"]
     done = subprocess.run(command, cwd=broken, capture_output=True, text=True, check=False)
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert done.returncode == 1 and set(results) == {"machine", "tests"}
