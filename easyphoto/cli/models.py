@@ -7,16 +7,16 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from easyphoto.catalog import Catalog, DownloadPlan, Folders
-from easyphoto.catalog.download_plan import size
-from easyphoto.catalog.locate import destination
 from easyphoto.cli.arguments import a_folder, common, ranged
 from easyphoto.cli.show import Terminal
 from easyphoto.cli.streams import write_json
 from easyphoto.config import Paths
 from easyphoto.events import Event
+
+if TYPE_CHECKING:
+    from easyphoto.catalog import Catalog, DownloadPlan, Folders
 
 
 def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | None = None) -> None:
@@ -58,6 +58,8 @@ def add_parser(subparsers: Any, paths: Callable[[argparse.Namespace], Paths] | N
 
 def run(args: argparse.Namespace, paths: Paths) -> int:
     """Do what the flags say, and return the exit status. Raises the errors of the catalog."""
+    from easyphoto.catalog import Catalog, Folders
+
     catalog, folders = Catalog.load(), Folders.of(paths, also=args.look_in)
     command = {"list": _list, "plan": _plan, "fetch": _fetch, "verify": _verify}[args.models_command]
     return command(catalog, folders, args)
@@ -68,6 +70,8 @@ def _run_with(paths: Callable[[argparse.Namespace], Paths], args: argparse.Names
 
 
 def _list(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int:
+    from easyphoto.catalog.download_plan import size
+
     plans = {name: catalog.plan(name, folders, hashing=False) for name in catalog.offered}
     if args.json:
         write_json({name: as_data(plan, folders) for name, plan in plans.items()})
@@ -134,6 +138,9 @@ def _verify(catalog: Catalog, folders: Folders, args: argparse.Namespace) -> int
 
 def describe(plan: DownloadPlan, folders: Folders) -> list[str]:
     """Return a plan as lines of text."""
+    from easyphoto.catalog.download_plan import size
+    from easyphoto.catalog.locate import destination
+
     lines = [f"there    {p.asset.file} ({p.path})" for p in plan.present]
     lines += [f"unusable {v}" for v in plan.unusable]
     lines += [
@@ -147,6 +154,8 @@ def describe(plan: DownloadPlan, folders: Folders) -> list[str]:
 
 def as_data(plan: DownloadPlan, folders: Folders) -> dict[str, Any]:
     """Return a plan as JSON data."""
+    from easyphoto.catalog.locate import destination
+
     return {
         "names": list(plan.names),
         "bytes": plan.bytes,

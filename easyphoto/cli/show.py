@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Any, TextIO
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, TextIO
 
 from easyphoto.cli import streams
 from easyphoto.errors import Cancelled
@@ -27,6 +25,9 @@ from easyphoto.events import (
 from easyphoto.jobs import Job
 from easyphoto.likeness import cosine_words, words
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 
 class Terminal:
     """Draws the events of one job to a terminal, with one bar for each stage."""
@@ -42,6 +43,8 @@ class Terminal:
         else:
             line = describe(event)
             if line:
+                from tqdm import tqdm
+
                 tqdm.write(line, file=self._stream)
 
     def close(self) -> None:
@@ -51,6 +54,8 @@ class Terminal:
 
     def _progress(self, event: Progress) -> None:
         if event.stage != self._stage or self._bar is None or self._bar.total != event.total:
+            from tqdm import tqdm
+
             self.close()
             self._stage = event.stage
             self._bar = tqdm(total=event.total, desc=event.stage, file=self._stream, leave=True, dynamic_ncols=True)

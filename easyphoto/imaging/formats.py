@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import IO
-
-from PIL import Image as Pillow
+from typing import IO, TYPE_CHECKING
 
 from easyphoto.messages import Message
+
+if TYPE_CHECKING:
+    from PIL import Image as Pillow
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "HEIF")
 """Pillow's names of the formats. One that Pillow can't read here (AVIF before 11.3, HEIF without pillow-heif) is left
@@ -28,6 +29,8 @@ _BY_SUFFIX = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
 
 def readable() -> tuple[str, ...]:
     """The formats among `FORMATS` that Pillow can read here. Where pillow-heif is installed it is used."""
+    from PIL import Image as Pillow
+
     Pillow.init()
     if "HEIF" not in Pillow.OPEN and importlib.util.find_spec("pillow_heif") is not None:
         importlib.import_module("pillow_heif").register_heif_opener()
@@ -36,6 +39,8 @@ def readable() -> tuple[str, ...]:
 
 def open_picture(stream: IO[bytes]) -> Pillow.Image:
     """The picture in ``stream``, which is not decoded yet. Raises whatever Pillow's readers of these formats raise."""
+    from PIL import Image as Pillow
+
     return Pillow.open(stream, formats=readable())
 
 
