@@ -207,6 +207,16 @@ class TrainConfig:
         group="advanced",
         help="Score checkpoints by likeness while training and fuse the best. Off is faster.",
     )
+    patience: int = param(
+        3,
+        "Patience",
+        minimum=0,
+        maximum=100,
+        step=1,
+        group="advanced",
+        help="End the training when the likeness hasn't risen for so many validations; 0 does all steps, as the "
+        "original does.",
+    )
     skin_retouching_bool: bool = param(
         True,
         "Skin retouching",

@@ -16,6 +16,7 @@ FREE = frozenset(
     {
         "sd_model_checkpoint",
         "validation",
+        "patience",
         "fusion",
         "dataloader_num_workers",
         "max_train_steps",

@@ -50,7 +50,8 @@ class FusePhase(Phase):
 
 def _fused(training: Training) -> FusedLora:
     plan, trained = training[Looked].plan, training[Trained]
-    standing, last, method = trained.standing, plan.steps, plan.fusion
+    standing, method = trained.standing, plan.fusion
+    last = standing.step
     candidates = standing.candidates()
     if not candidates or method == "last":
         return FusedLora(_read(training, last), (last,), standing.scores.get(last))

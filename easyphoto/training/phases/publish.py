@@ -38,7 +38,7 @@ class PublishPhase(Phase):
         told = {} if panel is None else {"panel": panel}
         marks = labels.marks(spec, plan, standing, score, works=works) | told | training.marks
         path = folder / FUSED
-        labels.write_lora(path, spec, fused.layers, labels.lora_header(spec, plan, plan.steps, score))
+        labels.write_lora(path, spec, fused.layers, labels.lora_header(spec, plan, standing.step, score))
         face_id = handover.everything(spec, folder, path, picture, marks, training.attachments)
         path.unlink()
         if score is not None and not works:
@@ -57,7 +57,7 @@ class PublishPhase(Phase):
                 reference=PersonFolder(spec.person_folder).reference,
                 face_id=face_id,
                 works=works,
-                steps=plan.steps,
+                steps=standing.step,
                 likeness=None if score is None else score.likeness,
                 cosine=None if score is None else score.cosine,
                 embedder=standing.embedder,

@@ -12,7 +12,7 @@ from easyphoto.events import Progress, Validated
 from easyphoto.messages import Message
 from easyphoto.storage import earlier
 from easyphoto.storage.folders import SCORES, STATE, VALIDATION, WEIGHTS
-from easyphoto.training import handover, labels, loop, state, validation
+from easyphoto.training import handover, labels, loop, plateau, state, validation
 from easyphoto.training.loop import Trainer
 from easyphoto.training.lora import LoraShape, TrainedLora
 from easyphoto.training.phase import Phase, Training
@@ -34,7 +34,8 @@ class Trained:
 
 
 class TrainPhase(Phase):
-    """Does the steps. Every so many steps it saves a checkpoint and validates it.
+    """Does the steps. Every so many steps it saves a checkpoint and validates it, and ends if the likeness has stopped
+    rising.
 
     It leaves the checkpoints, the state after the last of them, the scores and the pictures of the validation. A
     resumed training goes on after the last saved step, and does the later steps again. A cancelled training saves its
@@ -57,6 +58,8 @@ class TrainPhase(Phase):
                 _validate(training, 0)
         elif standing.step in plan.saves and standing.step not in standing.scores:
             _validate(training, standing.step)
+        if _learned(training):
+            return
         for number, loss, seconds in _timed_steps(training, trained.trainer):
             standing.stepped(number, seconds)
             left = standing.seconds_left()
@@ -64,6 +67,8 @@ class TrainPhase(Phase):
             if number in plan.saves:
                 _save(training)
                 _validate(training, number)
+                if _learned(training):
+                    return
         if standing.step < plan.steps:
             raise Cancelled("The training was stopped.")
 
@@ -105,6 +110,24 @@ def _restore(training: Training, trained: Trained, before: TrainState) -> None:
     trained.trainer.restore(before.optimizer, before.scaler)
     trained.standing.restore(before.step)
     training.notice(Message("The training goes on after step {step}.", step=before.step))
+
+
+def _learned(training: Training) -> bool:
+    """Return whether the likeness has stopped rising before the last step, and say so."""
+    plan, standing = training[Looked].plan, training[Trained].standing
+    best = plateau.learned(standing.scores, training.spec.config.patience)
+    if best is None or not 0 < standing.step < plan.steps:
+        return False
+    training.notice(
+        Message(
+            "The training ended after step {step} of {steps}: the likeness has not risen since step {best}. With a "
+            "patience of 0 it does all steps.",
+            step=standing.step,
+            steps=plan.steps,
+            best=best.step,
+        )
+    )
+    return True
 
 
 def _timed_steps(training: Training, trainer: Trainer) -> Iterator[tuple[int, float, float]]:
