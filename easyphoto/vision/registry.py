@@ -28,6 +28,7 @@ from easyphoto.vision import landmarks, reporters
 from easyphoto.vision.backend import ROLES, Backend, Context
 from easyphoto.vision.backends import packaged, weighted
 from easyphoto.vision.inventory import Inventory
+from easyphoto.vision.recall import RecallingDetector
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +219,8 @@ class LocalVision:
         for backend in self._candidates(role, inventory):
             try:
                 if (role, backend.name) not in self._loaded:
-                    self._loaded[role, backend.name] = backend.factory(context)
+                    made = backend.factory(context)
+                    self._loaded[role, backend.name] = RecallingDetector(made) if role == "detector" else made
                 return backend.name
             # Weights and native libraries may fail in any way at all. The next backend then serves, and the notice says
             # why.
