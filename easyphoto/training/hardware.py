@@ -30,9 +30,11 @@ def device(spec: TrainingSpec) -> torch.device:
 
 
 def fit(spec: TrainingSpec, device: torch.device) -> MemoryPlan:
-    """Return how to train within the device's free memory. What is learned stays the same."""
+    """Return how to train within the device's free memory, and in larger batches if it has room for them. What is
+    learned stays the same."""
     available = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    return memory.plan(spec.config, spec.family, loop.precision(spec.config, device), available)
+    precision = loop.precision(spec.config, device)
+    return memory.gathered(memory.plan(spec.config, spec.family, precision, available), spec.family, precision)
 
 
 def accelerator(config: TrainConfig, device: torch.device) -> Accelerator:
@@ -42,7 +44,8 @@ def accelerator(config: TrainConfig, device: torch.device) -> Accelerator:
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
+        # Trying all algorithms took over 20 s before the first step, and what it takes may differ from run to run.
+        torch.backends.cudnn.benchmark = False
     return Accelerator(
         mixed_precision=loop.precision(config, device),
         gradient_accumulation_steps=config.gradient_accumulation_steps,

@@ -60,6 +60,8 @@ class TrainedLora:
                 _checkpoint(module)
             else:
                 module.eval()
+                if module.is_gradient_checkpointing:
+                    _stop_checkpoints(module)
 
     def state(self) -> dict[str, Tensor]:
         """Return the trained tensors by name, in full precision."""
@@ -153,3 +155,11 @@ def _checkpoint(module: Any) -> None:
         module.enable_gradient_checkpointing()
     elif hasattr(module, "gradient_checkpointing_enable"):
         module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _stop_checkpoints(module: Any) -> None:
+    """Switch gradient checkpointing off. The models of diffusers recompute in evaluation mode too where it is on."""
+    if hasattr(module, "disable_gradient_checkpointing"):
+        module.disable_gradient_checkpointing()
+    elif hasattr(module, "gradient_checkpointing_disable"):
+        module.gradient_checkpointing_disable()

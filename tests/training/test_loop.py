@@ -263,3 +263,13 @@ def test_bf16_only_where_the_card_calculates_in_it(
     assert loop.precision(config(mixed_precision="auto"), second) == given
     assert asked == [second], "the device of the training, not the current one"
     assert loop.precision(config(mixed_precision="bf16"), second) == "bf16"
+
+
+def test_checkpointing_is_off_again_where_it_is_not_asked_for(parts: Parts) -> None:
+    """The models of diffusers recompute in evaluation mode too, so the mode alone doesn't end it."""
+    lora, _ = trainer_of(parts, config())
+    modules = (parts.unet, *parts.text_encoders)
+    lora.train(checkpointing=True)
+    assert all(module.is_gradient_checkpointing for module in modules)
+    lora.train(checkpointing=False)
+    assert not any(module.is_gradient_checkpointing for module in modules)

@@ -11,7 +11,7 @@ import pytest
 
 from easyphoto import families
 from easyphoto.config import Family, Paths, TrainConfig
-from easyphoto.memory import estimate, plan, plan_rendering, rendering, training
+from easyphoto.memory import EASILY, MemoryPlan, estimate, gathered, plan, plan_rendering, rendering, training
 
 GB = 1e9
 
@@ -148,6 +148,38 @@ def test_a_plan_moves_before_it_recomputes() -> None:
     assert "only while it works" in made.sentence()
     trained = plan(replace(config, train_text_encoder=True), Family.SDXL, "bf16", whole.total - 1_500_000_000)
     assert trained.config.gradient_checkpointing, "what is trained can't leave"
+
+
+def split(made: MemoryPlan) -> tuple[int, int]:
+    return made.config.train_batch_size, made.config.gradient_accumulation_steps
+
+
+def test_a_card_with_room_takes_the_batch_at_once() -> None:
+    asked = TrainConfig(train_batch_size=1, gradient_accumulation_steps=4)
+    roomy = gathered(plan(asked, Family.SD1, "fp16", 80_000_000_000), Family.SD1, "fp16")
+    assert split(roomy) == (4, 1) and not roomy.changes
+    assert roomy.need.total == estimate(Family.SD1, 512, 4, 128, "fp16", False)
+    middling = round(estimate(Family.SD1, 512, 2, 128, "fp16", False) / EASILY) + 1
+    assert split(gathered(plan(asked, Family.SD1, "fp16", middling), Family.SD1, "fp16")) == (2, 2)
+    tight = plan(asked, Family.SD1, "fp16", middling - 2)
+    assert gathered(tight, Family.SD1, "fp16") is tight
+
+
+def test_a_batch_that_halves_no_further_stays() -> None:
+    odd = gathered(
+        plan(TrainConfig(train_batch_size=1, gradient_accumulation_steps=6), Family.SD1, "fp16", 80_000_000_000),
+        Family.SD1,
+        "fp16",
+    )
+    assert split(odd) == (2, 3)
+
+
+def test_nothing_is_gathered_where_memory_is_short_or_not_known() -> None:
+    asked = TrainConfig(resolution=1024, train_batch_size=1, gradient_accumulation_steps=4)
+    saving = plan(asked, Family.SDXL, "bf16", 12_000_000_000)
+    assert saving.changes and gathered(saving, Family.SDXL, "bf16") is saving
+    unknown = plan(asked, Family.SDXL, "bf16", None)
+    assert gathered(unknown, Family.SDXL, "bf16") is unknown
 
 
 def ways(family: Family, side: int, gigabytes: float | None, **more: int) -> tuple[bool, bool, bool, bool]:
