@@ -63,7 +63,7 @@ class RecallingDetector:
 
 
 def _hash(image: Image) -> Hashable:
-    return image.shape, hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    return image.shape, hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
 
 
 def _lock_arrays(face: Face) -> None:
