@@ -40,23 +40,25 @@ def load(
     vae: Any | None,
     tokenizers: Sequence[Path],
 ) -> Parts:
-    """Return the parts of a checkpoint file. Raises what :func:`easyphoto.sd.loading.load` raises."""
-    state = read(info.path)
-    encoders, names = _text_encoders(state, info, dtype, tokenizers)
+    """Return the parts of a checkpoint file. Raises what :func:`easyphoto.sd.loading.load` raises.
+
+    The file is mapped into memory anew for each part: what was read of it for one part is let go before the next.
+    """
+    encoders, names = _text_encoders(read(info.path), info, dtype, tokenizers)
     return Parts(
         family=info.family,
         prediction=info.prediction,
         tokenizers=tuple(names),
         text_encoders=tuple(placed(encoder, device) for encoder in encoders),
-        unet=placed(_unet(state, info.path.name, dtype), device),
-        vae=placed(_vae(state, info.path.name, info.family), device) if vae is None else vae,
+        unet=placed(_unet(read(info.path), info.path.name, dtype), device),
+        vae=placed(_vae(read(info.path), info.path.name, info.family), device) if vae is None else vae,
         scheduler_config={
             "num_train_timesteps": 1000,
             "beta_start": 0.00085,
             "beta_end": 0.012,
             "beta_schedule": "scaled_linear",
             "prediction_type": info.prediction,
-            "rescale_betas_zero_snr": "ztsnr" in state,
+            "rescale_betas_zero_snr": "ztsnr" in read(info.path),
         },
         path=info.path,
         placement=Placement(device),
@@ -86,7 +88,8 @@ def load_vae(path: Path, family: Family) -> Any:
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """Return all tensors of a file by name. A pickle is read without running what is in it, or refused."""
+    """Return all tensors of a file by name. Those of a safetensors file lie in the file, which is mapped into memory,
+    until they are used. A pickle is read without running what is in it, or refused."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
