@@ -53,6 +53,15 @@ def test_help_and_version_cost_no_torch() -> None:
     assert "--before_face_fusion_ratio" in done.stdout
 
 
+def test_help_loads_nothing_that_only_a_command_needs() -> None:
+    """It takes a quarter of a second; each of these would take a good part of another."""
+    code = "import sys; from easyphoto.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    heavy = {"numpy", "PIL", "cv2", "tqdm", "easyphoto.catalog", "easyphoto.service"}
+    code += f"print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and "Exit statuses" in done.stdout
+
+
 @pytest.mark.parametrize("cls", [TrainConfig, PortraitConfig])
 def test_both_spellings_of_every_flag(cls: type) -> None:
     parser = argparse.ArgumentParser()
