@@ -97,6 +97,23 @@ class WorkingSize:
 
 
 @dataclass(frozen=True)
+class MaskReach:
+    """How far the masks of a face reach, in widths of the face: the parsed face is grown by ``growth`` for the first
+    pass, the ring of the second one lies from ``ring_inner`` inside its outline to ``ring_outer`` outside, and what was
+    changed is pasted with ``paste`` more and soft edges of ``paste_edge``.
+
+    The defaults are those of the original extension, which gives them in pixels of a working picture whose face is
+    about 170 pixels wide.
+    """
+
+    growth: float = 0.05
+    ring_outer: float = 16 / 170
+    ring_inner: float = 8 / 170
+    paste: float = 12 / 170
+    paste_edge: float = 5 / 170
+
+
+@dataclass(frozen=True)
 class Prompts:
     """The words that are put behind the user's own. They ask for quality and forbid faults, in a pass over a face and
     in a picture from text."""
@@ -252,7 +269,10 @@ class FamilySpec:
     ``shipped`` says that its one checkpoint comes with the program, together with its ControlNets; its control maps are
     then those that these ControlNets were trained on. Latents are multiplied by ``vae_scale``, so that their variance
     is about 1. ``identities`` says what its passes over a face are given of the person's pictures; a row of any other
-    pass is a ValueError. ``adapter`` is the kind that joins in those passes when the user asks for it."""
+    pass is a ValueError. ``adapter`` is the kind that joins in those passes when the user asks for it.
+
+    ``reach`` says how far the masks of a face reach. A family that ``softens`` what it repaints gets the fine detail of
+    the fused picture back."""
 
     family: Family
     title: str
@@ -269,6 +289,8 @@ class FamilySpec:
     shipped: bool = False
     adapter: IdentityKind | None = None
     identities: Mapping[Pass, tuple[IdentityRow, ...]] = field(default_factory=dict)
+    reach: MaskReach = MaskReach()
+    softens: bool = False
 
     def __post_init__(self) -> None:
         for which in self.identities:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from easyphoto import families
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import stages
 from easyphoto.inference.face_sources import FaceSource, agree, apart
@@ -12,6 +15,16 @@ from easyphoto.inference.studio import ParsedFace, Sitter, Studio
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Mask
 from easyphoto.vision import geometry, landmarks, makeup, masks, outline
+
+
+@dataclass(frozen=True, eq=False)
+class Donor:
+    """What was fused in first: the picture the face came from, the working picture after it, and where in it the face
+    lies."""
+
+    source: FaceSource
+    blended: Image
+    share: Mask
 
 
 class Sitting:
@@ -44,6 +57,9 @@ class Sitting:
         self._words = studio.words(sitter, self.head, seed)
         self._size = picture.shape[0], picture.shape[1]
         self._laid: Mask | None = None
+        self._reach = families.spec(studio.family).reach
+        self._picture = picture
+        self._donor: Donor | None = None
         self.fused: FaceSource | None = None
         """The picture whose own pixels were bent into the face, if any were."""
         self._replaced = self._with_face_id()
@@ -59,10 +75,13 @@ class Sitting:
         result = pictures["second"]
         if studio.config.makeup_transfer:
             result = studio.spared(Message("The make-up transfer"), result, lambda: self._made_up(pictures["second"]))
-        laid = stages.paste_mask(self._changed, self._width, self._frame.crop, self._size)
-        for name, patch in {**pictures, "final": result}.items():
+        laid = stages.paste_mask(self._changed, self._width, self._frame.crop, self._size, self._reach)
+        detail = studio.spared(Message("The fine detail"), None, self._detail)
+        for name, patch in {**pictures, "final": self._crisp(result)}.items():
             if name in self._album:
-                self._album[name] = stages.paste_back(self._album[name], patch, self._frame.crop, laid, self._permitted)
+                self._album[name] = stages.paste_back(
+                    self._album[name], patch, self._frame.crop, laid, self._permitted, detail
+                )
         self._laid = laid
 
     @property
@@ -86,7 +105,7 @@ class Sitting:
             image = geometry.blend(image, *self._carried)
         pictures.setdefault("fusion", image)
         before = self._see(image, self._look.face)
-        self._mark(stages.first_mask(before.parts, width))
+        self._mark(stages.first_mask(before.parts, width, self._reach))
         if row.repaint:
             mask = self._mask(row.mask, before)
             if mask is not None:
@@ -94,7 +113,7 @@ class Sitting:
             feeds = {Feed.INPUT: image, Feed.REPLACED: self._replaced}
             painted = studio.painter.repaint(row, image, mask, feeds, self._words)
             if mask is None:
-                kept = stages.shape_mask(studio.look(painted, before.face).parts, width)
+                kept = stages.shape_mask(studio.look(painted, before.face).parts, width, self._reach)
                 self._mark((kept > 0.02).astype(np.float32))
                 painted = geometry.blend(image, painted, kept)
             image = painted
@@ -166,9 +185,40 @@ class Sitting:
         before = self._see(image, self._look.face)
         fused = studio.vision.fuser.fuse(image, before.face, source.image, source.face)
         after = studio.look(fused, before.face)
-        mask = stages.blend_mask(before.parts, after.parts, ratio, self._width)
+        if not stages.same_mouth(before.parts, after.parts):
+            fused = stages.tint_lips(fused, after.parts, self._frame.image, self._look.parts, self._width)
+        unlike = stages.unlike(image, fused, self._width)
+        mask = stages.blend_mask(before.parts, after.parts, ratio, self._width, unlike)
         self._mark((mask > 0.02).astype(np.float32))
-        return geometry.blend(image, fused, mask)
+        blended = geometry.blend(image, fused, mask)
+        if bends and self._donor is None:
+            self._donor = Donor(source, blended, np.asarray(np.clip(mask / ratio, 0, 1), np.float32))
+        return blended
+
+    def _crisp(self, image: Image) -> Image:
+        """``image`` with the fine detail of the first fusion where the passes softened it."""
+        donor = self._donor
+        if donor is None or not families.spec(self._studio.family).softens:
+            return image
+        return stages.crisper(image, donor.blended, donor.share, self._width)
+
+    def _detail(self) -> stages.Detail | None:
+        """What the picture lost by being worked on at a smaller size. In the face that is the detail of the face that
+        was fused in; without one, and for a family that draws detail of its own, it is nothing there."""
+        crop, size = self._frame.crop, self._frame.size
+        if crop.height <= size[0]:
+            return None
+        picture = geometry.cut(self._picture, crop)
+        repainted = geometry.resize_mask(masks.feather(self._changed, stages.BLEND_FEATHER * self._width), crop.size)
+        outside = stages.lost(picture, size) * (1 - repainted)[..., None]
+        donor = self._donor
+        if donor is None or not families.spec(self._studio.family).softens:
+            return outside
+        face = geometry.in_crop(self._look.face, geometry.Crop(0, 0, size[1], size[0]), crop.size)
+        fused = self._studio.vision.fuser.fuse(picture, face, donor.source.image, donor.source.face)
+        share = geometry.resize_mask(donor.share, crop.size)
+        blended = geometry.blend(picture, fused, share)
+        return outside + stages.lost(blended, size) * repainted[..., None]
 
     def _see(self, image: Image, near: Face) -> ParsedFace:
         """The face of ``image`` that stands near ``near``. It is looked for once in each picture: the next question
@@ -183,7 +233,7 @@ class Sitting:
         if kind is MaskKind.WHOLE:
             return None
         make = stages.first_mask if kind is MaskKind.FACE else stages.second_mask
-        return make(look.parts, self._width)
+        return make(look.parts, self._width, self._reach)
 
     def _mark(self, mask: Mask) -> None:
         self._changed = masks.union(self._changed, mask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -15,22 +16,33 @@ from numpy.typing import NDArray
 
 from easyphoto import families
 from easyphoto.config import Family
+from easyphoto.families.spec import MaskReach
 from easyphoto.inference.plan import MULTIPLE
 from easyphoto.ports import Face, FaceParts, Image, Mask
 from easyphoto.vision import colour, geometry, masks
 from easyphoto.vision.geometry import Crop, Size
 
+Detail: TypeAlias = NDArray[np.float32]
+"""What is added to a picture: (height, width, 3), in levels."""
+
 CROP_RATIO = 3.0
 FACE_ID_RATIO = 1.5
-FACE_GROWTH = 0.05
-"""How far the first mask reaches beyond the parsed face: the structuring element is a tenth of the face's width."""
-RING_OUTER, RING_INNER = 16 / 170, 8 / 170
 SEAM_OUTER, SEAM_INNER = 32 / 170, 16 / 170
 EYE_GROWTH, SKIN_SHRINK, BLEND_FEATHER = 8 / 170, 4 / 170, 2.3 / 170
 SHIFT_FEATHER = 9 / 170
 TONE = 12 / 170
 """Within what distance of a pixel the pass over the seams keeps the light and the colour, in widths of the face."""
-PASTE_GROWTH, PASTE_FEATHER = 12 / 170, 5 / 170
+ORIGINAL = MaskReach()
+LIPS_AGREE = 0.9
+"""Two mouths lie in the same place if their lips share at least so much of what both cover."""
+UNLIKE = 10.0, 25.0
+"""From which to which difference in LAB of the template and the fused picture the share of fusion rises to all of
+it."""
+UNLIKE_WITHIN = 3 / 170
+MOST_CONTRAST = 1.15
+"""By how much the colour shift may raise the contrast of a face. More would turn harsh light into white patches."""
+FINE = 1.5 / 170, 6 / 170
+"""Below which size detail counts as fine, and over what distance its strength is compared, in widths of the face."""
 OTHERS_MARGIN = 1.1
 """How many times larger than its box the region is that is guarded around another face."""
 
@@ -97,14 +109,35 @@ def overlap(a: Face, b: Face) -> float:
 # --- what goes into a pass -------------------------------------------------------------------------------------------
 
 
-def blend_mask(before: FaceParts, fused: FaceParts, ratio: float, face_width: float) -> Mask:
-    """How much of the fused picture is taken: the skin at ``ratio``, the eyes fully and the lips not at all, with soft
-    edges."""
-    skin = masks.intersection(before.face, fused.face)
-    share = masks.erode(skin, SKIN_SHRINK * face_width) * np.float32(ratio)
+def blend_mask(
+    before: FaceParts, fused: FaceParts, ratio: float, face_width: float, unlike: Mask | None = None
+) -> Mask:
+    """How much of the fused picture is taken: the skin at ``ratio``, and fully where the two pictures are ``unlike``;
+    the eyes fully; the lips not at all where both mouths lie in the same place, and fully where they don't, because two
+    mouths would be seen. The edges are soft."""
+    skin = masks.erode(masks.intersection(before.face, fused.face), SKIN_SHRINK * face_width)
+    skin = masks.union(skin, _hard(before.brows), _hard(fused.brows))
+    share = skin * np.float32(ratio)
+    if unlike is not None:
+        share += skin * unlike * np.float32(1 - ratio)
     share[masks.dilate(fused.eyes, EYE_GROWTH * face_width) > 0.5] = 1.0
-    share[before.lips > 0.5] = 0.0
+    mouths = masks.union(before.lips, fused.lips)
+    share[mouths > 0.5] = 0.0 if same_mouth(before, fused) else 1.0
     return masks.feather(share, BLEND_FEATHER * face_width)
+
+
+def same_mouth(a: FaceParts, b: FaceParts) -> bool:
+    """Whether the lips of two faces of one picture lie in the same place."""
+    either = float(masks.union(a.lips, b.lips).sum())
+    return either == 0 or float(masks.intersection(a.lips, b.lips).sum()) >= LIPS_AGREE * either
+
+
+def unlike(image: Image, fused: Image, face_width: float) -> Mask:
+    """Where two pictures differ so much that a mixture would show both: the rims of glasses, brows, a shadow."""
+    apart = np.linalg.norm(colour.to_lab(image) - colour.to_lab(fused), axis=2).astype(np.float32)
+    low, high = UNLIKE
+    share = np.clip((masks.blurred(apart, UNLIKE_WITHIN * face_width) - low) / (high - low), 0.0, 1.0)
+    return np.asarray(share, np.float32)
 
 
 def replace_face(template: Image, face: Face, face_id: Image, face_id_face: Face) -> Image:
@@ -119,20 +152,20 @@ def replace_face(template: Image, face: Face, face_id: Image, face_id_face: Face
     return geometry.paste_similar(template, face.points, face_id, face_id_face.points, mask)
 
 
-def first_mask(parts: FaceParts, face_width: float) -> Mask:
+def first_mask(parts: FaceParts, face_width: float, reach: MaskReach = ORIGINAL) -> Mask:
     """The parsed face, without holes and a little larger."""
-    return masks.dilate(masks.close_holes(parts.face), FACE_GROWTH * face_width)
+    return masks.dilate(masks.close_holes(parts.face), reach.growth * face_width)
 
 
-def second_mask(parts: FaceParts, face_width: float) -> Mask:
+def second_mask(parts: FaceParts, face_width: float, reach: MaskReach = ORIGINAL) -> Mask:
     """A ring along the outline of the face, together with the eyes and the lips."""
-    outline = masks.ring(masks.close_holes(parts.face), RING_INNER * face_width, RING_OUTER * face_width)
+    outline = masks.ring(masks.close_holes(parts.face), reach.ring_inner * face_width, reach.ring_outer * face_width)
     return masks.union(outline, _hard(parts.eyes), _hard(parts.lips))
 
 
-def shape_mask(parts: FaceParts, face_width: float) -> Mask:
+def shape_mask(parts: FaceParts, face_width: float, reach: MaskReach = ORIGINAL) -> Mask:
     """The part that is kept of a first pass without a mask: the face, with soft edges."""
-    return masks.feather(first_mask(parts, face_width), SHIFT_FEATHER * face_width)
+    return masks.feather(first_mask(parts, face_width, reach), SHIFT_FEATHER * face_width)
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
@@ -151,18 +184,49 @@ def shift_colours(
     # Only the part around the face is computed: most of the picture doesn't change.
     here, there = _extent(feather), _extent(reference)
     result = image.copy()
-    result[here] = colour.shift(image[here], region[here], template[there], reference[there], feather=feather[here])
+    result[here] = colour.shift(
+        image[here], region[here], template[there], reference[there], feather=feather[here], contrast=MOST_CONTRAST
+    )
     return result
+
+
+def tint_lips(image: Image, parts: FaceParts, template: Image, template_parts: FaceParts, width: float) -> Image:
+    """``image`` with its lips in the colours of the template's lips."""
+    feather = masks.feather(parts.lips, BLEND_FEATHER * width)
+    return colour.shift(image, parts.lips, template, template_parts.lips, feather=feather, contrast=MOST_CONTRAST)
+
+
+# --- fine detail -----------------------------------------------------------------------------------------------------
+
+
+def crisper(image: Image, fused: Image, share: Mask, face_width: float) -> Image:
+    """``image`` with the fine detail of ``fused`` where that is stronger, as far as ``share`` says."""
+    size, within = FINE
+    own, given = _fine(image, size * face_width), _fine(fused, size * face_width)
+    strength = [masks.blurred(np.abs(fine).mean(axis=2), within * face_width) for fine in (own, given)]
+    weaker = np.clip(1.5 - 1.5 * strength[0] / np.maximum(strength[1], 1e-3), 0.0, 1.0) * share
+    return np.asarray(np.rint(np.clip(image + (given - own) * weaker[..., None], 0, 255)), np.uint8)
+
+
+def lost(picture: Image, size: Size) -> Detail:
+    """What ``picture`` loses when it is worked on at ``size`` and enlarged again."""
+    own = picture.shape[0], picture.shape[1]
+    return picture.astype(np.float32) - geometry.resize(geometry.resize(picture, size), own)
+
+
+def _fine(image: Image, sigma: float) -> Detail:
+    values = image.astype(np.float32)
+    return values - cv2.GaussianBlur(values, (0, 0), sigma)
 
 
 # --- back into the picture -------------------------------------------------------------------------------------------
 
 
-def paste_mask(changed: Mask, face_width: float, crop: Crop, size: Size) -> Mask:
+def paste_mask(changed: Mask, face_width: float, crop: Crop, size: Size, reach: MaskReach = ORIGINAL) -> Mask:
     """How much of the result is laid over the picture of ``size``: a little more than what the passes repainted, with
     soft edges, and exactly 0 further out and along the borders of the crop that lie inside the picture."""
-    grown = masks.dilate(changed, (PASTE_GROWTH + PASTE_FEATHER) * face_width)
-    return masks.feather_inside(_clear_inner_border(grown, crop, size), PASTE_FEATHER * face_width)
+    grown = masks.dilate(changed, (reach.paste + reach.paste_edge) * face_width)
+    return masks.feather_inside(_clear_inner_border(grown, crop, size), reach.paste_edge * face_width)
 
 
 def crop_mask(crop: Crop, size: Size, share: float = 0.1) -> Mask:
@@ -185,12 +249,16 @@ def allowed(crop: Crop, own: Sequence[Face], others: Sequence[Face]) -> Mask:
         free &= ~inside
     if free.all() or not own:
         return free.astype(np.float32)
-    return masks.feather_inside(free.astype(np.float32), max(2.0, PASTE_FEATHER * min(face.width for face in own)))
+    return masks.feather_inside(
+        free.astype(np.float32), max(2.0, ORIGINAL.paste_edge * min(face.width for face in own))
+    )
 
 
-def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: Mask) -> Image:
+def paste_back(
+    picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: Mask, detail: Detail | None = None
+) -> Image:
     """``picture`` with ``patch`` laid over its part ``crop``, through ``mask`` (of the patch's size) and ``permitted``
-    (of the crop's size).
+    (of the crop's size). ``detail`` (of the crop's size) is added to the patch once it has that size.
 
     No bit changes outside the crop or where either mask is 0.
     """
@@ -200,7 +268,10 @@ def paste_back(picture: Image, patch: Image, crop: Crop, mask: Mask, permitted: 
     if alpha.any():
         # Only the rectangle that changes is blended: what is pasted is a part of its crop.
         near = _extent(alpha)
-        result[area][near] = geometry.blend(picture[area][near], geometry.resize(patch, crop.size)[near], alpha[near])
+        laid = geometry.resize(patch, crop.size)[near]
+        if detail is not None:
+            laid = np.asarray(np.rint(np.clip(laid + detail[near], 0, 255)), np.uint8)
+        result[area][near] = geometry.blend(picture[area][near], laid, alpha[near])
     return result
 
 

@@ -14,6 +14,9 @@ from easyphoto.ports import Image, Mask
 
 Lab: TypeAlias = NDArray[np.float32]
 
+GAIN = 0.5, 2.0
+"""By how much deviations may shrink and grow."""
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
@@ -48,7 +51,7 @@ def statistics(lab: Lab, mask: Mask) -> Statistics | None:
     return Statistics(mean, np.sqrt(variance))
 
 
-def match(lab: Lab, mask: Mask, wanted: Statistics, gain: tuple[float, float] = (0.5, 2.0)) -> Lab:
+def match(lab: Lab, mask: Mask, wanted: Statistics, gain: tuple[float, float] = GAIN) -> Lab:
     """``lab``, changed everywhere in the way that brings its mean and deviation under ``mask`` to ``wanted``.
 
     The deviation is scaled only within the bounds of ``gain``, so that noise in a flat region isn't blown up. The
@@ -70,11 +73,13 @@ def shift(
     *,
     amount: float = 1.0,
     feather: Mask | None = None,
+    contrast: float = GAIN[1],
 ) -> Image:
     """``image`` with the colours of its part under ``mask`` brought to those of ``reference`` under ``reference_mask``.
 
-    ``amount`` in [0, 1] says how far. The change is laid on through ``feather`` (``mask`` itself when None), and where
-    that is 0 no bit changes. An empty mask changes nothing.
+    ``amount`` in [0, 1] says how far, and ``contrast`` by how much the deviations may grow at most. The change is laid
+    on through ``feather`` (``mask`` itself when None), and where that is 0 no bit changes. An empty mask changes
+    nothing.
     """
     laid = (mask if feather is None else feather) * np.float32(amount)
     model = _around(reference_mask)
@@ -84,7 +89,7 @@ def shift(
     # Only the rectangle that counts is computed: a face is a small part of a large picture.
     near = _around(np.maximum(mask, laid))
     lab, share = to_lab(image[near]), laid[near][..., None]
-    moved = match(lab, mask[near], wanted)
+    moved = match(lab, mask[near], wanted, (GAIN[0], contrast))
     shifted = image.copy()
     shifted[near] = np.where(share > 0, to_rgb(lab + (moved - lab) * share), image[near])
     return shifted

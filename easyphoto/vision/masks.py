@@ -72,6 +72,11 @@ def feather(mask: Mask, sigma: float) -> Mask:
     return np.asarray(np.clip(cv2.GaussianBlur(mask, (0, 0), sigma), 0.0, 1.0), np.float32)
 
 
+def blurred(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """``values`` (height, width) of any range, blurred by a Gaussian of ``sigma``."""
+    return values if sigma < LEAST else np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
+
+
 def feather_inside(mask: Mask, width: float) -> Mask:
     """``mask`` with soft edges inside it: it rises from 0 at the edge to 1 at ``width`` pixels from it. It is exactly 0
     where ``mask`` is at most a half."""

@@ -38,6 +38,11 @@ def test_steps_are_bounded_by_photos_and_by_the_maximum(photos: int, steps: int)
     assert TrainConfig().steps(photos) == steps
 
 
+def test_three_photos_train_the_demo_model_as_long_as_many_do() -> None:
+    config = families.spec(Family.BENCH).train_config()
+    assert config.steps(3) == config.steps(20) >= 120
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from easyphoto import families
 from easyphoto.config import Family
+from easyphoto.families.spec import MaskReach
 from easyphoto.inference import stages
-from easyphoto.ports import Face, FaceParts
-from easyphoto.vision import geometry
+from easyphoto.ports import Face, FaceParts, Mask
+from easyphoto.vision import geometry, masks
 from easyphoto.vision.geometry import Crop
 from tests.fakes import FakeVision, blank, draw_face, face_in
 
@@ -208,3 +213,95 @@ def test_what_was_repainted_keeps_the_tone_that_was_there_and_its_own_detail() -
     inside = (slice(60, 140), slice(80, 160))
     assert abs(float(kept[inside].mean()) - float(under[inside].mean())) < 1
     assert float((kept[inside].astype(float) - under[inside]).std()) > 6
+
+
+def moved(mask: Mask, dy: int) -> Mask:
+    return np.roll(mask, dy, axis=0)
+
+
+def test_only_the_bench_model_departs_from_the_reach_of_the_original() -> None:
+    for spec in families.known():
+        reach = spec.reach
+        if spec.family != Family.BENCH:
+            assert reach == MaskReach(0.05, 16 / 170, 8 / 170, 12 / 170, 5 / 170)
+        else:
+            assert reach.growth < 0.03
+            assert reach.ring_outer + reach.paste + reach.paste_edge < 0.1, "an ear begins a tenth of a face away"
+
+
+def test_a_narrow_reach_leaves_what_lies_beside_the_face(parts: FaceParts) -> None:
+    narrow = families.spec(Family.BENCH).reach
+    crop = Crop(0, 0, 300, 300)
+    laid = [
+        stages.paste_mask(stages.second_mask(parts, WIDTH, reach), WIDTH, crop, (300, 300), reach)
+        for reach in (narrow, MaskReach())
+    ]
+    beside = masks.dilate(parts.face, 0.13 * WIDTH) - masks.dilate(parts.face, 0.11 * WIDTH)
+    assert (laid[0][beside > 0] == 0).all()
+    assert (laid[1][beside > 0] > 0.9).mean() > 0.9
+
+
+def test_where_two_mouths_would_be_seen_the_fused_one_covers_both(parts: FaceParts) -> None:
+    other = replace(parts, lips=moved(parts.lips, 8))
+    assert not stages.same_mouth(parts, other)
+    share = stages.blend_mask(parts, other, 0.6, WIDTH)
+    both = masks.erode(masks.union(parts.lips, other.lips), 3) > 0
+    assert both.any() and share[both].min() > 0.9
+    alone = stages.blend_mask(parts, parts, 0.6, WIDTH)
+    assert alone[masks.erode(parts.lips, 3) > 0].max() < 0.1
+
+
+def test_the_mouth_gets_the_colour_of_the_template_s_lips(parts: FaceParts) -> None:
+    template, image = blank(300, 300, gray=150), blank(300, 300, gray=150)
+    template[parts.lips > 0.5] = (170, 40, 60)
+    image[parts.lips > 0.5] = (150, 110, 100)
+    tinted = stages.tint_lips(image, parts, template, parts, WIDTH)
+    middle = masks.erode(parts.lips, 2) > 0
+    assert np.abs(tinted[middle].astype(int) - (170, 40, 60)).max() < 12
+    assert (tinted[at(face_in((100, 90, 200, 210)), 0.4, -0.2)] == 150).all()
+
+
+def test_a_rim_of_glasses_does_not_shine_through(parts: FaceParts) -> None:
+    fused = blank(300, 300, gray=170)
+    image = fused.copy()
+    image[150:154, 110:190] = 20
+    unlike = stages.unlike(image, fused, WIDTH)
+    share = stages.blend_mask(parts, parts, 0.6, WIDTH, unlike)
+    assert share[152, 115:185].min() > 0.95
+    assert share[at(face_in((100, 90, 200, 210)), 0.3, 0.25)] == pytest.approx(0.6, abs=0.03), "plain skin"
+
+
+def test_harsh_light_does_not_grow_into_white_patches(parts: FaceParts) -> None:
+    template, image = blank(300, 300, gray=120), blank(300, 300, gray=120)
+    columns = np.arange(300)
+    template[:] = np.where(columns % 40 < 20, 40, 220).astype(np.uint8)[None, :, None]
+    image[:] = np.where(columns % 40 < 20, 110, 130).astype(np.uint8)[None, :, None]
+    inside = masks.erode(parts.face, 20) > 0
+    shifted = stages.shift_colours(image, parts, template, parts, WIDTH, lips=True)
+    assert np.ptp(shifted[inside].astype(int)) <= 1.15 * 20 + 6
+
+
+def test_fine_detail_comes_back_where_it_was_lost_and_nowhere_else() -> None:
+    noise = np.random.default_rng(0).normal(0, 12, (200, 200, 3))
+    sharp = np.clip(128 + noise, 0, 255).astype(np.uint8)
+    soft = cv2.GaussianBlur(sharp, (0, 0), 2.0)
+    image = np.hstack([soft, sharp])
+    fused = np.hstack([sharp, soft])
+    everywhere = np.ones((200, 400), np.float32)
+    made = stages.crisper(image, fused, everywhere, 170)
+    assert made[:, :180].std() > 0.8 * sharp[:, :180].std() > 1.5 * soft[:, :180].std()
+    assert np.abs(made[:, 220:].astype(int) - image[:, 220:]).mean() < 1.0
+    assert (stages.crisper(image, fused, masks.empty((200, 400)), 170) == image).all()
+
+
+def test_what_a_pass_leaves_alone_stays_as_sharp_as_the_template() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    crop, whole = Crop(50, 50, 250, 250), np.ones((100, 100), np.float32)
+    part = geometry.cut(picture, crop)
+    mask = stages.paste_mask(whole, 30, crop, (300, 300))
+    permitted = np.ones(crop.size, np.float32)
+    small = geometry.resize(part, (100, 100))
+    smeared = stages.paste_back(picture, small, crop, mask, permitted)
+    kept = stages.paste_back(picture, small, crop, mask, permitted, stages.lost(part, (100, 100)))
+    assert np.abs(smeared.astype(int) - picture).max() > 60
+    assert np.abs(kept.astype(int) - picture).max() <= 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from easyphoto.ports import Face, Image, Mask, Points
 from easyphoto.vision import colour, geometry, landmarks, masks
 from easyphoto.vision.backend import Context
 from easyphoto.vision.face_parts import face_parts
-from easyphoto.vision.warping import bend
+from easyphoto.vision.warping import bent_by, field, stretch
 
 LIKENESS = 0.5
 """How far the brows, the eyes, the nose and the mouth move from where the target has them to where the source does."""
@@ -19,10 +20,14 @@ FOREHEAD = 0.18
 EVEN, FEATHER, RELIGHT = 0.03, 0.05, 0.12
 """In shares of the region's width: how far its outline is evened, how wide its soft edge is, and over what distance the
 light is compared."""
+MOST_STRETCH = 1.8
+"""By how much more than the middle of its face the source may be drawn out."""
 CANVAS = 1.5
 """The side of the square that is worked on, in sides of the face's box. The fused region ends well inside it."""
 LIGHT_SIDE, POISSON_SIDE = 192, 384
 """The sizes at which the light and the correction are computed, which both are smooth."""
+MOST_CONTRAST = 1.15
+"""By how much the source's contrast may grow. More would turn harsh light into white patches."""
 CORRECTION = 12.0
 """The most, in levels, that Poisson blending may add to a channel (0-255)."""
 
@@ -70,16 +75,19 @@ def fuse_aligned(target: Image, own: Points, source: Image, given: Points) -> tu
     size = target.shape[0], target.shape[1]
     anchors = np.concatenate([_places(own, given), landmarks.forehead(own)])
     sheet = np.dstack([source, np.rint(face_parts(source, given).face * 255).astype(np.uint8)])
-    bent_sheet = bend(sheet, np.concatenate([given, landmarks.forehead(given)]), anchors, size)
+    maps = field(np.concatenate([given, landmarks.forehead(given)]), anchors, size)
+    bent_sheet = bent_by(sheet, maps)
     bent, bare = np.ascontiguousarray(bent_sheet[..., :3]), bent_sheet[..., 3] / np.float32(255)
+    bare = np.asarray(np.where(_drawn_out(maps, bare), 0, bare), np.float32)
     parts = face_parts(target, own)
-    region = _region(own, masks.intersection(parts.face, np.asarray(bare, np.float32)))
+    region = _region(own, masks.intersection(parts.face, bare), parts.brows)
     if not region.any():
         return target, region
     width = masks.width_of(region)
     sample = masks.intersection(region, parts.skin)
     if sample.any():
-        bent = colour.shift(bent, sample, target, sample, feather=np.ones(size, np.float32))
+        everywhere = np.ones(size, np.float32)
+        bent = colour.shift(bent, sample, target, sample, feather=everywhere, contrast=MOST_CONTRAST)
         bent = _relit(bent, target, sample, RELIGHT * width)
     alpha = masks.feather_inside(region, FEATHER * width)
     return geometry.blend(target, _cloned(bent, target, region), alpha), alpha
@@ -125,14 +133,24 @@ def _places(own: Points, given: Points) -> Points:
     return wanted
 
 
-def _region(points: Points, bare: Mask) -> Mask:
-    """The face from the brows down, with as much of the forehead as is bare in both pictures. The edge of the region is
-    even and doesn't touch the border."""
+def _drawn_out(maps: NDArray[np.float32], face: Mask) -> NDArray[np.bool_]:
+    """Where the source is drawn out so much more than most of its ``face`` that it would be a smear: there it shows the
+    cheek that it turns away."""
+    drawn = stretch(maps)
+    inside = drawn[face > 0.5]
+    return drawn > MOST_STRETCH * float(np.median(inside)) if inside.size else np.zeros(face.shape, bool)
+
+
+def _region(points: Points, bare: Mask, brows: Mask) -> Mask:
+    """The face from the brows down, with as much of the forehead as is bare in both pictures, and the whole of the
+    ``brows``. The edge of the region is even and doesn't touch the border."""
     size = bare.shape[0], bare.shape[1]
     jaw = landmarks.grown(points[landmarks.JAW], 0.97)
     whole = masks.polygon(size, np.concatenate([jaw, landmarks.forehead(points, FOREHEAD)[::-1]]))
     even = masks.feather(masks.intersection(whole, bare), EVEN * masks.width_of(whole))
     region = masks.intersection(whole, (even > 0.5).astype(np.float32))
+    ends = masks.dilate(brows, FEATHER * masks.width_of(whole))
+    region = masks.union(region, masks.intersection(ends, (bare > 0.5).astype(np.float32)))
     return masks.clear_of_border(masks.close_holes(masks.largest(region)), 3)
 
 
