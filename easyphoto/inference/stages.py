@@ -211,12 +211,12 @@ def crisper(image: Image, fused: Image, share: Mask, face_width: float) -> Image
 def lost(picture: Image, size: Size) -> Detail:
     """What ``picture`` loses when it is worked on at ``size`` and enlarged again."""
     own = picture.shape[0], picture.shape[1]
-    return picture.astype(np.float32) - geometry.resize(geometry.resize(picture, size), own)
+    return np.asarray(picture.astype(np.float32) - geometry.resize(geometry.resize(picture, size), own), np.float32)
 
 
 def _fine(image: Image, sigma: float) -> Detail:
     values = image.astype(np.float32)
-    return values - cv2.GaussianBlur(values, (0, 0), sigma)
+    return np.asarray(values - cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
 
 
 # --- back into the picture -------------------------------------------------------------------------------------------

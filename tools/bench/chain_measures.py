@@ -52,7 +52,7 @@ def change(portrait: Image, template: Image, face: Plane) -> Change:
 def fine(picture: Image) -> Plane:
     """The size of what is finer than ``FINE``."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.abs(grey - cv2.GaussianBlur(grey, (0, 0), FINE))
+    return np.asarray(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), FINE)), np.float32)
 
 
 def step(portrait: Image, template: Image, sides: tuple[Plane, Plane], width: float) -> float:

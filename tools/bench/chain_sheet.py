@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -104,7 +103,7 @@ class Workshop:
         """The part of a picture of the template's size that shows its face, at the size of a cell."""
         from easyphoto.vision import geometry
 
-        crop = geometry.face_crop(self._face(template), 2.0, template.shape[:2])
+        crop = geometry.face_crop(self._face(template), 2.0, (template.shape[0], template.shape[1]))
         return geometry.resize(geometry.cut(picture, crop), (CELL, CELL))
 
     def _face(self, picture: Image) -> Any:
@@ -176,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

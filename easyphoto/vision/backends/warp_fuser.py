@@ -77,8 +77,9 @@ def fuse_aligned(target: Image, own: Points, source: Image, given: Points) -> tu
     sheet = np.dstack([source, np.rint(face_parts(source, given).face * 255).astype(np.uint8)])
     maps = field(np.concatenate([given, landmarks.forehead(given)]), anchors, size)
     bent_sheet = bent_by(sheet, maps)
-    bent, bare = np.ascontiguousarray(bent_sheet[..., :3]), bent_sheet[..., 3] / np.float32(255)
-    bare = np.asarray(np.where(_drawn_out(maps, bare), 0, bare), np.float32)
+    bent = np.ascontiguousarray(bent_sheet[..., :3])
+    bare = np.asarray(bent_sheet[..., 3] / np.float32(255), np.float32)
+    bare[_drawn_out(maps, bare)] = 0
     parts = face_parts(target, own)
     region = _region(own, masks.intersection(parts.face, bare), parts.brows)
     if not region.any():
