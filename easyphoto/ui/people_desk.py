@@ -27,6 +27,8 @@ def called(person: Person, language: str) -> str:
         return say("stopped half-way", language, name=person.user_id)
     if not person.works:
         return say("likeness did not rise", language, name=person.user_id)
+    if not person.trained:
+        return say("not trained", language, name=person.user_id)
     return person.user_id
 
 

@@ -83,6 +83,7 @@ STATIC: tuple[str, ...] = (
     "Picture for the adapter",
     "Match by likeness",
     "Show the faces of the template",
+    "Add without a training",
     "Click a face to give it to the next person",
     "Everybody takes the place of the face that is most like them.",
     "IP-Adapter Face",
@@ -195,6 +196,10 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "other queued": "{subject} (waiting)",
         "stopped half-way": "{name} (stopped half-way)",
         "likeness did not rise": "{name} (the likeness did not rise)",
+        "not trained": "{name} (not trained)",
+        "person added": (
+            "{name} is there, from {n} photos and without a training: portraits need an adapter, or face fusion alone."
+        ),
         "damaged": "{name} (damaged)",
         "no faces": "No face was found in this template.",
         "delete nobody": "Choose whom to delete.",

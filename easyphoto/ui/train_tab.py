@@ -88,6 +88,7 @@ class TrainTab(JobTab):
         with gr.Row():
             self.start = gr.Button("Start training", variant="primary", elem_id=f"{PREFIX}_start")
             self.resume = gr.Button("Resume", elem_id=f"{PREFIX}_resume")
+            self.add = gr.Button("Add without a training", elem_id=f"{PREFIX}_add")
             self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
         self._make_state()
 
@@ -106,6 +107,7 @@ class TrainTab(JobTab):
         compat.listen(self.start.click, self._start, inputs, shown)
         compat.listen(self.resume.click, self._resume, inputs, shown)
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
+        compat.listen(self.add.click, self._add, {self.page, self.user_id, first_user}, [self.error, *others])
         inputs = {self.job, self.seen, first_user}
         live = [self.progress, self.validation, self.seen, *self._resumed, *others]
         compat.listen(self.tick.click, self._tick, inputs, live, quiet=True)
@@ -205,6 +207,17 @@ class TrainTab(JobTab):
         except EasyPhotoError as error:
             return self._refused(error, language)
         return self._shown(job, language)
+
+    def _add(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Make a person of the photos at once, whom an adapter and face fusion portray."""
+        language = self._language(request)
+        try:
+            person = self._service.add_person(data[self.user_id] or "", tuple(self._uploaded.of(data[self.page])))
+            self._uploaded.belong_to(data[self.page], person.user_id)
+        except EasyPhotoError as error:
+            return self._refused(error, language)
+        words = say("person added", language, name=person.user_id, n=len(person.photos()))
+        return {**self._trained(person.user_id, data[self._first_user], language), self.error: panel.good(words)}
 
     def _mark(self, job: Job[Any]) -> object:
         return f"{len(panel.View.of(job).validations)}:{job.state}"

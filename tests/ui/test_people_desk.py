@@ -15,7 +15,8 @@ from easyphoto.ui import compat
 from easyphoto.ui.generate_tab import GenerateTab
 from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
 from easyphoto.ui.settings import Settings
-from tests.acting import templates_in, trained
+from easyphoto.ui.train_tab import TrainTab
+from tests.acting import photos_in, templates_in, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 ASKED: Any = SimpleNamespace(headers={"accept-language": "en"})
@@ -92,3 +93,21 @@ def test_who_was_deleted_is_no_longer_chosen(service: EasyPhoto) -> None:
     done = tab.desk._deleted({tab.desk.who: "ada", tab.desk.portraits: False, tab.desk._page: ""}, ASKED)
     assert done[tab.desk.who]["value"] is None and done[tab.desk.who]["choices"] == []
     assert "ada was deleted" in done[tab.desk.note]
+
+
+def test_photos_become_a_person_without_a_training(service: EasyPhoto, tmp_path: Path) -> None:
+    import gradio as gr
+
+    tab = TrainTab(service, compat.language)
+    with gr.Blocks():
+        page, first = gr.State("page"), gr.Textbox()
+        tab.build(page)
+        tab.bind([first], lambda user_id, picked, language: {first: user_id}, first)
+    tab._uploaded.of = lambda page: photos_in(tmp_path, 2)  # type: ignore[method-assign]
+    data = {tab.page: "page", tab.user_id: "ada", first: "none"}
+    done = tab._add(data, ASKED)
+    assert done[first] == "ada" and "ada is there, from 2 photos" in done[tab.error]
+    (person,) = service.people.list()
+    assert (person.trained, called(person, "en")) == (False, "ada (not trained)")
+    assert user_id_of("ada (not trained)", [person]) == "ada"
+    assert "already a person" in tab._add(data, ASKED)[tab.error]
