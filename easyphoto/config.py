@@ -289,6 +289,38 @@ class TrainConfig:
         group="advanced",
         help="Same photos, same seed, same LoRA.",
     )
+    enable_rl: bool = param(
+        False,
+        "Likeness as a reward",
+        group="advanced",
+        help="A small LoRA of its own then learns likeness itself; it is kept only if it proves to help.",
+    )
+    max_rl_time: float = param(
+        1.0,
+        "Max time of the reward (hours)",
+        minimum=0.01,
+        maximum=12,
+        group="advanced",
+        help="The reward takes no further step after so many hours; it usually ends long before.",
+    )
+    max_rl_steps: int = param(
+        50,
+        "Max steps of the reward",
+        minimum=1,
+        maximum=1000,
+        step=1,
+        group="advanced",
+        help="Steps of the reward; it ends earlier when the likeness no longer rises.",
+    )
+    timestep_fraction: float = param(
+        1.0,
+        "Timestep fraction of the reward",
+        minimum=0.7,
+        maximum=1,
+        step=0.05,
+        group="advanced",
+        help="Share of the noise levels that the reward learns at; less leaves out the noisiest.",
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -345,6 +377,15 @@ class PortraitConfig:
         step=0.05,
         group="advanced",
         help="Strength of the person's LoRA.",
+    )
+    reward_weight: float = param(
+        1.0,
+        "Reward weight",
+        minimum=0,
+        maximum=1,
+        step=0.05,
+        group="advanced",
+        help="How much of what the reward taught is added, for people who have it; 0 is the LoRA alone.",
     )
     before_face_fusion_ratio: float = param(
         0.6,

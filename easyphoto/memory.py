@@ -30,6 +30,10 @@ VAE_BYTES_PER_PIXEL = 8_000
 """Bytes for decoding in float32: the widest layers hold 256 channels at full size, and a few of them exist at once."""
 TILE = 512
 """The side in pixels of the tiles in which a picture is decoded where the whole picture needs too much."""
+DECODED_WITH_GRADIENT = 23_000
+"""Bytes for each pixel that is decoded in float32 with a gradient: a whole picture of 512 x 512 keeps 6.1 GB."""
+DECODED_SHARE = 0.36
+"""How much of a picture the reward decodes: the part around the face. It is an assumption."""
 _VAE_WIDTH = 4
 """The VAE is float32 whatever the precision: half precision overflows in some."""
 
@@ -292,7 +296,43 @@ def gathered(plan: MemoryPlan, family: Family, precision: str) -> MemoryPlan:
 _LARGEST_BATCH = 64
 
 
+def reward(
+    family: Family, *, resolution: int, rank: int, precision: str, checkpointing: bool, train_text: bool, by_role: bool
+) -> Need:
+    """Return what a step of the reward needs: the UNet and the VAE at once, one picture with a gradient through both.
+    ``rank`` is that of the person's LoRA, which lies beside; the optimiser of the training is still there."""
+    step = training(
+        family,
+        resolution=resolution,
+        batch=1,
+        rank=rank,
+        precision=precision,
+        checkpointing=checkpointing,
+        train_text=train_text,
+    )
+    decoded = round(DECODED_WITH_GRADIENT * DECODED_SHARE * resolution * resolution)
+    away = families.spec(family).memory.text * _width(precision) if by_role and not train_text else 0
+    return replace(step, weights=step.weights - away, activations=step.activations + decoded)
+
+
 def _need(config: TrainConfig, family: Family, precision: str, by_role: bool) -> Need:
+    """Return what the training needs, or the reward after it where that is asked for and needs more."""
+    step = _training_need(config, family, precision, by_role)
+    if not config.enable_rl:
+        return step
+    rewarded = reward(
+        family,
+        resolution=config.resolution,
+        rank=config.rank,
+        precision=precision,
+        checkpointing=config.gradient_checkpointing,
+        train_text=config.train_text_encoder,
+        by_role=by_role,
+    )
+    return max(step, rewarded, key=lambda need: need.total)
+
+
+def _training_need(config: TrainConfig, family: Family, precision: str, by_role: bool) -> Need:
     need = training(
         family,
         resolution=config.resolution,

@@ -11,13 +11,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto import likeness
 from easyphoto.config import Family
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.float32]
@@ -137,6 +140,25 @@ class FaceEmbedder(Protocol):
 
     def embed(self, image: Image, face: Face) -> Embedding:
         """A vector of length 1. Its inner product with the vector of another face is the cosine of the two faces."""
+        ...
+
+
+@runtime_checkable
+class GradientEmbedder(Protocol):
+    """An embedder through which a gradient goes from the vector of a face to the pixels of its chip, which is the
+    square that the network sees."""
+
+    name: str
+    calibration: Calibration
+    chip_side: int
+    """How many pixels a side of the chip has."""
+
+    def chip_map(self, image: Image, face: Face) -> NDArray[np.float64]:
+        """The map (2, 3) that takes the pixels of a face's chip to those of the picture."""
+        ...
+
+    def embed_pixels(self, chips: Tensor) -> Tensor:
+        """Vectors (n, d) of length 1 for chips (n, 3, side, side), RGB of 0-255 as floats on any device."""
         ...
 
 

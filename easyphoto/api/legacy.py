@@ -114,9 +114,9 @@ def add(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) -> None:
     @router.post("/easyphoto_train_forward", summary="Train and wait", **_documented(TrainConfig, _TRAIN_MORE))
     async def train(request: Request) -> schema.LegacyTrained:
         try:
-            job, remarks = await _queued(request, _queue_training, service)
-            await waiting.until_ended(job, request)
-            message = _trained(job.wait(0), remarks)
+            asked = await _queued(request, _queue_training, service)
+            await waiting.until_ended(asked.job, request)
+            message = _trained(asked)
         except (NoFields, TooBusy):
             raise
         except EasyPhotoError as error:
@@ -171,20 +171,30 @@ def _from_body(data: bytes, queue: Callable[[Mapping[str, Any], EasyPhoto], _Que
 # --- train -----------------------------------------------------------------------------------------------------------
 
 
-def _queue_training(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Person], list[str]]:
-    """Queue a training, and return its job with the remarks about the request."""
+@dataclass(frozen=True)
+class _Learning:
+    """A training that was queued, the remarks about the request, and whether the client wants the reward."""
+
+    job: Job[Person]
+    remarks: list[str]
+    rewarded: bool
+
+
+def _queue_training(fields: Mapping[str, Any], service: EasyPhoto) -> _Learning:
     reading = _Reading(fields)
     photos = wire.decode_all(_texts(fields, "instance_images"), "instance_images", MAX_PHOTOS)
     values = reading.config_values(TrainConfig, _TRAIN_DEFAULTS)
     reading.checkpoint(service, values)
-    if reading.wants("enable_rl"):
-        reading.remarks.append(f"enable_rl was left out: {schema.NOT_YET['enable_rl']}.")
     user_id = _text(fields, "user_id", "tmp")
     config = service.train_config(_unlike_the_defaults(values, service))
-    return service.train(TrainRequest(user_id, photos, config)), reading.remarks
+    return _Learning(service.train(TrainRequest(user_id, photos, config)), reading.remarks, config.enable_rl)
 
 
-def _trained(person: Person, remarks: list[str]) -> str:
+def _trained(asked: _Learning) -> str:
+    person, remarks = asked.job.wait(0), asked.remarks
+    if asked.rewarded and person.reward is None:
+        said = (person.marks or {}).get("reward") or {}
+        remarks = [*remarks, f"enable_rl was left out: {said.get('why') or 'the training has no reward'}."]
     if not person.works:
         remarks = [*remarks, "The likeness did not rise: look at the photo report before you use this person."]
     return "\n".join([TRAINED, *remarks])

@@ -81,7 +81,6 @@ def chosen(model: BaseModel | None) -> dict[str, Any]:
 
 
 NOT_YET: Mapping[str, str] = {
-    "enable_rl": "training by reward isn't there yet",
     "ipa_control": "it is called id_control",
 }
 """Options of the original extension that EasyPhoto doesn't have yet."""

@@ -185,10 +185,10 @@ class _Hashes:
         """The base model and the LoRAs of a row's portraits, as their recipes have them."""
         from easyphoto.inference import plan, recipe
 
-        sitting = () if plan.without_lora(config) else row.accepted.people
-        people = [person.lora for person in sitting if person is not None and person.trained]
+        there = [person for person in row.accepted.people if person is not None and person.trained]
+        people = [ref for one in there for ref in plan.own_loras(one.lora, one.reward, config)]
         scene = None if row.templates or row.accepted.scene is None else row.accepted.scene.lora
-        loras = recipe.loras(people, config.lora_weights, scene, self._style(row, config))
+        loras = recipe.loras(people, scene, self._style(row, config))
         return {
             "checkpoint": self._file(row.accepted.checkpoint.path) or row.accepted.checkpoint.name,
             "loras": [[self._file(ref.path), float(ref.weight)] for ref in loras],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("list", "add", "delete", "export", "import")
 SUFFIX = ".easyphoto.zip"
+LORA = ".safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Namespace], Paths]) -> None:
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Nam
         nargs="*",
         type=a_path,
         metavar="file",
-        help=f"add: photos or folders of photos; export: the file to write (default: USER_ID{SUFFIX})",
+        help=f"add: photos or folders of photos; export: the file to write (default: USER_ID{SUFFIX}); one that ends "
+        f"in {LORA} for the LoRA alone, with what the reward taught merged into it",
+    )
+    parser.add_argument(
+        "--reward-weight", type=float, default=1.0, metavar="W", help=f"export to {LORA}: how much of it (0 to 1)"
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
@@ -115,9 +120,17 @@ def _add(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _export(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
-    name = store.get(args.name).user_id
-    file = args.files[0] if args.files else Path(f"{name}{SUFFIX}")
-    store.export(name, file)
+    person = store.get(args.name)
+    name, file = person.user_id, args.files[0] if args.files else Path(f"{person.user_id}{SUFFIX}")
+    if file.suffix == LORA:
+        from easyphoto.training import reward_merge
+
+        person.require_whole()
+        if not person.trained:
+            raise InvalidRequest("{name} has no LoRA to export: train them first.", name=name)
+        reward_merge.write_merged(person.lora, person.reward, file, args.reward_weight)
+    else:
+        store.export(name, file)
     return f"{name} is exported to {file}.", {"exported": name, "file": str(file)}
 
 

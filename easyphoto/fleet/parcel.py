@@ -153,7 +153,8 @@ def _files_of(person: PersonFolder, *, photos: bool) -> list[Path]:
     left = (person.job.path, person.backup, person.best.parent)
     shown = [path for path in _below(person.path) if not any(path.is_relative_to(folder) for folder in left)]
     best = [path for path in _below(person.best) if path.suffix in (".jpg", ".png")] if person.best.is_dir() else []
-    return [*shown, *best]
+    reward = [person.reward] if person.reward.is_file() else []
+    return [*shown, *best, *reward]
 
 
 def _below(folder: Path) -> list[Path]:

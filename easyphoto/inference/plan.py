@@ -205,6 +205,15 @@ def text_negative_prompt(family: Family, config: PortraitConfig) -> str:
     return _join(config.additional_neg_prompt, families.spec(family).drawing.prompts.text_faults)
 
 
+def own_loras(lora: Path | None, reward: Path | None, config: PortraitConfig) -> tuple[LoraRef, ...]:
+    """A person's own LoRAs: that of the training, and the small one that the reward taught on top of it."""
+    weight = config.lora_weights
+    if lora is None or weight <= 0 or without_lora(config):
+        return ()
+    small = weight * config.reward_weight
+    return (LoraRef(lora, weight), *([LoraRef(reward, small)] if reward is not None and small > 0 else []))
+
+
 def style_loras(
     family: Family, config: PortraitConfig, folder: Path | None, *, film_look: bool = True
 ) -> tuple[LoraRef, ...]:

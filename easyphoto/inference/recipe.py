@@ -305,17 +305,15 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _loras(task: PortraitTask) -> list[LoraRef]:
     scene = None if task.templates else task.scene
-    alone = plan.without_lora(task.config)
-    people = [person.lora for person in task.subjects if person.lora is not None and not alone]
+    people = [ref for one in task.subjects for ref in plan.own_loras(one.lora, one.reward, task.config)]
     style = plan.style_loras(task.checkpoint.family, task.config, task.lora_folder, film_look=not task.commercial_only)
-    return loras(people, task.config.lora_weights, scene, style)
+    return loras(people, scene, style)
 
 
-def loras(people: Sequence[Path], weight: float, scene: Path | None, style: Sequence[LoraRef]) -> list[LoraRef]:
+def loras(people: Sequence[LoraRef], scene: Path | None, style: Sequence[LoraRef]) -> list[LoraRef]:
     """The LoRAs of a portrait, in the order in which its recipe names them: those of the ``people`` who sit, that of
     the ``scene`` of a picture from text, and those of ``style`` (see :func:`plan.style_loras`)."""
-    own = [LoraRef(path, weight) for path in people if weight > 0]
-    return [*own, *([] if scene is None else [LoraRef(scene, plan.SCENE_WEIGHT)]), *style]
+    return [*people, *([] if scene is None else [LoraRef(scene, plan.SCENE_WEIGHT)]), *style]
 
 
 def _lora(ref: LoraRef) -> dict[str, Any]:

@@ -135,8 +135,7 @@ class Studio:
         mean = subject.mean if shown is subject.gallery or shown is None else shown.mean
         if mean is None:
             mean = self.vision.embedder.embed(reference.image, reference.face)
-        weight = self.config.lora_weights
-        own = (LoraRef(subject.lora, weight),) if subject.lora is not None and weight > 0 and not alone else ()
+        own = () if alone else plan.own_loras(subject.lora, subject.reward, self.config)
         album = FaceSources(reference, shown, self.vision)
         return Sitter(subject, album, face_id or reference, mean, (*own, *self.style), alone, self._given(subject))
 

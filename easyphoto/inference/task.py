@@ -44,7 +44,7 @@ class Subject:
     against each of them. Without a gallery ``reference`` and ``mean`` serve. Without ``lora`` the person is known by
     the pictures alone, and where ``untrained`` says so an adapter is asked for in its place. ``shown`` is the picture
     that the adapter is shown instead of the person's own. ``works`` is False for a person whose training was marked as
-    failed.
+    failed. ``reward`` is the small LoRA that the reward taught.
     """
 
     user_id: str
@@ -56,6 +56,7 @@ class Subject:
     gallery: Gallery | None = None
     untrained: bool = False
     shown: Image | None = None
+    reward: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +202,7 @@ def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subje
         gallery=gallery,
         works=person.works,
         untrained=not person.trained,
+        reward=person.reward,
     )
 
 

@@ -38,6 +38,13 @@ class Person:
         """Return the face crops that the person was trained on, or is known by."""
         return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
 
+    @property
+    def reward(self) -> Path | None:
+        """The small LoRA that the reward taught; None where none was kept."""
+        said = (self.marks or {}).get("reward")
+        path = PersonFolder(self.folder).reward
+        return path if isinstance(said, dict) and said.get("accepted") is True and path.is_file() else None
+
     def require_whole(self) -> None:
         """Raise :class:`InvalidRequest` with the reason when this person can't be used."""
         if self.fault:

@@ -23,7 +23,7 @@ from easyphoto.people import arrivals, marks
 from easyphoto.people.file_faults import Faults
 from easyphoto.people.person import Person, Removed
 from easyphoto.storage import archive, files, locks, names, scratch, swap
-from easyphoto.storage.folders import STAGED, PersonFolder
+from easyphoto.storage.folders import REWARDS, STAGED, PersonFolder, reward_name
 from easyphoto.storage.names import user_id
 
 _IMPORTING, _DELETING = ".import-", ".delete-"
@@ -104,6 +104,7 @@ class PeopleStore:
         # A LoRA beside a training that never came to its end, or beside somebody without one, may be anybody's.
         found_there = self._read(name)
         theirs = [lora] if found_there is not None and found_there.trained and _is_there(lora) else []
+        theirs += [path for path in [self.paths.loras / REWARDS / reward_name(name)] if _is_there(path)]
         try:
             with scratch.Scratch(self.paths.people, _DELETING) as bin_, ExitStack() as held:
                 held.enter_context(self._undisturbed(person))

@@ -68,10 +68,8 @@ class Sampling:
 
     def hold(self, original: torch.Tensor, blurred: Mask) -> None:
         """Keep ``original`` outside the mask. A latent pixel is repainted where the mask is above one half."""
-        height, width = original.shape[-2:]
-        small = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA)
         self.original = original
-        self.mask = torch.from_numpy(np.rint(small).astype(np.float32))[None, None].to(original.device)
+        self.mask = mask_of(blurred, original)
 
     def add_noise(self, original: torch.Tensor, noise: torch.Tensor, begin: int) -> torch.Tensor:
         if hasattr(self.scheduler, "set_begin_index"):
@@ -164,13 +162,26 @@ def encode_image(parts: Parts, image: Image) -> torch.Tensor:
 def decode(parts: Parts, latents: torch.Tensor) -> torch.Tensor:
     """Return the pixels (1, 3, height, width), float32 in [0, 1], of latents. Raises FloatingPointError when they are
     no picture."""
+    parts.placement.use(parts.vae)
+    return decode_in_place(parts, latents)
+
+
+def decode_in_place(parts: Parts, latents: torch.Tensor) -> torch.Tensor:
+    """:func:`decode` for whoever has brought the VAE to the device and wants everything else to stay there too."""
     config = parts.vae.config
     scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-    parts.placement.use(parts.vae)
     pixels = vae.decode(parts.vae, scaled.to(parts.vae.dtype)).float()
     if not bool(torch.isfinite(pixels).all()):
         raise FloatingPointError("the model made numbers that are no picture")
     return (pixels / 2 + 0.5).clamp(0, 1)
+
+
+def mask_of(blurred: Mask, original: torch.Tensor) -> torch.Tensor:
+    """Return 1 for each pixel of the latents ``original`` where the mask is above one half, and else 0: (1, 1, h,
+    w)."""
+    height, width = original.shape[-2:]
+    small = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(np.rint(small).astype(np.float32))[None, None].to(original.device)
 
 
 def picture(pixels: torch.Tensor) -> Image:

@@ -175,7 +175,9 @@ class TrainingDesk:
                 family=checkpoint.family,
                 person_folder=home.path,
                 lora_path=self._place.people.lora(name),
-                validation_templates=self._validation_templates(home, JobFolder(stage.path), request),
+                validation_templates=self._validation_templates(
+                    home, JobFolder(stage.path), request, rewarded=config.enable_rl
+                ),
                 models=self._place.paths.models,
                 python=python,
                 resume=resumes,
@@ -295,10 +297,15 @@ class TrainingDesk:
             found[name] = text or (captions.beside(source) if isinstance(source, Path) else "")
         return tuple(found.get(name, "") for name in names)
 
-    def _validation_templates(self, home: PersonFolder, stage: JobFolder, request: TrainRequest) -> tuple[Path, ...]:
+    def _validation_templates(
+        self, home: PersonFolder, stage: JobFolder, request: TrainRequest, *, rewarded: bool
+    ) -> tuple[Path, ...]:
+        """The templates to validate on: those that the user gave, else those that ship. The reward needs more, and
+        takes the user's own and the gallery's behind them."""
         if not request.validation_templates:
             kept = tuple(sorted(home.job.templates.glob("*.png"))) if request.resume else ()
-            return kept or tuple(t.path for t in self._place.templates.list() if t.shipped and t.faces == 1)
+            single = sorted((t for t in self._place.templates.list() if t.faces == 1), key=lambda t: not t.shipped)
+            return kept or tuple(t.path for t in single if t.shipped or rewarded)
         paths = tuple(stage.templates / f"template-{i}.png" for i in range(len(request.validation_templates)))
         for path, source in zip(paths, request.validation_templates, strict=True):
             pictures.save_png(path, pictures.load(source))

@@ -70,6 +70,7 @@ ALLOWED = (
     _rule(f"{FILES}/{PROCESSED}/train/{_NAME}\\.jpg", _PICTURE),
     _rule(f"{FILES}/{WEIGHTS}/{BEST}/{_NAME}\\.(jpg|png)", _PICTURE),
     _rule(f"{FILES}/{WEIGHTS}/{VALIDATION}/{_NAME}\\.(jpg|png)", _PICTURE),
+    _rule(f"{FILES}/{WEIGHTS}/{_NAME}-reward\\.safetensors", MAX_ALL),
     _rule(f"{FILES}/({re.escape(REPORT)}|{re.escape(MEAN)})", _PICTURE, kept=False),
     _rule(f"{FILES}/{re.escape(SHEET)}", _PICTURE, kept=False),
     _rule(f"{FILES}/{WEIGHTS}/{BEST}/{_NAME}\\.safetensors", MAX_ALL, kept=False),

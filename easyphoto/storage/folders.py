@@ -29,6 +29,15 @@ EARLIER, EARLIER_WHOLE = "earlier", "whole"
 STAGED = "staged-"
 PHASES = "phases"
 QUEUED = "queued.txt"
+REWARDS = "easyphoto-rewards"
+"""The folder among a host's LoRAs in which what the reward taught has a second name, for hosts that look nowhere
+else."""
+
+
+def reward_name(user_id: str) -> str:
+    """What the small LoRA is called that the reward taught, in a person's folder of weights. Hosts know a LoRA by the
+    name of its file, so the name has to be the person's."""
+    return f"{user_id}-reward.safetensors"
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,11 @@ class PersonFolder:
     def best(self) -> Path:
         """The best picture of the training and a copy of its LoRA."""
         return self.path / WEIGHTS / BEST
+
+    @property
+    def reward(self) -> Path:
+        """The small LoRA that the reward taught, where one was kept."""
+        return self.path / WEIGHTS / reward_name(self.name)
 
     def photos(self) -> list[Path]:
         """Return the photos that a training goes on with: those of the last training, else those of the person."""

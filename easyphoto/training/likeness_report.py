@@ -67,7 +67,7 @@ def measure(
     reporter, reported = reporting.of(vision), None
     if reporter is not None:
         second = _Witness(reporter.name, reporter.calibration, reporter.witness, _reported)
-        reported = second.measured([reporter.witness(*_photo(training, p)) for p in shown], made, floor, cut)
+        reported = second.measured([reporter.witness(*photo_face(training, p)) for p in shown], made, floor, cut)
     best = judged if reported is None else reported
     place = likeness_panel.dominant(best.portraits[:, :cut])
     return LikenessPanel(
@@ -123,8 +123,8 @@ class _Witness(Generic[V]):
         base = self._table([self.describe(*face) for face in floor.faces], shown)
         row = PanelRow(
             embedder=self.name,
-            value=likeness_panel.likeness_to(_unseen(portraits, cut), made.counts.missing, self.calibration),
-            floor=likeness_panel.likeness_to(_unseen(base, cut), floor.counts.missing, self.calibration),
+            value=likeness_panel.likeness_to(unseen(portraits, cut), made.counts.missing, self.calibration),
+            floor=likeness_panel.likeness_to(unseen(base, cut), floor.counts.missing, self.calibration),
             ceiling=likeness_panel.ceiling(own),
             threshold=self.calibration.threshold,
         )
@@ -135,8 +135,9 @@ class _Witness(Generic[V]):
         return np.array(found, np.float64).reshape(len(rows), len(columns))
 
 
-def _unseen(cosines: CosineTable, cut: int) -> CosineTable:
-    """Return what a portrait is compared with: the held-out photos, or all but the nearest one."""
+def unseen(cosines: CosineTable, cut: int) -> CosineTable:
+    """Return what a portrait is compared with: the last columns, those of the held-out photos, or all but the nearest
+    one where there are few photos."""
     if cosines.shape[1] >= LEAVE_ONE_OUT and cut < cosines.shape[1]:
         return cosines[:, cut:]
     return likeness_panel.without_nearest(cosines)
@@ -172,7 +173,7 @@ def _in_profile(template: Image, vision: Vision) -> bool:
     return face is not None and abs(pose.pose(face).yaw) >= PROFILE
 
 
-def _photo(training: Training, photo: PhotoVerdict) -> tuple[Image, Face]:
+def photo_face(training: Training, photo: PhotoVerdict) -> tuple[Image, Face]:
     """Return a photo, read again, and the face of the person in it."""
     assert photo.face is not None
     paths = dict(training.spec.named_photos)

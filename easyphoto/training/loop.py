@@ -55,6 +55,16 @@ class Trainer:
         self._parameters = lora.parameters()
         self._optimizer: Any = accelerator.prepare(make_optimizer(self._parameters, config))
 
+    @property
+    def config(self) -> TrainConfig:
+        """How the LoRA is trained."""
+        return self._config
+
+    @property
+    def latents(self) -> LatentSet:
+        """What the LoRA is trained on."""
+        return self._latents
+
     def step(self, number: int) -> float:
         """Do step ``number`` (from 1) and return its mean loss. Raises :class:`TrainingFailed` when the loss is not
         finite."""
@@ -90,6 +100,14 @@ class Trainer:
                 number=number,
             )
         return mean
+
+    def denoising_loss(self, items: Sequence[int], source: torch.Generator) -> Tensor:
+        """Return the loss of one step on these latents, with its gradient, at noise that ``source`` draws. Nothing is
+        changed. The caller brings the UNet to the device, and the text encoders too if they are trained."""
+        clean = self._latents.sample(items, source)
+        noise = torch.randn(clean.shape, generator=source)
+        times = draws.timesteps(source, len(items), int(self._noise.config.num_train_timesteps))
+        return self._loss(items, clean, noise, times)
 
     def optimizer_state(self) -> dict[str, Any]:
         state: dict[str, Any] = self._optimizer.state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ class LoraShape:
 class TrainedLora:
     """The LoRA inside the parts of a model. Its layers have the names that they have in the files of kohya."""
 
-    def __init__(self, parts: Parts, shape: LoraShape, *, seed: int, train_text: bool) -> None:
-        """Put a LoRA that adds nothing yet beside the layers, and freeze everything else."""
+    def __init__(self, parts: Parts, shape: LoraShape, *, seed: int, train_text: bool, adapter: str = ADAPTER) -> None:
+        """Put a LoRA that adds nothing yet beside the layers, and freeze everything else. Several LoRAs may lie beside
+        a layer, each under the name of its ``adapter``."""
         self.shape = shape
         self.trains_text = train_text
         self._parts = parts
+        self._adapter = adapter
         self._layers: dict[str, Any] = {}
         for part in (parts.unet, parts.vae, *parts.text_encoders):
             part.requires_grad_(False)
@@ -44,11 +47,11 @@ class TrainedLora:
             for encoder, prefix in zip(parts.text_encoders, text_prefixes(parts), strict=True):
                 self._inject(encoder, prefix, TEXT_LAYERS)
         for name, layer in self._layers.items():
-            _initialise(layer, draws.generator(seed, name))
+            _initialise(*self._weights(layer), draws.generator(seed, name))
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is trained, in float32, in an order that is always the same."""
-        return [p for name in sorted(self._layers) for p in _weights(self._layers[name])]
+        return [p for name in sorted(self._layers) for p in self._weights(self._layers[name])]
 
     def train(self, checkpointing: bool) -> None:
         """Prepare the model for a step, with gradient checkpointing or without."""
@@ -67,7 +70,7 @@ class TrainedLora:
         """Return the trained tensors by name, in full precision."""
         pairs = {}
         for name, layer in self._layers.items():
-            down, up = _weights(layer)
+            down, up = self._weights(layer)
             pairs[f"{name}.lora_down.weight"] = down.detach().cpu().clone()
             pairs[f"{name}.lora_up.weight"] = up.detach().cpu().clone()
         return pairs
@@ -93,7 +96,7 @@ class TrainedLora:
     def set(self, lora: Layers) -> None:
         """Take over a LoRA that has the same layers, rank and alpha."""
         for name, layer in self._layers.items():
-            down, up = _weights(layer)
+            down, up = self._weights(layer)
             down.copy_(lora[name].down.reshape(down.shape))
             up.copy_(lora[name].up.reshape(up.shape))
 
@@ -123,10 +126,18 @@ class TrainedLora:
         from peft.tuners.lora import LoraLayer as PeftLayer
 
         config = LoraConfig(r=self.shape.rank, lora_alpha=self.shape.alpha, target_modules=list(targets), bias="none")
-        inject_adapter_in_model(config, module, ADAPTER)
+        with warnings.catch_warnings():
+            # A second LoRA in one model is meant.
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
+            inject_adapter_in_model(config, module, self._adapter)
         for path, layer in module.named_modules():
             if isinstance(layer, PeftLayer):
+                layer.lora_A[self._adapter].float()
+                layer.lora_B[self._adapter].float()
                 self._layers[strategies.lora_name(self._parts.family, prefix, path)] = layer
+
+    def _weights(self, layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
+        return layer.lora_A[self._adapter].weight, layer.lora_B[self._adapter].weight
 
 
 def text_prefixes(parts: Parts) -> tuple[str, ...]:
@@ -134,17 +145,9 @@ def text_prefixes(parts: Parts) -> tuple[str, ...]:
     return ("lora_te",) if len(parts.text_encoders) == 1 else ("lora_te1", "lora_te2")
 
 
-def _weights(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
-    return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-
-
 @torch.no_grad()
-def _initialise(layer: Any, source: torch.Generator) -> None:
-    """Set the layer to float32, its down matrix to uniform numbers as in a linear layer, and its up matrix to zero (Hu
-    et al., 2021)."""
-    layer.lora_A[ADAPTER].float()
-    layer.lora_B[ADAPTER].float()
-    down, up = _weights(layer)
+def _initialise(down: nn.Parameter, up: nn.Parameter, source: torch.Generator) -> None:
+    """Set the down matrix to uniform numbers as in a linear layer, and the up matrix to zero (Hu et al., 2021)."""
     bound = float(down[0].numel()) ** -0.5
     down.copy_((torch.rand(down.shape, generator=source) * 2 - 1) * bound)
     up.zero_()

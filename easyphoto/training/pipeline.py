@@ -9,10 +9,10 @@ from pathlib import Path
 from easyphoto.errors import Cancelled
 from easyphoto.events import Listener
 from easyphoto.training.phase import Phase, Stop, Training
-from easyphoto.training.phases import PHASES
+from easyphoto.training.phases import PHASES, asked_for
 from easyphoto.training.spec import TrainingResult, TrainingSpec
 
-__all__ = ["PHASES", "check", "run"]
+__all__ = ["PHASES", "asked_for", "check", "run"]
 _log = logging.getLogger(__name__)
 
 

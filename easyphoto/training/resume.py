@@ -23,6 +23,10 @@ FREE = frozenset(
         "steps_per_photos",
         "val_and_checkpointing_steps",
         "gradient_checkpointing",
+        "enable_rl",
+        "max_rl_time",
+        "max_rl_steps",
+        "timestep_fraction",
     }
 )
 """The options that may be changed when a training goes on: none of them would have changed a step that was done. The

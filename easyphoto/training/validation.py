@@ -33,11 +33,13 @@ GAIN = 0.05
 
 @dataclass(frozen=True, eq=False)
 class ValidationTemplate:
-    """A square crop around a face, the part of it that is painted anew, and the name of its picture."""
+    """A square crop around a face, the part of it that is painted anew, the name of its picture, and the face as it was
+    found in there."""
 
     image: Image
     mask: Mask
     name: str
+    face: Face | None = None
 
 
 def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, count: int) -> list[ValidationTemplate]:
@@ -90,7 +92,7 @@ class Validator:
         that of a stranger. If ``folder`` is given, the pictures are written there as ``<name>-<i>.jpg``. A picture that
         can't be written has no path, and that changes nothing else.
         """
-        rendered = [self._render(template, on_step) for template in self._templates]
+        rendered = [self.render(template, on_step) for template in self._templates]
         cosines = [self.cosine(image) for image in rendered]
         calibration = self._vision.embedder.calibration
         paths = () if folder is None else _kept(folder, name, rendered)
@@ -105,7 +107,8 @@ class Validator:
         embedding = self._vision.embedder.embed(image, face)
         return float(np.mean([float(np.dot(embedding, photo)) for photo in self._photos]))
 
-    def _render(self, template: ValidationTemplate, on_step: OnStep | None) -> Image:
+    def render(self, template: ValidationTemplate, on_step: OnStep | None = None) -> Image:
+        """Paint a face into one template with what the parts hold at the moment."""
         side = template.image.shape[0]
         job = Img2Img(
             prompt=TRIGGER,
@@ -167,4 +170,4 @@ def _template(image: Image, face: Face, vision: Vision, ratio: float, side: int,
     part = geometry.resize(geometry.cut(image, square), (side, side))
     inside = geometry.in_crop(face, square, (side, side))
     whole = masks.close_holes(vision.parser.parse(part, inside).face)
-    return ValidationTemplate(part, masks.dilate(whole, inside.width / 10), name)
+    return ValidationTemplate(part, masks.dilate(whole, inside.width / 10), name, inside)

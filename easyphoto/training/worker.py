@@ -77,7 +77,7 @@ def work(folder: Path, stop: StopRequest, phases: Sequence[Phase] | None = None)
         spec = TrainingSpec.from_json(_asked(JobFolder(folder)))
         from easyphoto.training import pipeline
 
-        result = pipeline.run(spec, folder, emit, stop, pipeline.PHASES if phases is None else phases)
+        result = pipeline.run(spec, folder, emit, stop, phases or pipeline.asked_for(spec.config))
         emit(Finished(result=result.to_mapping()))
     except BaseException as raised:  # noqa: BLE001 - whatever ends the child, its parent must be told in one sentence
         error = in_a_sentence(raised)

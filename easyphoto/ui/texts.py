@@ -332,6 +332,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "stage train": "Training",
         "stage validate": "Validating",
         "stage fuse": "Fusing the LoRA",
+        "stage reward": "Rewarding likeness",
         "stage download": "Downloading",
         "stage environment": "Setting up the environment",
         "stage template": "Reading the template",

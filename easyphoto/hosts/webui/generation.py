@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -
     if (job.controls or job.identities) and found is None:
         raise AssetMissing("ControlNet is not installed: install sd-webui-controlnet in Extensions and restart.")
     units = found.units(job, family) if found is not None else []
+    job = replace(job, loras=loras.placed(webui, job.loras))
     loras.check(webui, job.loras, job.prompt)
     # This waits until the host has loaded its model. A picture that is made before that breaks the host for good.
     if webui.shared.sd_model is None:

@@ -3,6 +3,7 @@ apply one."""
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from easyphoto.hosts.webui.border import WebUI, loaded
 from easyphoto.messages import Message, joined
 from easyphoto.naming import AmbiguousName
 from easyphoto.ports import LoraRef
+from easyphoto.storage import files
+from easyphoto.storage.folders import REWARDS, reward_name
 
 _FOLDER = ("lora_dir", "Lora")
 _TAG = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>", re.IGNORECASE)
@@ -26,6 +29,30 @@ def prompt_with(prompt: str, loras: Sequence[LoraRef]) -> str:
         if any(c in lora.name for c in ":<>,"):
             raise InvalidRequest("The LoRA {lora!r} can't be named in a prompt: rename its file.", lora=lora.name)
     return " ".join([prompt, *(f"<lora:{lora.name}:{lora.weight:g}>" for lora in loras)]).strip()
+
+
+def placed(webui: WebUI, loras: Sequence[LoraRef]) -> list[LoraRef]:
+    """The LoRAs where the host finds them: what the reward taught lies in the person's folder, and gets a second name
+    in the host's LoRA folder. Raises :class:`HostFailed` when that can't be written."""
+    found = []
+    for lora in loras:
+        if lora.path.is_file() and lora.path.name == reward_name(lora.path.parent.parent.name):
+            there = webui.folder_of(*_FOLDER) / REWARDS / lora.path.name
+            if not _same(there, lora.path) and not (there.is_file() and filecmp.cmp(there, lora.path, shallow=False)):
+                try:
+                    files.remove(there)
+                    files.link(lora.path, there)
+                except OSError as error:
+                    raise HostFailed(
+                        "The LoRA {lora} can't be put into the LoRA folder: {reason}.",
+                        lora=lora.name,
+                        reason=error.strerror or error,
+                    ) from error
+                refresh(webui)
+            found.append(LoraRef(there, lora.weight))
+        else:
+            found.append(lora)
+    return found
 
 
 def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
@@ -92,11 +119,11 @@ def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]
 def check_numbers(loras: Iterable[LoraRef]) -> None:
     """Check the LoRAs after the host made a picture of NaN. Raises :class:`HostFailed` when a LoRA holds NaN, because
     the host itself blames the VAE and the settings."""
-    from easyphoto.sd import lora as files
+    from easyphoto.sd import lora as lora_files
 
     for lora in loras:
         try:
-            files.read(lora.path)
+            lora_files.read(lora.path)
         except InvalidRequest as error:
             if "NaN" in str(error):
                 raise HostFailed(error.message) from error

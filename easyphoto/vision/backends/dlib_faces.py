@@ -253,6 +253,7 @@ class DlibEmbedder:
     """
 
     name = "dlib-resnet"
+    chip_side = CHIP_SIDE
 
     def __init__(self, landmarks_of: Any) -> None:
         import dlib
@@ -290,10 +291,24 @@ class DlibEmbedder:
 
     def chip(self, image: Image, face: Face) -> Image:
         """What the network sees of a face: the picture (150, 150, 3) that dlib cuts out by 68 points."""
-        return self._chip(image, self._landmarks_of(image, face))
+        near, shape, _ = self._near(image, self._landmarks_of(image, face))
+        chip: Image = self._dlib.get_face_chip(near, shape, size=CHIP_SIDE, padding=CHIP_PADDING)
+        return chip
 
-    def _chip(self, image: Image, points: Points) -> Image:
-        # The face is cut out at about the chip's resolution first, because dlib takes whole pixels only.
+    def chip_map(self, image: Image, face: Face) -> NDArray[np.float64]:
+        """The map (2, 3) that takes the pixels of the :meth:`chip` to those of the picture."""
+        _, shape, matrix = self._near(image, self._landmarks_of(image, face))
+        details = self._dlib.get_face_chip_details(shape, CHIP_SIDE, CHIP_PADDING)
+        middle, scale = details.rect.dcenter(), details.rect.width() / CHIP_SIDE
+        turn = scale * np.array([[np.cos(details.angle), -np.sin(details.angle)],
+                                 [np.sin(details.angle), np.cos(details.angle)]])  # fmt: skip
+        shift = np.array([middle.x, middle.y]) - turn @ np.full(2, (CHIP_SIDE - 1) / 2)
+        back = np.array(geometry.invert(matrix), np.float64)
+        return np.column_stack([back[:, :2] @ turn, back[:, :2] @ shift + back[:, 2]])
+
+    def _near(self, image: Image, points: Points) -> tuple[Image, Any, NDArray[np.float64]]:
+        """The face at about the chip's resolution, its points in there as dlib wants them, and the map that took it
+        there. dlib takes whole pixels only, which are too coarse for a small face."""
         low, high = points.min(0), points.max(0)
         side = max(1.0, float((high - low).max()))
         scale, margin = 2 * CHIP_SIDE / side, 2 * CHIP_SIDE
@@ -302,9 +317,7 @@ class DlibEmbedder:
         near = geometry.warp(image, matrix, (canvas, canvas))
         parts = [self._dlib.point(round(float(x)), round(float(y))) for x, y in geometry.transform(matrix, points)]
         frame = self._dlib.rectangle(margin, margin, canvas - margin, canvas - margin)
-        shape = self._dlib.full_object_detection(frame, parts)
-        chip: Image = self._dlib.get_face_chip(near, shape, size=CHIP_SIDE, padding=CHIP_PADDING)
-        return chip
+        return near, self._dlib.full_object_detection(frame, parts), matrix
 
 
 def face_net(path: Path) -> FaceNet:
