@@ -42,6 +42,8 @@ TALKATIVE = (DOWNLOAD, "environment")
 """The stages whose message is meant for the user."""
 FAULTS_SHOWN = 20
 """Rows of a batch that failed and are shown; the report has all of them."""
+REWARD = "reward"
+"""The stage whose loss is of another kind than the training's. Its likeness goes on in the training's curve."""
 SHOWN = 4
 """At most this many pictures of a validation are shown."""
 
@@ -71,7 +73,7 @@ class View:
     def add(self, event: Event) -> None:
         if isinstance(event, Progress):
             self.progress = event
-            if event.loss is not None:
+            if event.loss is not None and event.stage != REWARD:
                 self.loss.append((event.step, event.loss))
                 self.train_steps = event.total
         elif isinstance(event, Validated):

@@ -438,6 +438,20 @@ def test_a_lora_that_is_not_there_or_not_the_one(fake: FakeWebUI, tmp_path: Path
     assert not fake.pictures
 
 
+def test_what_the_reward_taught_gets_a_second_name_where_the_host_looks(fake: FakeWebUI, tmp_path: Path) -> None:
+    """It lies in the person's folder, and a host knows only what lies among its LoRAs."""
+    host, name = host_of(fake), "爱丽丝 1-reward"
+    small = tmp_path / "爱丽丝 1" / "user_weights" / f"{name}.safetensors"
+    small.parent.mkdir(parents=True)
+    there = fake.root / "models" / "Lora" / "easyphoto-rewards" / small.name
+    for content in (b"weights", b"others"):  # the second one is of a later training
+        small.unlink(missing_ok=True)
+        small.write_bytes(content)
+        host.img2img(img2img(loras=[lora(fake), LoraRef(small, 0.5)]))
+        assert there.read_bytes() == content
+        assert parameters(fake.pictures[-1])["prompt"] == f"a portrait <lora:爱丽丝 1:0.9> <lora:{name}:0.5>"
+
+
 def test_a_lora_that_the_host_passes_over_is_told(fake: FakeWebUI) -> None:
     with pytest.raises(HostFailed, match="could not load the LoRA 爱丽丝 1"):
         host_of(fake).img2img(img2img(loras=[lora(fake, content=b"broken")]))

@@ -18,7 +18,7 @@ import torch
 
 from easyphoto import families, pictures, reporting
 from easyphoto.errors import Cancelled, StorageFailed, reason
-from easyphoto.events import Progress
+from easyphoto.events import Progress, Validated
 from easyphoto.likeness import rounded
 from easyphoto.messages import Message
 from easyphoto.pace import Pace
@@ -263,10 +263,20 @@ class RewardWork:
         begin, seed = time.monotonic(), self._config.seed
         looked = self._training[Looked]
         validator = Validator(self._parts, self._training.vision, looked.templates, self._selection.embeddings, seed)
-        cosine = validator.score(step, None, "", self._watching(Message("step {step}", step=step))).cosine
-        if not state.curve or cosine > max(value for _, value in state.curve):
+        name, watch = f"reward-{step}", self._watching(Message("step {step}", step=step))
+        score = validator.score(step, self._training.folder / VALIDATION, name, watch)
+        if not state.curve or score.cosine > max(value for _, value in state.curve):
             state.best = lora.state()
-        state.curve.append((step, rounded(cosine, 4)))
+        state.curve.append((step, rounded(score.cosine, 4)))
+        self._training.emit(
+            Validated(
+                step=looked.plan.steps + step,  # the curve goes on where that of the training ends
+                likeness=score.likeness,
+                cosine=score.cosine,
+                embedder=self._judge.name,
+                pictures=tuple(path for path in score.pictures if path),
+            )
+        )
         self._look_pace.took(time.monotonic() - begin)
 
     def _late(self) -> bool:
