@@ -52,7 +52,7 @@ def prepare(paths: Sequence[Path], vision: Vision, side: int, ratio: float, coun
         image = pictures.load(path)
         face = largest(vision.detector.detect(image))
         if face is not None:
-            found.append(_template(image, face, vision, ratio, side, path.stem))
+            found.append(around(image, face, vision, ratio, side, path.stem))
     return found
 
 
@@ -165,7 +165,8 @@ def _kept(folder: Path, name: str, images: Sequence[Image]) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def _template(image: Image, face: Face, vision: Vision, ratio: float, side: int, name: str) -> ValidationTemplate:
+def around(image: Image, face: Face, vision: Vision, ratio: float, side: int, name: str) -> ValidationTemplate:
+    """Return the square of at most ``ratio`` faces around a face of a picture, at ``side`` pixels."""
     square = crops.square(face, ratio, (image.shape[0], image.shape[1]))
     part = geometry.resize(geometry.cut(image, square), (side, side))
     inside = geometry.in_crop(face, square, (side, side))

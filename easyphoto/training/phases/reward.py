@@ -26,7 +26,7 @@ from easyphoto.ports import GradientEmbedder, Image, OnStep
 from easyphoto.reporting import FaceReporter
 from easyphoto.sd import sampling
 from easyphoto.sd.lora import Layers
-from easyphoto.storage.folders import PROCESSED, VALIDATION, reward_name
+from easyphoto.storage.folders import VALIDATION, reward_name
 from easyphoto.training import hardware, labels, likeness_report, rewarder, validation
 from easyphoto.training.phase import Phase, Training
 from easyphoto.training.phases.encode import Encoded
@@ -210,10 +210,10 @@ class RewardWork:
         training, spec = self._training, self._training.spec
         ratio = families.spec(spec.family).learning.crop_ratio
         photos: list[Canvas] = []
-        for place in range(len(self._selection.training)):
-            path = training.folder / PROCESSED / "train" / f"{place}.jpg"
-            for one in validation.prepare([path], training.vision, self._config.resolution, ratio, 1):
-                photos.append(self._canvas(one, len(photos)))
+        for place, photo in enumerate(self._selection.training):
+            image, face = likeness_report.photo_face(training, photo)
+            one = validation.around(image, face, training.vision, ratio, self._config.resolution, photo.name)
+            photos.append(self._canvas(one, place))
         painted = [self._canvas(one, None) for one in rewarded]
         return painted + (photos if len(painted) < ENOUGH_REWARDED else []), photos
 
