@@ -15,7 +15,7 @@ from scipy import stats
 
 from easyphoto.measures import likeness_panel
 from easyphoto.measures.likeness_panel import CosineTable
-from easyphoto.messages import Message
+from easyphoto.messages import Message, joined
 from easyphoto.ports import Image, Vision
 from easyphoto.reporting import FaceReporter, ReporterVector
 from easyphoto.training import likeness_report
@@ -112,7 +112,8 @@ def decide(before: GateSide, after: GateSide, photos: float | None) -> GateVerdi
         and before.copying is not None
         and after.copying > before.copying + TOLERANCE,
     }
-    return GateVerdict(gain, interval, next((words for words, holds in worse.items() if holds), ""))
+    said = [words for words, holds in worse.items() if holds]
+    return GateVerdict(gain, interval, joined(said) if said else "")
 
 
 def _interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
