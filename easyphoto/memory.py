@@ -117,6 +117,15 @@ def training(
     )
 
 
+@dataclass(frozen=True)
+class ClipNeed:
+    """What a clip needs more than a picture: ``frames`` that go through the model at once (their latents beyond these
+    are small), and the number of weights of the ``motion`` module."""
+
+    frames: int = 1
+    motion: int = 0
+
+
 def rendering(
     family: Family,
     *,
@@ -127,9 +136,10 @@ def rendering(
     by_role: bool = False,
     tiled: bool = False,
     idle: int = 0,
+    clip: ClipNeed | None = None,
 ) -> Need:
     """Return what one picture needs with ``controls`` ControlNets: for steps with and without prompt at once, then for
-    decoding.
+    decoding. ``clip``: what a clip needs beside that.
 
     With ``by_role``, the text encoders, the UNet with its ControlNets, and the VAE are on the device one after the
     other. With ``tiled``, the VAE sees tiles of :data:`TILE` pixels. ``idle`` counts further ControlNets that are on
@@ -138,8 +148,9 @@ def rendering(
     numbers, wide = families.spec(family).memory, _width(precision)
     pixels = width * height
     text, vae = numbers.text * wide, numbers.vae * _VAE_WIDTH
-    unet = (numbers.unet + (controls + idle) * numbers.control) * wide
-    step = round(2 * numbers.kept_cell * pixels / 64 * wide / 2)
+    moving = clip or ClipNeed()
+    unet = (numbers.unet + moving.motion + (controls + idle) * numbers.control) * wide
+    step = round(2 * numbers.kept_cell * pixels / 64 * wide / 2) * moving.frames
     decode = VAE_BYTES_PER_PIXEL * (min(pixels, TILE * TILE) if tiled else pixels)
     if not by_role:
         return Need(weights=text + unet + vae, trained=0, activations=max(step, decode))
@@ -214,6 +225,7 @@ def plan_rendering(
     precision: str,
     available: int | None,
     idle: int = 0,
+    clip: ClipNeed | None = None,
 ) -> RenderPlan:
     """Return how to make a picture within ``available`` bytes (None: unknown): with everything on the device; else
     without the ``idle`` ControlNets; else part by part; else also decoding in tiles. The earlier ways are the faster
@@ -235,6 +247,7 @@ def plan_rendering(
             by_role=way.get("by_role", False),
             tiled=way.get("tiled", False),
             idle=0 if way else idle,
+            clip=clip,
         )
         fits = available is None or need.total <= available
         made = RenderPlan(

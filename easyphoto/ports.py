@@ -345,6 +345,36 @@ class Img2Img(Txt2Img):
     mask_blur: int = 8
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipJob(Txt2Img):
+    """A clip of ``frames`` pictures that is to be drawn by a motion module: from text, from ``image``, or between
+    ``image`` and ``last_image``, which are scaled to the clip's size.
+
+    The module sees ``context`` frames at a time, of which neighbours share ``overlap``. ``motion`` is its file, or the
+    host's name for it; None takes the one that the host has for the checkpoint. ``controls`` hold all frames alike;
+    ``frame_controls`` has, for each frame, the same roles with pictures of their own. ``denoising_strength`` lies in
+    (0, 1] and counts where there is a picture."""
+
+    frames: int
+    context: int = 16
+    overlap: int = 4
+    motion: str | Path | None = None
+    image: Image | None = None
+    last_image: Image | None = None
+    denoising_strength: float = 1.0
+    frame_controls: Sequence[Sequence[Control]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedClip:
+    """The frames that a host has drawn, from the first to the last. The other fields are those of :class:`Rendered`."""
+
+    frames: Sequence[Image]
+    seed: int
+    infotext: str = ""
+    notice: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Rendered:
     """What a host made: the picture, the seed that made it, and the host's own description (``infotext``), empty when
@@ -424,6 +454,18 @@ class Host(Diffuser, Protocol):
     def describe(self) -> Mapping[str, Any]:
         """The host's versions, device and precision, as recipes and ``doctor`` show them."""
         ...
+
+
+@runtime_checkable
+class Animator(Protocol):
+    """A host that draws clips by motion modules."""
+
+    def motion_module(self, checkpoint: Checkpoint, wanted: str | Path | None = None) -> Path:
+        """The file or folder of the module that ``wanted`` names, or, for None and "", of the one for ``checkpoint``.
+        Raises :class:`AssetMissing`, which says what is needed and what it costs, where there is none."""
+        ...
+
+    def animate(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip: ...
 
 
 # --- results ---------------------------------------------------------------------------------------------------------

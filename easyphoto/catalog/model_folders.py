@@ -15,6 +15,7 @@ KINDS: Mapping[str, str] = {
     "lora": "Lora",
     "controlnet": "ControlNet",
     "clip_vision": "clip_vision",
+    "motion": "AnimateDiff",
     "openpose": "annotators/openpose",
     "insightface": "insightface",
     "esrgan": "ESRGAN",

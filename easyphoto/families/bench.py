@@ -5,6 +5,9 @@ from __future__ import annotations
 from easyphoto.config import Family
 from easyphoto.families.sd1 import CONTROLS, UNET_LAYERS
 from easyphoto.families.spec import (
+    TEXT_SAMPLER,
+    Animation,
+    ControlModel,
     Drawing,
     Effort,
     FamilySpec,
@@ -84,4 +87,5 @@ SPEC = FamilySpec(
         kept_cell=6_000,
         caption=2_000_000,
     ),
+    animation=Animation(ControlModel(("motion", "bench_motion")), side=256, sampler=TEXT_SAMPLER),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from easyphoto.config import Family
 from easyphoto.families.spec import (
+    Animation,
     ControlModel,
     ControlRow,
     Drawing,
@@ -104,5 +105,20 @@ SPEC = FamilySpec(
         kept_fixed=13_000_000,
         kept_cell=57_600,
         caption=48_000_000,
+    ),
+    # AnimateDiff's modules were trained on noise that grows evenly, which is not how that of the base model grows.
+    animation=Animation(
+        ControlModel(
+            (
+                "mm_sd_v15_v2",
+                "mm_sd15_v2",
+                "animatediff_motion_adapter_v1_5_2",
+                "v3_sd15_mm",
+                "mm_sd15_v3",
+                "animatediff_motion_adapter_v1_5_3",
+            )
+        ),
+        bundle="motion-sd1",
+        noise=table({"beta_schedule": "linear"}),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from easyphoto.config import Family
 from easyphoto.families.sd1 import PROMPTS, SCENE, UNET_LAYERS
 from easyphoto.families.spec import (
+    Animation,
     ControlModel,
     ControlRow,
     Drawing,
@@ -73,5 +74,11 @@ SPEC = FamilySpec(
         kept_fixed=15_000_000,
         kept_cell=39_900,
         caption=157_000_000,
+    ),
+    animation=Animation(
+        ControlModel(("mm_sdxl_v10_beta", "mm_sdxl", "animatediff_motion_adapter_sdxl")),
+        bundle="motion-sdxl",
+        side=1024,
+        noise=table({"beta_end": 0.02}),
     ),
 )

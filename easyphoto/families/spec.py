@@ -151,6 +151,19 @@ class Drawing:
     hires_with_scene: bool = True
 
 
+@dataclass(frozen=True)
+class Animation:
+    """How clips are drawn with motion modules: the published names of these, the bundle of the catalog that has one
+    ("" for none), the side of a clip in pixels unless another is asked for, the sampler, and what differs in the noise
+    on which the modules were trained."""
+
+    modules: ControlModel
+    bundle: str = ""
+    side: int = 512
+    sampler: str = SAMPLER
+    noise: Mapping[str, Any] = field(default_factory=dict)
+
+
 # --- training --------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +304,8 @@ class FamilySpec:
     identities: Mapping[Pass, tuple[IdentityRow, ...]] = field(default_factory=dict)
     reach: MaskReach = MaskReach()
     softens: bool = False
+    animation: Animation | None = None
+    """None for a family for which there are no motion modules."""
 
     def __post_init__(self) -> None:
         for which in self.identities:

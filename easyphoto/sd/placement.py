@@ -41,6 +41,14 @@ class Placement:
                 module.to(self.rest)
                 self._there.discard(module)
 
+    def hand_over(self, old: Any, new: Any) -> None:
+        """Count ``new`` as being where ``old`` is: they share weights, and ``new`` is the one that works now."""
+        there = self.holds(old)
+        self._there.discard(old)
+        if there:
+            new.to(self.device)
+            self._there.add(new)
+
     def holds(self, module: Any) -> bool:
         """Return whether a module was brought to the device and is still there."""
         return module in self._there

@@ -67,8 +67,8 @@ def img2img(
         )
     with torch.no_grad():
         work = Sampling.prepare(parts, job, controlnets or {}, soft=soft_control, cues=cues)
-        image = _fit(job.image, job.width, job.height)
-        blurred = None if job.mask is None else blur(_fit(job.mask, job.width, job.height), job.mask_blur)
+        image = fitted(job.image, job.width, job.height)
+        blurred = None if job.mask is None else blur(fitted(job.mask, job.width, job.height), job.mask_blur)
         original = sampling.encode_image(parts, image)
         if blurred is not None:
             work.hold(original, blurred)
@@ -100,7 +100,9 @@ def paste(original: Image, painted: Image, blurred: Mask) -> Image:
     return np.where(blurred[..., None] == 0, original, mixed)
 
 
-def _fit(picture: Any, width: int, height: int) -> Any:
+def fitted(picture: Any, width: int, height: int) -> Any:
+    """Return a picture or a mask at another size: averaged where a picture shrinks, by Lanczos where it grows; a mask is
+    interpolated linearly."""
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = picture.shape[0] * picture.shape[1] > height * width

@@ -86,7 +86,7 @@ class Sampling:
         all of them. A sampler of several steps remembers predictions of the steps before, which then count as
         constants.
         """
-        self.parts.placement.use(self.parts.unet, *(hint.model for hint in self.hints))
+        self.parts.placement.use(*self.at_work())
         timesteps = self.scheduler.timesteps[begin:]
         constant = 0 if with_gradient is None else max(0, len(timesteps) - with_gradient)
         random = {"generator": self.generator} if "generator" in _parameters(self.scheduler) else {}
@@ -100,6 +100,10 @@ class Sampling:
             if on_step is not None:
                 on_step(index + 1, len(timesteps))
         return latents if self.mask is None else self.under_mask(latents)
+
+    def at_work(self) -> list[Any]:
+        """Return the models that every step needs."""
+        return [self.parts.unet, *(hint.model for hint in self.hints)]
 
     def guided(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return the model's prediction with classifier-free guidance, float32. Both sides go through the model in one

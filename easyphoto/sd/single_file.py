@@ -75,11 +75,11 @@ def load_controlnet(path: Path, *, dtype: torch.dtype) -> Any:
         raise InvalidRequest(
             "{path} is a Control-LoRA, which isn't supported; use the whole ControlNet.", path=path.name
         )
-    config = _derived(architectures.controlnet, state, path.name)
+    config = derived(architectures.controlnet, state, path.name)
     # The converter of diffusers 0.31 takes the original naming alone and loses all others.
     ours = "controlnet_cond_embedding.conv_in.weight" in state
     converted = state if ours else convert_controlnet_checkpoint(state, config)
-    return _build(ControlNetModel, config, converted, path.name, dtype)
+    return build(ControlNetModel, config, converted, path.name, dtype)
 
 
 def load_vae(path: Path, family: Family) -> Any:
@@ -116,8 +116,8 @@ def _unet(state: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype) -> A
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    config = _derived(architectures.unet, _under(state, _UNET), name)
-    return _build(UNet2DConditionModel, config, convert_ldm_unet_checkpoint(state, config), name, dtype)
+    config = derived(architectures.unet, _under(state, _UNET), name)
+    return build(UNet2DConditionModel, config, convert_ldm_unet_checkpoint(state, config), name, dtype)
 
 
 def _vae(state: Mapping[str, torch.Tensor], name: str, family: Family) -> Any:
@@ -126,10 +126,10 @@ def _vae(state: Mapping[str, torch.Tensor], name: str, family: Family) -> Any:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     own = _under(state, "first_stage_model.") or dict(state)
-    config = {**_derived(architectures.vae, own, name), "scaling_factor": families.spec(family).vae_scale}
+    config = {**derived(architectures.vae, own, name), "scaling_factor": families.spec(family).vae_scale}
     ours = "encoder.down_blocks.0.resnets.0.conv1.weight" in own
     converted = _renamed_attention(own) if ours else convert_ldm_vae_checkpoint(own, config)
-    return _build(AutoencoderKL, config, converted, name, torch.float32)
+    return build(AutoencoderKL, config, converted, name, torch.float32)
 
 
 def _text_encoders(
@@ -155,10 +155,10 @@ def _text_encoders(
 def _text_encoder(own: dict[str, torch.Tensor], name: str, dtype: torch.dtype, *, gelu: bool) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    config = _derived(architectures.clip, own, name)
+    config = derived(architectures.clip, own, name)
     cls = CLIPTextModelWithProjection if "text_projection.weight" in own else CLIPTextModel
     settings = CLIPTextConfig(**config, hidden_act="gelu" if gelu else "quick_gelu")
-    return _build(cls, {"config": settings}, own, name, dtype)
+    return build(cls, {"config": settings}, own, name, dtype)
 
 
 def _clip(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -225,7 +225,7 @@ def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Te
     return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def _derived(derive: Any, state: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+def derived(derive: Any, state: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
     try:
         config: dict[str, Any] = derive({key: tuple(tensor.shape) for key, tensor in state.items()})
     except (KeyError, ValueError, IndexError) as error:
@@ -233,7 +233,7 @@ def _derived(derive: Any, state: Mapping[str, torch.Tensor], name: str) -> dict[
     return config
 
 
-def _build(cls: Any, arguments: Mapping[str, Any], state: Mapping[str, Any], name: str, dtype: torch.dtype) -> Any:
+def build(cls: Any, arguments: Mapping[str, Any], state: Mapping[str, Any], name: str, dtype: torch.dtype) -> Any:
     """Make the model without memory for its weights, and let the file's own tensors be its weights."""
     import torch
 

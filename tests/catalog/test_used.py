@@ -31,7 +31,13 @@ def by_the_library(asset: Asset) -> bool:
     """Chosen from a list, or found by its published name."""
     models = [m for spec in families.known() for role in library.DRAWN for m in spec.control_models.get(role, ())]
     published = [name for model in models for name in model.names]
-    return asset.folder in LISTED or any(library._called(Path(asset.file), name) for name in published)
+    return asset.folder in LISTED or any(library.called(Path(asset.file), name) for name in published)
+
+
+def by_the_motion_files(asset: Asset) -> bool:
+    animations = [spec.animation for spec in families.known() if spec.animation is not None]
+    names = [name for animation in animations for name in animation.modules.names]
+    return any(library.called(Path(asset.file), name) for name in names)
 
 
 def by_controlnet(asset: Asset) -> bool:
@@ -59,6 +65,7 @@ def by_the_gallery(asset: Asset) -> bool:
 
 LOOKS: Mapping[str, Callable[[Asset], bool]] = {
     "easyphoto.hosts.embedded.library": by_the_library,
+    "easyphoto.hosts.embedded.motion_files": by_the_motion_files,
     "easyphoto.hosts.webui.controlnet": by_controlnet,
     "easyphoto.inference.plan": by_the_plan,
     "easyphoto.vision.registry": by_the_registry,

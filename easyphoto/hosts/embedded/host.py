@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from easyphoto import checkpoint, families, memory, naming
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, HostFailed
-from easyphoto.hosts.embedded import annotators, library
+from easyphoto.hosts.embedded import annotators, library, motion_files
 from easyphoto.hosts.embedded.device import choose, free_memory, precision
 from easyphoto.messages import Message
 from easyphoto.ports import (
     BrokenModel,
     Checkpoint,
+    ClipJob,
+    Control,
     ControlRole,
     IdentityKind,
     Image,
     Img2Img,
     OnStep,
     Rendered,
+    RenderedClip,
     Txt2Img,
     Vision,
 )
@@ -94,7 +97,7 @@ class EmbeddedHost:
             asked = job
             files = self._adapter_files(job, chosen.family)
             job, loras = self._resolve(job, chosen)
-            nets = self._control_files(job, chosen.family)
+            nets = self._control_files(job.controls, chosen.family)
             vae = library.find_vae(self._paths, job.vae)
             size = (job.height, job.width)
             maps = [annotators.as_map(c, chosen.family, size, self._vision) for c in job.controls]
@@ -118,8 +121,63 @@ class EmbeddedHost:
                 raise HostFailed(fault or _NO_PICTURE) from error
             return replace(rendered, infotext=_infotext(asked, job.seed, chosen), notice=plan.notice())
 
-    def _plan(self, family: Family, size: tuple[int, int], controls: int, idle: int = 0) -> memory.RenderPlan:
-        """The plan by which a picture of ``size``, which is (height, width), will fit into the device's memory."""
+    # --- clips -------------------------------------------------------------------------------------------------------
+
+    def motion_module(self, checkpoint: Checkpoint, wanted: str | Path | None = None) -> Path:
+        return motion_files.find(self._paths, checkpoint.family, wanted)
+
+    def animate(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip:
+        from easyphoto.sd import clip_render
+
+        with self._lock, _one_sentence():
+            models = self._held()
+            chosen = self._checkpoint(job.checkpoint)
+            asked = job
+            path = self.motion_module(chosen, job.motion)
+            job, loras = self._resolve(job, chosen)
+            controls = [*job.controls, *(job.frame_controls[0] if job.frame_controls else ())]
+            nets = self._control_files(controls, chosen.family)
+            vae = library.find_vae(self._paths, job.vae)
+            job = self._mapped(job, chosen.family)
+            parts = models.parts(chosen, vae)
+            unet = models.moving(parts, path)
+            animation = families.spec(chosen.family).animation
+            noise = dict(animation.noise) if animation is not None else {}
+            moving = replace(parts, unet=unet, scheduler_config={**parts.scheduler_config, **noise})
+            plan = self._plan(
+                chosen.family, (job.height, job.width), len(nets), models.idle(nets), _clip_need(job, unet)
+            )
+            controlnets = {role: models.controlnet(role, file) for role, file in nets.items()}
+            models.wear(parts, loras)
+            try:
+                with models.in_motion(parts, unet):
+                    models.place(moving, controlnets.values(), plan)
+                    frames = clip_render.animate(moving, job, controlnets, on_step)
+            except FloatingPointError as error:
+                used = {file: controlnets[role] for role, file in nets.items()}
+                fault = models.fault(parts, vae, [file for file, _ in loras], used)
+                raise HostFailed(fault or _NO_PICTURE) from error
+            return RenderedClip(frames, job.seed, _infotext(asked, job.seed, chosen), plan.notice())
+
+    def _mapped(self, job: ClipJob, family: Family) -> ClipJob:
+        """``job`` with the maps of its controls in place of the pictures that they are taken from."""
+        size = (job.height, job.width)
+
+        def maps(controls: Sequence[Control]) -> list[Control]:
+            return [annotators.as_map(control, family, size, self._vision) for control in controls]
+
+        return replace(job, controls=maps(job.controls), frame_controls=[maps(row) for row in job.frame_controls])
+
+    def _plan(
+        self,
+        family: Family,
+        size: tuple[int, int],
+        controls: int,
+        idle: int = 0,
+        clip: memory.ClipNeed | None = None,
+    ) -> memory.RenderPlan:
+        """The plan by which a picture of ``size``, which is (height, width), or a clip, will fit into the device's
+        memory."""
         device, dtype = choose(*self._asked)
         return memory.plan_rendering(
             family,
@@ -129,6 +187,7 @@ class EmbeddedHost:
             precision=precision(dtype),
             available=free_memory(device) if self._budget is None else self._budget,
             idle=idle,
+            clip=clip,
         )
 
     def _held(self) -> Models:
@@ -156,9 +215,9 @@ class EmbeddedHost:
         seed = job.seed if job.seed >= 0 else secrets.randbelow(2**32)
         return replace(job, prompt=prompt, negative_prompt=negative, seed=seed), loras
 
-    def _control_files(self, job: Txt2Img, family: Family) -> dict[ControlRole, Path]:
+    def _control_files(self, controls: Sequence[Control], family: Family) -> dict[ControlRole, Path]:
         files = {}
-        for control in job.controls:
+        for control in controls:
             path = library.controlnet(self._paths, family, control.role)
             if path is None:
                 raise AssetMissing(
@@ -252,6 +311,12 @@ class EmbeddedHost:
             return {}
         side = families.spec(chosen.family).train_config().resolution
         return {"memory": self._plan(chosen.family, (side, side), _CONTROLS).sentence()}
+
+
+def _clip_need(job: ClipJob, unet: Any) -> memory.ClipNeed:
+    """What drawing ``job`` with ``unet`` needs more than a picture does."""
+    layers = sum(weight.numel() for name, weight in unet.named_parameters() if "motion_modules" in name)
+    return memory.ClipNeed(frames=min(job.frames, job.context), motion=layers)
 
 
 _CONTROLS = 3

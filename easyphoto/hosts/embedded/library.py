@@ -90,7 +90,7 @@ def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
     if role not in DRAWN:
         return None
     for published in (name for model in spec.control_models.get(role, ()) for name in model.names):
-        fitting = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if _called(e.value, published)]
+        fitting = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if called(e.value, published)]
         if fitting:
             # Many users have the same weights under more than one name; a broken copy must not hide a whole one.
             return next((path for path in fitting if _sound(path)), fitting[0])
@@ -122,13 +122,13 @@ def find_vae(paths: Paths, name: str | None) -> Path | None:
     "Automatic" and "None" of WebUIs."""
     if name in (None, "", "Automatic", "None"):
         return None
-    return _named(paths.models / VAES, str(name), "VAE", f"models/{VAES}")
+    return named(paths.models / VAES, str(name), "VAE", f"models/{VAES}")
 
 
 def find_lora(paths: Paths, name: str) -> Path:
     """The file of the LoRA called ``name``. Raises :class:`AssetMissing` when there is none: a picture that was made
     without it would lie."""
-    return _named(paths.loras, name, "LoRA", "the LoRA folder")
+    return named(paths.loras, name, "LoRA", "the LoRA folder")
 
 
 def stamp(path: Path) -> tuple[Path, float]:
@@ -170,7 +170,7 @@ def _sound(path: Path) -> bool:
     return True
 
 
-def _called(path: Path, published: str) -> bool:
+def called(path: Path, published: str) -> bool:
     """Whether a file has a published name, which is a pattern. Mirrors add something to the names, ``_fp16`` or a hash
     in brackets, which may follow.
 
@@ -183,7 +183,9 @@ def _called(path: Path, published: str) -> bool:
     return found is not None and (not more or more[0] in "_.[") and "lora" not in more
 
 
-def _named(root: Path, name: str, what: str, place: str) -> Path:
+def named(root: Path, name: str, what: str, place: str) -> Path:
+    """The model below ``root`` that ``name`` means. Raises :class:`AssetMissing`, which says into which ``place`` its
+    file belongs, where there is no such ``what``."""
     found = naming.find_file(name, root, what)
     if found is None:
         names = [entry.name for entry in naming.listed(root)]

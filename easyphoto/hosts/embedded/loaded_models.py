@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from easyphoto.hosts.embedded import adapters, library
 from easyphoto.memory import RenderPlan
 from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint, ControlRole, Image
-from easyphoto.sd import adapter, finite, lora, tokenizers
+from easyphoto.sd import adapter, finite, lora, motion, tokenizers
 from easyphoto.sd.placement import Placement
 from easyphoto.sd.vae import set_tiles
 
@@ -70,6 +71,7 @@ class Models:
         self.placement = Placement(device)
         self._checkpoint = LruCache(1)
         self._controlnets = LruCache(_KEPT_CONTROLNETS)
+        self._moving = LruCache(1)
         self._loras = LruCache(_KEPT_LORAS)
         self._adapters = LruCache(_KEPT_ADAPTERS)
         self._encoder = LruCache(1)
@@ -87,6 +89,7 @@ class Models:
 
         def make() -> sd.Parts:
             self._bare()
+            self._moving.clear()
             self._free()
             log.info("loading the checkpoint %s", checkpoint.name)
             folders = tokenizers.folders(self._paths.models, checkpoint.path)
@@ -117,6 +120,26 @@ class Models:
             return eyes.see(picture, patches=patches, device=self.device)
 
         return self._sights.get(key, make)
+
+    def moving(self, parts: sd.Parts, path: Path) -> Any:
+        """The UNet of ``parts`` with the motion module of ``path``. It has the very layers of that UNet, and wears what
+        that wears."""
+        return self._moving.get(
+            library.stamp(path), lambda: motion.compose(parts.unet, motion.load(path, dtype=self.dtype), path.name)
+        )
+
+    @contextmanager
+    def in_motion(self, parts: sd.Parts, unet: Any) -> Iterator[None]:
+        """A context in which ``unet`` works in the place of that of ``parts``, whose layers it has. Behind it, the
+        layers of the motion module leave the device."""
+        self.placement.hand_over(parts.unet, unet)
+        try:
+            yield
+        finally:
+            self.placement.hand_over(unet, parts.unet)
+            for name, module in unet.named_modules():
+                if name.endswith("motion_modules"):
+                    module.to(self.placement.rest)
 
     def idle(self, nets: Mapping[ControlRole, Path]) -> int:
         """How many ControlNets are loaded that don't belong to ``nets``."""
@@ -181,6 +204,7 @@ class Models:
         """Let go of all models. The next picture loads them again."""
         self._bare()
         self._checkpoint.clear()
+        self._moving.clear()
         self._controlnets.clear()
         self._loras.clear()
         self._adapters.clear()
