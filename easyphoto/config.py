@@ -41,6 +41,7 @@ __all__ = [
     "Chosen",
     "Config",
     "Declared",
+    "DrawnClipConfig",
     "Family",
     "Param",
     "Paths",
@@ -648,7 +649,45 @@ class PortraitConfig:
         return replace(cls(), **chosen)
 
 
-Config = TypeVar("Config", TrainConfig, PortraitConfig)
+@dataclass(frozen=True)
+class DrawnClipConfig:
+    """How a clip is drawn from text or from pictures, before people are put into it."""
+
+    t2v_input_width: int = param(
+        0,
+        "Width of a drawn clip",
+        minimum=0,
+        maximum=2048,
+        step=8,
+        help="In pixels; 0 takes the size of the clips that the base model's motion module knows.",
+    )
+    t2v_input_height: int = param(
+        0,
+        "Height of a drawn clip",
+        minimum=0,
+        maximum=2048,
+        step=8,
+        help="The same for the height.",
+    )
+    i2v_denoising_strength: float = param(
+        0.65,
+        "Denoising strength from a picture",
+        minimum=0.05,
+        maximum=1.0,
+        step=0.05,
+        help="How far a clip from a picture may go from it; little also lets little move.",
+    )
+    motion_module: str = param(
+        "",
+        "Motion module",
+        help="The name of a file in models/AnimateDiff; empty takes the best for the base model.",
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+Config = TypeVar("Config", TrainConfig, PortraitConfig, DrawnClipConfig)
 Chosen: TypeAlias = frozenset[str] | None
 """The names of the fields that the user gave a value to, be it the default; None: nobody knows, see
 :func:`unlike_defaults`."""

@@ -126,6 +126,9 @@ class ClipNeed:
     motion: int = 0
 
 
+_NO_CLIP = ClipNeed()
+
+
 def rendering(
     family: Family,
     *,
@@ -136,21 +139,33 @@ def rendering(
     by_role: bool = False,
     tiled: bool = False,
     idle: int = 0,
-    clip: ClipNeed | None = None,
 ) -> Need:
     """Return what one picture needs with ``controls`` ControlNets: for steps with and without prompt at once, then for
-    decoding. ``clip``: what a clip needs beside that.
+    decoding.
 
     With ``by_role``, the text encoders, the UNet with its ControlNets, and the VAE are on the device one after the
     other. With ``tiled``, the VAE sees tiles of :data:`TILE` pixels. ``idle`` counts further ControlNets that are on
     the device although this picture doesn't use them.
     """
+    return _drawing(family, (width, height), controls + idle, precision, _NO_CLIP, by_role=by_role, tiled=tiled)
+
+
+def _drawing(
+    family: Family,
+    size: tuple[int, int],
+    controls: int,
+    precision: str,
+    clip: ClipNeed,
+    *,
+    by_role: bool,
+    tiled: bool,
+) -> Need:
+    """Return what :func:`rendering` does, for a picture of ``size`` (width, height) or for a clip."""
     numbers, wide = families.spec(family).memory, _width(precision)
-    pixels = width * height
+    pixels = size[0] * size[1]
     text, vae = numbers.text * wide, numbers.vae * _VAE_WIDTH
-    moving = clip or ClipNeed()
-    unet = (numbers.unet + moving.motion + (controls + idle) * numbers.control) * wide
-    step = round(2 * numbers.kept_cell * pixels / 64 * wide / 2) * moving.frames
+    unet = (numbers.unet + clip.motion + controls * numbers.control) * wide
+    step = round(2 * numbers.kept_cell * pixels / 64 * wide / 2) * clip.frames
     decode = VAE_BYTES_PER_PIXEL * (min(pixels, TILE * TILE) if tiled else pixels)
     if not by_role:
         return Need(weights=text + unet + vae, trained=0, activations=max(step, decode))
@@ -238,16 +253,14 @@ def plan_rendering(
     )
     made = None
     for way in ways:
-        need = rendering(
+        need = _drawing(
             family,
-            width=width,
-            height=height,
-            controls=controls,
-            precision=precision,
+            (width, height),
+            controls + (0 if way else idle),
+            precision,
+            clip or _NO_CLIP,
             by_role=way.get("by_role", False),
             tiled=way.get("tiled", False),
-            idle=0 if way else idle,
-            clip=clip,
         )
         fits = available is None or need.total <= available
         made = RenderPlan(

@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared, number  # noqa: E402
+from easyphoto.config import Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared, number  # noqa: E402
 from easyphoto.families import known  # noqa: E402
 from easyphoto.messages import translated  # noqa: E402
 
@@ -61,7 +61,14 @@ def families() -> str:
 
 
 def document() -> str:
-    parts = [HEAD, table("Train · 训练", TrainConfig), families(), table("Generate · 生成", PortraitConfig), legacy()]
+    parts = [
+        HEAD,
+        table("Train · 训练", TrainConfig),
+        families(),
+        table("Generate · 生成", PortraitConfig),
+        table("Clips from text and pictures · 文字与图片生成视频", DrawnClipConfig),
+        legacy(),
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The routes of clips: send one, and fetch what came of it."""
+"""The routes of clips: send one or say what to draw, and fetch what came of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from easyphoto.api import schema, wire
-from easyphoto.config import PortraitConfig, from_mapping
-from easyphoto.errors import NotFound
+from easyphoto.config import DrawnClipConfig, PortraitConfig, from_mapping
+from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.filenames import safe
 from easyphoto.jobs import Job
-from easyphoto.service import EasyPhoto, VideoRequest, VideoResult
+from easyphoto.service import ClipDrawing, EasyPhoto, VideoRequest, VideoResult
 from easyphoto.storage.files import write_bytes
 from easyphoto.storage.scratch import Scratch
 from easyphoto.storage.videos import SENT
@@ -39,8 +39,12 @@ def add(router: APIRouter, service: EasyPhoto, errors: Mapping[int | str, dict[s
             max_frames=payload.max_frames,
             by_likeness=payload.by_likeness,
             chosen=frozenset(chosen),
+            drawing=_drawing(payload),
         )
-        job = queue(service, request, wire.decode(payload.clip, "clip", schema.MAX_CLIP))
+        if request.drawing is None:
+            job = queue(service, request, wire.decode(payload.clip, "clip", schema.MAX_CLIP))
+        else:
+            job = service.video(request)
         return schema.QueuedJob(id=job.id, position=service.jobs.position(job))
 
     @router.get(
@@ -65,3 +69,23 @@ def queue(service: EasyPhoto, request: VideoRequest, clip: bytes) -> Job[VideoRe
         place = scratch.path / safe(request.clip.name, 100, "clip")
         write_bytes(place, clip)
         return service.video(replace(request, clip=place, keep=True))
+
+
+def _drawing(payload: schema.VideoPayload) -> ClipDrawing | None:
+    """Return what a clip is to be drawn of, None where one was sent."""
+    asked = payload.prompt or payload.image or payload.last_image
+    if payload.clip and asked:
+        raise InvalidRequest("Send a clip, or say what to draw (prompt, image), but not both.")
+    return (
+        drawn_of(payload.prompt, payload.image, payload.last_image, schema.chosen(payload.drawing)) if asked else None
+    )
+
+
+def drawn_of(prompt: str, image: str, last_image: str, chosen: Mapping[str, Any]) -> ClipDrawing:
+    """Return the drawing of a client who sent the pictures in base64 ("" for none)."""
+    return ClipDrawing(
+        prompt=prompt,
+        image=wire.decode(image, "image") if image else None,
+        last_image=wire.decode(last_image, "last_image") if last_image else None,
+        config=from_mapping(DrawnClipConfig, chosen),
+    )

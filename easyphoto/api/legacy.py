@@ -22,11 +22,12 @@ from fastapi.concurrency import run_in_threadpool
 from easyphoto import families, pictures
 from easyphoto.api import clip_routes, guard, schema, waiting, wire
 from easyphoto.clips import decoding
-from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE
+from easyphoto.clips.bounds import MAX_DRAWN, MAX_FRAMES, MAX_RATE
 from easyphoto.config import (
     ID_METHODS,
     REF_MODES,
     Declared,
+    DrawnClipConfig,
     PortraitConfig,
     TrainConfig,
     declared,
@@ -44,6 +45,7 @@ from easyphoto.service import (
     MAX_PHOTOS,
     MAX_TEMPLATES,
     NOBODY,
+    ClipDrawing,
     EasyPhoto,
     NoSuchModel,
     PortraitRequest,
@@ -341,11 +343,9 @@ def _scores(result: PortraitResult, user_ids: tuple[str, ...], service: EasyPhot
 
 def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[VideoResult], list[str]]:
     """Queue a clip, and return its job with the remarks about the request."""
-    clip = _text(fields, "init_video", "")
-    if not clip:
-        raise InvalidRequest(
-            "Video from a text or a picture isn't supported by this version of EasyPhoto: send a clip as init_video."
-        )
+    clip, image, prompt = (_text(fields, name, "") for name in ("init_video", "init_image", "t2v_input_prompt"))
+    if not (clip or image or prompt):
+        raise InvalidRequest("Send a clip as init_video, a picture as init_image, or a text as t2v_input_prompt.")
     wanted = _text(fields, "save_as", "gif")
     if wanted not in ("gif", "mp4"):
         raise InvalidRequest("save_as must be gif or mp4.")
@@ -362,10 +362,22 @@ def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Vid
         config=replace(asked.config, text_to_image_input_prompt=""),
         format=wanted,
         max_fps=_number(fields, "max_fps", 8, MAX_RATE),
-        max_frames=int(_number(fields, "max_frames", 16, MAX_FRAMES)),
+        max_frames=int(_number(fields, "max_frames", 16, MAX_FRAMES if clip else MAX_DRAWN)),
         chosen=asked.chosen,
     )
+    if not clip:
+        return service.video(replace(request, drawing=_drawing(reading, image))), reading.remarks
     return clip_routes.queue(service, request, wire.decode(clip, "init_video", schema.MAX_CLIP)), reading.remarks
+
+
+def _drawing(reading: _Reading, image: str) -> ClipDrawing:
+    """What the clip is to be drawn of: the picture where one was sent, with its own prompt, else the text."""
+    fields = reading.fields
+    if reading.wants("upload_control_video"):
+        reading.remarks.append("upload_control_video was left out: clips are drawn without one.")
+    prompt = _text(fields, "init_image_prompt" if image else "t2v_input_prompt", "")
+    last = _text(fields, "last_image", "") if image else ""
+    return clip_routes.drawn_of(prompt, image, last, reading.config_values(DrawnClipConfig, {}))
 
 
 def _video(job: Job[VideoResult], remarks: list[str], scrubber: wire.Scrubber) -> schema.LegacyVideo:
@@ -465,6 +477,10 @@ _INFER_MORE: Mapping[str, Any] = {
 _VIDEO_MORE: Mapping[str, Any] = {
     "user_ids": {"anyOf": [{"type": "string"}, _LIST]},
     "init_video": {"type": "string", "description": "A clip in base64."},
+    "init_image": {"type": "string", "nullable": True, "description": "Without a clip: a picture that is to move."},
+    "init_image_prompt": {"type": "string", "description": "What the clip from the picture shows."},
+    "last_image": {"type": "string", "nullable": True, "description": "The picture at which that clip ends."},
+    "t2v_input_prompt": {"type": "string", "description": "Without clip and picture: what a drawn clip shows."},
     "max_frames": {"type": "integer", "default": 16},
     "max_fps": {"type": "integer", "default": 8},
     "save_as": {"type": "string", "enum": ["gif", "mp4"], "default": "gif"},

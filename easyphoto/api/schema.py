@@ -13,7 +13,7 @@ import pydantic
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 
 from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE, FileFormat
-from easyphoto.config import Declared, PortraitConfig, TrainConfig, declared
+from easyphoto.config import Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
 
 MAX_FEATURES = 30
@@ -63,11 +63,13 @@ def _options(name: str, config: type, doc: str) -> type[BaseModel]:
 if TYPE_CHECKING:
     TrainOptions = BaseModel
     PortraitOptions = BaseModel
+    DrawnClipOptions = BaseModel
 else:
     TrainOptions = _options(
         "TrainOptions", TrainConfig, "What is left out takes the default of the base model's family."
     )
     PortraitOptions = _options("PortraitOptions", PortraitConfig, "What is left out takes the default of the tabs.")
+    DrawnClipOptions = _options("DrawnClipOptions", DrawnClipConfig, "How a clip is drawn from text or pictures.")
 
 
 def chosen(model: BaseModel | None) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def unknown_option(name: str) -> str:
     """Return the sentence for an option that isn't declared, with the option that the client may have meant."""
     if name in NOT_YET:
         return f"The option {name!r} can't be taken: {NOT_YET[name]}."
-    known = [d.name for config in (TrainConfig, PortraitConfig) for d in declared(config)]
+    known = [d.name for config in (TrainConfig, PortraitConfig, DrawnClipConfig) for d in declared(config)]
     near = difflib.get_close_matches(name[:100], known, 1)
     meant = f"did you mean {near[0]!r}?" if near else "docs/parameters.md lists those that there are."
     return f"There is no option {name[:100]!r} here: {meant}"
@@ -150,8 +152,14 @@ class VideoPayload(BaseModel):
         f"leaves one alone; at most {MAX_FACES}.",
     )
     clip: StrictStr = Field(
-        ..., description=f"A video, or an animated GIF, WebP or PNG, in base64; at most {MAX_CLIP // 2**20} MB."
+        "",
+        description="A video, or an animated GIF, WebP or PNG, in base64; at most "
+        f"{MAX_CLIP // 2**20} MB. Without it a clip is drawn.",
     )
+    prompt: StrictStr = Field("", description="What a clip that is drawn shows.")
+    image: StrictStr = Field("", description="The picture from which a clip is drawn, in base64.")
+    last_image: StrictStr = Field("", description="The picture at which a clip from `image` ends, in base64.")
+    drawing: DrawnClipOptions | None = None
     name: StrictStr = Field("clip", description="What the clip is called.")
     format: FileFormat = "mp4"
     max_fps: float = Field(MAX_RATE, ge=1, le=MAX_RATE, description="At most so many frames a second are made.")

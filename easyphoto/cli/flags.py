@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
     A user may write a flag with hyphens, or with underscores as the API spells the field. The help shows hyphens.
     """
     fields = list(declared(cls))
-    example = next(d.name for d in fields if d.name.count("_") > 2)
+    example = next((d.name for d in fields if d.name.count("_") > 2), fields[0].name)
     group = parser.add_argument_group(
         f"{cls.__name__} (every field, by its API name; --{example} is taken for {_flag(example)}, and so on)"
     )
@@ -41,15 +41,20 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
             group.add_argument(f"--{d.name}", help=argparse.SUPPRESS, **options)
 
 
-def chosen(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields that the user gave, by name."""
+def chosen(args: argparse.Namespace, cls: type[Any] | None = None) -> dict[str, Any]:
+    """Return the fields that the user gave, by name; those of ``cls`` where the parser has the flags of several
+    classes."""
     prefix = "config_"
-    return {k[len(prefix) :]: v for k, v in vars(args).items() if k.startswith(prefix) and v is not None}
+    given = {k[len(prefix) :]: v for k, v in vars(args).items() if k.startswith(prefix) and v is not None}
+    if cls is None:
+        return given
+    own = {d.name for d in declared(cls)}
+    return {name: value for name, value in given.items() if name in own}
 
 
 def config(cls: type[Config], args: argparse.Namespace) -> Config:
     """Return the configuration with what the user gave in place of the defaults."""
-    return from_mapping(cls, chosen(args))
+    return from_mapping(cls, chosen(args, cls))
 
 
 def _choice(choices: tuple[str, ...], text: str) -> str:

@@ -33,10 +33,14 @@ _RENAMED = {
 _LAYER = re.compile(r"(?:module\.)?((?:down_blocks|up_blocks|mid_block)\..*motion_modules\..+)")
 
 
-def load(path: Path, *, dtype: torch.dtype) -> Any:
-    """Return a ``MotionAdapter`` in ordinary memory. Raises :class:`InvalidRequest` with one sentence for whatever is
-    none, and for one that is incomplete or needs inputs of its own (PIA)."""
-    adapter = _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype)
+def load(path: Path, *, dtype: torch.dtype, groups: int = 32) -> Any:
+    """Return a ``MotionAdapter`` in ordinary memory.
+
+    ``groups`` is how many groups the norms of the base model have, and so those of its motion modules; a single file
+    tells nothing of them. Raises :class:`InvalidRequest` with one sentence for whatever is no module, and for one that
+    is incomplete or needs inputs of its own (PIA).
+    """
+    adapter = _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, groups)
     return adapter.eval().requires_grad_(False)
 
 
@@ -122,7 +126,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Any:
     return pretrained(MotionAdapter, folder, dtype)
 
 
-def _load_file(path: Path, dtype: torch.dtype) -> Any:
+def _load_file(path: Path, dtype: torch.dtype, groups: int) -> Any:
     from diffusers import MotionAdapter
 
     state = single_file.read(path)
@@ -131,7 +135,7 @@ def _load_file(path: Path, dtype: torch.dtype) -> Any:
         raise InvalidRequest("{path} holds no motion module.", path=path.name)
     if any(name.endswith("conv_in.weight") for name in state):
         raise _pia(path.name)
-    arguments = single_file.derived(config, own, path.name)
+    arguments = {**single_file.derived(config, own, path.name), "motion_norm_num_groups": groups}
     return single_file.build(MotionAdapter, arguments, own, path.name, dtype)
 
 

@@ -101,8 +101,8 @@ def paste(original: Image, painted: Image, blurred: Mask) -> Image:
 
 
 def fitted(picture: Any, width: int, height: int) -> Any:
-    """Return a picture or a mask at another size: averaged where a picture shrinks, by Lanczos where it grows; a mask is
-    interpolated linearly."""
+    """Return a picture or a mask at another size: averaged where a picture shrinks, by Lanczos where it grows; a mask
+    is interpolated linearly."""
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = picture.shape[0] * picture.shape[1] > height * width

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from easyphoto.config import PRECISIONS, Chosen, PortraitConfig, TrainConfig
+from easyphoto.config import PRECISIONS, Chosen, DrawnClipConfig, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.events import TemplateFailed
 from easyphoto.people import Person
@@ -93,12 +93,26 @@ class PortraitResult:
 
 
 @dataclass(frozen=True, eq=False)
+class ClipDrawing:
+    """What a clip is to be drawn of: the text ``prompt``, and ``image``, or the way from ``image`` to ``last_image``.
+    ``motion``: the file or folder of a motion module, in place of the one that ``config`` names."""
+
+    prompt: str = ""
+    image: Source | None = None
+    last_image: Source | None = None
+    config: DrawnClipConfig = field(default_factory=DrawnClipConfig)
+    motion: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class VideoRequest:
     """Who takes the place of whom in a clip. ``user_ids``: one for each person of the clip in the order in which they
     come, from left to right where they come at once; ``none`` leaves that person alone. With ``by_likeness`` each goes
     to the person of the clip who is most like them. ``format`` is one of :data:`easyphoto.clips.bounds.FORMATS`,
     ``max_fps`` the most frames a second that are made of the clip, and ``max_frames`` the most in all (0: every one).
     With ``keep`` the queue takes a copy of the clip, which may then be removed; else it has to stay where it is.
+    With ``drawing`` there is no clip yet: it is drawn first, ``clip`` only says what it is called, ``max_frames`` how
+    many frames it has (0: 16), and without anybody in ``user_ids`` it stays as it was drawn.
     ``chosen`` is as in :class:`PortraitRequest`."""
 
     user_ids: tuple[str, ...]
@@ -110,6 +124,7 @@ class VideoRequest:
     by_likeness: bool = False
     keep: bool = False
     chosen: Chosen = None
+    drawing: ClipDrawing | None = None
 
 
 @dataclass(frozen=True)

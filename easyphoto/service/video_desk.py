@@ -17,20 +17,23 @@ from easyphoto.clips.bounds import FORMATS, FRAMES, MAX_FRAMES, MAX_RATE
 from easyphoto.clips.decoding import Clip
 from easyphoto.clips.encoding import Writing
 from easyphoto.config import PortraitConfig, from_mapping
-from easyphoto.errors import InvalidRequest, NotFound
+from easyphoto.errors import InvalidRequest, NoFace, NotFound
 from easyphoto.events import Finished, Listener, Notice, Progress
 from easyphoto.filenames import safe, shown
 from easyphoto.jobs import Job
+from easyphoto.messages import Message
+from easyphoto.pictures import Source
 from easyphoto.ports import Likeness
 from easyphoto.queue.port import DurableRequest, Order
+from easyphoto.service import clip_drawing
 from easyphoto.service.portrait_desk import PortraitDesk
-from easyphoto.service.requests import PersonInVideo, PortraitRequest, VideoRequest, VideoResult
+from easyphoto.service.requests import NOBODY, Accepted, PersonInVideo, PortraitRequest, VideoRequest, VideoResult
 from easyphoto.service.workplace import Workplace
 from easyphoto.storage import videos
 
 if TYPE_CHECKING:
     from easyphoto.inference.clip_people import ClipPeople
-    from easyphoto.inference.moving import FrameLikeness
+    from easyphoto.inference.moving import ClipTask, FrameLikeness, MadeClip
 
 VIDEO = "video"
 LOOK_SECONDS = 20.0
@@ -49,7 +52,7 @@ class VideoDesk:
 
         self._checked(request)
         with self._place.comings:
-            accepted = self._portraits.accept(_as_portraits(request))
+            accepted = self._accepted(request)
             uses = tuple(person.user_id for person in accepted.people if person is not None)
             payload = {
                 "clip": str(request.clip.resolve()),
@@ -62,7 +65,10 @@ class VideoDesk:
                 "by_likeness": request.by_likeness,
                 "chosen": None if request.chosen is None else sorted(request.chosen),
             }
-            given = (request.clip,) if request.keep else ()
+            given: tuple[Source, ...] = (request.clip,) if request.keep else ()
+            if request.drawing is not None:
+                payload["drawing"] = clip_drawing.to_data(request.drawing)
+                given = clip_drawing.given(request.drawing)
             return self._place.jobs.put(Order(VIDEO, ", ".join(uses), uses, payload, given, job))
 
     def people(self, request: VideoRequest) -> ClipPeople:
@@ -71,23 +77,39 @@ class VideoDesk:
 
         return clip_people.look(self._source(request), self._place.vision, LOOK_SECONDS)
 
-    def _checked(self, request: VideoRequest) -> Clip:
-        """The clip that is asked for; what is none, or can't be written, is refused before anybody waits for it."""
+    def _accepted(self, request: VideoRequest) -> Accepted:
+        """Who takes part, on which base model. A clip that is drawn may be left without anybody, but not without a
+        motion module."""
+        drawing = request.drawing
+        if drawing is None:
+            return self._portraits.accept(_as_portraits(request))
+        if all(name == NOBODY for name in request.user_ids):
+            accepted = Accepted((), self._place.base_models.named(request.config.sd_model_checkpoint), None)
+        else:
+            accepted = self._portraits.accept(_as_portraits(request))
+        clip_drawing.require_module(drawing, accepted, self._place)
+        return accepted
+
+    def _checked(self, request: VideoRequest) -> Clip | None:
+        """The clip that is asked for, None where it is to be drawn; what is none, or can't be written, is refused
+        before anybody waits for it."""
         if request.format not in FORMATS:
             raise InvalidRequest(
                 "A clip can't be written as {kind}: choose {kinds}.", kind=request.format, kinds=", ".join(FORMATS)
             )
-        clip = self._source(request)
+        if request.drawing is None:
+            clip: Clip | None = self._source(request)
+        else:
+            _check_bounds(request)
+            clip_drawing.check(request.drawing, request)
+            clip = None
         if request.format in encoding.CODECS:
             decoding.av()
         return clip
 
     def _source(self, request: VideoRequest) -> Clip:
         """The clip that is asked for, however it is to be written; what is none is refused."""
-        if not 1 <= request.max_fps <= MAX_RATE:
-            raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=MAX_RATE)
-        if not 0 <= request.max_frames <= MAX_FRAMES or request.max_frames == 1:
-            raise InvalidRequest("A clip has from 2 to {most} frames.", most=MAX_FRAMES)
+        _check_bounds(request)
         if request.keep and request.clip.is_dir():
             raise InvalidRequest("A folder of frames can't be sent.")
         clip = decoding.probe(request.clip, request.max_fps)
@@ -97,18 +119,21 @@ class VideoDesk:
 
     def work(self, request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> VideoResult:
         """Make the clip; what this very request has made before it was cut off is gone on from."""
-        from easyphoto.inference.moving import ClipTask, FrameShelf, repaint
+        from easyphoto.inference.moving import ClipTask, FrameShelf
         from easyphoto.inference.task import seat
 
         asked = _read(request)
-        clip = self._checked(asked)
-        accepted = self._portraits.accept(_as_portraits(asked))
+        given = self._checked(asked)
+        accepted = self._accepted(asked)
         self._place.prepare(emit, cancelled)
 
         def notice(message: str) -> None:
             emit(Notice(message=message))
 
         folder = videos.workshop(self._place.paths.videos, request.job)
+        videos.sweep(self._place.paths.videos, lambda: {request.job, *self._place.job_ids()})
+        videos.begin(folder, asked.user_ids)
+        clip = given or clip_drawing.draw(asked, accepted, self._place, folder, emit, cancelled)
         task = ClipTask(
             clip=clip,
             people=tuple(
@@ -122,9 +147,7 @@ class VideoDesk:
             commercial_only=self._place.preferences().commercial_only,
             chosen=asked.chosen,
         )
-        videos.sweep(self._place.paths.videos, lambda: {request.job, *self._place.job_ids()})
-        videos.begin(folder, asked.user_ids)
-        made = repaint(task, self._place.host, self._place.vision, emit, cancelled)
+        made = self._repainted(task, asked, emit, cancelled)
         emit(Progress(stage="video", step=0, total=1))
         video = self._place.paths.videos / _name(asked, request.job)
         recipe = {
@@ -140,9 +163,12 @@ class VideoDesk:
             "frames": made.frames,
             "repainted": made.repainted,
         }
+        if asked.drawing is not None:
+            recipe["drawing"] = clip_drawing.told(asked.drawing)
         about = json.dumps(recipe, ensure_ascii=False)
         sound = asked.clip if clip.sound else None
-        encoding.write(folder / video.name, FrameShelf(folder).frames(), Writing(clip.rate, sound, about, notice))
+        frames = FrameShelf(folder).frames() if made.repainted else decoding.frames(clip)
+        encoding.write(folder / video.name, frames, Writing(clip.rate, sound, about, notice))
         curve = [asdict(row) for row in made.curve]
         told = videos.publish(folder / video.name, video, {**recipe, "likeness": curve})
         shutil.rmtree(folder, ignore_errors=True)
@@ -161,6 +187,24 @@ class VideoDesk:
         )
         return VideoResult(video, told, made.frames, made.repainted, made.seed, people)
 
+    def _repainted(
+        self, task: ClipTask, asked: VideoRequest, emit: Listener, cancelled: Callable[[], bool]
+    ) -> MadeClip:
+        """The clip with its people. One that was drawn stays as it is where nobody was chosen or nobody is to be seen:
+        drawing it took long."""
+        from easyphoto.inference.moving import MadeClip, repaint
+
+        as_drawn = MadeClip(task.clip.count, 0, asked.config.seed, ())
+        if not any(task.people) and asked.drawing is not None:
+            return as_drawn
+        try:
+            return repaint(task, self._place.host, self._place.vision, emit, cancelled)
+        except NoFace as error:
+            if asked.drawing is None:
+                raise
+            emit(Notice(message=Message("The clip stays as it was drawn: {error}", error=error)))
+            return as_drawn
+
     def to_data(self, result: VideoResult) -> dict[str, Any]:
         return {**asdict(result), "path": str(result.path), "about": str(result.about)}
 
@@ -170,6 +214,13 @@ class VideoDesk:
             raise NotFound("The clip {name} is there no more.", name=shown(path.name))
         people = tuple(PersonInVideo(**one) for one in data["people"])
         return VideoResult(**{**data, "path": path, "about": Path(data["about"]), "people": people})
+
+
+def _check_bounds(request: VideoRequest) -> None:
+    if not 1 <= request.max_fps <= MAX_RATE:
+        raise InvalidRequest("A clip is shown with 1 to {most} frames a second.", most=MAX_RATE)
+    if not 0 <= request.max_frames <= MAX_FRAMES or request.max_frames == 1:
+        raise InvalidRequest("A clip has from 2 to {most} frames.", most=MAX_FRAMES)
 
 
 def _as_portraits(request: VideoRequest) -> PortraitRequest:
@@ -189,8 +240,9 @@ def _read(request: DurableRequest) -> VideoRequest:
             max_frames=int(payload["max_frames"]),
             by_likeness=bool(payload["by_likeness"]),
             chosen=None if payload["chosen"] is None else frozenset(map(str, payload["chosen"])),
+            drawing=clip_drawing.from_data(payload["drawing"], request) if payload.get("drawing") else None,
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         raise InvalidRequest(
             "The request {job} in the queue can't be read: ask for it anew.", job=request.job
         ) from error

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from easyphoto.catalog import Catalog
-from easyphoto.config import PortraitConfig, TrainConfig, declared
+from easyphoto.config import DrawnClipConfig, PortraitConfig, TrainConfig, declared
 from easyphoto.inference import poses
 from easyphoto.messages import Message, translated
 from easyphoto.service.setting_fields import FIELDS
@@ -342,6 +342,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "stage background": "Background",
         "stage finish": "Finishing",
         "stage text": "Picture from text",
+        "stage drawing": "Drawing the clip",
         "stage faces": "Looking for people",
         "stage frames": "Frames",
         "stage video": "Writing the clip",
@@ -353,7 +354,7 @@ def dictionary(language: str = "zh") -> dict[str, str]:
     """Return the text in ``language`` for each fixed English text of the page."""
     words = {*STATIC, *(b.what for b in Catalog.load().bundles.values())}
     words |= {text for f in FIELDS.values() if f.alone is not None for text in (f.label, f.alone)}
-    for config in (TrainConfig, PortraitConfig):
+    for config in (TrainConfig, PortraitConfig, DrawnClipConfig):
         words |= {text for d in declared(config) for text in (d.param.label, d.param.help) if text}
     found = {text: translated(text, language) for text in sorted(words)}
     titled = [(pose.title, pose.title_zh) for pose in poses.known()]

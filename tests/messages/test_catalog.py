@@ -12,7 +12,7 @@ import pytest
 
 from easyphoto import errors, pictures
 from easyphoto.catalog import Catalog
-from easyphoto.config import PortraitConfig, TrainConfig, declared
+from easyphoto.config import DrawnClipConfig, PortraitConfig, TrainConfig, declared
 from easyphoto.errors import AssetMissing, InvalidRequest, NoFace
 from easyphoto.messages import LANGUAGES, Message, joined, languages, translated
 from easyphoto.people import user_id
@@ -98,7 +98,7 @@ def test_nothing_is_translated_that_is_never_said() -> None:
 
 def labels() -> set[str]:
     """The labels and the help of all parameters."""
-    rows = [d.param for cls in (TrainConfig, PortraitConfig) for d in declared(cls)]
+    rows = [d.param for cls in (TrainConfig, PortraitConfig, DrawnClipConfig) for d in declared(cls)]
     return {text for row in rows for text in (row.label, row.help)}
 
 

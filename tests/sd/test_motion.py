@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,15 @@ from tests import tiny
 
 FRAMES = 4
 JOB = ClipJob(
-    prompt="easyphoto face", negative_prompt="dark", width=64, height=64, steps=4, sampler="Euler a", seed=7, frames=FRAMES
-)  # fmt: skip
+    prompt="easyphoto face",
+    negative_prompt="dark",
+    width=64,
+    height=64,
+    steps=4,
+    sampler="Euler a",
+    seed=7,
+    frames=FRAMES,
+)
 
 
 def adapter(*, middle: bool = True, seed: int = 5, channels: tuple[int, ...] = tiny.CHANNELS, heads: int = 8) -> Any:
@@ -34,7 +42,7 @@ def adapter(*, middle: bool = True, seed: int = 5, channels: tuple[int, ...] = t
         block_out_channels=channels,
         motion_layers_per_block=1,
         motion_num_attention_heads=heads,
-        motion_norm_num_groups=32,
+        motion_norm_num_groups=tiny.unet_config()["norm_num_groups"],
         use_motion_mid_block=middle,
     )
     return made.eval()
@@ -115,7 +123,7 @@ def test_a_published_module_draws_diffusers_own_clip(
         torch.save({"state_dict": {f"module.{name}": value for name, value in original(made).items()}}, file)
     else:
         save_file(original(made), file)
-    read = motion.load(file, dtype=torch.float32)
+    read = motion.load(file, dtype=torch.float32, groups=8)
     assert (read.mid_block is not None) == middle
     noise = {**still.scheduler_config, **families.spec(Family.SD1).animation.noise}  # type: ignore[union-attr]
     ours = clip_render.animate(replace(moving(still, read), scheduler_config=noise), JOB)
@@ -184,9 +192,10 @@ def test_every_layer_of_sdxls_unet_is_taken_over() -> None:
     for name, weight in unet.named_parameters():
         assert model.get_parameter(name) is weight
     added = {"text_embeds": torch.zeros(2, 64), "time_ids": torch.zeros(2, 6)}
+    text = torch.zeros(6, 77, 64)
     found = model(
-        torch.zeros(2, 4, 3, 8, 8), torch.tensor(5), encoder_hidden_states=torch.zeros(6, 77, 64), added_cond_kwargs=added
-    ).sample  # fmt: skip
+        torch.zeros(2, 4, 3, 8, 8), torch.tensor(5), encoder_hidden_states=text, added_cond_kwargs=added
+    ).sample
     assert found.shape == (2, 4, 3, 8, 8)
 
 
@@ -229,7 +238,7 @@ def test_the_weights_of_a_frame_sum_to_one(frames: int, length: int, overlap: in
         assert len(window.weights) == min(frames, length) and min(window.weights) > 0
         total[window.frames] += window.weights
     assert np.allclose(total, 1, atol=1e-9)
-    shared = [before.start + len(before.weights) - after.start for before, after in zip(made, made[1:], strict=False)]
+    shared = [before.start + len(before.weights) - after.start for before, after in pairwise(made)]
     assert all(count >= overlap for count in shared) and shared[:-1] == [overlap] * len(shared[:-1])
 
 
@@ -286,10 +295,10 @@ def test_each_frame_follows_its_own_control(tmp_path: Path, still: sd.Parts) -> 
 
     alike = clip_render.animate(parts, replace(JOB, controls=[control(white)]), nets)
     each = clip_render.animate(parts, replace(JOB, frame_controls=[[control(white)]] * FRAMES), nets)
-    assert far(alike, each) == 0
+    assert far(alike, each) <= 1
     last = [[control(white)]] * (FRAMES - 1) + [[control(black)]]
-    changed = clip_render.animate(parts, replace(JOB, frame_controls=last, context=2, overlap=1), nets)
-    held = clip_render.animate(parts, replace(JOB, controls=[control(white)], context=2, overlap=1), nets)
-    assert far(changed[:2], held[:2]) == 0 < far(changed[-1:], held[-1:])
+    changed = clip_render.animate(parts, replace(JOB, frame_controls=last, context=2, overlap=0), nets)
+    held = clip_render.animate(parts, replace(JOB, controls=[control(white)], context=2, overlap=0), nets)
+    assert far(changed[:2], held[:2]) <= 1 and far(changed[-1:], held[-1:]) > 5
     with pytest.raises(InvalidRequest, match="controls for 2 frames of a clip that has 4"):
         clip_render.animate(parts, replace(JOB, frame_controls=last[:2]), nets)

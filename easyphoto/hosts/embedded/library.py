@@ -108,7 +108,7 @@ def adapter(paths: Paths, family: Family, kind: IdentityKind) -> Path | None:
         return None
     names = (name for model in spec.control_models.get(kind, ()) for name in model.names)
     files = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if e.value.suffix == ".safetensors"]
-    return next((path for name in names for path in files if _called(path, name)), None)
+    return next((path for name in names for path in files if called(path, name)), None)
 
 
 def image_encoder(paths: Paths) -> Path | None:

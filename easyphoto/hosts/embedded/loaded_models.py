@@ -124,9 +124,12 @@ class Models:
     def moving(self, parts: sd.Parts, path: Path) -> Any:
         """The UNet of ``parts`` with the motion module of ``path``. It has the very layers of that UNet, and wears what
         that wears."""
-        return self._moving.get(
-            library.stamp(path), lambda: motion.compose(parts.unet, motion.load(path, dtype=self.dtype), path.name)
-        )
+        groups = int(parts.unet.config.norm_num_groups)
+
+        def make() -> Any:
+            return motion.compose(parts.unet, motion.load(path, dtype=self.dtype, groups=groups), path.name)
+
+        return self._moving.get(library.stamp(path), make)
 
     @contextmanager
     def in_motion(self, parts: sd.Parts, unet: Any) -> Iterator[None]:

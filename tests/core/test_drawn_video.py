@@ -1,0 +1,207 @@
+"""Clips that are drawn before people are put into them: what the host is asked, what comes out, and what is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from easyphoto import pictures
+from easyphoto.clips import decoding
+from easyphoto.config import DrawnClipConfig, Family, Paths, PortraitConfig
+from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest
+from easyphoto.events import Notice, Progress
+from easyphoto.inference import drawn_clip
+from easyphoto.ports import Checkpoint, ClipJob, Image, OnStep, RenderedClip, Txt2Img
+from easyphoto.service import ClipDrawing, EasyPhoto, VideoRequest
+from tests.core.test_service import add_person
+from tests.fakes import FakeHost, FakeVision, blank, draw_face
+
+QUICK = PortraitConfig(seed=5, first_diffusion_steps=2, second_diffusion_steps=2)
+ASKED = VideoRequest(("ann",), Path("smiles"), QUICK, format="gif", max_frames=4, drawing=ClipDrawing("she smiles"))
+
+
+def with_face(job: ClipJob) -> list[Image]:
+    return [draw_face(blank(240, 160), (100 + 4 * i, 80), 48, who=45) for i in range(job.frames)]
+
+
+def empty(job: ClipJob) -> list[Image]:
+    return [blank(240, 160, gray=100 + 10 * i) for i in range(job.frames)]
+
+
+@dataclass
+class AnimatingHost(FakeHost):
+    """A host that draws clips: its module is the one of that name, or ``fake.ckpt``."""
+
+    film: Callable[[ClipJob], list[Image]] = with_face
+    clips: list[ClipJob] = field(default_factory=list)
+
+    def motion_module(self, checkpoint: Checkpoint, wanted: str | Path | None = None) -> Path:
+        if wanted == "none":
+            raise AssetMissing("There is no motion module named none.")
+        return Path(wanted or "fake.ckpt")
+
+    def animate(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip:
+        self.clips.append(job)
+        if self.before is not None:
+            self.before(job)
+        for step in range(job.steps):
+            if on_step is not None:
+                on_step(step + 1, job.steps)
+        return RenderedClip(self.film(job), job.seed)
+
+
+@pytest.fixture
+def host() -> AnimatingHost:
+    return AnimatingHost()
+
+
+@pytest.fixture
+def service(paths: Paths, host: AnimatingHost) -> EasyPhoto:
+    add_person(paths, "ann", who=60)
+    return EasyPhoto(host, FakeVision(), paths)
+
+
+def test_a_clip_is_drawn_and_the_person_put_into_every_frame(
+    service: EasyPhoto, host: AnimatingHost, paths: Paths
+) -> None:
+    job = service.video(ASKED)
+    result = job.wait(60)
+    (drawn,) = host.clips
+    assert "she smiles" in drawn.prompt and "easyphoto_face" in drawn.prompt
+    assert (drawn.frames, drawn.seed, drawn.steps, drawn.image, drawn.motion) == (4, 5, 30, None, None)
+    assert [(ref.path, ref.weight) for ref in drawn.loras] == [(paths.loras / "ann.safetensors", 0.25)]
+    assert result.path.name == f"smiles-{job.id}.gif"
+    assert (result.frames, result.repainted, result.seed) == (4, 4, 5)
+    made = decoding.probe(result.path)
+    assert (made.width, made.height, made.count, made.rate) == (240, 160, 4, 8)
+    assert np.abs(next(decoding.frames(made)).astype(int) - with_face(drawn)[0]).max() > 20
+    told = json.loads(result.about.read_text())
+    assert told["drawing"]["prompt"] == "she smiles" and told["user_ids"] == ["ann"]
+    assert result.people[0].user_id == "ann"
+    steps = [event for _, event in job.events() if isinstance(event, Progress) and event.stage == "drawing"]
+    assert steps[-1].step == steps[-1].total == 30
+    assert sorted(path.name for path in paths.videos.iterdir()) == sorted([result.path.name, result.about.name])
+
+
+def test_a_clip_is_drawn_from_pictures_that_may_be_gone_by_then(
+    service: EasyPhoto, host: AnimatingHost, tmp_path: Path
+) -> None:
+    first, last = blank(96, 64, gray=40), blank(64, 64, gray=200)
+    pictures.save_png(tmp_path / "first.png", first)
+    pictures.save_png(tmp_path / "last.png", last)
+    drawing = ClipDrawing(
+        image=tmp_path / "first.png",
+        last_image=(tmp_path / "last.png").read_bytes(),
+        config=DrawnClipConfig(i2v_denoising_strength=0.4, t2v_input_width=320, motion_module="mine"),
+    )
+    service.jobs.pause()
+    job = service.video(replace(ASKED, drawing=drawing, max_frames=0))
+    (tmp_path / "first.png").unlink()
+    service.jobs.resume()
+    assert job.wait(60).frames == 16
+    (drawn,) = host.clips
+    assert drawn.image is not None and (drawn.image == first).all()
+    assert drawn.last_image is not None and (drawn.last_image == last).all()
+    assert (drawn.denoising_strength, drawn.motion) == (0.4, "mine")
+
+
+def test_without_anybody_the_clip_stays_as_it_was_drawn(service: EasyPhoto, host: AnimatingHost) -> None:
+    for nobody in ((), ("none",)):
+        result = service.video(replace(ASKED, user_ids=nobody, format="frames")).wait(60)
+        assert (result.frames, result.repainted, result.people) == (4, 0, ())
+        made = list(decoding.frames(decoding.probe(result.path)))
+        assert all((a == b).all() for a, b in zip(made, with_face(host.clips[0]), strict=True))
+    assert host.jobs == [] and host.clips[0].loras == ()
+
+
+def test_a_drawn_clip_in_which_nobody_is_to_be_seen_is_kept_with_a_notice(
+    service: EasyPhoto, host: AnimatingHost
+) -> None:
+    host.film = empty
+    job = service.video(ASKED)
+    result = job.wait(60)
+    assert (result.frames, result.repainted) == (4, 0)
+    said = [str(event.message) for _, event in job.events() if isinstance(event, Notice)]
+    assert any(text.startswith("The clip stays as it was drawn: No face was found") for text in said)
+
+
+def test_what_was_drawn_is_not_drawn_again_when_the_job_goes_on(service: EasyPhoto, host: AnimatingHost) -> None:
+    job = service.video(ASKED)
+
+    def stop(asked: Txt2Img) -> None:
+        if len(host.jobs) > 2:
+            job.cancel()
+
+    host.before = stop
+    with pytest.raises(Cancelled):
+        job.wait(60)
+    host.before = None
+    service.jobs.retry(job.id)
+    assert service.jobs.get(job.id).wait(60).frames == 4
+    assert len(host.clips) == 1
+
+
+def test_a_clip_that_is_cancelled_while_it_is_drawn_ends_at_once(service: EasyPhoto, host: AnimatingHost) -> None:
+    job = service.video(ASKED)
+    host.before = lambda _: job.cancel()
+    with pytest.raises(Cancelled):
+        job.wait(60)
+    assert host.jobs == []
+
+
+def test_what_cannot_be_drawn_is_refused_before_it_waits(service: EasyPhoto, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    picture = tmp_path / "good.png"
+    pictures.save_png(picture, blank(64, 64))
+    for drawing, words in [
+        (ClipDrawing(" "), "write a prompt, or choose a picture"),
+        (ClipDrawing("x", last_image=picture), "needs a first one"),
+        (ClipDrawing("x", image=tmp_path / "text.png"), "text.png"),
+        (ClipDrawing("x", image=tmp_path / "none.png"), "none.png"),
+    ]:
+        with pytest.raises(InvalidRequest, match=words):
+            service.video(replace(ASKED, drawing=drawing))
+    with pytest.raises(InvalidRequest, match="at most 240 frames"):
+        service.video(replace(ASKED, max_frames=241))
+    with pytest.raises(AssetMissing, match="named none"):
+        service.video(replace(ASKED, drawing=ClipDrawing("x", config=DrawnClipConfig(motion_module="none"))))
+    assert not service.paths.videos.exists()
+
+
+def test_a_host_that_draws_no_clips_says_so(paths: Paths) -> None:
+    add_person(paths, "ann", who=60)
+    with pytest.raises(AssetMissing, match="This host draws no clips"):
+        EasyPhoto(FakeHost(), FakeVision(), paths).video(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "size", "sampler", "guidance"),
+    [
+        (Family.SD1, (0, 0), (512, 512), "DPM++ 2M SDE Karras", 7),
+        (Family.SD1, (648, 328), (648, 328), "DPM++ 2M SDE Karras", 7),
+        (Family.SDXL, (0, 0), (1024, 1024), "DPM++ 2M SDE Karras", 7),
+        (Family.BENCH, (512, 512), (256, 256), "Euler a", 3),
+        (Family.BENCH, (0, 384), (256, 384), "Euler a", 3),
+    ],
+)
+def test_the_originals_numbers_are_the_defaults(
+    family: Family, asked: tuple[int, int], size: tuple[int, int], sampler: str, guidance: float
+) -> None:
+    drawing = DrawnClipConfig(t2v_input_width=asked[0], t2v_input_height=asked[1])
+    task = drawn_clip.DrawnClipTask(
+        prompt="she smiles",
+        frames=16,
+        config=QUICK,
+        drawing=drawing,
+        checkpoint=Checkpoint("base", Path("base.safetensors"), family),
+        scene=Path("scene.safetensors"),
+    )
+    job = drawn_clip.clip_job(task)
+    assert ((job.width, job.height), job.sampler, job.cfg_scale, job.steps) == (size, sampler, guidance, 30)
+    assert (job.context, job.overlap, job.denoising_strength) == (16, 4, 0.65)
+    assert [ref.weight for ref in job.loras] == [0.8]
