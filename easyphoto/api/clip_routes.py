@@ -74,8 +74,8 @@ def queue(service: EasyPhoto, request: VideoRequest, clip: bytes) -> Job[VideoRe
 def _drawing(payload: schema.VideoPayload) -> ClipDrawing | None:
     """Return what a clip is to be drawn of, None where one was sent."""
     asked = payload.prompt or payload.image or payload.last_image
-    if payload.clip and asked:
-        raise InvalidRequest("Send a clip, or say what to draw (prompt, image), but not both.")
+    if bool(payload.clip) == bool(asked):
+        raise InvalidRequest("Send a clip, or say what to draw (prompt, image): one of the two.")
     return (
         drawn_of(payload.prompt, payload.image, payload.last_image, schema.chosen(payload.drawing)) if asked else None
     )

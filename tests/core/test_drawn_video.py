@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,43 +15,14 @@ from easyphoto.config import DrawnClipConfig, Family, Paths, PortraitConfig
 from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest
 from easyphoto.events import Notice, Progress
 from easyphoto.inference import drawn_clip
-from easyphoto.ports import Checkpoint, ClipJob, Image, OnStep, RenderedClip, Txt2Img
+from easyphoto.ports import Checkpoint, Txt2Img
 from easyphoto.service import ClipDrawing, EasyPhoto, VideoRequest
+from tests.animating import AnimatingHost, empty, with_face
 from tests.core.test_service import add_person
-from tests.fakes import FakeHost, FakeVision, blank, draw_face
+from tests.fakes import FakeHost, FakeVision, blank
 
 QUICK = PortraitConfig(seed=5, first_diffusion_steps=2, second_diffusion_steps=2)
 ASKED = VideoRequest(("ann",), Path("smiles"), QUICK, format="gif", max_frames=4, drawing=ClipDrawing("she smiles"))
-
-
-def with_face(job: ClipJob) -> list[Image]:
-    return [draw_face(blank(240, 160), (100 + 4 * i, 80), 48, who=45) for i in range(job.frames)]
-
-
-def empty(job: ClipJob) -> list[Image]:
-    return [blank(240, 160, gray=100 + 10 * i) for i in range(job.frames)]
-
-
-@dataclass
-class AnimatingHost(FakeHost):
-    """A host that draws clips: its module is the one of that name, or ``fake.ckpt``."""
-
-    film: Callable[[ClipJob], list[Image]] = with_face
-    clips: list[ClipJob] = field(default_factory=list)
-
-    def motion_module(self, checkpoint: Checkpoint, wanted: str | Path | None = None) -> Path:
-        if wanted == "none":
-            raise AssetMissing("There is no motion module named none.")
-        return Path(wanted or "fake.ckpt")
-
-    def animate(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip:
-        self.clips.append(job)
-        if self.before is not None:
-            self.before(job)
-        for step in range(job.steps):
-            if on_step is not None:
-                on_step(step + 1, job.steps)
-        return RenderedClip(self.film(job), job.seed)
 
 
 @pytest.fixture
