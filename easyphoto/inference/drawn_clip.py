@@ -88,7 +88,9 @@ def clip_job(task: DrawnClipTask) -> ClipJob:
     scene = (LoraRef(task.scene, plan.SCENE_WEIGHT),) if task.scene else ()
     trace = (LoraRef(task.person, plan.TEXT_PERSON_WEIGHT),) if task.person else ()
     return ClipJob(
-        prompt=plan.text_prompt(family, described, with_scene=task.scene is not None),
+        prompt=plan.text_prompt(
+            family, described, with_scene=task.scene is not None, with_person=task.person is not None
+        ),
         negative_prompt=plan.text_negative_prompt(family, task.config),
         width=width,
         height=height,

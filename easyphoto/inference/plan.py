@@ -194,11 +194,13 @@ def negative_prompt(family: Family, config: PortraitConfig) -> str:
     return _join(config.additional_neg_prompt, families.spec(family).drawing.prompts.faults)
 
 
-def text_prompt(family: Family, config: PortraitConfig, *, with_scene: bool) -> str:
-    """The prompt of a template that is made from text."""
+def text_prompt(family: Family, config: PortraitConfig, *, with_scene: bool, with_person: bool = True) -> str:
+    """The prompt of a template that is made from text; the words that a person's LoRA knows are left out without
+    one."""
     quality = families.spec(family).drawing.prompts.text_quality
     scene = SCENE_TRIGGER if with_scene else ""
-    return _join(config.text_to_image_input_prompt, scene, "look at viewer", TRIGGER, quality)
+    person = TRIGGER if with_person else ""
+    return _join(config.text_to_image_input_prompt, scene, "look at viewer", person, quality)
 
 
 def text_negative_prompt(family: Family, config: PortraitConfig) -> str:

@@ -86,7 +86,7 @@ def test_without_anybody_the_clip_stays_as_it_was_drawn(service: EasyPhoto, host
         assert (result.frames, result.repainted, result.people) == (4, 0, ())
         made = list(decoding.frames(decoding.probe(result.path)))
         assert all((a == b).all() for a, b in zip(made, with_face(host.clips[0]), strict=True))
-    assert host.jobs == [] and host.clips[0].loras == ()
+    assert host.jobs == [] and host.clips[0].loras == () and "easyphoto" not in host.clips[0].prompt
 
 
 def test_a_drawn_clip_in_which_nobody_is_to_be_seen_is_kept_with_a_notice(
