@@ -8,13 +8,14 @@ strength 0.65) are rendered with and without the LoRA.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from benchkit import SIZE, Image, View, fast_bf16, find_project, say, sheet
+from benchkit import SIZE, Faces, Image, Points, View, fast_bf16, find_project, say, sheet
 from framing import mirrored
 
 IDENTITIES, PHOTOS, STEPS, TEMPLATES = 20, 6, 300, 2
@@ -36,34 +37,49 @@ def photos_of(picture: Image, seed: int) -> list[Image]:
     return made
 
 
-def face_mask(view: View) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The hull of the landmarks with the forehead, a tenth of the face wider, float32 in [0, 1]."""
-    points = np.array(view.landmarks, np.float32)
-    brows = points[17:27] - (0, 0.35 * (points[8, 1] - points[27, 1]))
-    hull = cv2.convexHull(np.concatenate([points, brows]).astype(np.int32))
+def face_mask(landmarks: Points, width: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The hull of the 68 landmarks with the forehead, a tenth of the face's ``width`` wider, float32 in [0, 1]."""
+    brows = landmarks[17:27] - np.float32((0, 0.35 * (landmarks[8, 1] - landmarks[27, 1])))
+    hull = cv2.convexHull(np.concatenate([landmarks, brows]).astype(np.int32))
     canvas = np.zeros((SIZE, SIZE), np.float32)
     cv2.fillConvexPoly(canvas, hull, 1.0)
-    assert view.face is not None
-    reach = max(3, round((view.face[2] - view.face[0]) / 10) | 1)
+    reach = max(3, round(width / 10) | 1)
     wide: np.ndarray[Any, np.dtype[np.float32]] = cv2.dilate(canvas, np.ones((reach, reach), np.uint8))
     return wide
 
 
-class Trial:
-    """One identity: its LoRA and the pictures with and without it."""
+def scene(view: View, picture: Image) -> Scene:
+    """A packed view as a template."""
+    assert view.face is not None
+    return Scene(picture, face_mask(np.array(view.landmarks, np.float32), view.face[2] - view.face[0]))
 
-    def __init__(self, bench: Any, device: str) -> None:
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A template of 256 pixels a side, and where its face is repainted."""
+
+    image: Image
+    mask: np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Trial:
+    """One identity: its LoRA and the pictures with and without it. Neither dlib nor a network of faces is used."""
+
+    def __init__(self, model: Path, device: str, steps: int = STEPS) -> None:
         find_project()
         try:
             from easyphoto import sd
             from easyphoto.training import loop  # noqa: F401
         except ImportError as error:
             raise SystemExit(f"the LoRA row needs the project's trainer, easyphoto.training ({error})") from error
-        self._bench, self._device = bench, torch.device(device)
+        self._model, self._device, self._steps = model, torch.device(device), steps
         self._sd: Any = sd
 
-    def run(self, picture: Image, templates: list[tuple[View, Image]], seed: int) -> tuple[list[Image], list[Image]]:
-        """Templates rendered without and with a LoRA of `picture`."""
+    def run(
+        self, samples: Sequence[Any], scenes: Sequence[Scene], seed: int | None = None
+    ) -> tuple[list[Image], list[Image]]:
+        """Templates rendered without and with a LoRA of the samples. Another ``seed`` trains and renders otherwise;
+        None is the trainer's own."""
         from accelerate import Accelerator
 
         from easyphoto import families
@@ -72,9 +88,9 @@ class Trial:
         from easyphoto.training import dataset, loop
         from easyphoto.training.lora import LoraShape, TrainedLora
 
-        config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS)
-        parts = self._sd.load(Path(self._bench.model), device=self._device, dtype=torch.float32)
-        samples = [self._sample(photo) for photo in photos_of(picture, seed)]
+        drawn = {} if seed is None else {"seed": seed}
+        config = families.spec(Family.BENCH).train_config(max_train_steps=self._steps, **drawn)
+        parts = self._sd.load(self._model, device=self._device, dtype=torch.float32)
         latents = dataset.encode(parts.vae, samples, lambda done, total: None)
         precision = "bf16" if fast_bf16(self._device) else "no"
         accelerator = Accelerator(mixed_precision=precision, cpu=self._device.type == "cpu")
@@ -82,28 +98,12 @@ class Trial:
         lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
         trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(samples), config, accelerator)
         with lora.silent():
-            before = [self._render(parts, view, image) for view, image in templates]
-        for _ in loop.steps(trainer, 1, STEPS, lambda: False):
+            before = [self._render(parts, one, seed or 0) for one in scenes]
+        for _ in loop.steps(trainer, 1, self._steps, lambda: False):
             pass
-        return before, [self._render(parts, view, image) for view, image in templates]
+        return before, [self._render(parts, one, seed or 0) for one in scenes]
 
-    def _sample(self, photo: Image) -> Any:
-        """The photo as the trainer gets it: with room around a face that fills it."""
-        from easyphoto import families
-        from easyphoto.config import Family
-        from easyphoto.ports import Face
-        from easyphoto.training import crops
-        from easyphoto.training.samples import Sample
-
-        found = self._bench.faces.find(photo)
-        if found is None:
-            return Sample(photo)
-        box, points = found
-        face = Face(tuple(box.tolist()), points[:5])
-        framed, _, known = crops.framed(photo, face, families.spec(Family.BENCH).learning.crop_ratio)
-        return Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known)
-
-    def _render(self, parts: Any, view: View, image: Image) -> Image:
+    def _render(self, parts: Any, one: Scene, seed: int) -> Image:
         from easyphoto.ports import Img2Img
         from easyphoto.sd import render
         from easyphoto.storage.triggers import TRIGGER
@@ -115,13 +115,36 @@ class Trial:
             steps=RENDER_STEPS,
             sampler=SAMPLER,
             cfg_scale=GUIDANCE,
-            seed=5,
-            image=image,
+            seed=5 + seed,
+            image=one.image,
             denoising_strength=STRENGTH,
-            mask=face_mask(view),
+            mask=one.mask,
             mask_blur=4,
         )
         return render.img2img(parts, job).image
+
+
+def framed_sample(photo: Image, face: Any) -> Any:
+    """A photo with its :class:`easyphoto.ports.Face` as the trainer gets it: with room around a face that fills it."""
+    from easyphoto import families
+    from easyphoto.config import Family
+    from easyphoto.training import crops
+    from easyphoto.training.samples import Sample
+
+    framed, _, known = crops.framed(photo, face, families.spec(Family.BENCH).learning.crop_ratio)
+    return Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known)
+
+
+def sample_of(faces: Faces, photo: Image) -> Any:
+    """A photo as the trainer gets it; one without a face as it is."""
+    from easyphoto.ports import Face
+    from easyphoto.training.samples import Sample
+
+    found = faces.find(photo)
+    if found is None:
+        return Sample(photo)
+    box, points = found
+    return framed_sample(photo, Face(tuple(box.tolist()), points[:5]))
 
 
 def cosine(bench: Any, own: Any, picture: Image) -> float | None:
@@ -157,12 +180,13 @@ def measure(bench: Any) -> Row:
     """Run all identities and sum up."""
     count = IDENTITIES if bench.limit <= 0 else min(bench.limit, IDENTITIES)
     people, strangers = cast(bench, count)
-    trial = Trial(bench, str(bench.device))
+    trial = Trial(Path(bench.model), str(bench.device))
     gains, closed, found, rows = [], [], [], []
     for number, (_, picture) in enumerate(people):
         first = number % 4
         templates = strangers[first * TEMPLATES : (first + 1) * TEMPLATES]
-        before, after = trial.run(picture, templates, number)
+        samples = [sample_of(bench.faces, photo) for photo in photos_of(picture, number)]
+        before, after = trial.run(samples, [scene(view, image) for view, image in templates])
         base, base_found = likeness(bench, picture, before)
         gained, gained_found = likeness(bench, picture, after)
         same, _ = likeness(bench, picture, photos_of(picture, number))
