@@ -407,16 +407,6 @@ def test_the_drawn_face_has_the_order_of_the_scheme_and_follows_the_points() -> 
 # --- the registry ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def trusting(monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    """The real catalog without sizes and checksums, because the weights of these tests are made up."""
-    catalog = Catalog.load()
-    assets = {n: replace(a, sha256=None, sha256_from="", about=True) for n, a in catalog.assets.items()}
-    loose = Catalog(assets, catalog.bundles)
-    monkeypatch.setattr(Catalog, "load", lambda: loose)
-    return loose
-
-
 def place(catalog: Catalog, root: Path, name: str) -> Path:
     path = destination(catalog.assets[name], Folders.under(root))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -131,16 +131,6 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path, damage: objec
 # --- who reports -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def trusting(monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    """The real catalog without sizes and checksums, because the weights of these tests are made up."""
-    catalog = Catalog.load()
-    assets = {n: replace(a, sha256=None, sha256_from="", about=True) for n, a in catalog.assets.items()}
-    loose = Catalog(assets, catalog.bundles)
-    monkeypatch.setattr(Catalog, "load", lambda: loose)
-    return loose
-
-
 def stock(catalog: Catalog, root: Path, net: tfjs_faces.TfjsFaceNet) -> None:
     graph, weights = (
         destination(catalog.assets[f"{net.name}-{kind}"], Folders.under(root)) for kind in ("graph", "weights")
