@@ -4,7 +4,8 @@
 
 PEOPLE: a folder with one folder of photos for each person. Each set of a person is left as it is, and made wrong in one
 way at a time: a stranger mixed in, a photo doubled (cut, tinted and saved again), every photo blurred, one photo
-blurred, one darkened, a single photo. Precision: of the photos (or sets) that the coach names, how many were made
+blurred, one darkened, all heads that look ahead alone, a single photo. ``--glasses`` names the people who wear
+glasses on most photos. Precision: of the photos (or sets) that the coach names, how many were made
 wrong. Recall: of those that were made wrong, how many it names.
 """
 
@@ -27,7 +28,7 @@ from easyphoto import pictures  # noqa: E402
 from easyphoto.ports import Embedding, Face, Image, Vision  # noqa: E402
 from easyphoto.training import photo_coach, photos  # noqa: E402
 from easyphoto.training.photo_coach import CoachTopic  # noqa: E402
-from easyphoto.vision import registry  # noqa: E402
+from easyphoto.vision import largest, pose, registry  # noqa: E402
 
 Named: TypeAlias = list[tuple[str, Image]]
 
@@ -104,6 +105,23 @@ def all_blurred(own: Named, other: Named) -> WrongSet:
     return WrongSet([(name, blurred(image)) for name, image in own], frozenset({"*"}))
 
 
+def all_frontal(own: Named, vision: _Remembering) -> WrongSet | None:
+    """The photos whose heads look ahead; None where there are too few of them."""
+    ahead = [one for one in own if looks_ahead(one[1], vision)]
+    return WrongSet(ahead, frozenset({"*"})) if len(ahead) >= photo_coach.FEWEST else None
+
+
+def from_all_sides(own: Named, vision: _Remembering) -> Named:
+    """The photos, and the mirror images of those whose heads look aside: nothing is missing in them."""
+    aside = [one for one in own if not looks_ahead(one[1], vision)]
+    return [*own, *((f"mirrored-{name}", np.ascontiguousarray(image[:, ::-1])) for name, image in aside)]
+
+
+def looks_ahead(image: Image, vision: _Remembering) -> bool:
+    face = largest(vision.detect(image))
+    return face is not None and abs(pose.pose(face).yaw) <= photo_coach.TURNED
+
+
 def one_photo(own: Named, other: Named) -> WrongSet:
     return WrongSet(own[:1], frozenset({"*"}))
 
@@ -121,13 +139,15 @@ FAULTS: dict[str, tuple[CoachTopic, Callable[[Named, Named], WrongSet]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("people", type=Path)
+    parser.add_argument("--glasses", nargs="*", default=[], help="the folders of people who wear glasses")
     options = parser.parse_args()
     vision = _Remembering(registry.create(ROOT / "models"))
     sets = [
         [(f"{folder.name}-{path.name}", pictures.load(path)) for path in sorted(folder.iterdir())]
         for folder in sorted(p for p in options.people.iterdir() if p.is_dir())
     ]
-    for line in table([own for own in sets if len(own) >= photo_coach.FEWEST + 1], vision):
+    sets = [own for own in sets if len(own) >= photo_coach.FEWEST + 1]
+    for line in (*table(sets, vision), frontal_row(sets, vision), glasses_row(sets, options.glasses, vision)):
         print(line, flush=True)
 
 
@@ -148,11 +168,31 @@ def table(sets: Sequence[Named], vision: _Remembering) -> Iterator[str]:
                 hit = bool(found & made.wrong)
                 right, missed = right + hit, missed + (not hit)
                 wrongly += len(found - made.wrong)
-        precision = right / (right + wrongly) if right + wrongly else 0.0
-        yield (
-            f"| {fault} | {len(sets)} | {right} | {wrongly} | {missed} "
-            f"| {precision:.2f} | {right / (right + missed):.2f} |"
-        )
+        yield row_of(fault, len(sets), right, wrongly, missed)
+
+
+def frontal_row(sets: Sequence[Named], vision: _Remembering) -> str:
+    """All heads look ahead, against the same people from all sides."""
+    made = [found for own in sets if (found := all_frontal(own, vision)) is not None]
+    right = sum(bool(named(one.photos, CoachTopic.POSES, vision, whole=True)) for one in made)
+    whole = [from_all_sides(own, vision) for own in sets]
+    turned = [own for own, before in zip(whole, sets, strict=True) if len(own) > len(before)]
+    wrongly = sum(bool(named(own, CoachTopic.POSES, vision, whole=True)) for own in turned)
+    return row_of("all heads look ahead", len(made), right, wrongly, len(made) - right)
+
+
+def glasses_row(sets: Sequence[Named], wearing: Sequence[str], vision: _Remembering) -> str:
+    """Who wears glasses, as the sets are."""
+    found = [(own[0][0].rsplit("-", 1)[0] in wearing, bool(named(own, CoachTopic.GLASSES, vision))) for own in sets]
+    right, wrongly = sum(a and b for a, b in found), sum(b and not a for a, b in found)
+    count = sum(a for a, _ in found)
+    return row_of("glasses on most photos", count, right, wrongly, count - right)
+
+
+def row_of(fault: str, sets: int, right: int, wrongly: int, missed: int) -> str:
+    precision = right / (right + wrongly) if right + wrongly else 0.0
+    recall = right / (right + missed) if right + missed else 0.0
+    return f"| {fault} | {sets} | {right} | {wrongly} | {missed} | {precision:.2f} | {recall:.2f} |"
 
 
 def named(own: Named, topic: CoachTopic, vision: _Remembering, *, whole: bool = False) -> frozenset[str]:

@@ -29,6 +29,10 @@ TILTED = 15.0
 BLURRED_BESIDE = 0.35
 """A photo is blurred beside the others if it has less than this share of their median sharpness."""
 DARK_BESIDE = 0.6
+GLASSES_EDGE = 2.3
+"""Most photos show glasses if the median edge across the bridge of the nose is stronger than this."""
+GLASSES_FROM = 4
+"""With fewer photos than this the median says nothing."""
 SOFT = 20.0
 """The photos are all soft if the median sharpness of their faces is below this."""
 
@@ -60,6 +64,7 @@ class CoachTopic(str, Enum):
     BLUR = "blur"
     LIGHT = "light"
     SMALL = "small"
+    GLASSES = "glasses"
     COUNT = "count"
 
 
@@ -119,6 +124,7 @@ def coach(report: PhotoReport, calibration: Calibration) -> Coaching:
             _blurred(report),
             _dark(taken),
             _small(report),
+            _glasses(taken),
             _poses(taken, poses),
             _count(taken),
         )
@@ -212,6 +218,14 @@ def _small(report: PhotoReport) -> Iterator[CoachSuggestion]:
         sentence = Message("The face is too small in {names}: go nearer, or cut the photo from a larger one.",
                            names=", ".join(small))  # fmt: skip
         yield CoachSuggestion(CoachTopic.SMALL, sentence, tuple(small))
+
+
+def _glasses(taken: Sequence[PhotoVerdict]) -> Iterator[CoachSuggestion]:
+    edges = [p.bridge_edge for p in taken if p.bridge_edge is not None]
+    if len(edges) >= GLASSES_FROM and float(np.median(edges)) > GLASSES_EDGE:
+        sentence = Message("Most photos seem to show glasses, which are then learned as a part of the face: add some "
+                           "without, if they aren't always worn.")  # fmt: skip
+        yield CoachSuggestion(CoachTopic.GLASSES, sentence)
 
 
 def _poses(taken: Sequence[PhotoVerdict], poses: Mapping[HeadBin, int]) -> Iterator[CoachSuggestion]:

@@ -23,7 +23,7 @@ from easyphoto.errors import VisionFailed
 from easyphoto.likeness import rounded, words
 from easyphoto.messages import Message
 from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
-from easyphoto.vision import pose, sharpness
+from easyphoto.vision import eyewear, pose, sharpness
 
 ENOUGH = 5
 """If there are fewer good photos than this, the report has a warning."""
@@ -79,7 +79,7 @@ class PhotoVerdict:
     degrees. ``close`` means that the face fills the photo. A photo that lies on its side is looked at upright:
     ``turned`` says by how many quarters it was turned (anticlockwise), and ``face`` lies in the picture that
     :func:`upright` returns. ``fingerprint`` is the photo's perceptual hash: those of nearly the same pictures differ in
-    few of their 64 bits.
+    few of their 64 bits. ``bridge_edge`` tells of glasses, as :func:`easyphoto.vision.eyewear.bridge_edge` does.
     """
 
     name: str
@@ -98,6 +98,7 @@ class PhotoVerdict:
     brightness: float | None = None
     turned: int = 0
     fingerprint: int | None = None
+    bridge_edge: float | None = None
 
     @property
     def taken(self) -> bool:
@@ -219,6 +220,7 @@ class _Seen:
     embedding: Embedding
     sharpness: float
     brightness: float
+    bridge_edge: float
     room: float
     turned: int = 0
     faces: int = 1
@@ -254,6 +256,7 @@ def _faces(image: Image, turned: int, vision: Vision) -> list[_Seen]:
             embedding=vision.embedder.embed(image, face),
             sharpness=sharpness.sharpness(image, face),
             brightness=sharpness.brightness(image, face),
+            bridge_edge=eyewear.bridge_edge(image, face),
             room=room(face, size),
             turned=turned,
             faces=len(found),
@@ -349,6 +352,7 @@ def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
         embedding=chosen.embedding,
         close=close,
         brightness=chosen.brightness,
+        bridge_edge=chosen.bridge_edge,
         turned=chosen.turned,
         fingerprint=perceptual_hash(np.rot90(photo.thumbnail, chosen.turned)),
     )

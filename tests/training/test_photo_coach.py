@@ -72,6 +72,16 @@ def test_a_photo_is_blurred_or_dark_beside_the_others() -> None:
     assert said(report(*photos)) == {CoachTopic.LIGHT: ("5.jpg",)}
 
 
+def test_glasses_are_told_of_most_photos_and_not_of_one() -> None:
+    edges = (3.0, 2.6, 1.1, 2.9, 3.4, 0.9)
+    worn = [photo(i, bridge_edge=edge) for i, edge in enumerate(edges)]
+    found = coach(report(*worn), CALIBRATION)
+    assert [(one.topic, one.photos, one.leave_out) for one in found.suggestions] == [(CoachTopic.GLASSES, (), False)]
+    assert said(report(*(photo(i, bridge_edge=edge) for i, edge in enumerate((5.0, 1.0, 1.2, 0.8, 1.1, 3.0))))) == {}
+    few = [photo(i, bridge_edge=4.0) for i in range(3)]
+    assert CoachTopic.GLASSES not in said(report(*few))
+
+
 def test_if_all_are_soft_no_photo_is_named() -> None:
     found = coach(report(*(photo(i, sharpness=12.0) for i in range(6))), CALIBRATION)
     assert [(one.topic, one.photos) for one in found.suggestions] == [(CoachTopic.BLUR, ())]
