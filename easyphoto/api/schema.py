@@ -244,13 +244,45 @@ class LikenessOut(BaseModel):
     embedder: str
 
 
+class PanelRowOut(BaseModel):
+    """The likeness by one embedder: cosines, which mean nothing to another embedder's. `value` lies between `floor` and
+    `ceiling`; one of 100 pairs of strangers reaches `threshold`."""
+
+    embedder: str
+    value: float | None
+    floor: float | None
+    ceiling: float | None
+    threshold: float
+
+
+class PanelOut(BaseModel):
+    """What the judge, which chose, and the reporter, which had no part in any choice, tell of the likeness.
+    `copying` goes from -1 to 1, and `dominant_photo` is the training photo that most portraits lie nearest to (of one
+    portrait: that it lies nearest to). `missing` counts faces that weren't found on templates that look ahead, and
+    `not_applicable` those on templates in profile."""
+
+    judge: PanelRowOut
+    reporter: PanelRowOut | None
+    copying: float | None
+    dominant_photo: str
+    held_out: list[str]
+    word: str | None
+    proven: bool
+    pictures: int
+    missing: int
+    not_applicable: int
+    sharpness: float | None
+    diversity: float | None
+
+
 class PortraitOut(BaseModel):
-    """One finished portrait; fetch it as `pictures/{picture}` of its job."""
+    """One finished portrait; fetch it as `pictures/{picture}` of its job. `panel` has an entry for each face."""
 
     picture: int
     template: int
     seed: int
     likeness: list[LikenessOut | None] = []
+    panel: list[PanelOut | None] = []
 
 
 class FailureOut(BaseModel):
@@ -340,6 +372,8 @@ class JobOut(BaseModel):
     rows: list[RowOut] = Field([], description="Of a batch that came to its end.")
     video: VideoOut | None = Field(None, description="Of a clip that came to its end.")
     seed: int | None = None
+    panel: PanelOut | None = Field(None, description="Of a training that came to its end.")
+    panels: dict[str, PanelOut] = Field({}, description="Of portraits that were made, by user id.")
     error: Error | None = None
     cut_off: int = 0
     can_be_retried: bool = False

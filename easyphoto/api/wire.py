@@ -12,12 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from easyphoto.api import schema
 from easyphoto.batch.outcomes import BatchResult
 from easyphoto.catalog.weights import Entry, Needs
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
-from easyphoto.events import Event, Failed, PhotosChecked, Portrayed, Progress, TemplateFailed, Validated
+from easyphoto.events import Event, Failed, Finished, PhotosChecked, Portrayed, Progress, TemplateFailed, Validated
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import clipped, rounded
 from easyphoto.people import Person, Removed
@@ -209,6 +211,9 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
         out["error"] = schema.Error(code=failed.code, message=scrubber.text(failed.message))
     if job.state == "finished" and job.what == "generate":
         out.update(_result_out(job.wait(0), all_pictures(job), scrubber))
+    elif job.state == "finished" and job.what == "train":
+        ends = [event.result.get("panel") for event in events if isinstance(event, Finished)]
+        out["panel"] = panel_out(ends[-1], scrubber) if ends else None
     elif job.state == "finished" and job.what == "video":
         out["video"] = _video_out(job.wait(0), scrubber)
     elif job.state == "finished" and job.what == "batch":
@@ -222,12 +227,22 @@ def _result_out(result: PortraitResult, files: list[Path], scrubber: Scrubber) -
     numbers = {path: n for n, path in enumerate(files)}
     portraits = [
         schema.PortraitOut(
-            picture=numbers[p.path], template=p.template, seed=p.seed, likeness=[likeness_out(v) for v in p.likeness]
+            picture=numbers[p.path],
+            template=p.template,
+            seed=p.seed,
+            likeness=[likeness_out(v) for v in p.likeness],
+            panel=[panel_out(face, scrubber) for face in p.recipe.get("likeness", ())],
         )
         for p in result.portraits
         if p.path in numbers
     ]
-    return {"portraits": portraits, "failures": _failures_out(result.failures, scrubber), "seed": result.seed}
+    told = {name: panel_out(panel, scrubber) for name, panel in result.panels.items()}
+    return {
+        "portraits": portraits,
+        "failures": _failures_out(result.failures, scrubber),
+        "seed": result.seed,
+        "panels": {name: panel for name, panel in told.items() if panel is not None},
+    }
 
 
 def _video_out(result: VideoResult, scrubber: Scrubber) -> schema.VideoOut:
@@ -280,6 +295,14 @@ def likeness_out(likeness: Likeness | None) -> schema.LikenessOut | None:
     return schema.LikenessOut(
         score=rounded(clipped(likeness.score), 4), cosine=rounded(likeness.cosine, 4), embedder=likeness.embedder
     )
+
+
+def panel_out(told: Any, scrubber: Scrubber) -> schema.PanelOut | None:
+    """Return a likeness panel as it was written; None where there is none, or one that this version can't read."""
+    try:
+        return schema.PanelOut.model_validate(scrubber.value(told))
+    except ValidationError:
+        return None
 
 
 def person_out(person: Person) -> schema.PersonOut:

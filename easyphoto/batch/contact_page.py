@@ -21,6 +21,7 @@ from easyphoto.batch.outcomes import FAILED, LEFT, MADE, STATES, THERE, BatchRes
 from easyphoto.errors import EasyPhotoError
 from easyphoto.filenames import shown
 from easyphoto.likeness import words
+from easyphoto.measures.likeness_panel import PanelWord
 from easyphoto.messages import Message, translated
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.storage import files
@@ -103,6 +104,20 @@ def _relative(path: Path, folder: Path) -> str:
         return path.name
 
 
+def _panel_words(one: Outcome) -> list[Message]:
+    """What the likeness panel says of each face of a portrait."""
+    known = {
+        PanelWord.PERSON.value: Message("Looks like the person."),
+        PanelWord.RELATIVE.value: Message("Looks like a relative."),
+        PanelWord.TEMPLATE.value: Message("Looks like the template."),
+    }
+    copies = PanelWord.COPY.value
+    found = (
+        Message("Copies {photo}.", photo=photo) if word == copies else known.get(word) for word, photo in one.words
+    )
+    return [told for told in found if told is not None]
+
+
 class _Page:
     """The page in one language. ``small``: the thumbnails by the names of their outcomes."""
 
@@ -157,6 +172,7 @@ class _Page:
         about = [one.on, f"{one.name}.png" if one.line else "", "" if one.seed is None else f"seed {one.seed}"]
         if one.line:
             about.append(self._said_plain(Message("line {line}", line=one.line)))
+        about += [self._said_plain(told) for told in _panel_words(one)]
         lines = " · ".join(self._text(shown(text)) for text in about if text)
         return (
             f'<figure>{link}<figcaption><span class="likeness" title="{title}">{self._text(likeness)}</span>'

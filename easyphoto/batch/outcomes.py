@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 from easyphoto.errors import EasyPhotoError
 from easyphoto.errors import of as kind_of
 from easyphoto.messages import Message
-from easyphoto.storage import portraits
 
 OutcomeState = Literal["made", "there", "failed", "left"]
 MADE: Final = "made"
@@ -25,7 +24,9 @@ STATES: tuple[OutcomeState, ...] = (MADE, THERE, FAILED, LEFT)
 @dataclass(frozen=True)
 class Outcome:
     """One line of the report. ``line`` is that of the table, 0 for a training; ``subject`` is who, ``on`` the template;
-    ``likeness`` is on the scale from 0 to 1, one for each face that was made; ``picture`` is what is shown of it."""
+    ``likeness`` is on the scale from 0 to 1, one for each face that was made; ``picture`` is what is shown of it.
+    ``words`` has what the likeness panel says of each of these faces, and the training photo that it lies nearest
+    to."""
 
     line: int
     name: str
@@ -38,6 +39,7 @@ class Outcome:
     seed: int | None = None
     code: str = ""
     message: str = ""
+    words: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,6 @@ class BatchResult:
         )
 
 
-def likeness_of(path: Path) -> tuple[tuple[float, ...], str]:
-    """The likeness of a portrait's faces and the embedder that measured it, as the recipe in its file says."""
-    return likeness_in(portraits.recipe_in(path) or {})
-
-
 def likeness_in(recipe: Mapping[str, Any]) -> tuple[tuple[float, ...], str]:
     try:
         found = [one for one in recipe["likeness"] if one]
@@ -89,6 +86,15 @@ def likeness_in(recipe: Mapping[str, Any]) -> tuple[tuple[float, ...], str]:
         return scores, str(found[0]["embedder"]) if found else ""
     except (KeyError, TypeError, ValueError):
         return (), ""
+
+
+def words_in(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What the likeness panel says of each face, and the training photo that the face lies nearest to."""
+    try:
+        told = [one for one in recipe["likeness"] if one and one.get("word")]
+        return tuple((str(one["word"]), str(one.get("dominant_photo", ""))) for one in told)
+    except (KeyError, TypeError, AttributeError):
+        return ()
 
 
 def picked(outcomes: Sequence[Outcome], state: OutcomeState) -> list[Outcome]:

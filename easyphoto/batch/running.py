@@ -15,7 +15,7 @@ from easyphoto.batch.forecast import Forecast, PaceBook, Stopwatch, total_bytes,
 from easyphoto.batch.job_notes import JobNotes
 from easyphoto.batch.made import MadePortraits
 from easyphoto.batch.one_at_a_time import one_at_a_time
-from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, OutcomeState, likeness_of
+from easyphoto.batch.outcomes import FAILED, MADE, THERE, BatchResult, Outcome, OutcomeState, likeness_in, words_in
 from easyphoto.batch.pieces import Piece
 from easyphoto.disk import free_bytes
 from easyphoto.errors import Cancelled, EasyPhotoError, StorageFailed, TooBusy
@@ -24,6 +24,7 @@ from easyphoto.filenames import safe
 from easyphoto.jobs import BATCH, Job, new_id
 from easyphoto.messages.languages import ENGLISH
 from easyphoto.service import EasyPhoto, PortraitResult
+from easyphoto.storage import portraits
 
 LANE = BATCH
 """Batches wait for one another; their portraits wait for the device."""
@@ -214,10 +215,13 @@ class _PortraitRun:
                 continue
 
     def _tell(self, piece: Piece, state: OutcomeState, path: Path) -> None:
-        likeness, embedder = likeness_of(path)
+        recipe = portraits.recipe_in(path) or {}
+        likeness, embedder = likeness_in(recipe)
         self._left.pop(id(piece), None)
         known = self._outcomes[id(piece)]
-        self._outcomes[id(piece)] = replace(known, state=state, picture=path, likeness=likeness, embedder=embedder)
+        self._outcomes[id(piece)] = replace(
+            known, state=state, picture=path, likeness=likeness, embedder=embedder, words=words_in(recipe)
+        )
         self._emit(
             Portrayed(
                 template=self._places[id(piece)],

@@ -79,4 +79,5 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
         seed=None if data["seed"] is None else int(data["seed"]),
         code=str(data["code"]),
         message=messages.from_data(data["message"]),
+        words=tuple((str(word), str(photo)) for word, photo in data.get("words", ())),
     )

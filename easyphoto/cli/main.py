@@ -199,6 +199,8 @@ def _train(args: argparse.Namespace) -> int:
         verdict = "" if person.works else " The training did not work: the likeness did not rise."
         likeness = "not measured" if person.likeness is None else f"{words(person.likeness)} ({person.embedder})"
         print(f"{person.user_id} is trained: {person.lora}, likeness {likeness}.{verdict}")
+        if isinstance(panel := (person.marks or {}).get("panel"), dict):
+            print("\n".join(show.panel_lines(panel, "without the LoRA")))
     return 0
 
 
@@ -231,6 +233,8 @@ def _generate(args: argparse.Namespace) -> int:
     result = show.follow(service.generate(request), as_json=args.json)
     if not args.json:
         print(f"{len(result.portraits)} portraits, {len(result.failures)} templates failed, seed {result.seed}.")
+        for name, panel in result.panels.items():
+            print("\n".join([f"{name}:", *show.panel_lines(panel, "the template's face")]))
     return 0 if result.portraits else errors.of(result.failures[0].code if result.failures else "").exit_status
 
 

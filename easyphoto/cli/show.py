@@ -4,6 +4,7 @@ lines."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -98,6 +99,30 @@ def describe(event: Event) -> str:
         case Failed():
             return f"Failed: {event.message}"
     return ""
+
+
+def panel_lines(panel: Mapping[str, Any], floor: str) -> list[str]:
+    """Return a likeness panel as lines of text. ``floor`` says what the floor is."""
+    word = panel.get("word")
+    if word == "copies a photo":
+        word = f"copies {panel.get('dominant_photo')}"
+    lines = [f"  {word or 'nothing was measured'}"]
+    for kind in ("judge", "reporter"):
+        row = panel.get(kind)
+        if row:
+            marks = (("likeness", "value"), (floor, "floor"), ("strangers end", "threshold"), ("photos", "ceiling"))
+            told = [f"{said} {cosine_words(row[key])}" for said, key in marks if row.get(key) is not None]
+            lines.append(f"  {kind} {row['embedder']}: {', '.join(told)}")
+    if not panel.get("reporter"):
+        lines.append("  judged by one embedder: no gain is proven")
+    if panel.get("copying") is not None:
+        near = f", most like {panel['dominant_photo']}" if panel.get("dominant_photo") else ""
+        lines.append(f"  copying {panel['copying']:+.2f}{near}")
+    if panel.get("missing") or panel.get("not_applicable"):
+        lines.append(
+            f"  no face in {panel['missing']} of {panel['pictures']}; {panel['not_applicable']} in profile left out"
+        )
+    return lines
 
 
 def follow(job: Job[Any], *, as_json: bool) -> Any:

@@ -61,7 +61,7 @@ class FaceSources:
 
     def __init__(self, reference: FaceSource, gallery: Gallery | None, vision: Vision) -> None:
         self.reference = reference
-        self._gallery = gallery
+        self.gallery = gallery
         self._vision = vision
         self._read: dict[int, FaceSource | None] = {}
         self._embedded: dict[FaceSource, Embedding] = {}
@@ -70,7 +70,7 @@ class FaceSources:
         """The picture whose head is nearest to a template's ``head``. The caller has to ask whether the two
         :func:`agree`."""
         best = self.reference
-        if self._gallery is None or apart(best.pose, head) <= NEAR:
+        if self.gallery is None or apart(best.pose, head) <= NEAR:
             return best
         for index, shot in self._by_distance(head):
             if apart(shot.pose, head) > apart(best.pose, head) - GAIN:
@@ -84,9 +84,9 @@ class FaceSources:
         """At most ``count`` pictures: ``first``, then those of the gallery whose heads are nearest to ``head``. One
         shot comes once."""
         chosen = [first]
-        if self._gallery is None or count < 2:
+        if self.gallery is None or count < 2:
             return chosen
-        taken = [self._embedding(first, self._gallery.embedder)]
+        taken = [self._embedding(first, self.gallery.embedder)]
         for index, shot in self._by_distance(head):
             if len(chosen) == count:
                 break
@@ -100,22 +100,22 @@ class FaceSources:
 
     def _by_distance(self, head: Pose) -> list[tuple[int, Shot]]:
         """The shots of the gallery with their numbers, those first whose heads are nearest to ``head``."""
-        shots = () if self._gallery is None else self._gallery.shots
+        shots = () if self.gallery is None else self.gallery.shots
         return sorted(enumerate(shots), key=lambda one: apart(one[1].pose, head))
 
     @property
     def median(self) -> float | None:
         """How alike the person's own photos are: the median cosine of two of them; None where that isn't known."""
-        return None if self._gallery is None else self._gallery.median
+        return None if self.gallery is None else self.gallery.median
 
     def compared_with(self, source: FaceSource | None, mean: Embedding) -> tuple[list[Embedding], str | None]:
         """The vectors with which a portrait is compared whose face was taken from ``source``, and the name of the
         embedder that made them (None: the embedder that serves now). Where there is another photo, the one that was
         fused in is left out, because it would only bear witness to itself."""
-        if self._gallery is None or not self._gallery.shots:
+        if self.gallery is None or not self.gallery.shots:
             return [mean], None
-        name = self._gallery.embedder
-        return self._gallery.others(None if source is None else self._embedding(source, name)), name
+        name = self.gallery.embedder
+        return self.gallery.others(None if source is None else self._embedding(source, name)), name
 
     def _embedding(self, source: FaceSource, embedder: str) -> Embedding:
         if source not in self._embedded:

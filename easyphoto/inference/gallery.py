@@ -110,7 +110,7 @@ def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unr
     same. Where a photo can't be read nothing is kept, so that the user hears of that photo each time."""
     # The embedder that serves now, not the one that would be chosen now: after a download the old model goes on serving
     # until its memory is freed.
-    key = [vision.embedder.name, *[[path.name, *_stamp(path)] for path in photos]]
+    key = [vision.embedder.name, *[[path.name, *stamp(path)] for path in photos]]
     try:
         kept = json.loads(memory.read_text(encoding="utf-8"))
         if kept["format"] == FORMAT and kept["of"] == key:
@@ -131,7 +131,8 @@ def remembered(photos: Sequence[Path], memory: Path, vision: Vision, unread: Unr
     return found
 
 
-def _stamp(path: Path) -> list[int]:
+def stamp(path: Path) -> list[int]:
+    """Return what changes when a photo does: its size and the time of its last change; -1 each where it is gone."""
     try:
         found = path.stat()
     except OSError:  # a photo that is gone is left out and looked for again the next time

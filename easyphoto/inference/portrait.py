@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,10 +23,13 @@ from easyphoto.inference.best_of import Attempt, best, tried
 from easyphoto.inference.face_sources import agree, apart
 from easyphoto.inference.painter import Meter, Words
 from easyphoto.inference.plan import MaskKind
+from easyphoto.inference.portrait_panel import PanelBook
+from easyphoto.inference.score import JudgedFace
 from easyphoto.inference.shelf import Shelf
 from easyphoto.inference.sitting import Sitting
 from easyphoto.inference.studio import Sitter, Studio
 from easyphoto.inference.task import SEEDS, LoadedTemplate, PortraitTask, check, hash_image, read, with_seed
+from easyphoto.measures.likeness_panel import LikenessPanel
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Host, Image, Likeness, Mask, Portrait, Vision
 from easyphoto.vision import embedder_named, geometry, masks
@@ -36,6 +40,9 @@ log = logging.getLogger(__name__)
 
 STAGES = ("template", "fusion", "first", "second", "final")
 """The stages of which a portrait keeps a picture where its task asks for them."""
+
+PortraitOrder: TypeAlias = tuple[int, LoadedTemplate | None, int]
+"""The index of a template, the template (None where it is still to be drawn from the text), and the seed."""
 
 ENDING = (Cancelled, AssetMissing)
 """The errors that end the whole job. Every other error, be it one of our own or whatever a library raises on a picture
@@ -56,6 +63,7 @@ def portray(
     vision: Vision,
     listener: Listener = _silent,
     cancelled: Callable[[], bool] = _never,
+    panels: PanelBook | None = None,
 ) -> Iterator[Portrait]:
     """Make the portraits of ``task`` and yield each as soon as it is done. Every template gets ``batch_size`` of them,
     with the seeds seed, seed + 1 and so on.
@@ -63,7 +71,8 @@ def portray(
     A template that can't be done and a portrait that can't be saved give a :class:`TemplateFailed` event and no
     portrait, and the others go on. Nothing is rendered while the folder can't be written to. Raises
     :class:`InvalidRequest` when nothing of the task can be done, :class:`AssetMissing` when something is missing that
-    every template needs, and :class:`Cancelled` within a step after ``cancelled`` returns True.
+    every template needs, and :class:`Cancelled` within a step after ``cancelled`` returns True. What both
+    embedders see of the faces is written into ``panels``.
     """
     check(task)
     meter = Meter(listener, cancelled)
@@ -71,11 +80,11 @@ def portray(
     if task.config.seed < 0:
         meter.notice(Message("The seed drawn is {seed}.", seed=config.seed))
     studio = Studio(replace(task, config=config), host, vision, meter)
-    shelf = Shelf(task.folder)
+    shelf, book = Shelf(task.folder), panels or PanelBook()
     for index, template, seed in _orders(studio.task, studio, listener):
         try:
             shelf.check()
-            portrait = _best(studio, index, template, seed, shelf)
+            portrait = _best(studio, book, (index, template, seed), shelf)
         except ENDING:
             raise
         except Exception as error:  # noqa: BLE001 - what one template meets, a bug even, is not worth the others' hours
@@ -87,6 +96,7 @@ def portray(
         except StorageFailed as error:
             listener(_failed(index, error))
             continue
+        book.keep(portrait)
         found = [one for one in portrait.likeness if one is not None]
         path = "" if portrait.path is None else str(portrait.path)
         likeness, embedder = tuple(one.score for one in found), found[0].embedder if found else ""
@@ -103,9 +113,8 @@ def _failed(index: int, error: Exception) -> TemplateFailed:
     return TemplateFailed(template=index, code=EasyPhotoError.code, message=sentence)
 
 
-def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[tuple[int, LoadedTemplate | None, int]]:
-    """Yield (index, template, seed) of every portrait that is to be made. The template is None where it is still to be
-    drawn from the text."""
+def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[PortraitOrder]:
+    """Yield every portrait that is to be made."""
     seeds = [(task.config.seed + i) % SEEDS for i in range(task.config.batch_size)]
     count = max(len(task.templates), 1) * len(seeds)
     studio.meter.expect(studio.cost * (count - len(task.done)))
@@ -128,17 +137,17 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
         yield from ((index, template, seed) for seed in missing)
 
 
-def _best(studio: Studio, index: int, template: LoadedTemplate | None, seed: int, shelf: Shelf) -> Portrait:
+def _best(studio: Studio, book: PanelBook, order: PortraitOrder, shelf: Shelf) -> Portrait:
     """The best of as many portraits as are asked for, whose recipe says what was tried. The others are put aside where
     the user wants to keep them. One that fails is passed over, unless all do."""
-    count = studio.config.best_of
+    count, (index, template, seed) = studio.config.best_of, order
     if count == 1:
-        return _attempt(studio, index, template, seed).portrait
+        return _attempt(studio, book, order).portrait
     attempts: list[Attempt] = []
     ceilings: list[float | None] = []
     for i in range(count):
         try:
-            attempts.append(_attempt(studio, index, template, (seed + i * text.REDRAW) % SEEDS))
+            attempts.append(_attempt(studio, book, (index, template, (seed + i * text.REDRAW) % SEEDS)))
         except ENDING:
             raise
         except Exception:
@@ -158,8 +167,9 @@ def _best(studio: Studio, index: int, template: LoadedTemplate | None, seed: int
     return replace(portrait, recipe={**portrait.recipe, "best_of": tried(attempts, kept, ceilings, seed, count)})
 
 
-def _attempt(studio: Studio, index: int, template: LoadedTemplate | None, seed: int) -> Attempt:
+def _attempt(studio: Studio, book: PanelBook, order: PortraitOrder) -> Attempt:
     """Make one portrait, with its likeness and its recipe."""
+    index, template, seed = order
     if template is None:
         template = _drawn(studio, seed)
     faces = studio.faces(template)
@@ -181,16 +191,21 @@ def _attempt(studio: Studio, index: int, template: LoadedTemplate | None, seed: 
     studio.meter.stage("finish")
     picture, scale = _finished(studio, picture, made, others)
     task = studio.seated_task()
-    likeness = tuple(
-        _likeness(studio, picture, stages.scaled(face, scale), sittings.get(id(face)))
+    nothing: tuple[Likeness | None, LikenessPanel | None] = None, None
+    measured = [
+        _measured(studio, book, (index, template, seed), (picture, scale), (face, sittings[id(face)]))
+        if id(face) in sittings
+        else nothing
         for face in faces[: len(task.people)]
-    ) + (None,) * (len(task.people) - len(faces))
+    ] + [nothing] * (len(task.people) - len(faces))
+    likeness = tuple(found for found, _ in measured)
     album["final"] = picture
     about = studio.spared(
         Message("The recipe"),
         recipe.outline(task, template, index, seed, likeness),
         lambda: recipe.build(task, template, index, seed, likeness, studio.host, studio.vision),
     )
+    about = recipe.with_panels(about, [panel for _, panel in measured])
     kept = album if studio.task.keep_stages else {}
     portrait = Portrait(picture, seed, index, likeness, about, kept, alpha=finish.alpha_of(template.alpha, picture))
     return Attempt(
@@ -216,14 +231,33 @@ def _finished(studio: Studio, picture: Image, made: list[Face], others: list[Fac
     )
 
 
-def _likeness(studio: Studio, picture: Image, where: Face, sitting: Sitting | None) -> Likeness | None:
-    """The likeness of the face at ``where``; None when no face was made there or when it can't be measured."""
-    if sitting is None:
-        return None
-    return studio.spared(Message("The likeness"), None, lambda: _judged(studio, picture, where, sitting))
+def _measured(
+    studio: Studio,
+    book: PanelBook,
+    order: tuple[int, LoadedTemplate, int],
+    made: tuple[Image, float],
+    placed: tuple[Face, Sitting],
+) -> tuple[Likeness | None, LikenessPanel | None]:
+    """The likeness of a face, and what both embedders tell of it; None where it can't be measured. ``made`` is the
+    picture and how many times it is as large as the template; ``placed`` is the template's face and who sat for it."""
+    index, template, seed = order
+    (picture, scale), (face, sitting) = made, placed
+    where = stages.scaled(face, scale)
+    failed: tuple[JudgedFace | None, bool] = None, False
+    found, looked = studio.spared(
+        Message("The likeness"), failed, lambda: (_judged(studio, picture, where, sitting), True)
+    )
+    if not looked:
+        return None, None
+    panel = studio.spared(
+        Message("The likeness panel"),
+        None,
+        lambda: book.add(studio, (index, seed), sitting, found, (template, face)),
+    )
+    return None if found is None else found.likeness, panel
 
 
-def _judged(studio: Studio, picture: Image, where: Face, sitting: Sitting) -> Likeness | None:
+def _judged(studio: Studio, picture: Image, where: Face, sitting: Sitting) -> JudgedFace | None:
     sitter, seen = sitting.sitter, score.find(picture, where, studio.vision)
     if seen is None:
         return None
@@ -239,7 +273,7 @@ def _judged(studio: Studio, picture: Image, where: Face, sitting: Sitting) -> Li
         )
     vectors, embedder = sitter.sources.compared_with(sitting.fused, sitter.mean)
     judge = studio.vision.embedder if embedder is None else embedder_named(studio.vision, embedder)
-    return score.compare(*seen, vectors, judge)
+    return score.judge(*seen, vectors, judge)
 
 
 def _drawn(studio: Studio, seed: int) -> LoadedTemplate:

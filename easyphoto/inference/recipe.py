@@ -31,6 +31,7 @@ from easyphoto.families.spec import Pass
 from easyphoto.inference import plan
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, hash_image, names
 from easyphoto.likeness import clipped, cosine_words, words
+from easyphoto.measures.likeness_panel import LikenessPanel
 from easyphoto.messages import Message
 from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
 from easyphoto.storage import files
@@ -152,6 +153,13 @@ def outline(
         "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
         **({"job": task.job, "index": index} if task.job else {}),
     }
+
+
+def with_panels(recipe: Mapping[str, Any], panels: Sequence[LikenessPanel | None]) -> dict[str, Any]:
+    """A recipe whose entries under ``likeness`` also carry what both embedders tell of each face."""
+    faces = zip(recipe["likeness"], panels, strict=True)
+    told = [one if one is None or panel is None else {**one, **panel.to_mapping()} for one, panel in faces]
+    return {**recipe, "likeness": told}
 
 
 def infotext(data: Mapping[str, Any]) -> str:

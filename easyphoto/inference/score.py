@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,8 +24,23 @@ def find(image: Image, where: Face, vision: Vision) -> tuple[Image, Face] | None
     return None if face is None else (part, face)
 
 
-def compare(image: Image, face: Face, person: Sequence[Embedding], judge: FaceEmbedder) -> Likeness:
-    """The mean likeness of a face to ``vectors``, which ``judge`` made of photos of a person."""
-    vector = judge.embed(image, face)
+@dataclass(frozen=True, eq=False)
+class JudgedFace:
+    """A finished face in its ``part`` of the picture, as the judge described it, and how alike it is to the person."""
+
+    part: Image
+    face: Face
+    vector: Embedding
+    likeness: Likeness
+
+
+def judge(part: Image, face: Face, person: Sequence[Embedding], embedder: FaceEmbedder) -> JudgedFace:
+    """The mean likeness of a face to the vectors ``person``, which ``embedder`` made of photos of a person."""
+    vector = embedder.embed(part, face)
     cosine = float(np.mean([float(np.dot(vector, photo)) for photo in person]))
-    return Likeness(cosine, judge.calibration.score(cosine), judge.name)
+    return JudgedFace(part, face, vector, Likeness(cosine, embedder.calibration.score(cosine), embedder.name))
+
+
+def compare(image: Image, face: Face, person: Sequence[Embedding], embedder: FaceEmbedder) -> Likeness:
+    """How alike :func:`judge` finds a face."""
+    return judge(image, face, person, embedder).likeness

@@ -44,7 +44,8 @@ class Subject:
     against each of them. Without a gallery ``reference`` and ``mean`` serve. Without ``lora`` the person is known by
     the pictures alone, and where ``untrained`` says so an adapter is asked for in its place. ``shown`` is the picture
     that the adapter is shown instead of the person's own. ``works`` is False for a person whose training was marked as
-    failed. ``reward`` is the small LoRA that the reward taught.
+    failed. ``reward`` is the small LoRA that the reward taught. ``folder`` is the person's folder, in which is kept
+    what the photos show.
     """
 
     user_id: str
@@ -57,6 +58,7 @@ class Subject:
     untrained: bool = False
     shown: Image | None = None
     reward: Path | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +205,7 @@ def subject(person: Person, vision: Vision, notice: OnNotice = _silent) -> Subje
         works=person.works,
         untrained=not person.trained,
         reward=person.reward,
+        folder=person.folder,
     )
 
 

@@ -134,6 +134,7 @@ def of_result(result: PortraitResult) -> dict[str, Any]:
             for f in result.failures
         ],
         "seed": result.seed,
+        "panels": dict(result.panels),
     }
 
 
@@ -151,7 +152,7 @@ def result(data: Mapping[str, Any]) -> PortraitResult:
         TemplateFailed(template=int(f["template"]), code=str(f["code"]), message=messages.from_data(f["message"]))
         for f in data["failures"]
     )
-    return PortraitResult(made, failures, int(data["seed"]))
+    return PortraitResult(made, failures, int(data["seed"]), dict(data.get("panels", {})))
 
 
 def saved_portrait(path: Path, seed: int, template: int, likeness: tuple[Likeness | None, ...]) -> Portrait:

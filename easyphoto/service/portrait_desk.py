@@ -192,6 +192,7 @@ class PortraitDesk:
     def work(self, request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> PortraitResult:
         """Make the portraits, but for those that this very request has made before it was cut off."""
         from easyphoto.inference.portrait import portray
+        from easyphoto.inference.portrait_panel import PanelBook
         from easyphoto.inference.task import PortraitTask, with_seed
 
         asked = payloads.portrait(request)
@@ -229,16 +230,18 @@ class PortraitDesk:
                 failures.append(event)
             emit(event)
 
+        book = PanelBook()
         made = [
             SavedPortrait.of(portrait)
-            for portrait in portray(task, self._place.host, self._place.vision, listen, cancelled)
+            for portrait in portray(task, self._place.host, self._place.vision, listen, cancelled, book)
         ]
         portraits = tuple(sorted([*before, *made], key=lambda one: (one.template, one.seed))) if before else tuple(made)
         if not portraits and failures:
             raise _nothing_made(failures)
         names = [portrait.path.name for portrait in portraits if portrait.path is not None]
-        emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed}))
-        return PortraitResult(portraits, tuple(failures), config.seed)
+        panels = book.told()
+        emit(Finished(result={"portraits": names, "failed": len(failures), "seed": config.seed, "panels": panels}))
+        return PortraitResult(portraits, tuple(failures), config.seed, panels)
 
     def _seated(self, person: Person, asked: PortraitRequest, notice: Callable[[str], None]) -> Subject | Unusable:
         """The person with the picture that the adapter is shown, where there is one."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from easyphoto.config import PRECISIONS, Chosen, DrawnClipConfig, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
@@ -85,11 +86,13 @@ class Accepted:
 
 @dataclass(frozen=True, eq=False)
 class PortraitResult:
-    """What came of a portrait job: the portraits, the templates that failed, and the seed that was used."""
+    """What came of a portrait job: the portraits, the templates that failed, the seed that was used, and the likeness
+    panel of each person over all portraits, as plain JSON data by user id."""
 
     portraits: tuple[Portrait, ...]
     failures: tuple[TemplateFailed, ...]
     seed: int
+    panels: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -190,7 +190,9 @@ class TrainingDesk:
                 run(spec, home.job.path, _Begun(home.job, request_id, emit), cancelled)
         self._place.host.refresh_loras()
         person = self._place.people.get(name)
-        emit(Finished(result={"user_id": name, "likeness": person.likeness, "works": person.works}))
+        panel = (person.marks or {}).get("panel")
+        told = {"user_id": name, "likeness": person.likeness, "works": person.works, "panel": panel}
+        emit(Finished(result=told))
         return person
 
     def _order(self, home: PersonFolder, request: TrainRequest) -> tuple[TrainConfig, Checkpoint]:

@@ -6,21 +6,21 @@ on the same templates.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
-
-import numpy as np
 
 from easyphoto import pictures, reporting
 from easyphoto.errors import reason
-from easyphoto.measures import likeness_panel
-from easyphoto.measures.likeness_panel import CosineTable, LikenessPanel, PanelCounts, PanelRow
+from easyphoto.measures import onlookers
+from easyphoto.measures.likeness_panel import LikenessPanel, PanelCounts
+from easyphoto.measures.onlookers import PROFILE, PersonPhotos
 from easyphoto.messages import Message
-from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
-from easyphoto.reporting import ReporterVector
+from easyphoto.ports import Face, Image, Vision
+from easyphoto.storage import files
+from easyphoto.storage.folders import SEEN_PHOTOS
 from easyphoto.training import photos
 from easyphoto.training.crops import Selection
 from easyphoto.training.phase import Training
@@ -31,14 +31,6 @@ from easyphoto.vision import largest, pose, sharpness
 
 log = logging.getLogger(__name__)
 
-LEAVE_ONE_OUT = 8
-"""With fewer photos than this, what was held out is too little to measure on: each portrait is compared with all photos
-but the one that it is nearest to."""
-PROFILE = 60.0
-"""From so many degrees of yaw on, a template's face is in profile, where no detector is expected to find one."""
-
-V = TypeVar("V")
-
 
 def panel(
     training: Training, selection: Selection, templates: Sequence[ValidationTemplate], score: Score, base: Score | None
@@ -46,40 +38,70 @@ def panel(
     """Measure the pictures of ``score``, and of ``base`` as the floor. None, with a notice, when that fails: what was
     trained is never lost for a report."""
     try:
-        return measure(training, selection, templates, score, base)
+        found, shown = _measured(training, selection, templates, score, base)
+        _keep(training, shown)
     # Whatever breaks in a report, a bug even, is not worth the hours of a training. The log has all of it.
     except Exception as error:
         log.warning("the likeness panel was left out", exc_info=True)
         training.notice(Message("The likeness panel was left out: {reason}.", reason=reason(error)))
         return None
+    return found
 
 
 def measure(
     training: Training, selection: Selection, templates: Sequence[ValidationTemplate], score: Score, base: Score | None
 ) -> LikenessPanel:
     """Measure as :func:`panel` does. Raises the errors of vision and of pictures that can't be read."""
+    return _measured(training, selection, templates, score, base)[0]
+
+
+def _measured(
+    training: Training, selection: Selection, templates: Sequence[ValidationTemplate], score: Score, base: Score | None
+) -> tuple[LikenessPanel, PersonPhotos]:
+    """Return the panel, and the photos that it is about."""
     vision = training.vision
     made, floor = _look(score, templates, vision), _look(base, templates, vision)
-    shown = [photo for photo in (*selection.training, *selection.held_out) if photo.embedding is not None]
-    cut = len(shown) - sum(photo.embedding is not None for photo in selection.held_out)
-    judge = _Witness(vision.embedder.name, vision.embedder.calibration, vision.embedder.embed, _judged)
-    judged = judge.measured([photo.embedding for photo in shown if photo.embedding is not None], made, floor, cut)
+    judge, shown = onlookers.judge(vision.embedder), _described(training, selection)
+    missing = made.counts.missing, floor.counts.missing
+    judged = judge.measured(
+        [judge.describe(*face) for face in made.faces],
+        [judge.describe(*face) for face in floor.faces],
+        shown.judged,
+        shown.trained,
+        missing,
+    )
     reporter, reported = reporting.of(vision), None
     if reporter is not None:
-        second = _Witness(reporter.name, reporter.calibration, reporter.witness, _reported)
-        reported = second.measured([reporter.witness(*photo_face(training, p)) for p in shown], made, floor, cut)
-    best = judged if reported is None else reported
-    place = likeness_panel.dominant(best.portraits[:, :cut])
-    return LikenessPanel(
-        judge=judged.row,
-        reporter=None if reported is None else reported.row,
-        copying=likeness_panel.copying(best.portraits, best.photos, cut),
-        dominant_photo="" if place is None else shown[place].name,
-        held_out=tuple(photo.name for photo in shown[cut:]) if len(shown) >= LEAVE_ONE_OUT else (),
-        counts=made.counts,
-        sharpness=made.sharpness,
-        diversity=likeness_panel.diversity(best.among),
+        second = onlookers.second(reporter)
+        reported = second.measured(
+            [second.describe(*face) for face in made.faces],
+            [second.describe(*face) for face in floor.faces],
+            shown.reported,
+            shown.trained,
+            missing,
+        )
+    return onlookers.panel(judged, reported, shown, made.counts, made.sharpness), shown
+
+
+def _described(training: Training, selection: Selection) -> PersonPhotos:
+    """Return the photos of the training as both embedders describe them."""
+    vision, reporter = training.vision, reporting.of(training.vision)
+    shown = [photo for photo in (*selection.training, *selection.held_out) if photo.embedding is not None]
+    return PersonPhotos(
+        names=tuple(photo.name for photo in shown),
+        trained=len(shown) - sum(photo.embedding is not None for photo in selection.held_out),
+        judge=vision.embedder.name,
+        judged=tuple(photo.embedding for photo in shown if photo.embedding is not None),
+        reporter="" if reporter is None else reporter.name,
+        reported=() if reporter is None else tuple(reporter.witness(*photo_face(training, photo)) for photo in shown),
     )
+
+
+def _keep(training: Training, shown: PersonPhotos) -> None:
+    """Keep what the photos show beside the checkpoints, so that no portrait has to look at them again."""
+    path = training.folder / SEEN_PHOTOS
+    files.write_bytes(path, json.dumps(shown.to_mapping()).encode())
+    training.attachments[SEEN_PHOTOS] = path
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,65 +112,8 @@ class _Pictures:
     counts: PanelCounts
 
     @property
-    def sharpness(self) -> float | None:
-        found = [sharpness.sharpness(image, face) for image, face in self.faces]
-        return float(np.mean(found)) if found else None
-
-
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """The row of one embedder, and the cosines that it comes from: portraits to photos, photos to photos, portraits to
-    portraits."""
-
-    row: PanelRow
-    portraits: CosineTable
-    photos: CosineTable
-    among: CosineTable
-
-
-@dataclass(frozen=True, eq=False)
-class _Witness(Generic[V]):
-    """One embedder, judge or reporter: how it describes a face, and compares two descriptions."""
-
-    name: str
-    calibration: Calibration
-    describe: Callable[[Image, Face], V]
-    compare: Callable[[V, V], float]
-
-    def measured(self, shown: Sequence[V], made: _Pictures, floor: _Pictures, cut: int) -> _Measured:
-        """Compare the pictures of the LoRA, and those of the base model, with the photos. ``shown`` are the photos as
-        the embedder describes them, of which the first ``cut`` were trained on and the rest were held out."""
-        vectors = [self.describe(*face) for face in made.faces]
-        portraits, own = self._table(vectors, shown), self._table(shown, shown)
-        base = self._table([self.describe(*face) for face in floor.faces], shown)
-        row = PanelRow(
-            embedder=self.name,
-            value=likeness_panel.likeness_to(unseen(portraits, cut), made.counts.missing, self.calibration),
-            floor=likeness_panel.likeness_to(unseen(base, cut), floor.counts.missing, self.calibration),
-            ceiling=likeness_panel.ceiling(own),
-            threshold=self.calibration.threshold,
-        )
-        return _Measured(row, portraits, own, self._table(vectors, vectors))
-
-    def _table(self, rows: Sequence[V], columns: Sequence[V]) -> CosineTable:
-        found = [[self.compare(row, column) for column in columns] for row in rows]
-        return np.array(found, np.float64).reshape(len(rows), len(columns))
-
-
-def unseen(cosines: CosineTable, cut: int) -> CosineTable:
-    """Return what a portrait is compared with: the last columns, those of the held-out photos, or all but the nearest
-    one where there are few photos."""
-    if cosines.shape[1] >= LEAVE_ONE_OUT and cut < cosines.shape[1]:
-        return cosines[:, cut:]
-    return likeness_panel.without_nearest(cosines)
-
-
-def _judged(a: Embedding, b: Embedding) -> float:
-    return float(np.dot(a, b))
-
-
-def _reported(a: ReporterVector, b: ReporterVector) -> float:
-    return a.cosine(b)
+    def sharpness(self) -> list[float]:
+        return [sharpness.sharpness(image, face) for image, face in self.faces]
 
 
 def _look(score: Score | None, templates: Sequence[ValidationTemplate], vision: Vision) -> _Pictures:

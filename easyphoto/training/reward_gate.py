@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from easyphoto.measures import likeness_panel
+from easyphoto.measures import likeness_panel, onlookers
 from easyphoto.measures.likeness_panel import CosineTable
 from easyphoto.messages import Message, joined
 from easyphoto.ports import Image, Vision
 from easyphoto.reporting import FaceReporter, ReporterVector
-from easyphoto.training import likeness_report
 from easyphoto.vision import largest, sharpness
 
 TOLERANCE = 0.02
@@ -78,7 +77,7 @@ class GateWitness:
                     continue
                 vectors.append(self.reporter.witness(image, face))
                 sharp.append(sharpness.sharpness(image, face))
-                cosines = likeness_report.unseen(_table(vectors[-1:], self.photos), self.cut)
+                cosines = onlookers.unseen(_table(vectors[-1:], self.photos), self.cut)
                 values.append(likeness_panel.nearest_mean(cosines[0]))
             means.append(float(np.mean(values)))
         count = sum(len(row) for row in pictures)

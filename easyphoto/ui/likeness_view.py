@@ -1,4 +1,4 @@
-"""The likeness panel of a training as HTML: a bar for each embedder, between floor and ceiling, and what it means."""
+"""Likeness panels as HTML: a bar for each embedder, between floor and ceiling, and what it means."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from easyphoto.likeness import cosine_words
 from easyphoto.ui.texts import SAYINGS, say
 
 
-def bars(panel: Mapping[str, Any], language: str) -> str:
-    """Return the panel that ``person.json`` and a training's last event carry. Numbers that were not measured are left
-    out."""
-    rows = [_row(panel.get(kind), kind, language) for kind in ("judge", "reporter")]
-    lines = [_verdict(panel, language), *_notes(panel, language)]
+def of_result(result: Mapping[str, Any], language: str) -> str:
+    """Return the panels that the last event of a job carries: that of a training, or one for each person of some
+    portraits, which nothing was measured of where ``pictures`` are none."""
+    trained, portrayed = result.get("panel"), result.get("panels")
+    if isinstance(trained, Mapping):
+        return bars(trained, language)
+    told = portrayed.items() if isinstance(portrayed, Mapping) else ()
+    return "".join(
+        f'<p class="easyphoto-step"><b>{escape(str(name))}</b></p>{bars(panel, language, floor="template")}'
+        for name, panel in told
+        if isinstance(panel, Mapping) and panel.get("pictures")
+    )
+
+
+def bars(panel: Mapping[str, Any], language: str, floor: str = "floor") -> str:
+    """Return the panel that ``person.json`` and a job's last event carry. Numbers that were not measured are left out.
+    ``floor`` names what the floor is: "floor" for the base model, "template" for the template's own face."""
+    rows = [_row(panel.get(kind), kind, language, floor) for kind in ("judge", "reporter")]
+    lines = [_verdict(panel, language), *_notes(panel, language, floor)]
     notes = "".join(f'<p class="easyphoto-step">{escape(line)}</p>' for line in lines if line)
     return f'<div class="easyphoto-likeness">{"".join(rows)}{notes}</div>'
 
@@ -26,17 +40,18 @@ def _verdict(panel: Mapping[str, Any], language: str) -> str:
     return say(word, language) if word in SAYINGS else ""
 
 
-def _notes(panel: Mapping[str, Any], language: str) -> list[str]:
+def _notes(panel: Mapping[str, Any], language: str, floor: str) -> list[str]:
     """What else is worth a line: who judged, what was copied, which faces were missing."""
     lines = []
     if not panel.get("reporter"):
         lines.append(say("panel one", language))
     elif not panel.get("proven"):
-        lines.append(say("panel unproven", language))
+        lines.append(say("panel unproven" if floor == "floor" else "panel unproven template", language))
     if panel.get("copying") is not None:
         lines.append(say("panel copying", language, index=f"{float(panel['copying']):+.2f}"))
     if panel.get("dominant_photo"):
-        lines.append(say("panel dominant", language, photo=panel["dominant_photo"]))
+        which = "panel nearest" if panel.get("pictures") == 1 else "panel dominant"
+        lines.append(say(which, language, photo=panel["dominant_photo"]))
     if panel.get("missing"):
         lines.append(say("panel missing", language, n=panel["missing"], of=panel.get("pictures", "?")))
     if panel.get("not_applicable"):
@@ -47,20 +62,21 @@ def _notes(panel: Mapping[str, Any], language: str) -> list[str]:
     return lines
 
 
-def _row(row: Any, kind: str, language: str) -> str:
+def _row(row: Any, kind: str, language: str, floor: str) -> str:
     """The bar of one embedder, from the floor (or the stranger threshold, if that is lower) to the ceiling."""
     if not isinstance(row, Mapping) or row.get("value") is None:
         return ""
     marks = {name: float(row[name]) for name in ("floor", "threshold", "value", "ceiling") if row.get(name) is not None}
     low, high = min(marks.values()), max(marks.values())
     room = max(high - low, 1e-6)
+    called = {name: say(f"panel {floor if name == 'floor' else name}", language) for name in marks}
     ticks = "".join(
         f'<i class="{name}" style="left:{100 * (value - low) / room:.1f}%" '
-        f'title="{escape(say(f"panel {name}", language))} {cosine_words(value)}"></i>'
+        f'title="{escape(called[name])} {cosine_words(value)}"></i>'
         for name, value in marks.items()
     )
     filled = 100 * (marks["value"] - low) / room
-    told = " · ".join(f"{say(f'panel {name}', language)} {cosine_words(value)}" for name, value in marks.items())
+    told = " · ".join(f"{called[name]} {cosine_words(value)}" for name, value in marks.items())
     head = say(f"panel {kind}", language, embedder=row.get("embedder", "?"))
     return (
         f'<p class="easyphoto-step"><span>{escape(head)}</span><span>{escape(told)}</span></p>'

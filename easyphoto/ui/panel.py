@@ -104,8 +104,8 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
     likeness = [(float(v.step), v.likeness) for v in view.validations]
     labels = (say("loss", language), say("likeness", language), say("steps", language))
     parts.append(chart.curves(view.loss, likeness, labels, view.train_steps))
-    if isinstance(view.end, Finished) and isinstance(view.end.result.get("panel"), dict):
-        parts.append(likeness_view.bars(view.end.result["panel"], language))
+    if isinstance(view.end, Finished):
+        parts.append(likeness_view.of_result(view.end.result, language))
     if view.fused is not None and view.fused.steps:
         steps = ", ".join(str(s) for s in view.fused.steps)
         parts.append(_note(say("fused", language, steps=steps)))

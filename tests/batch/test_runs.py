@@ -14,7 +14,7 @@ import pytest
 from easyphoto import pictures
 from easyphoto.batch import contact_page, running
 from easyphoto.batch.job_notes import JobNotes
-from easyphoto.batch.outcomes import BatchResult, Outcome
+from easyphoto.batch.outcomes import BatchResult, Outcome, words_in
 from easyphoto.errors import Cancelled, HostFailed, NoFace, StorageFailed
 from easyphoto.events import Progress, RowFailed
 from easyphoto.inference import recipe
@@ -292,6 +292,25 @@ def test_hostile_names_are_text_in_the_report(tmp_path: Path) -> None:
         cells = [cell for row in csv.reader(rows) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "-"))]
     assert "'=cmd|'/c calc'!A1" in cells and "'=1+1" in cells
+
+
+def test_the_report_says_in_words_whom_a_portrait_looks_like(tmp_path: Path) -> None:
+    hostile, words = "<script>3.jpg", ("looks like the person", "looks like a relative", "looks like the template")
+    pictures.save_png(tmp_path / "a.png", portrait_of(20, 64, 80))
+    faces = [{"score": 0.5, "embedder": "e", "word": word, "dominant_photo": "1.jpg"} for word in words]
+    faces.append({"score": 0.5, "embedder": "e", "word": "copies a photo", "dominant_photo": hostile})
+    told = words_in({"likeness": [*faces, None, {"score": 0.5, "embedder": "e"}, {"word": "made up"}]})
+    outcome = Outcome(2, "a", "anna", "mine", "made", tmp_path / "a.png", (0.5,), "e", 7, words=told)
+    page = contact_page.write("batch", tmp_path, [outcome]).report.read_text(encoding="utf-8")
+    for said in (
+        "Looks like the person.",
+        "Looks like a relative.",
+        "Looks like the template.",
+        "Copies &lt;script&gt;3",
+    ):
+        assert said in page
+    assert "made up" not in page
+    assert words_in({"likeness": 3}) == words_in({}) == ()
 
 
 def test_the_same_row_has_the_same_seed_whatever_was_trained(service: EasyPhoto, file: Path) -> None:

@@ -57,6 +57,18 @@ def test_a_copy_is_called_by_its_photo_and_names_are_escaped() -> None:
     assert "all photos but the nearest one" in html
 
 
+def test_portraits_have_a_panel_for_each_person_with_the_template_as_the_floor() -> None:
+    one = panel(pictures=1, dominant_photo="3.jpg", proven=False)
+    result = {"portraits": ["a.png"], "panels": {"<ann>": one, "bert": panel(), "carl": panel(pictures=0), "dora": 3}}
+    html = likeness_view.of_result(result, "en")
+    assert html.count("&lt;ann&gt;") == 1 and "bert" in html and "carl" not in html and "<ann>" not in html
+    assert html.count("the template&#x27;s own face 0.200") == 8 and "without the LoRA" not in html
+    assert "The nearest training photo is 3.jpg." in html
+    assert "The reporter sees no gain over the template&#x27;s own face." in html
+    assert likeness_view.of_result({"panel": panel()}, "en") == likeness_view.bars(panel(), "en")
+    assert likeness_view.of_result({"portraits": []}, "en") == ""
+
+
 def test_what_was_not_measured_is_left_out() -> None:
     html = likeness_view.bars(panel(judge=row("dlib-resnet", None), reporter=None, word=None, copying=None), "en")
     assert "easyphoto-scale" not in html and "Copying" not in html

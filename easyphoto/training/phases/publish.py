@@ -6,7 +6,7 @@ from typing import Any
 
 from easyphoto import likeness
 from easyphoto.messages import Message
-from easyphoto.storage.folders import FUSED, PersonFolder
+from easyphoto.storage.folders import FUSED, SEEN_PHOTOS, PersonFolder
 from easyphoto.training import handover, labels, likeness_report, validation
 from easyphoto.training.phase import Phase, Training
 from easyphoto.training.phases.fuse import FusedLora
@@ -25,7 +25,7 @@ class PublishPhase(Phase):
     name = "publish"
     needs = (Looked, Trained, FusedLora)
     makes = (TrainingResult,)
-    leaves = (FUSED,)
+    leaves = (FUSED, SEEN_PHOTOS)
 
     def run(self, training: Training) -> None:
         spec, plan, folder = training.spec, training[Looked].plan, training.folder
@@ -41,6 +41,7 @@ class PublishPhase(Phase):
         labels.write_lora(path, spec, fused.layers, labels.lora_header(spec, plan, standing.step, score))
         face_id = handover.everything(spec, folder, path, picture, marks, training.attachments)
         path.unlink()
+        (folder / SEEN_PHOTOS).unlink(missing_ok=True)
         if score is not None and not works:
             training.notice(
                 Message(
