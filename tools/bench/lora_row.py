@@ -8,7 +8,7 @@ strength 0.65) are rendered with and without the LoRA.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def photos_of(picture: Image, seed: int) -> list[Image]:
 
 def face_mask(landmarks: Points, width: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The hull of the 68 landmarks with the forehead, a tenth of the face's ``width`` wider, float32 in [0, 1]."""
-    brows = landmarks[17:27] - np.float32((0, 0.35 * (landmarks[8, 1] - landmarks[27, 1])))
+    brows = landmarks[17:27] - np.array([0, 0.35 * (landmarks[8, 1] - landmarks[27, 1])], np.float32)
     hull = cv2.convexHull(np.concatenate([landmarks, brows]).astype(np.int32))
     canvas = np.zeros((SIZE, SIZE), np.float32)
     cv2.fillConvexPoly(canvas, hull, 1.0)
@@ -88,8 +88,8 @@ class Trial:
         from easyphoto.training import dataset, loop
         from easyphoto.training.lora import LoraShape, TrainedLora
 
-        drawn = {} if seed is None else {"seed": seed}
-        config = families.spec(Family.BENCH).train_config(max_train_steps=self._steps, **drawn)
+        config = families.spec(Family.BENCH).train_config(max_train_steps=self._steps)
+        config = config if seed is None else replace(config, seed=seed)
         parts = self._sd.load(self._model, device=self._device, dtype=torch.float32)
         latents = dataset.encode(parts.vae, samples, lambda done, total: None)
         precision = "bf16" if fast_bf16(self._device) else "no"

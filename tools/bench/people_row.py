@@ -171,7 +171,7 @@ def train(work: Path, trial: Trial, seeds: Sequence[int]) -> None:
 
 
 def read_scene(folder: Path, number: int) -> Scene:
-    mask = pictures.load(folder / f"{number}-mask.png")[..., 0].astype(np.float32) / 255
+    mask = pictures.load(folder / f"{number}-mask.png")[..., 0].astype(np.float32) / np.float32(255)
     return Scene(pictures.load(folder / f"{number}.png"), mask)
 
 
