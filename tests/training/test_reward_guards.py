@@ -252,9 +252,9 @@ def witness_of(photos: list[Image], vision: Vision) -> GateWitness:
     return GateWitness(reporter, [reporter.witness(image, face) for image, face in faces if face], len(photos))
 
 
-def followed(template: Image, photos: list[Image], vision: Vision, anchor: float) -> tuple[Image, float, float]:
-    """A template that follows the judge's gradient in its pixels, held to what it was by the ``anchor``; and the
-    judge's cosine before and after."""
+def followed(template: Image, photos: list[Image], vision: Vision) -> tuple[Image, float, float]:
+    """A template that follows the judge's gradient in its pixels, held by nothing; and the judge's cosine before and
+    after."""
     judge = vision.embedder
     assert isinstance(judge, GradientEmbedder)
     vectors = []
@@ -273,7 +273,7 @@ def followed(template: Image, photos: list[Image], vision: Vision, anchor: float
     for _ in range(12):
         made = judge.embed_pixels(reward_loss.chip(picture, place, judge.chip_side) * 255)[0]
         cosines.append(float(target.cosine(made.detach())))
-        loss = target.loss(made) + anchor * (picture - first).square().mean()
+        loss = target.loss(made)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -285,14 +285,12 @@ def test_without_an_anchor_the_judge_is_fooled_and_the_gate_is_not(
     people: tuple[list[Image], list[Image]], vision: Vision
 ) -> None:
     photos, templates = people
-    made = [followed(template, photos, vision, anchor=0.0) for template in templates]
+    made = [followed(template, photos, vision) for template in templates]
     assert all(last > first + 0.3 for _, first, last in made), "the judge sees another person"
     witness = witness_of(photos, vision)
     before = witness.see([[template] for template in templates], vision)
     verdict = decide(before, witness.see([[image] for image, _, _ in made], vision), witness.diversity)
     assert not verdict.accepted
-    held = [followed(template, photos, vision, anchor=1e5) for template in templates]
-    assert all(last < first + 0.1 for _, first, last in held), "and the anchor would have held the picture"
 
 
 def test_with_the_same_photo_as_target_the_pictures_become_that_photo_and_the_gate_refuses(
