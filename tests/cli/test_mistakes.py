@@ -67,7 +67,7 @@ WRONG = {
     "generate FILE --user a --seed 4294967296": (2, "from -1 to 4294967295, not '4294967296'"),
     "generate FILE --user a --face-fusion-method magic": (2, "one of auto, inswapper, warp, not 'magic'"),
     "video": (2, "see easyphoto video --help"),
-    "video --max-frames 4": (2, "give a clip, or say what to draw"),
+    "video --max-frames 4": (2, "Give a clip, or say what to draw"),
     "video FOLDER": (2, "--user USER_ID"),
     "video FOLDER --prompt smile": (2, "but not both"),
     "video --last FILE": (2, "needs a first one"),
