@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from easyphoto import pictures
 from easyphoto.config import Family, PortraitConfig
@@ -227,10 +228,10 @@ class Bench:
         return time.process_time() - before
 
     def _anew(self, image: Image) -> Image:
-        """The picture with one pixel that no picture before it had, so that nobody has looked at it yet."""
+        """The picture with other last bits, so that nobody has looked at it or at a part of it yet."""
         self._fresh += 1
-        changed = image.copy()
-        changed[0, 0] = self._fresh % 256, self._fresh // 256, 0
+        bits = np.random.default_rng(self._fresh).integers(0, 2, image.shape, np.uint8)
+        changed: Image = image ^ bits
         return changed
 
 
