@@ -198,3 +198,18 @@ def test_a_training_that_is_asked_to_end_writes_what_it_has(tmp_path: Path) -> N
     assert "wrote motion" in rest
     assert (tmp_path / "motion" / "diffusion_pytorch_model.safetensors").is_file()
     assert time.monotonic() - begun < 120
+
+
+def test_the_module_that_ships_fits_the_checkpoint_that_ships() -> None:
+    from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+
+    models = Path(__file__).resolve().parents[2] / "models"
+    files = [path for path in (models / "bench-motion").iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 8_000_000
+    stored = load_file(models / "bench-motion" / "diffusion_pytorch_model.safetensors")
+    assert all(value.dtype == torch.float16 and bool(value.isfinite().all()) for value in stored.values())
+    unet = UNet2DConditionModel.from_pretrained(models / "bench" / "unet", local_files_only=True)
+    adapter = MotionAdapter.from_pretrained(models / "bench-motion", local_files_only=True)
+    together = UNetMotionModel.from_unet2d(unet, adapter)
+    known = together.state_dict()
+    assert stored and all(torch.equal(known[name], value.to(known[name].dtype)) for name, value in stored.items())

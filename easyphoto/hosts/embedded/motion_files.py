@@ -15,8 +15,8 @@ from easyphoto.hosts.embedded import library
 
 FOLDER = KINDS["motion"]
 """The name of the folder of motion modules, which lies in the models folder."""
-SHIPPED = "motion"
-"""The folder in that of the bench checkpoint."""
+SHIPPED = "bench-motion"
+"""The folder of the bench checkpoint's own module, beside the checkpoint."""
 
 
 def find(paths: Paths, family: Family, wanted: str | Path | None = None) -> Path:
@@ -41,7 +41,7 @@ def find(paths: Paths, family: Family, wanted: str | Path | None = None) -> Path
 
 
 def _best(paths: Paths, family: Family, animation: Animation) -> Path | None:
-    shipped = paths.bench / SHIPPED
+    shipped = paths.bench.with_name(SHIPPED)
     if families.spec(family).shipped and (shipped / "config.json").is_file():
         return shipped
     listed = [entry.value for entry in naming.listed(paths.models / FOLDER)]
