@@ -283,14 +283,8 @@ class EasyPhoto:
         """Who is to be seen in a clip, in the order in which its user ids are given to them, before anybody is chosen;
         of a long clip, who comes first. :class:`InvalidRequest` for what is no clip, :class:`TooBusy` when
         ``MAX_CHECKS`` others have something looked at."""
-        if not self._checks.acquire(blocking=False):
-            raise TooBusy(
-                "{max_checks} others have photos or clips looked at: try again in a moment.", max_checks=MAX_CHECKS
-            )
-        try:
+        with self._looking():
             return self._videos.people(request)
-        finally:
-            self._checks.release()
 
     def replay(
         self,
