@@ -117,8 +117,9 @@ TAIL = """## What is measured and what is not
   measured.
 - **Full-size checkpoints**: random ones of the published shapes (`pytest -m slow tests/weights/test_full_size.py`)
   go through the real code for loading, drawing, training and LoRAs. [Performance](performance.md) says what was run.
-- **Memory**: `easyphoto.memory` estimates from computed tables what a training or a picture needs. This was not
-  measured on a graphics card. [The embedded host](embedded.md#memory) says what happens if there is too little.
+- **Memory**: `easyphoto.memory` estimates from computed tables what a training or a picture needs. For SD1.5
+  this was compared with [what a card really needed](performance.md#on-a-graphics-card). [The embedded
+  host](embedded.md#memory) says what happens if there is too little.
 
 ## Not here
 - **DAMO's image-face-fusion**: its published code needs TensorFlow for its landmarks, and a face model (BFM) that is
