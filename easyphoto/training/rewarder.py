@@ -49,7 +49,7 @@ BETAS = (0.9, 0.99)
 EDGE = 2
 """How many latents around the face are decoded with it, because the decoder looks that far."""
 
-Window: TypeAlias = tuple[int, int, int, int]
+LatentBox: TypeAlias = tuple[int, int, int, int]
 """A part of the latents: top, bottom, left, right."""
 
 
@@ -68,7 +68,7 @@ class Canvas:
     pixels: Tensor
     alpha: Tensor
     place: Tensor
-    window: Window
+    window: LatentBox
     shown: int | None = None
 
 
@@ -100,7 +100,7 @@ def canvas(parts: Parts, template: ValidationTemplate, judge: GradientEmbedder, 
     )
 
 
-def _window(place: Any, side: int, size: tuple[int, int], scale: int) -> Window:
+def _window(place: Any, side: int, size: tuple[int, int], scale: int) -> LatentBox:
     """The part of the latents that the chip lies in, with what the decoder needs around it."""
     corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]) @ place.T / scale
     (left, top), (right, bottom) = np.floor(corners.min(0)) - EDGE, np.ceil(corners.max(0)) + EDGE
