@@ -27,6 +27,7 @@ from easyphoto.cli import (
     video,
 )
 from easyphoto.cli.arguments import Parser, a_folder, a_path, ranged
+from easyphoto.cli.arguments import pictures_in as _pictures
 from easyphoto.config import PRECISIONS, REF_MODES, Paths, PortraitConfig, TrainConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.likeness import words
@@ -188,7 +189,7 @@ def _train(args: argparse.Namespace) -> int:
     chosen = flags.chosen(args)
     request = TrainRequest(
         args.user_id,
-        arguments.pictures_in(args.photos),
+        _pictures(args.photos),
         service.train_config(chosen),
         tuple(args.template),
         args.resume,
@@ -213,7 +214,7 @@ def _generate(args: argparse.Namespace) -> int:
         args.config_text_to_image_input_prompt = scenes.prompt(
             args.scene_preset, args.config_text_to_image_input_prompt or ""
         )
-    templates = [*arguments.pictures_in(args.templates), *(service.templates.get(name).path for name in args.preset)]
+    templates = [*_pictures(args.templates), *(service.templates.get(name).path for name in args.preset)]
     if args.recipe:
         request = service.replay(args.recipe, tuple(templates), flags.chosen(args), args.identity_image)
     else:
