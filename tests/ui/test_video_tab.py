@@ -124,7 +124,7 @@ def test_a_clip_is_cancelled_and_what_is_no_clip_is_said(address: str, service: 
         page.settle()
         page.click(f"#{PREFIX}_start")
         page.wait(lambda: "Frames: 2 of 30" in page.text(PROGRESS))
-        assert "left" in page.text(PROGRESS)
+        page.wait(lambda: "left" in page.text(PROGRESS))
         page.click(f"#{PREFIX}_cancel")
         page.wait_for(f"{PROGRESS} [data-state=cancelled]")
         assert page.complaints() == []
