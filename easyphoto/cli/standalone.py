@@ -1,13 +1,13 @@
-"""The program without a WebUI: the service on the embedded host."""
+"""The program without a WebUI: the service on the embedded host, or on another that a command names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from easyphoto.config import PRECISIONS, Paths
 from easyphoto.hosts.embedded import EmbeddedHost
-from easyphoto.ports import Vision
+from easyphoto.ports import Host, Vision
 from easyphoto.service import EasyPhoto, Preferences
 from easyphoto.service.kept_settings import KeptSettings
 from easyphoto.vision import registry
@@ -27,10 +27,16 @@ def preferences(
     return Preferences(commercial_only or switch, exact or PRECISIONS[0])
 
 
-def build(paths: Paths, chosen: Preferences | None = None, devices: Sequence[str] = ()) -> EasyPhoto:
+def build(
+    paths: Paths,
+    chosen: Preferences | None = None,
+    devices: Sequence[str] = (),
+    other_host: Callable[[Vision], Host | None] = lambda vision: None,
+) -> EasyPhoto:
     """Return the service on the embedded host, with the vision backends whose weights lie under ``paths.models``.
 
-    With ``devices`` the queue has a lane for each of them, with an engine and eyes of its own.
+    With ``devices`` the queue has a lane for each of them, with an engine and eyes of its own. ``other_host`` may give
+    a host to take instead.
     """
     kept = KeptSettings(paths)
     decided = chosen or preferences(kept=kept)
@@ -40,7 +46,8 @@ def build(paths: Paths, chosen: Preferences | None = None, devices: Sequence[str
 
     vision = eyes()
     first = devices[0] if devices else None
-    service = EasyPhoto(EmbeddedHost(paths, vision, first), vision, paths, preferences=lambda: decided)
+    host = other_host(vision) or EmbeddedHost(paths, vision, first)
+    service = EasyPhoto(host, vision, paths, preferences=lambda: decided)
     if devices:
         lanes = [service.runner(service.host, vision, devices[0])]
         for device in devices[1:]:

@@ -21,26 +21,37 @@ _END = "<|endoftext|>"
 _PACKAGES = ("open_clip", "clip")
 """The packages that carry CLIP's merges; they are found on disk and never imported."""
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
-_OF_FORGE = Path("backend", "huggingface", "runwayml", "stable-diffusion-v1-5", "tokenizer")
+OF_FORGE = Path("backend", "huggingface", "runwayml", "stable-diffusion-v1-5", "tokenizer")
+"""Where Forge and Forge Neo ship the tokenizer, below their own folder."""
+OF_REFORGE = Path("ldm_patched", "modules", "sd1_tokenizer")
+OF_COMFYUI = Path("comfy", "sd1_tokenizer")
+PLACE = "EASYPHOTO_TOKENIZER"
+"""The environment variable by which a program tells its children where it has CLIP's tokenizer itself."""
+BUNDLE = "tokenizer"
+"""What the catalog calls the two files."""
+FILES = ("vocab.json", "merges.txt")
 _OF_HUGGING_FACE = "models--openai--clip-vit-large-patch14"
 _MISSING = Message(
-    "A single-file checkpoint needs CLIP's tokenizer: put vocab.json and merges.txt of "
-    "any Stable Diffusion 1.5 into models/tokenizer, or install the package "
-    "open-clip-torch."
+    "A single-file checkpoint needs CLIP's tokenizer, and it is nowhere on this machine: download \"CLIP's tokenizer\" "
+    "(2 MB) on the Weights tab or with `python -m easyphoto models fetch tokenizer`, or put vocab.json and merges.txt "
+    "of any Stable Diffusion 1.5 into models/tokenizer."
 )
 
 
 def folders(models: Path, checkpoint: Path | None = None) -> tuple[Path, ...]:
-    """Return where CLIP's tokenizer may lie: in ``models``, beside ``checkpoint``, in the WebUI around them (Forge and
-    Forge Neo have it), and in the cache of Hugging Face."""
-    beside = () if checkpoint is None else (checkpoint.parent,)
+    """Return where CLIP's tokenizer may lie: in ``models``, beside ``checkpoint``, where the program around this one
+    says that it has it, in the WebUI or ComfyUI around the models, and in the cache of Hugging Face."""
+    around = () if checkpoint is None else (parent / OF_COMFYUI for parent in checkpoint.parents)
+    beside = () if checkpoint is None else (checkpoint.parent, *around)
+    told = os.environ.get(PLACE, "")
     home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")  # noqa: PTH111 - there may be no home
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     return (
         models / "tokenizer",
         *beside,
         models / "Stable-diffusion",
-        *(root / _OF_FORGE for root in (models.parent, program.ROOT.parent.parent)),
+        *((Path(told),) if told else ()),
+        *(root / place for root in (models.parent, program.ROOT.parent.parent) for place in (OF_FORGE, OF_REFORGE)),
         cache / _OF_HUGGING_FACE / "snapshots",
     )
 
@@ -73,7 +84,7 @@ def require(checkpoint: Path, folders: Sequence[Path]) -> None:
 def _pairs(folders: Sequence[Path], tokens: int) -> Iterator[tuple[Path, Path]]:
     """Yield the vocabularies of ``tokens`` tokens, each with its merges."""
     for vocabulary in _vocabularies(folders):
-        merges = vocabulary.with_name("merges.txt")
+        merges = vocabulary.with_name(FILES[1])
         try:
             fits = merges.is_file() and len(json.loads(vocabulary.read_text(encoding="utf-8"))) == tokens
         except (OSError, ValueError, TypeError):
@@ -93,7 +104,7 @@ def _packed() -> Iterator[Path]:
 def _vocabularies(folders: Sequence[Path]) -> Iterator[Path]:
     for folder in folders:
         if folder.is_dir():
-            yield from sorted(folder.rglob("vocab.json"))
+            yield from sorted(folder.rglob(FILES[0]))
 
 
 def _unpacked(packed: Path, tokens: int, pads_with_zero: bool) -> Any:

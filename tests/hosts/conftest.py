@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.fake_webui import A1111, FORGE, FakeWebUI
+from tests.hosts.fake_webui import A1111, FORGE, NEO, REFORGE, FakeWebUI
 
 
 def write_checkpoint(path: Path, width: int = 768) -> Path:
@@ -36,6 +36,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWebUI:
     return make
 
 
-@pytest.fixture(params=[A1111, FORGE])
+@pytest.fixture(params=[A1111, FORGE, REFORGE, NEO])
 def fake(request: pytest.FixtureRequest, make: MakeWebUI) -> FakeWebUI:
     return make(request.param)

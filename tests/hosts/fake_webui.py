@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -30,7 +31,10 @@ CONTROL_MODELS = (
     "control_v11p_sd15_canny_fp16 [0a1b2c3d]",
     "control_v11p_sd15_openpose [0a1b2c3d]",
 )
-A1111, FORGE = "AUTOMATIC1111", "Forge"
+A1111, FORGE, REFORGE, NEO = "AUTOMATIC1111", "Forge", "reForge", "Forge Neo"
+PROMPT_FIRST = {REFORGE: "Prefer Prompt"}
+"""What the mode "My prompt is more important" is called where it has another name."""
+VERSIONS = {NEO: "neo"}
 
 
 class Options:
@@ -57,10 +61,18 @@ class State:
         self.job, self.begun, self.ended = "", 0, 0
         self.interrupted = self.skipped = self.stopping_generation = False
         self.sampling_step, self.sampling_steps = 20, 20  # left over from the last picture
+        self.previews = True
+        self.current_image: Any = None
 
     def begin(self, job: str = "") -> None:
         self.job, self.interrupted, self.skipped, self.stopping_generation = job, False, False, False
+        self.current_image = None
         self.begun += 1
+
+    def set_current_image(self) -> None:
+        """As in A1111: it makes a preview when it is asked, unless the user's settings say no."""
+        if self.previews:
+            self.current_image = PilImage.new("RGBA", (32, 24), (self.sampling_step % 256, 0, 0, 255))
 
     def end(self) -> None:
         self.job = ""
@@ -106,7 +118,7 @@ class ControlNetScript(Script):
 
     def __init__(self, dialect: str, start: int, end: int, models: Sequence[str] = CONTROL_MODELS) -> None:
         super().__init__("ControlNet", start, end)
-        self.dialect, self.models = dialect, models
+        self.dialect, self.models, self.mode = dialect, models, modes(dialect)
         self.pictures: list[list[tuple[str, str, float, np.ndarray[Any, Any]]]] = []
 
     def clear_control_model_cache(self) -> None:
@@ -124,7 +136,7 @@ class ControlNetScript(Script):
                 raise ValueError(f"module({unit['module']}) not found in supported modules.")
             if unit["model"] not in self.models:
                 raise ValueError(f"model {unit['model']} not found")
-            assert unit["control_mode"] == "My prompt is more important"
+            assert unit["control_mode"] == self.mode.PROMPT.value
             _check_adapter(unit["module"].lower(), unit["model"], [model for _, model, _, _ in applied])
             if self.broken and self.broken in unit["model"]:
                 raise RuntimeError("Sizes of tensors must match")
@@ -162,6 +174,11 @@ def preprocessors(dialect: str) -> tuple[str, ...]:
         return ("none", "canny", "openpose", "openpose_full", "ip-adapter-auto", *instantid)
     instantid = ("InsightFace (InstantID)", "instant_id_face_keypoints")
     return ("None", "canny", "openpose_full", "CLIP-ViT-H (IPAdapter)", *instantid)
+
+
+def modes(dialect: str) -> Any:
+    words = {"BALANCED": "Balanced", "PROMPT": PROMPT_FIRST.get(dialect, "My prompt is more important")}
+    return Enum("ControlMode", words)
 
 
 class Runner:
@@ -270,8 +287,10 @@ class FakeWebUI:
             "img2img_color_correction": True,
             "control_net_no_detectmap": False,
         }
-        if dialect == FORGE:
+        if dialect in (FORGE, NEO):
             options["forge_additional_modules"] = []
+        if dialect == NEO:
+            options["forge_model_mode"] = "local"
         self.options = Options(options)
         self.txt2img, self.img2img = Runner(dialect, slots, models), Runner(dialect, slots, models)
         self.pictures: list[Any] = []
@@ -327,9 +346,13 @@ class FakeWebUI:
             },
             "modules.sd_vae": {"vae_dict": {"good.vae.safetensors": str(self.root / "good.vae.safetensors")}},
             "modules.call_queue": {"queue_lock": self.lock},
-            "modules.paths": {"data_path": str(self.root), "models_path": str(self.root / "models")},
+            "modules.paths": {
+                "script_path": str(self.root),
+                "data_path": str(self.root),
+                "models_path": str(self.root / "models"),
+            },
             "modules.devices": {"device": self.device, "dtype": "torch.float16", "torch_gc": lambda: None},
-            "modules.launch_utils": {"git_tag": lambda: "v1.10.1"},
+            "modules.launch_utils": {"git_tag": lambda: VERSIONS.get(self.dialect, "v1.10.1")},
             "modules.script_callbacks": {
                 f"on_{name}": lambda f, n=name: self.callbacks.__setitem__(n, f)
                 for name in ("ui_settings", "ui_tabs", "app_started")
@@ -340,17 +363,23 @@ class FakeWebUI:
             found["modules.sd_models"]["send_model_to_device"] = lambda model: self.moves.append("loaded")
             found["internal_controlnet"] = {}
             found["internal_controlnet.external_code"] = {
+                "ControlMode": modes(A1111),
                 "get_models": lambda: list(self.control_models),
                 "get_modules": lambda: list(preprocessors(A1111)),
             }
         else:
             models.sd_model = SimpleNamespace(current_lora_hash="[['a.safetensors', 1]]")
-            found["modules.sd_models"]["forge_model_reload"] = lambda: None
             found["modules_forge"] = {}
             found["modules_forge.main_thread"] = {"run_and_wait_result": self._on_main_loop}
-            found["modules_forge.main_entry"] = {"module_list": {"good.vae.safetensors": "/vae/good.vae.safetensors"}}
+            if self.dialect == REFORGE:
+                found["modules.sd_models"]["send_model_to_device"] = lambda model: None
+                found["modules.sd_models"]["load_model_to_device"] = lambda model: self.moves.append("loaded")
+            else:
+                found["modules.sd_models"]["forge_model_reload"] = lambda: None
+                vaes = {"good.vae.safetensors": "/vae/good.vae.safetensors"}
+                found["modules_forge.main_entry"] = {"module_list": vaes}
             found["lib_controlnet"] = {}
-            found["lib_controlnet.external_code"] = {}
+            found["lib_controlnet.external_code"] = {"ControlMode": modes(self.dialect)}
             found["lib_controlnet.global_state"] = {
                 "get_all_controlnet_names": lambda: ["None", *self.control_models],
                 "get_sorted_preprocessors": lambda: dict.fromkeys(preprocessors(FORGE)),
@@ -402,7 +431,7 @@ class FakeWebUI:
         def cached(name: str) -> None: ...
 
         cached.cache_clear = lambda: self.moves.append("forgot LoRAs")  # type: ignore[attr-defined]
-        more = {"load_lora_state_dict": cached} if self.dialect == FORGE else {}
+        more = {"load_lora_state_dict": cached} if self.dialect in (FORGE, REFORGE) else {}
         return {
             "available_networks": table,
             "available_network_aliases": aliases,
@@ -424,17 +453,19 @@ class FakeWebUI:
             self.options.data.update(p.override_settings)
             self.used.append(dict(self.options.data))
             self.before(p)
+            if self.dialect == NEO:
+                p.width, p.height = (max((side + 32) // 64 * 64, 64) for side in (p.width, p.height))
             p.scripts.process(p)
             self._apply_loras(p)
             self._sample(p)
         finally:
             self.options.data.update(stored)
         self.pictures.append(p)
-        picture = PilImage.fromarray(self.paint(p))
+        made = [PilImage.fromarray(self.paint(p)) for _ in range(p.batch_size)]
         grid = [] if p.do_not_save_grid else [PilImage.new("RGB", (9, 9))]
         maps = [] if self.used[-1].get("control_net_no_detectmap") else p.maps
         return SimpleNamespace(
-            images=[*grid, picture, *maps],
+            images=[*grid, *made, *maps],
             index_of_first_image=len(grid),
             all_seeds=[p.seed],
             infotexts=[f"{p.prompt}\nSteps: {p.steps}{p.infotext}"],

@@ -101,6 +101,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "COMMON", ())
 
 
+@pytest.mark.thorough
 def test_any_path_gets_one_with_real_pip(tmp_path: Path, little: None) -> None:
     """The accent, the quote, the space and the emoji are in the environment's path and in the index's."""
     home = tmp_path / "Zoé's “models” 环境 😀"
@@ -119,6 +120,7 @@ def test_any_path_gets_one_with_real_pip(tmp_path: Path, little: None) -> None:
     assert environment.installed("little", home / ".environment") == "1"
 
 
+@pytest.mark.thorough
 def test_what_the_host_lacks_is_not_printed_as_an_error_of_ours(tmp_path: Path) -> None:
     """pip's own words for it are "ERROR: pip's dependency resolver ..."; a real error fails as ever."""
     _wheel(tmp_path, "little", "1")
@@ -139,6 +141,7 @@ def test_what_the_host_lacks_is_not_printed_as_an_error_of_ours(tmp_path: Path) 
     assert all("--no-warn-conflicts" in file.read_text(encoding="utf-8") for file in installers)
 
 
+@pytest.mark.thorough
 def test_two_makers_make_one(tmp_path: Path, little: None) -> None:
     folder = tmp_path / ".environment"
     both = [_start(folder), _start(folder)]
@@ -175,6 +178,7 @@ def test_two_threads_make_one_and_waiting_can_be_cancelled(tmp_path: Path, monke
     assert not [e for e in told if isinstance(e, Progress) and e.message == making.WAITING]
 
 
+@pytest.mark.thorough
 def test_a_failed_update_leaves_the_one_that_works(tmp_path: Path, little: None) -> None:
     folder = tmp_path / ".environment"
     _make(folder)
@@ -187,6 +191,7 @@ def test_a_failed_update_leaves_the_one_that_works(tmp_path: Path, little: None)
     assert places.found(folder) == [folder], "what was begun is taken away"
 
 
+@pytest.mark.thorough
 def test_an_update_has_a_place_of_its_own_and_the_old_is_swept_later(
     tmp_path: Path, little: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +210,7 @@ def test_an_update_has_a_place_of_its_own_and_the_old_is_swept_later(
     assert (tmp_path / ".environment.backup").is_dir(), "only what we named is ours"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX")
 def test_killed_at_any_moment_the_one_before_is_there(tmp_path: Path, little: None) -> None:
     folder = tmp_path / ".environment"

@@ -104,6 +104,7 @@ def test_running_the_script_again_keeps_the_service(make: MakeWebUI) -> None:
     assert extension.service() is first
 
 
+@pytest.mark.thorough
 def test_a_tab_that_can_not_be_built_says_why(make: MakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = make()
 
@@ -133,6 +134,7 @@ def test_api_auth_is_honoured(make: MakeWebUI) -> None:
     assert ask(app, "/easyphoto/easyphoto_infer_forward", method="POST", json={}).status_code == 401
 
 
+@pytest.mark.thorough
 def test_what_a_page_asks_once_a_second_stays_quiet_behind_forges_wrappers() -> None:
     """They take any argument and so tell of none: without a look behind them each look flickers, and waits its turn."""
     gr = pytest.importorskip("gradio")

@@ -16,6 +16,7 @@ from easyphoto.events import Event, Notice
 from easyphoto.families.spec import ControlModel, ControlRow, Header, IdentityFeed, IdentityRow, Pass, table
 from easyphoto.hosts.embedded import EmbeddedHost
 from easyphoto.hosts.webui.border import WebUI
+from easyphoto.hosts.webui.controlnet import COUNT_LABEL
 from easyphoto.hosts.webui.host import WebUIHost
 from easyphoto.inference import gallery
 from easyphoto.inference.portrait import portray
@@ -146,6 +147,7 @@ def test_controls_come_before_identities_where_the_host_has_few_places(
     assert [c.role for c in host.jobs[0].controls] == [CANNY]
     told = [f"The host allows {limit} ControlNet units and {count} are wanted" for count in (2, 3) if count > limit]
     assert [sentence.split(":")[0] for sentence in said] == told
+    assert all(f'raise "{COUNT_LABEL}"' in sentence for sentence in said)
 
 
 def test_where_nothing_is_repainted_nobody_is_identified(anna: Subject) -> None:

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -23,6 +24,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,12 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from easyphoto.config import REF_MODES, Family
+from easyphoto.families.spec import ControlModel
+from easyphoto.hosts.webui.controlnet import COUNT_LABEL, COUNT_OPTION, role_models
 from easyphoto.hosts.webui.settings_page import DEFAULTS
-from easyphoto.ports import Image
+from easyphoto.ports import IdentityKind, Image
+from tests.hosts.short_jobs import FEW, SHORT
 from tests.hosts.webui_page import WebUIPage
 from tests.ui import browser
 
@@ -50,19 +56,17 @@ WAIT = 3600
 USER = "real test 测试"
 CLICKED = "clicked 点击"
 TRAINING, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress"
-SHORT = {
-    "resolution": 128,
-    "max_train_steps": 2,
-    "val_and_checkpointing_steps": 2,
-    "train_batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "rank": 4,
-    "network_alpha": 2,
-}
+DETECTS = "face_yolov8n.pt"
 OTHER, VAE = "narrow-sd15-other.safetensors", "narrow.vae.safetensors"
 CONTROLS = ("control_v11p_sd15_canny", "control_v11p_sd15_openpose", "control_sd15_random_color")
-FEW = {"seed": 7, "first_diffusion_steps": 3, "second_diffusion_steps": 4}
+BRIEF = {"seed": 7, **FEW}
+ADAPTER = "ip-adapter-full-face_sd15"
+SHOWN = "only shown 看"
+"""Who is added from a photo, without a training."""
+WIDE = "400"
+"""How wide Forge Neo's log is to be: it would break the names of models at the 80th column."""
 PEOPLE, LEGACY_TRAIN = "/easyphoto/v1/people", "/easyphoto/easyphoto_train_forward"
+PORTRAIT = "/easyphoto/v1/jobs/portrait"
 CLIENTS = 40
 AT_ONCE, LETS_GO = 5.0, 15.0
 """Seconds in which a route answers beside waiting clients, and in which a server that reloads lets go of them. How long
@@ -75,8 +79,32 @@ pytestmark = [
 ]
 
 
-def forge() -> bool:
-    return (ROOT / "modules_forge").is_dir()
+@dataclass(frozen=True)
+class Kind:
+    """What a test has to know of a WebUI: what it is called, in sentences and in names of files, how it is started on
+    the CPU, and whether its VAE is one of ``additional_modules``."""
+
+    name: str
+    file: str
+    flags: tuple[str, ...]
+    modules: bool = False
+
+
+RANDOM = ("--no-download-sd-model", "--disable-nan-check")
+A1111 = Kind("AUTOMATIC1111", "a1111", ("--use-cpu", "all", "--no-half", "--opt-sdp-attention", *RANDOM))
+FORGE = Kind("Forge", "forge", ("--always-cpu", *RANDOM), modules=True)
+NEO = Kind("Forge Neo", "neo", ("--cpu", "--use-pytorch-cross-attention"), modules=True)
+REFORGE = Kind("reForge", "reforge", ("--always-cpu", *RANDOM))
+
+
+def kind() -> Kind:
+    """The WebUI in ``WEBUI_ROOT``, by its files."""
+    version = ROOT / "modules_forge" / "forge_version.py"
+    if not version.is_file():
+        return A1111
+    if not (ROOT / "backend").is_dir():
+        return REFORGE
+    return NEO if '"neo"' in version.read_text(encoding="utf-8") else FORGE
 
 
 def freeze() -> str:
@@ -129,6 +157,32 @@ def finished(job: dict[str, Any]) -> dict[str, Any]:
     pytest.fail(f"the job did not end within {WAIT} s: {state}")
 
 
+def portrait(user_id: str, **options: object) -> dict[str, Any]:
+    """What asks for a short portrait of a person on a preset."""
+    return {"user_ids": [user_id], "presets": ["astronaut"], "options": {**BRIEF, **options}}
+
+
+def picture_of(sent: dict[str, Any]) -> tuple[PilImage.Image, list[str]]:
+    """The portrait that was asked for, and the notices about ControlNet and adapters that it came with."""
+    job = ask(PORTRAIT, sent, "POST")
+    done = finished(job)
+    assert (done["state"], done["failures"]) == ("finished", []), done
+    status, told = answered(f"/easyphoto/v1/jobs/{job['id']}/events")
+    assert status == 200
+    events = [json.loads(line.removeprefix("data: ")) for line in told.splitlines() if line.startswith("data: ")]
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/easyphoto/v1/jobs/{job['id']}/pictures/0") as answer:
+        made = PilImage.open(io.BytesIO(answer.read()))
+    said = [event["message"] for event in events if event["kind"] == "notice"]
+    return made, [notice for notice in said if "ControlNet" in notice or "adapter" in notice]
+
+
+def add(user_id: str) -> None:
+    """Add a person from a photo, without a training, also where a run that was stopped left one."""
+    if user_id in [p["user_id"] for p in ask(PEOPLE)]:
+        delete(user_id)
+    ask(PEOPLE, {"user_id": user_id, "photos": [encoded(photos()[0])]}, "POST", timeout=WAIT)
+
+
 @pytest.fixture(scope="module")
 def installed() -> str:
     """Our environment made by install.py; the host's packages before that."""
@@ -149,13 +203,15 @@ def booted(log: Path, *flags: str) -> Iterator[None]:
     link = ROOT / "extensions" / HELPER.name
     link.symlink_to(HELPER, target_is_directory=True)
     arguments = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--port", str(PORT)]
-    arguments += ["--no-download-sd-model", "--disable-nan-check"]
-    arguments += ["--always-cpu"] if forge() else ["--use-cpu", "all", "--no-half", "--opt-sdp-attention"]
-    arguments += [*flags, *ARGUMENTS]
+    arguments += [*kind().flags, *flags, *ARGUMENTS]
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [PYTHON, "launch.py", *arguments], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+                [PYTHON, "launch.py", *arguments],
+                cwd=ROOT,
+                env={**os.environ, "COLUMNS": WIDE},
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         try:
             wait_for(process, log)
@@ -167,23 +223,48 @@ def booted(log: Path, *flags: str) -> Iterator[None]:
         link.unlink()
 
 
+@contextmanager
+def allowing(units: int) -> Iterator[None]:
+    """The settings of a WebUI that doesn't run, with so many ControlNet units for a picture; they are put back after
+    it has stopped."""
+    file = DATA / "config.json"
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    before = settings.get(COUNT_OPTION, 3)
+    file.write_text(json.dumps(settings | {COUNT_OPTION: units}, indent=4), encoding="utf-8")
+    try:
+        yield
+    finally:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(settings | {COUNT_OPTION: before}, indent=4), encoding="utf-8")
+
+
+def adapter_file() -> Path:
+    """The IP-Adapter that make_narrow.py writes. The test is skipped where it isn't."""
+    file = ROOT / "models" / "ControlNet" / f"{ADAPTER}.safetensors"
+    if not file.is_file():
+        pytest.skip(f"make_narrow.py has not written {file.name} here")
+    return file
+
+
 @pytest.fixture(scope="module")
 def webui(installed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A running WebUI; its log."""
+    """A running WebUI that allows as many units as a pass of SD1 with an adapter needs; its log."""
     log = tmp_path_factory.mktemp("webui") / "log.txt"
-    with booted(log, "--api"):
+    with allowing(4), booted(log, "--api"):
         yield log
 
 
 def wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Gradio answers 404 until the routes are mounted."""
+    """Gradio answers 404 until the routes are mounted, which they are one after another."""
     deadline, last = time.monotonic() + BOOT, "nothing was asked"
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            status = answered(PEOPLE, timeout=30)[0]
-            if status != 404:
+            found = [
+                answered(path, timeout=30)[0] for path in (PEOPLE, LEGACY_TRAIN)
+            ]  # one of the first, one of the last
+            if 404 not in found:
                 return
-            last = f"it answered {status}"
+            last = f"it answered {found}"
         except OSError as error:  # it doesn't listen yet
             last = repr(error)
         time.sleep(2)
@@ -218,12 +299,35 @@ def test_without_an_api_the_routes_say_so(installed: str, tmp_path: Path) -> Non
         assert answered("/")[0] == 200
 
 
+def test_what_an_adapter_lacks_is_said(installed: str, tmp_path: Path) -> None:
+    """Its model, by a portrait that is refused, and a fourth unit, by a notice that names the setting."""
+    file, aside = adapter_file(), tmp_path / f"{ADAPTER}.safetensors"
+    shutil.move(file, aside)
+    try:
+        with allowing(3), booted(tmp_path / "missing.txt", "--api"):
+            add(SHOWN)
+            refused = portrait(SHOWN, ref_mode_choose=REF_MODES[1])
+            status, text = answered(PORTRAIT, json.dumps(refused).encode(), {"Content-Type": "application/json"})
+            assert status == 409
+            assert json.loads(text)["message"].startswith(
+                "ref_mode_choose leaves the LoRA out, and IP-Adapter Face isn't there for sd1 models: get its files"
+            )
+    finally:
+        shutil.move(aside, file)
+    with allowing(3), booted(tmp_path / "few.txt", "--api"):
+        _, said = picture_of(portrait(SHOWN))
+        delete(SHOWN)
+    assert [notice.split(" in Settings")[0] for notice in said] == [
+        f'The host allows 3 ControlNet units and 4 are wanted: raise "{COUNT_LABEL}"'
+    ]
+
+
 def test_it_boots_with_the_extension(webui: Path) -> None:
     assert not log_has("Error executing callback", webui)
     assert not log_has("EasyPhoto's tab could not be built", webui)
     assert not log_has("Error loading script: controlnet.py", webui), "without it portraits have no controls"
     status = ask("/easyphoto/v1/status")
-    assert status["host"] == ("Forge" if forge() else "AUTOMATIC1111")
+    assert status["host"] == kind().name
     assert "narrow-sd15.safetensors" in [c["name"] for c in status["checkpoints"]]
     names = [c["props"].get("label") for c in ask("/config")["components"] if c.get("props")]
     assert "EasyPhoto" in names, "the tab is there"
@@ -240,11 +344,12 @@ def test_no_other_site_comes_in(webui: Path, path: str) -> None:
         "host": {**json_type, "Host": "evil.example"},
         "host with its port": {**json_type, "Host": f"evil.example:{PORT}"},
     }
+    before = {job["id"] for job in ask("/easyphoto/v1/jobs")}  # the queue outlives the WebUI, and one may go on
     assert {what: answered(path, body, headers)[0] for what, headers in refused.items()} == dict.fromkeys(refused, 403)
     assert answered(path, body, {"Content-Type": "text/plain"})[0] == 415
     for headers in ({"Origin": evil}, {"Host": "evil.example"}):
         assert answered(PEOPLE, None, headers)[0] == 403
-    assert ask("/easyphoto/v1/jobs") == []
+    assert {job["id"] for job in ask("/easyphoto/v1/jobs")} == before
 
 
 def test_two_steps_of_training(person: dict[str, Any]) -> None:
@@ -252,26 +357,67 @@ def test_two_steps_of_training(person: dict[str, Any]) -> None:
     assert USER in [p["user_id"] for p in ask("/easyphoto/v1/people")]
 
 
+@pytest.fixture(scope="module")
+def shown(webui: Path) -> Iterator[str]:
+    """The user id of a person without a training."""
+    adapter_file()
+    add(SHOWN)
+    yield SHOWN
+    delete(SHOWN)
+
+
+def test_a_person_without_a_training_comes_by_the_adapter(shown: str, webui: Path) -> None:
+    """Four units run in the first pass: with little of the adapter the same seed gives another picture."""
+    much, said = picture_of(portrait(shown, ipa_only_weight=1.0))
+    assert said == []
+    assert all(log_has(model, webui) for model in (*CONTROLS, ADAPTER))
+    little, _ = picture_of(portrait(shown, ipa_only_weight=0.05))
+    assert much.size == little.size
+    apart = np.abs(np.asarray(much, np.int16) - np.asarray(little, np.int16))
+    assert apart.max() > 8, "the adapter took part"
+    assert "<lora:" not in much.info["parameters"]
+
+
+def test_the_adapter_steadies_a_lora(person: dict[str, Any], webui: Path) -> None:
+    adapter_file()
+    before = webui.read_text(errors="replace").count(ADAPTER)
+    made, said = picture_of(portrait(USER, id_control=True, ipa_weight=0.5))
+    assert said == []
+    assert f"<lora:{USER}:0.9>" in made.info["parameters"]
+    assert webui.read_text(errors="replace").count(ADAPTER) > before
+
+
+def test_the_host_has_the_preprocessors_of_instantid(webui: Path) -> None:
+    """It never ran here: it wants insightface with published networks. That its units have the right names is seen."""
+    modules = {ControlModel.plain(name) for name in ask("/controlnet/module_list")["module_list"]}
+    wanted = role_models(Family.SDXL, IdentityKind.INSTANTID)
+    assert len(wanted) == 2
+    for serving in wanted:
+        assert modules & set(serving.modules), serving.modules
+
+
 def test_a_portrait_with_three_controls(person: dict[str, Any], webui: Path) -> None:
     before = ask("/sdapi/v1/options")["sd_model_checkpoint"]
-    job = ask(
-        "/easyphoto/v1/jobs/portrait",
-        {
-            "user_ids": [USER],
-            "presets": ["astronaut"],
-            "options": FEW,
-        },
-        "POST",
-    )
-    done = finished(job)
-    assert (done["state"], done["failures"]) == ("finished", []), done
+    made, _ = picture_of(portrait(USER))
     assert all(log_has(model, webui) for model in CONTROLS)
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/easyphoto/v1/jobs/{job['id']}/pictures/0") as answer:
-        portrait = PilImage.open(io.BytesIO(answer.read()))
-    assert f"<lora:{USER}:0.9>" in portrait.info["parameters"]
-    info = ask("/sdapi/v1/png-info", {"image": encoded_file(portrait)}, "POST")
+    assert f"<lora:{USER}:0.9>" in made.info["parameters"]
+    info = ask("/sdapi/v1/png-info", {"image": encoded_file(made)}, "POST")
     assert info["parameters"]["Seed"] in (7, "7"), "PNG Info reads it"
     assert ask("/sdapi/v1/options")["sd_model_checkpoint"] == before
+
+
+def test_another_extension_works_beside(person: dict[str, Any]) -> None:
+    """ADetailer, where it is installed: it mends the WebUI's own pictures as before, and stays out of portraits."""
+    runs_on_all = [name.lower() for name in ask("/sdapi/v1/scripts")["img2img"]]
+    if "adetailer" not in runs_on_all:
+        pytest.skip("ADetailer is not installed")
+    mends = {"ad_model": DETECTS, "ad_confidence": 0.01, "ad_denoising_strength": 0.3}
+    plain = {"prompt": "a cat", "steps": 2, "width": 128, "height": 128, "seed": 3}
+    asked = {**plain, "alwayson_scripts": {"ADetailer": {"args": [True, False, mends]}}}
+    made = ask("/sdapi/v1/txt2img", asked, "POST", timeout=WAIT)
+    assert f"ADetailer model: {DETECTS}" in json.loads(made["info"])["infotexts"][0]
+    beside, _ = picture_of(portrait(USER))
+    assert "ADetailer" not in beside.info["parameters"]
 
 
 def encoded_file(picture: PilImage.Image) -> str:
@@ -286,7 +432,7 @@ def encoded_file(picture: PilImage.Image) -> str:
 def test_interrupting_leaves_the_webui_as_it_was(person: dict[str, Any]) -> None:
     """Another checkpoint for the portrait, "interrupt" of the WebUI in its middle: the user's own is back, with the VAE
     that was chosen for it."""
-    vae = {"forge_additional_modules": [str(ROOT / "models" / "VAE" / VAE)]} if forge() else {"sd_vae": VAE}
+    vae = {"forge_additional_modules": [str(ROOT / "models" / "VAE" / VAE)]} if kind().modules else {"sd_vae": VAE}
     ask("/sdapi/v1/options", vae, "POST")
     chosen = {"sd_model_checkpoint", "img2img_color_correction", "control_net_no_detectmap", *vae}
     before = {name: value for name, value in ask("/sdapi/v1/options").items() if name in chosen}
@@ -348,7 +494,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def named(what: str) -> str:
-    return f"{'forge' if forge() else 'a1111'}-{what}.png"
+    return f"{kind().file}-{what}.png"
 
 
 def test_training_by_clicking(page: WebUIPage, pictures: Path, tmp_path: Path) -> None:
@@ -373,7 +519,7 @@ def test_a_portrait_by_clicking(page: WebUIPage, webui: Path, pictures: Path) ->
     before = {model: webui.read_text(errors="replace").count(model) for model in CONTROLS}
     page.tab(1)
     page.choose("#easyphoto_generate_user_1", CLICKED)
-    page.start("generate", FEW)
+    page.start("generate", BRIEF)
     page.wait_for(f"{PORTRAITS} [data-state=running] .easyphoto-bar")
     page.wait_for(f"{PORTRAITS} [data-state=finished]")
     page.wait_for("#easyphoto_generate_portraits img")

@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from easyphoto import sd
-from easyphoto.config import REF_MODES, Family, Paths
+from easyphoto.config import ID_METHODS, REF_MODES, Family, Paths
 from easyphoto.hosts.embedded import EmbeddedHost, library
 from easyphoto.hosts.webui.border import WebUI
-from easyphoto.inference import gallery
+from easyphoto.hosts.webui.host import WebUIHost
+from easyphoto.inference import gallery, recipe
 from easyphoto.inference.portrait import portray
-from easyphoto.inference.task import PortraitTask
+from easyphoto.inference.task import LoadedTemplate, PortraitTask
 from easyphoto.ports import Checkpoint, Host, IdentityKind, Img2Img, OnStep, Rendered, Txt2Img
 from easyphoto.sd import render
+from easyphoto.vision.face_on_white import face_on_white
 from tests import tiny, tiny_adapters
 from tests.fakes import FakeHost, identity
 from tests.hosts.conftest import MakeWebUI, write_checkpoint
@@ -93,6 +95,52 @@ def test_in_a_webui(make: MakeWebUI, tmp_path: Path, dialect: str, asked: dict[s
         np.testing.assert_array_equal(unit[3], one.pictures[0])
 
 
+def test_a_webuis_unit_is_shown_the_face_on_white_as_the_original_shows_it(make: MakeWebUI, tmp_path: Path) -> None:
+    fake = make(A1111, slots=3, models=(f"{FULL_FACE} [0a1b2c3d]",))
+    fake.paint = as_it_came
+    write_checkpoint(fake.root / "models" / "one.safetensors")
+    host, task = WebUIHost(WebUI.load(), Heads()), order(tmp_path, **ASKED[0])
+    task = dataclasses.replace(task, checkpoint=dataclasses.replace(task.checkpoint, name="one.safetensors"))
+    (portrait,) = portray(task, host, Heads())
+    file = {"name": f"{FULL_FACE} [0a1b2c3d]", "sha256": ""}
+    assert portrait.recipe["adapters"] == [{"kind": "ip-adapter-face", "files": [file]}], "its file isn't known"
+    asked = FakeHost(paint=identity, roles=frozenset(), kinds=KINDS)
+    list(portray(task, asked, Heads()))
+    for job, (unit,) in zip(asked.jobs, fake.img2img.controlnet.pictures, strict=True):
+        (one,) = job.identities
+        (face,) = Heads().detector.detect(one.pictures[0])
+        wanted = face_on_white(one.pictures[0], face, Heads().parser.parse(one.pictures[0], face))
+        np.testing.assert_array_equal(unit[3], wanted)
+        assert (wanted[0] == 255).all() and not np.array_equal(wanted, one.pictures[0])
+
+
+def test_a_recipe_names_the_files_of_the_adapter(paths: Paths, tmp_path: Path) -> None:
+    host = EmbeddedHost(paths, Heads(), device="cpu", dtype=torch.float32)
+    xl = Checkpoint("one", tmp_path / "one", Family.SDXL)
+    for asked in (ASKED[0], {"id_control": True, "id_control_method": ID_METHODS[1]}, {}):
+        task = dataclasses.replace(order(tmp_path, **asked), checkpoint=xl)
+        shown = LoadedTemplate(template(0), "a template", "0" * 64)
+        assert "adapters" not in recipe.build(task, shown, 0, 1, [None], host, Heads()), "nothing serves it"
+    names = ("ip-adapter_instant_id_sdxl.bin", "control_instant_id_sdxl.safetensors", "ip-adapter-faceid_sdxl.bin")
+    for name in names:
+        path = paths.models / "ControlNet" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    for method, kind, files in ((1, "instantid", names[:2]), (2, "ip-adapter-faceid", names[2:])):
+        task = dataclasses.replace(
+            order(tmp_path, id_control=True, id_control_method=ID_METHODS[method]), checkpoint=xl
+        )
+        made = recipe.build(task, shown, 0, 1, [None], host, Heads())
+        told = [{"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest()} for name in files]
+        assert made["adapters"] == [{"kind": kind, "files": told}]
+        read = recipe.Recipe(task.config, ("anna",), 1, "a template", "0" * 64, made)
+        assert read.differences(made) == []
+        changed = {**made, "adapters": [{"kind": kind, "files": []}]}
+        assert read.differences(changed) == ["The adapters differs from the recipe's."]
+        older = dataclasses.replace(read, data={k: v for k, v in made.items() if k != "adapters"})
+        assert older.differences(made) == [], "it didn't say"
+
+
 class Recording(EmbeddedHost):
     """Keeps the jobs that it was given."""
 
@@ -103,6 +151,7 @@ class Recording(EmbeddedHost):
         return super().img2img(job, on_step)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("asked", ASKED, ids=["beside", "alone"])
 def test_in_the_embedded_host(
     paths: Paths, tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch

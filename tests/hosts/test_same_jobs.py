@@ -23,7 +23,7 @@ from easyphoto.ports import Checkpoint, Host, Img2Img, OnStep, Portrait, Rendere
 from easyphoto.sd import render
 from tests.fakes import FakeHost, FakeVision, identity
 from tests.hosts.conftest import write_checkpoint
-from tests.hosts.fake_webui import FakeWebUI
+from tests.hosts.fake_webui import A1111, FORGE, FakeWebUI
 from tests.inference import test_golden as golden
 
 Case = Callable[[Path], PortraitTask]
@@ -86,6 +86,7 @@ def compared(task: PortraitTask, host: Host, jobs: Sequence[Txt2Img]) -> list[Po
     return ours
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_the_same_jobs_in_a_webui(fake: FakeWebUI, case: Case) -> None:
     fake.paint = as_it_came
@@ -114,6 +115,8 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingEmbedd
     return RecordingEmbedded(paths)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("fake", [A1111, FORGE], indirect=True)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_the_same_jobs_in_the_embedded_host(
     embedded: RecordingEmbedded, fake: FakeWebUI, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -15,9 +15,9 @@ from easyphoto.hosts.webui.host import WebUIHost
 from easyphoto.messages import translated
 from easyphoto.ports import Control, ControlRole, Host, Identity, IdentityKind, Image, Img2Img, LoraRef, Txt2Img
 from easyphoto.vision import annotate
-from tests.fakes import blank
+from tests.fakes import Looking, blank
 from tests.hosts.conftest import MakeWebUI, write_checkpoint
-from tests.hosts.fake_webui import A1111, CONTROL_MODELS, FORGE, ControlNetScript, FakeWebUI, parameters
+from tests.hosts.fake_webui import A1111, CONTROL_MODELS, FORGE, NEO, REFORGE, ControlNetScript, FakeWebUI, parameters
 
 
 def host_of(fake: FakeWebUI) -> WebUIHost:
@@ -61,7 +61,7 @@ def test_it_is_a_host(fake: FakeWebUI) -> None:
     host = host_of(fake)
     assert isinstance(host, Host)
     assert host.name == fake.dialect
-    assert host.describe()["version"] == "v1.10.1"
+    assert host.describe()["version"] == ("neo" if fake.dialect == NEO else "v1.10.1")
 
 
 def test_a_job_reaches_the_processing_as_it_is(fake: FakeWebUI) -> None:
@@ -290,7 +290,7 @@ def test_base_model_and_vae_hold_for_one_picture(fake: FakeWebUI) -> None:
     before = dict(fake.options.data)
     host_of(fake).img2img(img2img(checkpoint="two.safetensors", vae="good.vae.safetensors"))
     assert fake.used[0]["sd_model_checkpoint"] == "two.safetensors [abcdef0123]"
-    if fake.dialect == A1111:
+    if fake.dialect in (A1111, REFORGE):
         assert fake.used[0]["sd_vae"] == "good.vae.safetensors"
     else:
         assert fake.used[0]["forge_additional_modules"] == ["/vae/good.vae.safetensors"]
@@ -460,7 +460,7 @@ def test_a_lora_that_the_host_passes_over_is_told(fake: FakeWebUI) -> None:
 def test_a_new_lora_is_looked_for_and_an_old_one_forgotten(fake: FakeWebUI) -> None:
     host_of(fake).refresh_loras()
     assert fake.moves[-1] == "looked for LoRAs"
-    if fake.dialect == FORGE:
+    if fake.dialect in (FORGE, REFORGE):
         assert fake.moves[-2] == "forgot LoRAs"
         assert fake.modules["modules.sd_models"].model_data.sd_model.current_lora_hash is None
 
@@ -475,6 +475,21 @@ def test_steps_are_told_in_order_up_to_the_last(fake: FakeWebUI) -> None:
     assert told[0][0] < 120, "not the last picture's count"
     assert told[-1] == (120, 120)
     assert len(told) > 2
+
+
+def test_the_hosts_own_previews_are_shown(fake: FakeWebUI) -> None:
+    looking = Looking()
+    host_of(fake).img2img(img2img(steps=120), looking)
+    assert looking.told[-1] == (120, 120)
+    assert {picture.shape for picture in looking.seen} == {(24, 32, 3)}
+    assert len(looking.seen) > 2
+
+
+def test_previews_that_the_user_switched_off_in_the_host_stay_off(fake: FakeWebUI) -> None:
+    fake.state.previews = False
+    looking = Looking()
+    host_of(fake).img2img(img2img(steps=120), looking)
+    assert looking.seen == []
 
 
 def test_stopping_from_a_listener_interrupts_the_host(fake: FakeWebUI) -> None:

@@ -1,1 +1,1 @@
-"""EasyPhoto inside a Stable Diffusion WebUI: AUTOMATIC1111, Forge or reForge. Only this package imports its modules."""
+"""EasyPhoto inside a Stable Diffusion WebUI of one of its dialects. Only this package imports the WebUI's modules."""

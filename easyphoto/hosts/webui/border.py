@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from easyphoto.errors import HostFailed
+from easyphoto.hosts.webui.dialects import DIALECTS, Dialect
 
 Result = TypeVar("Result")
 
@@ -57,15 +58,23 @@ class WebUI:
         )
 
     @property
+    def dialect(self) -> Dialect:
+        """What this WebUI calls things by."""
+        return next(row for row in DIALECTS if self._speaks(row))
+
+    def _speaks(self, row: Dialect) -> bool:
+        has = not row.function or hasattr(self.sd_models, row.function)
+        return has and all(map(loaded, row.modules)) and (not row.version or self.version.startswith(row.version))
+
+    @property
     def main_thread(self) -> Any | None:
-        """The module of Forge's loop on the main thread, where its models must be moved; None in other WebUIs."""
-        return loaded("modules_forge.main_thread")
+        """The module of the host's loop on the main thread; None where it has none."""
+        loop = self.dialect.main_loop
+        return None if loop is None else loaded(loop)
 
     @property
     def name(self) -> str:
-        if loaded("modules_forge") is None:
-            return "AUTOMATIC1111"
-        return "Forge" if hasattr(self.sd_models, "forge_model_reload") else "reForge"
+        return self.dialect.name
 
     @property
     def version(self) -> str:
@@ -83,6 +92,12 @@ class WebUI:
         """The folder of a kind of models: the one that the host's ``argument`` gives, else the folder ``name`` in its
         models folder."""
         return folder(getattr(self.shared.cmd_opts, argument, None) or folder(self.paths.models_path) / name)
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """The folder in which the host has CLIP's tokenizer, or None when it has none of its own."""
+        place, root = self.dialect.tokenizer, getattr(self.paths, "script_path", None)
+        return None if place is None or root is None else folder(root) / place
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Do ``work`` where the host makes its own pictures, which is the main thread if the host has a loop there.

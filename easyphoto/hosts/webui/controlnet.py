@@ -1,5 +1,4 @@
-"""ControlNet in a WebUI, in the dialect of sd-webui-controlnet and in that of the one that Forge and reForge have built
-in.
+"""ControlNet in a WebUI, as an extension or built in.
 
 This module turns roles of controls and kinds of identity into units. It finds the model that serves a role or a kind by
 its name among those that are installed, and the preprocessor by its name among those that the host has.
@@ -29,7 +28,7 @@ from easyphoto.vision import annotate
 COUNT_OPTION = "control_net_unit_count"
 COUNT_LABEL = "Multi-ControlNet: ControlNet unit number"
 PROMPT_FIRST = "My prompt is more important"
-_METHODS = (
+METHODS = (
     "before_process",
     "process",
     "before_process_batch",
@@ -61,6 +60,8 @@ class RoleModel:
         return not _PLACING.isdisjoint(self.modules)
 
 
+_NOT_HERE = frozenset({IdentityKind.FACE_ID})
+"""The kinds that ControlNet serves by half: it wants FaceID's LoRA as a file of its own among the LoRAs."""
 _PREPROCESSORS: Mapping[ControlRole | IdentityKind, tuple[str, ...]] = MappingProxyType(
     {ControlRole.OPENPOSE: ("openpose_full", "dw_openpose_full", "openpose")}
 )
@@ -69,6 +70,8 @@ _PREPROCESSORS: Mapping[ControlRole | IdentityKind, tuple[str, ...]] = MappingPr
 def role_models(family: Family, role: ControlRole | IdentityKind) -> tuple[RoleModel, ...]:
     """The models that serve ``role`` for ``family``, in the order in which the host has to run their units; empty where
     nothing serves it."""
+    if role in _NOT_HERE:
+        return ()
     make_map = annotate.MAPS.get(role) if isinstance(role, ControlRole) else None
     return tuple(
         RoleModel(model, model.preprocessors or _PREPROCESSORS.get(role, ("none",)), make_map)
@@ -84,6 +87,8 @@ class ControlNet:
     slots: int
     models: tuple[str, ...]
     modules: tuple[str, ...]
+    prompt_first: str = PROMPT_FIRST
+    """What the host calls the mode in which the prompt counts more than a control."""
 
     def roles(self, family: Family) -> frozenset[ControlRole]:
         """The roles for which every model and every preprocessor is there."""
@@ -92,6 +97,11 @@ class ControlNet:
     def identities(self, family: Family) -> dict[IdentityKind, int]:
         """The kinds for which every model and every preprocessor is there, and how many units each of them takes."""
         return {kind: len(role_models(family, kind)) for kind in IdentityKind if self._serves(family, kind)}
+
+    def names_serving(self, family: Family, kind: IdentityKind) -> list[str]:
+        """The names of the models that serve ``kind``, as the host lists them; empty where one is missing."""
+        found = [_find(serving.model.names, self.models) for serving in role_models(family, kind)]
+        return [] if None in found else [name for name in found if name is not None]
 
     def units(self, job: Txt2Img, family: Family) -> list[dict[str, Any]]:
         """Units for all slots, as plain dictionaries, which every dialect understands. Those that are not needed are
@@ -132,8 +142,7 @@ class ControlNet:
         one, and in a picture from text where the picture of the person has it."""
         best = identity.pictures[0]
         place = job.image if isinstance(job, Img2Img) else best
-        placing = identity.weight if identity.place is None else identity.place
-        shown = {True: (place, placing), False: (best, identity.weight)}
+        shown = {True: (place, identity.placing), False: (best, identity.weight)}
         return [
             self._unit(identity.kind, serving.model, serving.modules, *shown[serving.places])
             for serving in _needed(family, identity.kind)
@@ -169,7 +178,7 @@ class ControlNet:
             "weight": weight,
             "image": _base64(image),
             "resize_mode": "Just Resize",
-            "control_mode": PROMPT_FIRST,
+            "control_mode": self.prompt_first,
             "pixel_perfect": module.lower() != "none",
             "guidance_start": 0.0,
             "guidance_end": 1.0,
@@ -194,27 +203,18 @@ def find(webui: WebUI, img2img: bool) -> ControlNet | None:
     """The ControlNet of the host's img2img tab or of its txt2img tab, or None when there is none."""
     runner = webui.runner(img2img)
     script = next((s for s in runner.alwayson_scripts if str(s.title()).lower() == "controlnet"), None)
-    external = loaded("internal_controlnet.external_code", "lib_controlnet.external_code", "scripts.external_code")
-    if script is None or external is None or script.args_from is None:
+    controls = webui.dialect.controls
+    lists, words = loaded(*controls.modules), loaded(*controls.words)
+    if script is None or lists is None or script.args_from is None:
         return None
     slots = min(int(webui.option(COUNT_OPTION, 3)), script.args_to - script.args_from)
-    return ControlNet(script, slots, tuple(_models(external)), tuple(_modules(external)))
+    models, preprocessors = getattr(lists, controls.models)(), getattr(lists, controls.preprocessors)()
+    return ControlNet(script, slots, tuple(models), tuple(preprocessors), _prompt_first(words))
 
 
-def _models(external: Any) -> Iterable[str]:
-    if hasattr(external, "get_models"):
-        names: Iterable[str] = external.get_models()
-        return names
-    state = loaded("lib_controlnet.global_state")
-    return state.get_all_controlnet_names() if state is not None else ()
-
-
-def _modules(external: Any) -> Iterable[str]:
-    if hasattr(external, "get_modules"):
-        names: Iterable[str] = external.get_modules()
-        return names
-    state = loaded("lib_controlnet.global_state")
-    return state.get_sorted_preprocessors() if state is not None else ()
+def _prompt_first(words: Any) -> str:
+    modes = getattr(words, "ControlMode", None)
+    return PROMPT_FIRST if modes is None else str(modes.PROMPT.value)
 
 
 def _find(patterns: Iterable[str], names: Sequence[str]) -> str | None:
@@ -279,7 +279,7 @@ def watched(webui: WebUI, controlnet: ControlNet | None, img2img: bool) -> Watch
     runner.alwayson_scripts = []
     if controlnet is not None:
         script = copy.copy(controlnet.script)
-        for method in _METHODS:
+        for method in METHODS:
             if hasattr(script, method):
                 setattr(script, method, result.recording(getattr(script, method)))
         runner.alwayson_scripts = [script]

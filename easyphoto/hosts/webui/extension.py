@@ -17,6 +17,7 @@ from easyphoto.events import Listener
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
 from easyphoto.hosts.webui.host import WebUIHost
 from easyphoto.hosts.webui.settings_page import WebUISettings
+from easyphoto.sd.tokenizers import PLACE
 from easyphoto.service import EasyPhoto, Preferences
 from easyphoto.vision.remote import RemoteVision
 
@@ -37,12 +38,12 @@ def service() -> EasyPhoto:
     """EasyPhoto on this WebUI. The trainer and the vision run in the environment that EasyPhoto has for itself."""
     chosen = settings()
     paths = chosen.paths()
-    tell_children(chosen.folders(paths))
+    tell_children(chosen.folders(paths), webui().tokenizer)
     wanted = chosen.vision(paths)
     vision = RemoteVision(interpreter, wanted, idle=chosen.vision_idle)
     commercial_only = wanted["commercial_only"]  # as the vision has it until a restart
     made = EasyPhoto(
-        WebUIHost(webui()),
+        WebUIHost(webui(), vision),
         vision,
         paths,
         python=make_environment,
@@ -54,10 +55,13 @@ def service() -> EasyPhoto:
     return made
 
 
-def tell_children(folders: Folders) -> None:
-    """Let the trainer and the vision worker look for weights in these folders too. They get the environment variables
-    of this process, and know nothing of the WebUI but its models folder."""
+def tell_children(folders: Folders, tokenizer: Path | None = None) -> None:
+    """Let the trainer and the vision worker look for weights in these folders too, and for CLIP's tokenizer in
+    ``tokenizer``. They get the environment variables of this process, and know nothing of the WebUI but its models
+    folder."""
     os.environ[ALSO_LOOK] = os.pathsep.join(str(f) for f in folders.search)
+    if tokenizer is not None:
+        os.environ[PLACE] = str(tokenizer)
 
 
 def interpreter() -> Path:

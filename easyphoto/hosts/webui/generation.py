@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from easyphoto.config import Family
 from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, HostFailed, InvalidRequest
 from easyphoto.hosts.webui import base_models, controlnet, loras
 from easyphoto.hosts.webui.border import WebUI, loaded
-from easyphoto.ports import Img2Img, OnStep, Rendered, Txt2Img
+from easyphoto.ports import Img2Img, OnStep, PreviewWatcher, Rendered, Txt2Img
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -
     host fails, or when it has made the picture without a control or a LoRA. Raises :class:`AssetMissing` or
     :class:`InvalidRequest` for what is known to be missing or wrong before it begins.
     """
+    check_stays_here(webui)
     img2img = isinstance(job, Img2Img)
     found = controlnet.find(webui, img2img)
     if (job.controls or job.identities) and found is None:
@@ -58,17 +59,34 @@ def render(webui: WebUI, job: Txt2Img, family: Family, on_step: OnStep | None) -
     watched = controlnet.watched(webui, found, img2img)
     script_arguments = controlnet.arguments(webui, found, units, img2img)
     with webui.call_queue.queue_lock:
-        return webui.run(lambda: _process(webui, job, watched, script_arguments, on_step))
+        return webui.run(lambda: _result(job, process(webui, job, watched, script_arguments, on_step)))
 
 
-def _process(
-    webui: WebUI, job: Txt2Img, watched: controlnet.Watched, script_arguments: list[Any], on_step: OnStep | None
-) -> Rendered:
+def check_stays_here(webui: WebUI) -> None:
+    """Raise :class:`InvalidRequest` where the WebUI would have another server draw."""
+    away = webui.dialect.sends_away
+    if away is not None and webui.option(away[0]) == away[1]:
+        raise InvalidRequest(
+            "The WebUI draws by the server of somebody else: choose its own models at the top of its page."
+        )
+
+
+def process(
+    webui: WebUI,
+    job: Txt2Img,
+    watched: controlnet.Watched,
+    script_arguments: list[Any],
+    on_step: OnStep | None,
+    change: Callable[[Any], None] = lambda _: None,
+) -> Any:
+    """What the host's processing makes of a job, inside the host's queue; ``change`` may change its parameters."""
     shared = webui.shared
     with contextlib.closing(_parameters(webui, job)) as p:
+        change(p)
         # This comes before the scripts, or the built-in ones put the page's sampler, steps and seed over ours.
         p.is_api = True
         p.scripts = watched.runner
+        watched.runner.process = _at_its_own_size(watched.runner.process, job)
         p.script_args = tuple(script_arguments)
         shared.state.begin(job=JOB)
         try:
@@ -77,11 +95,22 @@ def _process(
             watched.check()
             if shared.state.interrupted or shared.state.skipped or getattr(shared.state, "stopping_generation", False):
                 raise Cancelled("Interrupted in the WebUI.")
-            loras.check_applied(job.loras, job.prompt, _comments(p))
-            return _result(job, processed)
+            loras.check_applied(webui, job.loras, job.prompt, _comments(p))
+            return processed
         finally:
             shared.state.end()
             shared.total_tqdm.clear()
+
+
+def _at_its_own_size(process_scripts: Callable[[Any], None], job: Txt2Img) -> Callable[[Any], None]:
+    """The method with which a host lets its scripts look at a picture before it begins, with the job's size put back:
+    a host may have brought both sides to multiples of 64 just before."""
+
+    def process_scripts_at_size(p: Any) -> None:
+        p.width, p.height = job.width, job.height
+        process_scripts(p)
+
+    return process_scripts_at_size
 
 
 def _guarded(webui: WebUI, p: Any, job: Txt2Img) -> Any:
@@ -150,16 +179,13 @@ def _overrides(webui: WebUI, job: Txt2Img) -> dict[str, Any]:
 
 
 def _vae(webui: WebUI, name: str) -> dict[str, Any]:
-    entry = loaded("modules_forge.main_entry")
-    if entry is not None and "forge_additional_modules" in webui.shared.opts.data:
-        if name in ("Automatic", "None"):
-            return {"forge_additional_modules": []}
-        known = entry.module_list
-        return {"forge_additional_modules": [known[base_models.find_vae(webui, name, known)]]}
+    choice = webui.dialect.vae
     if name in ("Automatic", "None"):
-        return {"sd_vae": name}
-    vaes = loaded("modules.sd_vae")
-    return {"sd_vae": base_models.find_vae(webui, name, {} if vaes is None else vaes.vae_dict)}
+        return {choice.option: [] if choice.many else name}
+    module = loaded(choice.module)
+    known = {} if module is None else getattr(module, choice.table)
+    found = base_models.find_vae(webui, name, known)
+    return {choice.option: [known[found]] if choice.many else found}
 
 
 def _sampler(webui: WebUI, wanted: str, fields: set[str]) -> dict[str, str]:
@@ -213,7 +239,7 @@ def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
     state.sampling_step, state.sampling_steps = 0, 0
 
     def watch() -> None:
-        reported, at = -1, 0.0
+        reported, at, shown = -1, 0.0, None
         while not done.wait(POLL):
             step, total = int(state.sampling_step), max(int(state.sampling_steps), 1)
             if step == reported and time.monotonic() - at < REMIND:
@@ -221,6 +247,10 @@ def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
             reported, at = step, time.monotonic()
             try:
                 tell(min(step, total), total)
+                if isinstance(tell, PreviewWatcher) and tell.wants_preview():
+                    shown, before = _live_preview(state), shown
+                    if shown is not None and shown is not before:
+                        tell.preview(np.asarray(shown.convert("RGB"), np.uint8))
             except BaseException as error:  # noqa: BLE001 - raised again where the host's work ends
                 problem.append(error)
                 state.interrupt()
@@ -237,3 +267,12 @@ def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
         raise problem[0]
     total = max(int(state.sampling_steps), 1)
     tell(total, total)
+
+
+def _live_preview(state: Any) -> PilImage.Image | None:
+    """The host's own live preview of what it samples, None where it has none or the user has switched it off. The host
+    makes a new one when it is asked, as often and in the way that its settings say."""
+    if hasattr(state, "set_current_image"):
+        state.set_current_image()
+    found = getattr(state, "current_image", None)
+    return found if isinstance(found, PilImage.Image) else None

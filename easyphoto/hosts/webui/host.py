@@ -5,17 +5,31 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from easyphoto import checkpoint as checkpoints
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
-from easyphoto.hosts.webui import base_models, controlnet, generation, loras
+from easyphoto.hosts.webui import animatediff, base_models, controlnet, generation, loras
 from easyphoto.hosts.webui.border import WebUI, installed_version, loaded
 from easyphoto.messages import Message
-from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, IdentityKind, Img2Img, OnStep, Rendered, Txt2Img
+from easyphoto.ports import (
+    BrokenModel,
+    Checkpoint,
+    ClipJob,
+    ControlRole,
+    IdentityKind,
+    Img2Img,
+    OnStep,
+    Rendered,
+    RenderedClip,
+    Txt2Img,
+    Vision,
+)
+from easyphoto.vision.face_on_white import largest_on_white
 
 log = logging.getLogger(__name__)
 
@@ -23,20 +37,46 @@ _Stamp = tuple[float, int]
 
 
 class WebUIHost:
-    """Makes pictures by the processing of the WebUI in whose process EasyPhoto runs."""
+    """Makes pictures by the processing of the WebUI in whose process EasyPhoto runs. ``vision`` prepares the pictures
+    that an IP-Adapter is shown; without it, they are shown as they are."""
 
-    def __init__(self, webui: WebUI) -> None:
+    def __init__(self, webui: WebUI, vision: Vision | None = None) -> None:
         self._webui = webui
+        self._vision = vision
         self._looked: dict[Path, tuple[_Stamp, Family | str]] = {}
         self.name = webui.name
 
     # --- pictures ----------------------------------------------------------------------------------------------------
 
     def txt2img(self, job: Txt2Img, on_step: OnStep | None = None) -> Rendered:
-        return generation.render(self._webui, job, self._family_of(job), on_step)
+        return generation.render(self._webui, self._prepared(job), self._family_of(job), on_step)
 
     def img2img(self, job: Img2Img, on_step: OnStep | None = None) -> Rendered:
-        return generation.render(self._webui, job, self._family_of(job), on_step)
+        return generation.render(self._webui, self._prepared(job), self._family_of(job), on_step)
+
+    def _prepared(self, job: Txt2Img) -> Txt2Img:
+        """The job in which IP-Adapters are shown the face alone, on white. A unit takes the first picture only, and
+        InstantID sees the whole picture."""
+        vision = self._vision
+        if vision is None or not job.identities:
+            return job
+        return replace(
+            job,
+            identities=[
+                replace(one, pictures=(largest_on_white(one.pictures[0], vision),))
+                if one.kind is IdentityKind.IP_ADAPTER_FACE
+                else one
+                for one in job.identities
+            ],
+        )
+
+    # --- clips -------------------------------------------------------------------------------------------------------
+
+    def motion_module(self, checkpoint: Checkpoint, wanted: str | Path | None = None) -> Path:
+        return animatediff.motion_module(self._webui, checkpoint.family, wanted)
+
+    def animate(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip:
+        return animatediff.animate(self._webui, job, self._family_of(job), on_step)
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -64,6 +104,10 @@ class WebUIHost:
     def identities(self, family: Family) -> Mapping[IdentityKind, int]:
         found = controlnet.find(self._webui, img2img=True)
         return found.identities(family) if found is not None else {}
+
+    def adapter_files(self, family: Family, kind: IdentityKind) -> Sequence[Path | str]:
+        found = controlnet.find(self._webui, img2img=True)
+        return found.names_serving(family, kind) if found is not None else []
 
     def control_limit(self) -> int | None:
         found = controlnet.find(self._webui, img2img=True)
@@ -94,21 +138,20 @@ class WebUIHost:
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
-        """A context in which the model is not on the GPU; it comes back afterwards. AUTOMATIC1111 can't make pictures
-        without it, so its other tabs wait until then. Forge loads the model by itself when it is needed."""
+        """A context in which the model is not on the GPU; it comes back afterwards. A host that doesn't load it by
+        itself when it is needed can't make pictures without it, so its other tabs wait until then."""
         if self._webui.on_cpu:
             yield
             return
-        models = self._webui.sd_models
-        comes_back_by_itself = hasattr(models, "forge_model_reload")
-        turn = contextlib.nullcontext() if comes_back_by_itself else self._webui.call_queue.queue_lock
+        models, back = self._webui.sd_models, self._webui.dialect.takes_back
+        turn = contextlib.nullcontext() if back is None else self._webui.call_queue.queue_lock
         with turn:
             self._webui.run(self._unload)
             try:
                 yield
             finally:
-                if hasattr(models, "send_model_to_device") and self._webui.shared.sd_model is not None:
-                    models.send_model_to_device(self._webui.shared.sd_model)
+                if back is not None and hasattr(models, back) and self._webui.shared.sd_model is not None:
+                    getattr(models, back)(self._webui.shared.sd_model)
 
     def _unload(self) -> None:
         self._webui.sd_models.unload_model_weights()

@@ -62,7 +62,7 @@ def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
     Raises :class:`AssetMissing` for a LoRA that isn't there, and :class:`AmbiguousName` where the host would choose
     between two files.
     """
-    networks = _networks()
+    networks = _networks(webui)
     for lora in loras:
         if not lora.path.is_file():
             raise AssetMissing(
@@ -97,10 +97,10 @@ def check(webui: WebUI, loras: Iterable[LoraRef], prompt: str) -> None:
             )
 
 
-def check_applied(loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]) -> None:
+def check_applied(webui: WebUI, loras: Sequence[LoraRef], prompt: str, comments: Iterable[str]) -> None:
     """Check after a picture was made that the host has loaded every LoRA and complained of none. Raises
     :class:`HostFailed` otherwise."""
-    networks = _networks()
+    networks = _networks(webui)
     asked = [(lora.name, lora.weight) for lora in loras] + _tags(prompt)
     if networks is None or not asked:
         return
@@ -131,13 +131,13 @@ def check_numbers(loras: Iterable[LoraRef]) -> None:
 
 def refresh(webui: WebUI) -> None:
     """Make the host look into its LoRA folder again, and forget what it has read of a file that may have changed."""
-    networks = _networks()
+    networks = _networks(webui)
     if networks is None:
         return
     cache: Any = getattr(networks, "load_lora_state_dict", None)
     if hasattr(cache, "cache_clear"):
         cache.cache_clear()
-    # Forge tells by names and weights alone whether it has applied a LoRA already.
+    # Some hosts tell by names and weights alone whether they have applied a LoRA already.
     data: Any = getattr(webui.sd_models, "model_data", None)
     model: Any = getattr(data, "sd_model", None)
     if hasattr(model, "current_lora_hash"):
@@ -145,8 +145,8 @@ def refresh(webui: WebUI) -> None:
     networks.list_available_networks()
 
 
-def _networks() -> Any | None:
-    module = loaded("networks", "extensions_builtin.Lora.networks", "extensions_builtin.sd_forge_lora.networks")
+def _networks(webui: WebUI) -> Any | None:
+    module = loaded(*webui.dialect.networks)
     return module if module is not None and hasattr(module, "available_networks") else None
 
 

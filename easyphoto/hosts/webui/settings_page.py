@@ -10,9 +10,10 @@ from typing import Any
 from easyphoto import program
 from easyphoto.catalog import Folders
 from easyphoto.config import PRECISIONS, Paths
-from easyphoto.hosts.webui.border import WebUI, folder
+from easyphoto.hosts.webui.border import WebUI, folder, loaded
 from easyphoto.messages import LANGUAGES, named_in
 from easyphoto.service.setting_fields import FIELDS
+from easyphoto.vision import registry
 from easyphoto.vision.backend import ROLES
 
 SECTION = ("easyphoto", "EasyPhoto")
@@ -26,6 +27,10 @@ DEFAULTS: Mapping[str, tuple[Any, str, str]] = {
 }
 """The default, the label and the explanation of each setting, by its key."""
 
+BROWSER = "that of the browser"
+CHOICES: Mapping[str, tuple[str, ...]] = {LANGUAGE: (BROWSER, *LANGUAGES), PRECISION: PRECISIONS}
+"""The settings that are one of few values; the first stands for one that is empty."""
+
 MOVED: Mapping[str, str] = {
     "checkpoint": "ckpt_dir",
     "vae": "vae_dir",
@@ -34,6 +39,8 @@ MOVED: Mapping[str, str] = {
 }
 """The argument by which the WebUI keeps a kind of weights elsewhere, by kind."""
 ALSO_ARGUMENTS = ("controlnet_annotator_models_path", "controlnet_preprocessor_models_dir")
+ALSO_LISTS = ("ckpt_dirs", "vae_dirs", "lora_dirs", "controlnet_dirs")
+"""Arguments that may be given again and again, each time with one more folder."""
 SHARED = {"share": (".gradio.live",), "ngrok": (".ngrok.io", ".ngrok.app", ".ngrok.dev", ".ngrok-free.app")}
 """How public names end that the WebUI gets, by the argument that gives it one."""
 ALSO_OPTIONS = ("control_net_models_path",)
@@ -52,7 +59,27 @@ class WebUISettings:
         """Add the section to the settings page."""
         shared = self.webui.shared
         for key, (default, label, explanation) in DEFAULTS.items():
-            shared.opts.add_option(key, shared.OptionInfo(default, label, section=SECTION).info(explanation))
+            info = shared.OptionInfo(default, label, section=SECTION).info(explanation)
+            self._offer(key, info)
+            shared.opts.add_option(key, info)
+
+    def _offer(self, key: str, info: Any) -> None:
+        """Let the user choose where there are few values, and carry over what was written into a text box before."""
+        gradio, data = loaded("gradio"), self.webui.shared.opts.data
+        # The WebUI's own list of several: its settings page hands ``component_args`` to the update of a component too,
+        # and with gradio 3.41 that one doesn't take ``multiselect``.
+        several = getattr(loaded("modules.ui_components"), "DropdownMulti", None)
+        if key in CHOICES and gradio is not None:
+            info.component, info.component_args = gradio.Radio, {"choices": list(CHOICES[key])}
+            info.default = CHOICES[key][0]
+            if key in data and data[key] not in CHOICES[key]:
+                data[key] = info.default
+        elif key == BACKENDS and several is not None:
+            pairs = [f"{role}={row.name}" for role in ROLES for row in registry.BY_ROLE[role]]
+            info.component, info.component_args = several, {"choices": pairs}
+            info.default = []
+            if key in data:
+                data[key] = [pair for pair in self._backends() if pair in pairs]
 
     def faces(self) -> int:
         value = self._value(FACES)
@@ -77,13 +104,19 @@ class WebUISettings:
     def vision(self, paths: Paths) -> dict[str, Any]:
         """How the vision worker is to make its vision: the models folder, the chosen backends, and whether they must
         allow commercial use."""
-        pairs = [pair.split("=", 1) for pair in str(self._value(BACKENDS)).split(",") if "=" in pair]
-        backends = {role.strip(): name.strip() for role, name in pairs}
+        backends = dict(pair.split("=", 1) for pair in self._backends())
         return {
             "models": str(paths.models),
             "backends": {role: name for role, name in backends.items() if role in ROLES},
             "commercial_only": bool(self._value(COMMERCIAL)),
         }
+
+    def _backends(self) -> list[str]:
+        """The chosen backends as ``role=name``: a list, or in older settings a text with commas."""
+        value = self._value(BACKENDS)
+        parts = value if isinstance(value, list) else str(value).split(",")
+        pairs = [str(part).split("=", 1) for part in parts if "=" in str(part)]
+        return [f"{role.strip()}={name.strip()}" for role, name in pairs]
 
     def paths(self) -> Paths:
         """The WebUI's folders, as ``--data-dir``, ``--models-dir`` and ``--lora-dir`` say."""
@@ -102,7 +135,10 @@ class WebUISettings:
         already."""
         arguments = self.webui.shared.cmd_opts
         given = {kind: getattr(arguments, name, None) for kind, name in MOVED.items()}
+        if self.webui.tokenizer is not None and self.webui.tokenizer.is_dir():
+            given["tokenizer"] = self.webui.tokenizer
         also = [getattr(arguments, name, None) for name in ALSO_ARGUMENTS]
+        also += [one for name in ALSO_LISTS for one in getattr(arguments, name, None) or ()]
         also += [self.webui.option(name) for name in ALSO_OPTIONS]
         also += [found / inside for found in self._extensions("*controlnet*") for inside in CONTROLNET]
         return Folders.of(
