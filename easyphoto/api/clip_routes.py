@@ -44,7 +44,7 @@ def add(router: APIRouter, service: EasyPhoto, errors: Mapping[int | str, dict[s
         if request.drawing is None:
             job = queue(service, request, wire.decode(payload.clip, "clip", schema.MAX_CLIP))
         else:
-            job = service.video(request)
+            job = queue_drawing(service, request, payload.control_clip, "control_clip")
         return schema.QueuedJob(id=job.id, position=service.jobs.position(job))
 
     @router.get(
@@ -71,13 +71,27 @@ def queue(service: EasyPhoto, request: VideoRequest, clip: bytes) -> Job[VideoRe
         return service.video(replace(request, clip=place, keep=True))
 
 
+def queue_drawing(service: EasyPhoto, request: VideoRequest, control: str, field: str) -> Job[VideoResult]:
+    """Queue a clip that is to be drawn, held to the clip ``control`` in base64 that the client sent as ``field`` ("":
+    to none)."""
+    assert request.drawing is not None
+    if not control:
+        return service.video(request)
+    with Scratch(service.paths.videos, SENT) as scratch:
+        place = scratch.path / "control"
+        write_bytes(place, wire.decode(control, field, schema.MAX_CLIP))
+        return service.video(replace(request, drawing=replace(request.drawing, control=place), keep=True))
+
+
 def _drawing(payload: schema.VideoPayload) -> ClipDrawing | None:
     """Return what a clip is to be drawn of, None where one was sent."""
     asked = payload.prompt or payload.image or payload.last_image
-    if bool(payload.clip) == bool(asked):
+    if bool(payload.clip) == bool(asked or payload.control_clip):
         raise InvalidRequest("Send a clip, or say what to draw (prompt, image): one of the two.")
     return (
-        drawn_of(payload.prompt, payload.image, payload.last_image, schema.chosen(payload.drawing)) if asked else None
+        None
+        if payload.clip
+        else drawn_of(payload.prompt, payload.image, payload.last_image, schema.chosen(payload.drawing))
     )
 
 

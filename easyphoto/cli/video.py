@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser, service: Callable[[argparse.N
         "--last", type=arguments.a_path, metavar="PICTURE", help="with --image: the picture that the clip ends at"
     )
     parser.add_argument(
+        "--control",
+        type=arguments.a_path,
+        metavar="CLIP",
+        help="without a clip: hold each frame of the drawn one to the frame of this one (--upload-control-video-type)",
+    )
+    parser.add_argument(
         "--motion",
         type=arguments.a_path,
         metavar="PATH",
@@ -102,10 +108,10 @@ def _drawing(args: argparse.Namespace) -> ClipDrawing | None:
 
     asked = args.prompt or args.image or args.last
     if args.clip is not None:
-        if asked or args.motion:
+        if asked or args.motion or args.control:
             raise InvalidRequest("Give a clip, or say what to draw (--prompt, --image), but not both.")
         return None
     if not asked:
         args.refuse("give a clip, or say what to draw: --prompt TEXT or --image PICTURE")
     config = flags.config(DrawnClipConfig, args)
-    return ClipDrawing(args.prompt, args.image, args.last, config, args.motion)
+    return ClipDrawing(args.prompt, args.image, args.last, config, args.motion, args.control)

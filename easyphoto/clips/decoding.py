@@ -55,6 +55,11 @@ class Clip:
     sound: bool
     only: int = 0
 
+    @property
+    def frames_at_most(self) -> int:
+        """About how many frames are given, 0 where nobody knows."""
+        return min(self.count, self.only) if self.count and self.only else self.count or self.only
+
 
 def av() -> Any:
     """The package that reads and writes videos. Raises :class:`AssetMissing`."""

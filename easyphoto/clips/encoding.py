@@ -12,11 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from PIL import GifImagePlugin
 from PIL import Image as Pillow
 
 from easyphoto import pictures
 from easyphoto.clips.bounds import FORMATS, FRAMES
-from easyphoto.clips.decoding import av, opened
+from easyphoto.clips.decoding import Clip, av, opened
 from easyphoto.errors import AssetMissing, InvalidRequest, StorageFailed, reason
 from easyphoto.filenames import shown
 from easyphoto.messages import Message
@@ -38,6 +39,22 @@ BT709 = 1
 """The number of its matrix, primaries and transfer function in ITU-T H.273."""
 QUALITY = "18"
 """Constant quality of a video, for H.264 and VP9 alike: hardly to be told from the frames."""
+
+
+HELD = 4 * 2**30
+"""The most bytes that the frames of a WebP may take, all of which are held in memory until it is written."""
+
+
+def check(kind: str, clip: Clip) -> None:
+    """Raise :class:`InvalidRequest` where the frames of ``clip`` would take too much memory to be written."""
+    needed = 3 * clip.frames_at_most * clip.width * clip.height
+    if kind == "webp" and needed > HELD:
+        raise InvalidRequest(
+            "A WebP of this clip would take {needed:.0f} GB of memory, more than {most:.0f}: choose mp4, webm or gif, "
+            "or fewer frames.",
+            needed=needed / 2**30,
+            most=HELD / 2**30,
+        )
 
 
 @dataclass(frozen=True)
@@ -224,13 +241,23 @@ def _write_animated(part: Path, kind: str, images: Iterator[Image], writing: Wri
         first = next(made)
         lasts = round(1000 / writing.rate)
         first.save(part, "WEBP", save_all=True, append_images=made, duration=lasts, loop=0, quality=90, method=4)
-        return
-    palettes = (image.quantize(256, method=Pillow.Quantize.MEDIANCUT) for image in made)
-    first = next(palettes)
-    # A GIF counts hundredths of a second, and every browser shows one of them for ten.
-    lasts = 10 * max(round(100 / writing.rate), 2)
+    else:
+        _write_gif(part, made, writing)
+
+
+def _write_gif(part: Path, images: Iterator[Pillow.Image], writing: Writing) -> None:
+    """Frame by frame, each with its own colours; Pillow's own way holds all of them before it writes the first."""
+    # A GIF counts hundredths of a second in two bytes, and every browser shows one of them for ten.
+    lasts = 10 * min(max(round(100 / writing.rate), 2), 2**16 - 1)
     about = writing.about.encode()[:60_000]
-    first.save(part, "GIF", save_all=True, append_images=palettes, duration=lasts, loop=0, comment=about)
+    with part.open("wb") as file:
+        for index, image in enumerate(images):
+            frame = image.quantize(256, method=Pillow.Quantize.MEDIANCUT)
+            if index == 0:
+                header, _ = GifImagePlugin.getheader(frame, info={"loop": 0, "duration": lasts, "comment": about})
+                file.writelines(header)
+            file.writelines(GifImagePlugin.getdata(frame, duration=lasts, include_color_table=True))
+        file.write(b";")
 
 
 def _write_folder(part: Path, images: Iterator[Image]) -> None:

@@ -18,7 +18,7 @@ from easyphoto.ports import ClipJob, Image, OnStep
 from easyphoto.sd import control, samplers, sampling
 from easyphoto.sd.control import Hint, Residuals
 from easyphoto.sd.parts import Parts
-from easyphoto.sd.render import fitted
+from easyphoto.sd.render import blur, fitted, paste
 from easyphoto.sd.sampling import ControlNets, Sampling
 from easyphoto.sd.windows import Window, windows
 
@@ -101,20 +101,36 @@ def animate(
     with torch.no_grad():
         work = _prepare(parts, job, controlnets or {}, soft=soft_control)
         begin = 0
-        if job.image is None:
+        pictures = [fitted(picture, job.width, job.height) for picture in job.pictures]
+        blurred = None if job.mask is None else blur(fitted(job.mask, job.width, job.height), job.mask_blur)
+        if job.image is None and not pictures:
             start = work.noise() * work.scheduler.init_noise_sigma
         else:
             begin = job.steps - samplers.steps_to_run(job.steps, job.denoising_strength)
-            clean = _stills(parts, job, work.noise())
+            if pictures:
+                clean = torch.stack([sampling.encode_image(parts, picture) for picture in pictures], 2)
+            else:
+                clean = _stills(parts, job, work.noise())
+            if pictures and blurred is not None:
+                work.hold(clean, blurred)
             start = work.add_noise(clean, work.noise(), begin)
         latents = work.run(start, begin, on_step)
-        return [sampling.picture(sampling.decode(parts, latents[:, :, index])) for index in range(job.frames)]
+        frames = [sampling.picture(sampling.decode(parts, latents[:, :, index])) for index in range(job.frames)]
+        if pictures and blurred is not None:
+            frames = [paste(picture, frame, blurred) for picture, frame in zip(pictures, frames, strict=True)]
+        return frames
 
 
 def _check(job: ClipJob) -> None:
     if job.frames < 2:
         raise InvalidRequest("A clip that is drawn has at least 2 frames, not {frames}.", frames=job.frames)
-    if job.image is not None and not 0 < job.denoising_strength <= 1:
+    if job.pictures and len(job.pictures) != job.frames:
+        raise InvalidRequest(
+            "There are pictures for {count} frames of a clip that has {frames}.",
+            count=len(job.pictures),
+            frames=job.frames,
+        )
+    if (job.image is not None or job.pictures) and not 0 < job.denoising_strength <= 1:
         raise InvalidRequest(
             "The denoising strength must be above 0 and at most 1, not {denoising_strength}.",
             denoising_strength=job.denoising_strength,

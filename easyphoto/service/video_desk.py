@@ -68,7 +68,7 @@ class VideoDesk:
             given: tuple[Source, ...] = (request.clip,) if request.keep else ()
             if request.drawing is not None:
                 payload["drawing"] = clip_drawing.to_data(request.drawing)
-                given = clip_drawing.given(request.drawing)
+                given = clip_drawing.given(request.drawing, keep=request.keep)
             return self._place.jobs.put(Order(VIDEO, ", ".join(uses), uses, payload, given, job))
 
     def people(self, request: VideoRequest) -> ClipPeople:
@@ -97,12 +97,13 @@ class VideoDesk:
             raise InvalidRequest(
                 "A clip can't be written as {kind}: choose {kinds}.", kind=request.format, kinds=", ".join(FORMATS)
             )
+        clip = None
         if request.drawing is None:
-            clip: Clip | None = self._source(request)
+            clip = self._source(request)
+            encoding.check(request.format, clip)
         else:
             _check_bounds(request)
             clip_drawing.check(request.drawing, request)
-            clip = None
         if request.format in encoding.CODECS:
             decoding.av()
         return clip
@@ -133,6 +134,7 @@ class VideoDesk:
         folder = videos.workshop(self._place.paths.videos, request.job)
         videos.sweep(self._place.paths.videos, lambda: {request.job, *self._place.job_ids()})
         videos.begin(folder, asked.user_ids)
+        drawing = asked.drawing
         clip = given or clip_drawing.draw(asked, accepted, self._place, folder, emit, cancelled)
         task = ClipTask(
             clip=clip,
@@ -146,6 +148,8 @@ class VideoDesk:
             lora_folder=self._place.paths.loras,
             commercial_only=self._place.preferences().commercial_only,
             chosen=asked.chosen,
+            together=drawing is not None and drawing.config.repaint_together,
+            motion=None if drawing is None else drawing.motion or drawing.config.motion_module or None,
         )
         made = self._repainted(task, asked, emit, cancelled)
         emit(Progress(stage="video", step=0, total=1))
@@ -163,8 +167,8 @@ class VideoDesk:
             "frames": made.frames,
             "repainted": made.repainted,
         }
-        if asked.drawing is not None:
-            recipe["drawing"] = clip_drawing.told(asked.drawing)
+        if drawing is not None:
+            recipe["drawing"] = clip_drawing.told(drawing)
         about = json.dumps(recipe, ensure_ascii=False)
         sound = asked.clip if clip.sound else None
         frames = FrameShelf(folder).frames() if made.repainted else decoding.frames(clip)
@@ -230,17 +234,19 @@ def _as_portraits(request: VideoRequest) -> PortraitRequest:
 
 def _read(request: DurableRequest) -> VideoRequest:
     payload = request.payload
+    drawing = payload.get("drawing")
     try:
         return VideoRequest(
             user_ids=tuple(map(str, payload["user_ids"])),
-            clip=request.pictures[0].path if payload["kept"] else Path(payload["clip"]),
+            clip=request.pictures[0].path if payload["kept"] and not drawing else Path(payload["clip"]),
             config=from_mapping(PortraitConfig, payload["config"]),
             format=str(payload["format"]),
             max_fps=float(payload["max_fps"]),
             max_frames=int(payload["max_frames"]),
+            keep=bool(payload["kept"]),
             by_likeness=bool(payload["by_likeness"]),
             chosen=None if payload["chosen"] is None else frozenset(map(str, payload["chosen"])),
-            drawing=clip_drawing.from_data(payload["drawing"], request) if payload.get("drawing") else None,
+            drawing=clip_drawing.from_data(drawing, request) if drawing else None,
         )
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         raise InvalidRequest(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from easyphoto.storage import files, scratch
+from easyphoto.storage import files, listing, scratch
 
 BEGUN = "about.json"
 """The file in the folder of a clip that is being made."""
@@ -60,7 +60,7 @@ def of(folder: Path, user_id: str) -> list[Path]:
 def files_of(about: Path) -> list[Path]:
     """Return every file of the clip that ``about`` tells of, the telling one too."""
     made = _made(about)
-    inside = sorted(made.rglob("*")) if made.is_dir() else [made]
+    inside = listing.below(made) if made.is_dir() else [made]
     return [*(path for path in inside if path.is_file() and path != about), about]
 
 

@@ -1,4 +1,5 @@
-"""The Video tab: choose a clip, see who is in it, say who takes whose place, and watch it being made."""
+"""The Video tab: choose a clip and see who is in it, or say what to draw; say who takes whose place, and watch it being
+made."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ import gradio as gr
 
 from easyphoto.clips import decoding
 from easyphoto.clips.bounds import MAX_RATE, FileFormat
-from easyphoto.config import PortraitConfig, from_mapping
+from easyphoto.config import DrawnClipConfig, PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.jobs import Job
 from easyphoto.messages import translated
-from easyphoto.service import NOBODY, EasyPhoto, VideoRequest
+from easyphoto.service import NOBODY, ClipDrawing, EasyPhoto, VideoRequest
 from easyphoto.ui import compat, model_names, panel, video_view
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Form
@@ -33,6 +34,8 @@ FORMATS: tuple[str, ...] = get_args(FileFormat)
 NOT_IN_CLIPS = frozenset(
     {
         "batch_size",
+        "lora_weights_auto",
+        "ipa_weight_auto",
         "background_restore",
         "background_restore_denoising_strength",
         "super_resolution",
@@ -42,6 +45,11 @@ NOT_IN_CLIPS = frozenset(
     }
 )
 """The parameters of a portrait that change nothing in a clip."""
+CLIP, TEXT, PICTURES = "clip", "text", "pictures"
+"""What a clip may be made of: the inner tabs."""
+OF_TEXT = ("t2v_input_width", "t2v_input_height", "upload_control_video_type")
+OF_PICTURES = ("i2v_denoising_strength",)
+"""The parameters of a drawing that stand in one inner tab, and mean nothing to the clip of the other."""
 
 
 class VideoTab(JobTab):
@@ -52,6 +60,7 @@ class VideoTab(JobTab):
     def __init__(self, service: EasyPhoto, language: Callable[[Any], str]) -> None:
         super().__init__(service, language)
         self._form = Form(PortraitConfig, PREFIX, {}, {"sd_model_checkpoint": self._models})
+        self._drawn = Form(DrawnClipConfig, PREFIX, {}, {})
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
@@ -59,11 +68,48 @@ class VideoTab(JobTab):
         """Make the components, inside the current tab."""
         with gr.Row():
             with gr.Column(scale=5):
-                self._build_clip()
+                self._build_sources()
                 self._build_people()
                 self._build_options()
             with gr.Column(scale=4):
                 self._build_result()
+
+    def _build_sources(self) -> None:
+        self.mode = gr.State(CLIP)
+        self.tabs: dict[str, Any] = {}
+        self.prompts: dict[str, Any] = {}
+        with gr.Tabs(elem_id=f"{PREFIX}_sources"):
+            self.tabs[CLIP] = compat.tab("From a clip", f"{PREFIX}_tab_clip")
+            with self.tabs[CLIP]:
+                self._build_clip()
+            self.tabs[TEXT] = compat.tab("From text", f"{PREFIX}_tab_text")
+            with self.tabs[TEXT]:
+                self._build_text()
+            self.tabs[PICTURES] = compat.tab("From pictures", f"{PREFIX}_tab_pictures")
+            with self.tabs[PICTURES]:
+                self._build_pictures()
+
+    def _build_text(self) -> None:
+        self._build_prompt(TEXT)
+        self._drawn.add(*OF_TEXT[:2])
+        self.control = gr.File(
+            label="Control clip (optional)", file_types=list(ENDINGS), height=140, elem_id=f"{PREFIX}_control"
+        )
+        self._drawn.add(*OF_TEXT[2:])
+
+    def _build_pictures(self) -> None:
+        with gr.Row():
+            self.image = compat.picture_input("First picture", height=240, elem_id=f"{PREFIX}_image")
+            self.last_image = compat.picture_input("Last picture (optional)", height=240, elem_id=f"{PREFIX}_last")
+        self._build_prompt(PICTURES)
+        self._drawn.add(*OF_PICTURES)
+
+    def _build_prompt(self, mode: str) -> None:
+        gr.Markdown(
+            "The clip is drawn by a motion module first; then people are put into it, or with none it stays as it is.",
+            elem_classes=["easyphoto-hint"],
+        )
+        self.prompts[mode] = gr.Textbox(label="What the clip shows", lines=2, elem_id=f"{PREFIX}_prompt_{mode}")
 
     def _build_clip(self) -> None:
         self.clip = gr.File(label="Clip", file_types=list(ENDINGS), height=140, elem_id=f"{PREFIX}_clip")
@@ -117,12 +163,13 @@ class VideoTab(JobTab):
                 value=0,
                 precision=0,
                 label="Frames at most",
-                info="0 makes all of them.",
+                info="0 makes all of them, and draws 16.",
                 elem_id=f"{PREFIX}_max_frames",
             )
         self._form.add(*(name for name in self._form.names("basic") if name not in NOT_IN_CLIPS))
         with compat.accordion("Advanced options"):
             self._form.add(*(name for name in self._form.names("advanced") if name not in NOT_IN_CLIPS))
+            self._drawn.add("repaint_together", "motion_module")
 
     def _build_result(self) -> None:
         with gr.Row():
@@ -132,6 +179,9 @@ class VideoTab(JobTab):
         self._make_progress()
         self.result = Player("Result", f"{PREFIX}_result")
         self.likeness = compat.html("", elem_id=f"{PREFIX}_likeness")
+        self.recipe = gr.Textbox(
+            label="Parameters of the clip", lines=4, max_lines=16, interactive=False, elem_id=f"{PREFIX}_recipe"
+        )
         self._make_state()
 
     # --- events ------------------------------------------------------------------------------------------------------
@@ -144,7 +194,11 @@ class VideoTab(JobTab):
         compat.listen(changed.then, self._look, looked, [self.found, self.count])
         compat.listen(self.count.change, self._count_changed, [self.count], self.users, quiet=True)
         compat.listen(opened.select, self._opened, None, self._lists, quiet=True)
-        inputs = {*looked, self.count, *self.users, self.by_likeness, self.format, *self._form.components.values()}
+        for name, tab in self.tabs.items():
+            compat.listen(tab.select, _answer(name), None, [self.mode], quiet=True)
+        drawing = {self.mode, *self.prompts.values(), self.image, self.last_image, self.control}
+        forms = {*self._form.components.values(), *self._drawn.components.values()}
+        inputs = {*looked, self.count, *self.users, self.by_likeness, self.format, *drawing, *forms}
         compat.listen(self.start.click, self._start, inputs, [*self._following, *self._made])
         compat.listen(self.cancel.click, self._cancel, [self.job], [self.progress])
         live = [self.progress, self.seen, *self._made]
@@ -165,7 +219,7 @@ class VideoTab(JobTab):
 
     @property
     def _made(self) -> list[Any]:
-        return [*self.result.parts, self.likeness]
+        return [*self.result.parts, self.likeness, self.recipe]
 
     def _opened(self, request: gr.Request) -> Updates:
         return self._fresh(self._language(request))
@@ -232,7 +286,8 @@ class VideoTab(JobTab):
     def _start(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         language = self._language(request)
         try:
-            clip = self._path(data)
+            drawing = None if data[self.mode] == CLIP else self._drawing(data)
+            clip = self._path(data) if drawing is None else Path(str(data[self.mode]))
             if clip is None:
                 raise InvalidRequest("Upload a clip first.")
             values = self._form.values(data)
@@ -245,17 +300,32 @@ class VideoTab(JobTab):
                 format=data[self.format],
                 by_likeness=bool(data[self.by_likeness]),
                 chosen=self._form.chosen(values),
+                drawing=drawing,
             )
             job = self._service.video(asked)
         except EasyPhotoError as error:
             return self._refused(error, language)
         return self._shown(job, language)
 
+    def _drawing(self, data: Mapping[Any, Any]) -> ClipDrawing:
+        """What is to be drawn, as the inner tab says that is open."""
+        mode = data[self.mode]
+        image, last, control = (
+            next(iter(compat.files(data[part])), None) if mode == of else None
+            for part, of in ((self.image, PICTURES), (self.last_image, PICTURES), (self.control, TEXT))
+        )
+        if mode == PICTURES and image is None:
+            raise InvalidRequest("Upload the first picture of the clip.")
+        values = self._drawn.values(data)
+        elsewhere = OF_TEXT if mode == PICTURES else OF_PICTURES
+        config = from_mapping(DrawnClipConfig, {n: value for n, value in values.items() if n not in elsewhere})
+        return ClipDrawing(data[self.prompts[mode]] or "", image, last, config, control=control)
+
     def _mark(self, job: Job[Any]) -> object:
         return job.state
 
     def _showing(self, job: Job[Any], language: str) -> Updates:
-        nothing: Updates = {**self.result.show(None), self.likeness: ""}
+        nothing: Updates = {**self.result.show(None), self.likeness: "", self.recipe: ""}
         if job.state != "finished":
             return nothing
         try:
@@ -264,4 +334,12 @@ class VideoTab(JobTab):
             return nothing
         if not made.path.exists():  # somebody has removed it
             return nothing
-        return {**self.result.show(made.path), self.likeness: video_view.likeness(made, language)}
+        return {
+            **self.result.show(made.path),
+            self.likeness: video_view.likeness(made, language),
+            self.recipe: video_view.recipe(made),
+        }
+
+
+def _answer(mode: str) -> Callable[[], str]:
+    return lambda: mode

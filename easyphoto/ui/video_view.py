@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from html import escape
 from itertools import pairwise
+from typing import Any
 
 from easyphoto import pictures
 from easyphoto.clips.decoding import Clip
@@ -54,6 +55,27 @@ def likeness(result: VideoResult, language: str) -> str:
         lines.append(say("clip likeness", language, name=person.user_id, **about, **raw))
     told = "".join(f'<p class="easyphoto-step">{escape(line)}</p>' for line in lines)
     return f'<div class="easyphoto-panel easyphoto-curve">{told}{_curve(result, language)}</div>' if told else ""
+
+
+def recipe(result: VideoResult) -> str:
+    """Return how the clip was made, one parameter a line, as the file beside it says; nothing if that is gone."""
+    try:
+        about = dict(json.loads(result.about.read_bytes()))
+    except (OSError, ValueError, TypeError):  # somebody may have moved or changed it
+        return ""
+    about.pop("likeness", None)
+    config = about.pop("config", {})
+    told = _flat({**about, "config": config})  # what was drawn stands before the many parameters of the passes
+    return "\n".join(f"{name}: {value}" for name, value in told.items() if value not in ("", None))
+
+
+def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all names and values, what lies deeper behind what doesn't; a name counts once."""
+    flat: dict[str, Any] = {}
+    for name, value in sorted(told.items(), key=lambda item: isinstance(item[1], Mapping)):
+        for inner, one in _flat(value).items() if isinstance(value, Mapping) else [(name, value)]:
+            flat.setdefault(inner, ", ".join(map(str, one)) if isinstance(one, list) else one)
+    return flat
 
 
 def _curve(result: VideoResult, language: str) -> str:

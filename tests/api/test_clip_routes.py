@@ -50,6 +50,7 @@ def test_a_clip_is_sent_made_and_fetched(client: httpx.Client, service: EasyPhot
     assert sorted(path.suffix for path in service.paths.videos.iterdir()) == [".json", ".webp"], "no upload is left"
 
 
+@pytest.mark.thorough
 def test_a_clip_that_is_no_file_is_not_found(
     client: httpx.Client, service: EasyPhoto, clip: str, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_route_of_the_original_gives_a_clip_in_base64(client: httpx.Client, 
         assert words in client.post(VIDEO, json={**fields, **wrong}).json()["message"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["gif", "mp4"])
 def test_a_client_of_the_original_gets_its_clip(
     client: httpx.Client, service: EasyPhoto, tmp_path: Path, kind: str

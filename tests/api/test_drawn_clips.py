@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from fractions import Fraction
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from easyphoto import pictures
+from easyphoto.clips import encoding
+from easyphoto.clips.encoding import Writing
 from easyphoto.config import Paths
 from easyphoto.service import EasyPhoto
 from tests.acting import trained
@@ -38,6 +41,7 @@ def picture(tmp_path: Path) -> str:
     return b64(tmp_path / "start.png")
 
 
+@pytest.mark.thorough
 def test_a_clip_is_asked_for_drawn_and_fetched(client: httpx.Client, host: AnimatingHost, picture: str) -> None:
     payload = {
         "user_ids": ["ann"],
@@ -76,6 +80,7 @@ def test_what_is_wrong_with_a_drawing_is_said_at_once(client: httpx.Client, pict
         assert 400 <= answer.status_code < 500 and words in answer.json()["message"], answer.text
 
 
+@pytest.mark.thorough
 def test_the_route_of_the_original_draws_from_its_own_fields(
     client: httpx.Client, host: AnimatingHost, picture: str
 ) -> None:
@@ -102,6 +107,60 @@ def test_the_route_of_the_original_draws_from_its_own_fields(
     assert "she turns" in image.prompt and image.image is not None and image.denoising_strength == 0.5
     nothing = client.post(VIDEO, json={**form, "t2v_input_prompt": ""}).json()
     assert "a picture as init_image, or a text as t2v_input_prompt" in nothing["message"]
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> str:
+    encoding.write(tmp_path / "control.gif", [blank(96, 64, gray=40 * at) for at in range(6)], Writing(Fraction(8)))
+    return b64(tmp_path / "control.gif")
+
+
+def test_a_drawn_clip_is_held_to_a_control_clip(client: httpx.Client, host: AnimatingHost, control: str) -> None:
+    payload = {"user_ids": [], "prompt": "x", "format": "gif", "control_clip": control, "max_frames": 4}
+    payload["drawing"] = {"upload_control_video_type": "canny"}
+    answer = client.post("/easyphoto/v1/jobs/video", json=payload)
+    assert answer.status_code == 202, answer.text
+    assert ended(client, answer.json()["id"])["video"]["frames"] == 4
+    (drawn,) = host.clips
+    assert [(row[0].role.value, round(row[0].image.mean() / 40)) for row in drawn.frame_controls] == [
+        ("canny", at) for at in range(4)
+    ]
+    for wrong, words in [("%%%", "control_clip is not valid base64"), (b64(Path(__file__)), "control")]:
+        said = client.post("/easyphoto/v1/jobs/video", json={**payload, "control_clip": wrong})
+        assert 400 <= said.status_code < 500 and words in said.json()["message"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("kind", "role", "remark"),
+    [
+        ("dwpose", "openpose", ""),
+        ("openpose", "openpose", ""),
+        ("canny", "canny", ""),
+        ("depth", None, "upload_control_video was left out: there is no control of that type."),
+    ],
+)
+def test_the_route_of_the_original_holds_a_clip_to_its_control_video(
+    client: httpx.Client, host: AnimatingHost, control: str, kind: str, role: str | None, remark: str
+) -> None:
+    form = {
+        "user_ids": ["none"],
+        "t2v_input_prompt": "by the sea",
+        "t2v_input_width": 512,
+        "t2v_input_height": 768,
+        "upload_control_video": True,
+        "upload_control_video_type": kind,
+        "openpose_video": control,
+        "max_frames": 16,
+        "max_fps": 8,
+        **OPTIONS,
+    }
+    said = client.post(VIDEO, json=form).json()
+    assert said["message"].startswith("Video infer success.") and remark in said["message"]
+    (drawn,) = host.clips
+    assert {row[0].role.value for row in drawn.frame_controls} == ({role} if role else set())
+    # as in the original, a clip that is held to another is as wide and high, and as long
+    assert (drawn.width, drawn.height, drawn.frames) == ((768, 512, 6) if role else (512, 768, 16))
 
 
 @pytest.mark.parametrize("host", [FakeHost()])

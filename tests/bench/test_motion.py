@@ -180,6 +180,7 @@ def test_a_training_leaves_an_adapter_that_the_unet_takes(tmp_path: Path) -> Non
     assert "repainted with: a frame is" in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_training_that_is_asked_to_end_writes_what_it_has(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(tmp_path, "--seconds", "600", "--every", "1"), cwd=tmp_path, stdout=subprocess.PIPE, text=True

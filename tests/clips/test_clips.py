@@ -7,6 +7,7 @@ import io
 import struct
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,37 @@ def test_an_animated_picture_without_a_speed_is_shown_as_browsers_do(tmp_path: P
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=0)
     (tmp_path / "fast.gif").write_bytes(buffer.getvalue())
     assert decoding.probe(tmp_path / "fast.gif").rate == 10
+
+
+def test_a_gif_is_written_while_its_frames_come(tmp_path: Path) -> None:
+    written: list[int] = []
+
+    def frames() -> Iterator[Image]:
+        random = np.random.default_rng(1)
+        for _ in range(6):
+            part = next(tmp_path.iterdir(), None)
+            written.append(0 if part is None else part.stat().st_size)
+            yield random.integers(0, 255, (120, 160, 3), np.uint8)
+
+    encoding.write(tmp_path / "noise.gif", frames(), Writing(Fraction(25), about="how it was made: 这样"))
+    assert written[-1] > 40_000 and written[2] < written[4], "most of it lies on the disk before the last frame comes"
+    with Pillow.open(tmp_path / "noise.gif") as made:
+        assert (made.n_frames, made.info["loop"], made.info["duration"]) == (6, 0, 40)
+        assert made.info["comment"].decode() == "how it was made: 这样"
+
+
+def test_a_gif_that_stands_still_for_long_is_written_as_long_as_one_can_say(tmp_path: Path) -> None:
+    encoding.write(tmp_path / "slow.gif", moving(3), Writing(decoding.SLOWEST))
+    with Pillow.open(tmp_path / "slow.gif") as made:
+        assert made.info["duration"] == 655_350
+
+
+def test_a_webp_that_would_fill_the_memory_is_refused_before_it_begins() -> None:
+    clip = decoding.Clip(Path("long.mp4"), 1920, 1080, Fraction(25), 20_000, sound=False)
+    with pytest.raises(InvalidRequest, match="would take 116 GB of memory, more than 4: choose mp4, webm or gif"):
+        encoding.check("webp", clip)
+    for kind, only in (("gif", 0), ("mp4", 0), ("webp", 600)):
+        encoding.check(kind, replace(clip, only=only))
 
 
 def test_a_fast_gif_is_not_shown_in_slow_motion(tmp_path: Path) -> None:

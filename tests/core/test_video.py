@@ -50,6 +50,7 @@ def clip(tmp_path: Path) -> Path:
     return tmp_path / "walk.gif"
 
 
+@pytest.mark.thorough
 def test_a_clip_comes_out_with_what_tells_of_it(service: EasyPhoto, clip: Path) -> None:
     job = service.video(VideoRequest(("ann",), clip, QUICK, format="webp"))
     result = job.wait(60)
@@ -69,11 +70,13 @@ def test_a_clip_comes_out_with_what_tells_of_it(service: EasyPhoto, clip: Path) 
     assert isinstance(end, Finished) and end.result["video"] == result.path.name
 
 
+@pytest.mark.thorough
 def test_frames_come_as_a_folder(service: EasyPhoto, clip: Path) -> None:
     result = service.video(VideoRequest(("ann",), clip, QUICK, format="frames")).wait(60)
     assert result.path.is_dir() and len(list(result.path.iterdir())) == 5
 
 
+@pytest.mark.thorough
 def test_a_video_keeps_its_rate_and_says_how_it_was_made(service: EasyPhoto, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     encoding.write(tmp_path / "walk.mp4", frames(), Writing(Fraction(12)))
@@ -114,6 +117,7 @@ def test_a_clip_without_a_face_fails_in_one_sentence(service: EasyPhoto, tmp_pat
         service.video(VideoRequest(("ann",), tmp_path / "empty.gif", QUICK, format="gif")).wait(60)
 
 
+@pytest.mark.thorough
 def test_a_cancelled_clip_goes_on_when_it_is_retried_and_is_swept_when_it_was_cleared(
     service: EasyPhoto, host: FakeHost, clip: Path
 ) -> None:
@@ -134,6 +138,7 @@ def test_a_cancelled_clip_goes_on_when_it_is_retried_and_is_swept_when_it_was_cl
     assert not left.exists()
 
 
+@pytest.mark.thorough
 def test_a_person_who_is_deleted_takes_the_clips_along(service: EasyPhoto, host: FakeHost, clip: Path) -> None:
     kept = service.video(VideoRequest(("小明",), clip, QUICK, format="gif")).wait(60)
     gone = service.video(VideoRequest(("ann",), clip, QUICK, format="frames")).wait(60)
@@ -149,6 +154,7 @@ def test_a_person_who_is_deleted_takes_the_clips_along(service: EasyPhoto, host:
     assert kept.path in shown.portraits_left and kept.path.exists()
 
 
+@pytest.mark.thorough
 def test_half_a_clip_goes_with_the_person_whose_portraits_stay(service: EasyPhoto, host: FakeHost, clip: Path) -> None:
     whole = service.video(VideoRequest(("ann",), clip, QUICK, format="gif")).wait(60)
     job = service.video(VideoRequest(("ann",), clip, QUICK, format="gif"))
@@ -161,6 +167,7 @@ def test_half_a_clip_goes_with_the_person_whose_portraits_stay(service: EasyPhot
     assert set(removed.portraits_left) == {whole.path, whole.about} == set(service.paths.videos.iterdir())
 
 
+@pytest.mark.thorough
 def test_what_a_kill_leaves_of_the_writing_goes_with_the_person(
     service: EasyPhoto, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,12 +193,14 @@ def test_what_a_kill_leaves_of_the_writing_goes_with_the_person(
     assert not list(service.paths.videos.iterdir())
 
 
+@pytest.mark.thorough
 def test_a_clip_of_any_name_becomes_frames(service: EasyPhoto, clip: Path) -> None:
     dotted = clip.rename(clip.with_name("2026.05.01 walk v1.2.gif"))
     result = service.video(VideoRequest(("ann",), dotted, QUICK, format="frames")).wait(60)
     assert result.path.is_dir() and "." not in result.path.name and len(list(result.path.iterdir())) == 5
 
 
+@pytest.mark.thorough
 def test_what_was_sent_to_a_program_that_was_killed_goes_and_what_is_being_sent_stays(
     service: EasyPhoto, clip: Path
 ) -> None:
@@ -204,6 +213,7 @@ def test_what_was_sent_to_a_program_that_was_killed_goes_and_what_is_being_sent_
         assert (sent.path / videos.BEGUN).is_file() and not left.exists()
 
 
+@pytest.mark.thorough
 def test_what_was_cut_off_goes_on_in_the_next_program(paths: Paths, clip: Path) -> None:
     """The frames that a killed program left are not made again, and the clip is the same as without the kill."""
     add_person(paths, "ann", who=60)

@@ -151,6 +151,7 @@ def test_the_face_becomes_the_persons_and_everything_else_stays(tmp_path: Path) 
     assert {e.stage for e in events if isinstance(e, Progress)} == {"faces", "frames"}
 
 
+@pytest.mark.thorough
 def test_frames_without_a_face_pass_unchanged(tmp_path: Path) -> None:
     images = [*walking(4), *[frame()] * 12, *walking(4)]
     made, frames, _ = run(task(tmp_path, images, person(tmp_path)))
@@ -178,6 +179,7 @@ def restless(job: Txt2Img) -> Image:
 restless_calls: list[int] = []
 
 
+@pytest.mark.thorough
 def test_what_comes_out_flickers_less_than_frames_that_are_made_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_frame_that_fails_stays_as_it_is_and_is_told_once(tmp_path: Path) -> N
     assert sum("stays as it is" in e.message for e in events if isinstance(e, Notice)) == 1
 
 
+@pytest.mark.thorough
 def test_a_clip_that_was_cut_off_goes_on_and_comes_out_the_same(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()

@@ -112,6 +112,7 @@ def still(folder: Path) -> sd.Parts:
 # --- the published layouts -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("layout", "middle"), [("v2", True), ("v3", False)])
 @pytest.mark.parametrize("ending", [".safetensors", ".ckpt"])
 def test_a_published_module_draws_diffusers_own_clip(
@@ -133,6 +134,7 @@ def test_a_published_module_draws_diffusers_own_clip(
     assert far(ours, alone) > 2, "the module's weights count"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", ["DPM++ 2M SDE Karras", "DDIM"])
 def test_the_persons_lora_is_worn_by_the_moving_model_too(
     tmp_path: Path, folder: Path, still: sd.Parts, sampler: str
@@ -248,6 +250,7 @@ def test_a_window_fades_out_as_the_next_fades_in() -> None:
     assert list(first.weights[12:]) == pytest.approx([0.8, 0.6, 0.4, 0.2])
 
 
+@pytest.mark.thorough
 def test_a_clip_longer_than_a_window_is_drawn_in_windows_that_agree(still: sd.Parts) -> None:
     parts = moving(still, adapter())
     job = replace(JOB, frames=7, context=4, overlap=2)
@@ -284,6 +287,27 @@ def test_a_clip_from_a_picture_begins_like_it_and_leaves_it(still: sd.Parts) -> 
     assert toward[0] < toward[-1], "the last frame is nearer to the last picture"
 
 
+def test_the_frames_of_a_clip_are_repainted_together_under_a_mask(still: sd.Parts) -> None:
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 255, (64, 64, 3)).astype(np.uint8) for _ in range(FRAMES)]
+    mask = np.zeros((64, 64), np.float32)
+    mask[16:48, 16:48] = 1
+    parts = moving(still, adapter())
+    job = replace(JOB, pictures=pictures, mask=mask, mask_blur=0, denoising_strength=0.5)
+    made = clip_render.animate(parts, job)
+    inside = mask > 0
+    for picture, frame in zip(pictures, made, strict=True):
+        assert (frame[~inside] == picture[~inside]).all() and (frame[inside] != picture[inside]).any()
+    others = [*pictures[:-1], 255 - pictures[-1]]
+    changed = clip_render.animate(parts, replace(job, pictures=others))
+    assert (changed[0] != made[0]).any(), "every frame is seen by the others"
+    with pytest.raises(InvalidRequest, match="There are pictures for 1 frames of a clip that has"):
+        clip_render.animate(parts, replace(job, pictures=pictures[:1]))
+    with pytest.raises(InvalidRequest, match="denoising strength must be above 0"):
+        clip_render.animate(parts, replace(job, denoising_strength=0))
+
+
+@pytest.mark.thorough
 def test_each_frame_follows_its_own_control(tmp_path: Path, still: sd.Parts) -> None:
     net = sd.load_controlnet(tiny.controlnet(tmp_path / "net", width=768, scale=1.0), device="cpu", dtype=torch.float32)
     nets = {ControlRole.CANNY: net}

@@ -11,14 +11,17 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from easyphoto import pictures
 from easyphoto.clips import encoding
 from easyphoto.clips.encoding import Writing
+from easyphoto.config import Paths
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import chart, compat
 from easyphoto.ui.texts import dictionary
-from easyphoto.ui.video_tab import FORMATS, NOT_IN_CLIPS, PREFIX, VideoTab
+from easyphoto.ui.video_tab import FORMATS, NOT_IN_CLIPS, PICTURES, PREFIX, TEXT, VideoTab
 from tests.acting import trained
-from tests.fakes import FakeHost, blank, draw_face
+from tests.animating import AnimatingHost
+from tests.fakes import FakeHost, FakeVision, blank, draw_face
 from tests.ui.browser import Page
 
 # gradio warns of itself in the server's thread
@@ -48,6 +51,7 @@ def built(service: EasyPhoto) -> tuple[VideoTab, dict[Any, Any]]:
     return tab, {part: getattr(part, "value", None) for part in blocks.blocks.values()}
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_browser")
 @pytest.mark.parametrize("name", ["two walk.mp4", "two walk.gif"])
 def test_from_a_clip_to_a_clip(address: str, service: EasyPhoto, tmp_path: Path, name: str) -> None:
@@ -105,6 +109,7 @@ def choose(page: Page, which: str, value: str) -> None:
     next(option for option in options if option.text.strip().lstrip("✓").strip() == value).click()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_browser")
 def test_a_clip_is_cancelled_and_what_is_no_clip_is_said(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     trained(service, "ada")
@@ -130,6 +135,7 @@ def test_a_clip_is_cancelled_and_what_is_no_clip_is_said(address: str, service: 
         assert page.complaints() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_browser")
 def test_the_tab_speaks_chinese_and_fits_a_telephone(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     trained(service, "小美")
@@ -165,6 +171,55 @@ def test_what_the_tab_asks_for(service: EasyPhoto, tmp_path: Path) -> None:
     assert {asked.steps for asked in service.host.jobs} == {3, 20}
 
 
+@pytest.fixture
+def drawing_service(paths: Paths) -> EasyPhoto:
+    made = EasyPhoto(AnimatingHost(), FakeVision(), paths)
+    trained(made, "ada")
+    return made
+
+
+@pytest.mark.thorough
+def test_a_clip_is_drawn_from_text_held_to_another_or_from_pictures(drawing_service: EasyPhoto, tmp_path: Path) -> None:
+    host = drawing_service.host
+    assert isinstance(host, AnimatingHost)
+    tab, data = built(drawing_service)
+    control = two_walk(tmp_path / "control.gif", 3)
+    first, last = (tmp_path / name for name in ("first.png", "last.png"))
+    pictures.save_png(first, blank(60, 90))
+    pictures.save_png(last, blank(60, 90, gray=200))
+    data |= {tab.format: "gif", tab.users[0]: "ada", tab.max_frames: 4.0, tab.clip: str(control)}
+    data |= {tab.prompts[TEXT]: "by the sea", tab.control: str(control), tab.image: str(first)}
+    data |= {tab.last_image: str(last), tab.prompts[PICTURES]: "she turns"}
+    data[tab._drawn.components["upload_control_video_type"]] = "canny"
+    data[tab._drawn.components["i2v_denoising_strength"]] = 0.4
+    for mode in (TEXT, PICTURES):
+        tab._start({**data, tab.mode: mode}, ENGLISH)  # type: ignore[arg-type]
+    jobs = [job for job in drawing_service.jobs.list() if job.what == "video"]
+    made = [job.wait(60) for job in jobs]
+    text, moved = host.clips
+    assert "by the sea" in text.prompt and text.image is None and text.frames == len(text.frame_controls) == 3
+    assert "she turns" in moved.prompt and not moved.frame_controls and moved.frames == 4
+    assert moved.image is not None and moved.last_image is not None and moved.denoising_strength == 0.4
+    assert [one.repainted for one in made] == [3, 4]
+    told = tab._showing(jobs[0], "en")[tab.recipe]
+    assert "prompt: by the sea" in told and "upload_control_video_type: canny" in told and str(tmp_path) not in told
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [(TEXT, "write a prompt, or choose a picture"), (PICTURES, "Upload the first picture")]
+)
+def test_what_cannot_be_drawn_is_said(drawing_service: EasyPhoto, mode: str, said: str) -> None:
+    tab, data = built(drawing_service)
+    assert said in tab._start({**data, tab.mode: mode}, ENGLISH)[tab.error]  # type: ignore[arg-type]
+
+
+def test_a_host_that_draws_no_clips_says_so_in_the_tab(service: EasyPhoto) -> None:
+    tab, data = built(service)
+    asked = {**data, tab.mode: TEXT, tab.prompts[TEXT]: "by the sea"}
+    assert "This host draws no clips" in tab._start(asked, ENGLISH)[tab.error]  # type: ignore[arg-type]
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -185,6 +240,7 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(
     assert not [job for job in service.jobs.list() if job.what == "video"]
 
 
+@pytest.mark.thorough
 def test_a_clip_that_was_removed_leaves_an_empty_player(service: EasyPhoto, tmp_path: Path) -> None:
     trained(service, "ada")
     tab, data = built(service)

@@ -10,6 +10,8 @@ that does every frame by itself gets a random seed for each. One row a clip is t
 - warping error: how far each frame is from the one before it, brought there along the optical flow of the input, in
   levels of 255 around the face, as a ratio to the same of the input itself;
 - wrong heads: frames in which another head than the person's was repainted. Only the clip with two people can have any.
+
+The frames that are made and the rows stay in the output folder, and what is there is not made again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +41,7 @@ from easyphoto.errors import EasyPhotoError
 from easyphoto.inference import flow
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest, VideoRequest
 
-CLIPS, FRAMES, CROSSING = 10, 6, 10
+CLIPS, FRAMES, CROSSING = 10, 8, 10
 MOVEMENT = 16
 """Frames in which a portrait makes its whole movement: two seconds. The clips are its beginning."""
 WIDE = 448
@@ -67,7 +69,7 @@ class Shot:
 
 @dataclass
 class Row:
-    """What one chain made of one clip. ``cosines``: by the number of the frame."""
+    """What one chain made of one clip. ``cosines``: by the number of the frame, of those that have one."""
 
     clip: str
     chain: str
@@ -139,7 +141,7 @@ def as_a_clip(service: EasyPhoto, user: str, shot: Shot, config: PortraitConfig)
         made = service.video(VideoRequest((user,), Path(place), config, format="frames")).wait()
     about = json.loads(made.about.read_text())
     cosines = {row["frame"]: row["likeness"]["cosine"] for row in about["likeness"]}
-    return [pictures.load(path) for path in sorted(made.path.iterdir())], cosines
+    return kept(made.path), cosines
 
 
 def frame_by_frame(service: EasyPhoto, user: str, shot: Shot, config: PortraitConfig) -> Made:
@@ -162,6 +164,11 @@ def frame_by_frame(service: EasyPhoto, user: str, shot: Shot, config: PortraitCo
             cosines[index] = found.cosine
     return frames, cosines
 
+
+CHAINS: Mapping[str, Callable[[EasyPhoto, str, Shot, PortraitConfig], Made]] = {
+    "clip": as_a_clip,
+    "frame by frame": frame_by_frame,
+}
 
 # -------------------------------------------------------------------------------------------------------- measures
 
@@ -206,19 +213,31 @@ def wrong_heads(frames: Sequence[Image], shot: Shot) -> int:
 
 
 def measured(service: EasyPhoto, user: str, shot: Shot, config: PortraitConfig, keep: Path) -> Iterator[Row]:
-    """One row for each chain."""
+    """One row for each chain in ``CHAINS``."""
     where = boxes(service, shot)
     own = warping_error(shot.frames, shot.frames, where)
-    made = {}
-    for name, chain in (("clip", as_a_clip), ("frame by frame", frame_by_frame)):
+    for name, chain in CHAINS.items():
+        told, folder = keep / f"{shot.name}, {name}.json", keep / f"{shot.name}, {name}"
+        if told.is_file():
+            said = json.loads(told.read_text())
+            yield Row(**{**said, "chain": name, "cosines": {int(n): one for n, one in said["cosines"].items()}})
+            continue
         began = time.monotonic()
-        made[name], cosines = chain(service, user, shot, config)
-        ratio = warping_error(made[name], shot.frames, where) / own
-        wrong = wrong_heads(made[name], shot)
-        yield Row(shot.name, name, cosines, ratio, wrong, time.monotonic() - began)
-    rows = [shot.frames, *made.values()]
+        made, cosines = chain(service, user, shot, config)
+        ratio = warping_error(made, shot.frames, where) / own
+        row = Row(shot.name, name, cosines, ratio, wrong_heads(made, shot), time.monotonic() - began)
+        for index, frame in enumerate(made):
+            pictures.save_png(folder / f"{index:03}.png", frame)
+        told.write_text(json.dumps(asdict(row)))
+        yield row
+    rows = [shot.frames, *(kept(keep / f"{shot.name}, {name}") for name in CHAINS)]
     sheet = np.concatenate([np.concatenate(list(row)[:: max(1, len(row) // 6)], 1) for row in rows], 0)
     pictures.save_jpg(keep / f"{shot.name}.jpg", sheet)
+
+
+def kept(folder: Path) -> list[Image]:
+    """The frames of a folder in the order of their names."""
+    return [pictures.load(path) for path in sorted(folder.iterdir())]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -270,7 +289,6 @@ def main() -> None:
                 f"{row.clip}, {row.chain}: likeness {row.mean:.3f} +- {row.deviation:.3f} of {len(row.cosines)} frames,"
                 f" warping error {row.ratio:.2f} of the input's, wrong heads {row.wrong}, {row.seconds:.0f} s"
             )
-        (options.out / "rows.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     print(table(rows))
 
 

@@ -25,12 +25,7 @@ def find(paths: Paths, family: Family, wanted: str | Path | None = None) -> Path
     Raises :class:`AssetMissing` with one sentence: for a family for which there are none, for a name that nothing has,
     and, where there is no module, with what is needed and what it costs to download.
     """
-    animation = families.spec(family).animation
-    if animation is None:
-        raise AssetMissing(
-            "There are no motion modules for {family} models: choose another base model to draw a clip.",
-            family=families.spec(family).title,
-        )
+    animation = families.animation(family)
     if isinstance(wanted, Path):
         if not wanted.exists():
             raise AssetMissing("There is no motion module at {path}.", path=wanted)
