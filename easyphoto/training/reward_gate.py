@@ -7,8 +7,8 @@ and without it. This is the one place where a reporter decides anything, and it 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
@@ -23,6 +23,7 @@ from easyphoto.vision import largest, sharpness
 TOLERANCE = 0.02
 """By so much, detection, sharpness, diversity and copying may be worse."""
 SURE = 0.95
+GUARDS = ("found", "sharpness", "diversity", "copying")
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ class GateSide:
 @dataclass(frozen=True)
 class GateVerdict:
     """Whether the reward is kept. ``gain`` is the mean gain in likeness by the reporter, with its 95% ``interval``.
-    ``why`` is one sentence on what spoke against it; it is empty when nothing did."""
+    ``why`` is one sentence on what spoke against it; it is empty when nothing did. ``guards`` are what else was
+    compared, by its name in :class:`GateSide`: without the reward and with it."""
 
     gain: float
     interval: tuple[float, float]
     why: str
+    guards: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -97,22 +100,23 @@ def decide(before: GateSide, after: GateSide, photos: float | None) -> GateVerdi
     photos."""
     gains = np.array(after.likeness) - np.array(before.likeness)
     gain, interval = float(gains.mean()), _interval(gains)
+    guards = {name: (getattr(before, name), getattr(after, name)) for name in GUARDS}
     words = _likeness_words(gain, interval)
     if interval[0] <= 0:
-        return GateVerdict(gain, interval, Message("the likeness did not rise for sure ({words})", words=words))
+        return GateVerdict(gain, interval, Message("the likeness did not rise for sure ({words})", words=words), guards)
     spread = [value for value in (before.diversity, photos) if value is not None]
+    rarer = after.found < before.found - TOLERANCE
+    duller = after.sharpness < before.sharpness * (1 - TOLERANCE)
+    alike = bool(spread) and after.diversity is not None and after.diversity < min(spread) * (1 - TOLERANCE)
+    copied = None not in guards["copying"] and (after.copying or 0.0) > (before.copying or 0.0) + TOLERANCE
     worse = {
-        Message("faces were found less often"): after.found < before.found - TOLERANCE,
-        Message("the faces lost sharpness"): after.sharpness < before.sharpness * (1 - TOLERANCE),
-        Message("the pictures became too alike"): after.diversity is not None
-        and bool(spread)
-        and after.diversity < min(spread) * (1 - TOLERANCE),
-        Message("the pictures copy a photo more"): after.copying is not None
-        and before.copying is not None
-        and after.copying > before.copying + TOLERANCE,
+        Message("faces were found less often ({change})", change=_change(guards["found"])): rarer,
+        Message("the faces lost sharpness ({change})", change=_change(guards["sharpness"], 0)): duller,
+        Message("the pictures became too alike ({change})", change=_change(guards["diversity"])): alike,
+        Message("the pictures copy a photo more ({change})", change=_change(guards["copying"])): copied,
     }
     said = [words for words, holds in worse.items() if holds]
-    return GateVerdict(gain, interval, joined(said) if said else "")
+    return GateVerdict(gain, interval, joined(said) if said else "", guards)
 
 
 def _interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
@@ -123,6 +127,10 @@ def _interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[floa
     half = float(stats.t.ppf((1 + SURE) / 2, len(gains) - 1) * gains.std(ddof=1) / math.sqrt(len(gains)))
     mean = float(gains.mean())
     return mean - half, mean + half
+
+
+def _change(values: tuple[float | None, float | None], places: int = 2) -> str:
+    return " → ".join("?" if value is None else f"{value:.{places}f}" for value in values)
 
 
 def _likeness_words(gain: float, interval: tuple[float, float]) -> str:

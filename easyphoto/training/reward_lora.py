@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from easyphoto.memory import REWARD_RANK
 from easyphoto.sd.parts import Parts
 from easyphoto.training.lora import ADAPTER, LoraShape, TrainedLora
 
 OWN = "reward"
-SHAPE = LoraShape(8, 8.0)
+SHAPE = LoraShape(REWARD_RANK, 8.0)
 
 
 class RewardLora(TrainedLora):

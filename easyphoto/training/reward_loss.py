@@ -2,7 +2,7 @@
 
 Published rewards without guards were hacked: the face that the network likes best is no face. Here nothing is gained by
 being more alike than the person's photos are to one another, by a place that only one cut of the face has, or by a face
-that is sharper, softer, more or less colourful than the photos.
+that is sharper, softer, more or less colourful than the photos, or softer than the person's LoRA alone would paint it.
 """
 
 from __future__ import annotations
@@ -67,10 +67,16 @@ class PhotoRange:
         return (functional.relu(self.low - value) + functional.relu(value - self.high)) / max(self.high, 1e-6)
 
 
+def dulled(value: Tensor, asked: Tensor) -> Tensor:
+    """By how much a face is less sharp than is ``asked``, as a share of that; 0 for one that is not."""
+    return functional.relu(asked - value) / asked.clamp_min(1e-6)
+
+
 def sharpness(chip: Tensor) -> Tensor:
-    """The mean size of the Laplacian of the brightness of a chip (1, 3, h, w) in [0, 1]."""
+    """The size of the Laplacian of the brightness of a chip (1, 3, h, w) in [0, 1]: the root of its mean square, which
+    is also what the gate's sharpness is made of (:mod:`easyphoto.vision.sharpness`)."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], dtype=chip.dtype, device=chip.device)
-    return functional.conv2d(chip.mean(1, keepdim=True), kernel[None, None]).abs().mean()
+    return functional.conv2d(chip.mean(1, keepdim=True), kernel[None, None]).square().mean().clamp_min(1e-12).sqrt()
 
 
 def saturation(chip: Tensor) -> Tensor:

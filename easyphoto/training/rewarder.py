@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor
 
 from easyphoto.errors import TrainingFailed
+from easyphoto.memory import REWARD_BATCH
 from easyphoto.ports import GradientEmbedder
-from easyphoto.sd import render, sampling
+from easyphoto.sd import render, sampling, vae
 from easyphoto.sd.parts import Parts
 from easyphoto.storage.triggers import TRIGGER
 from easyphoto.training import draws, encoded_captions, loop, reward_loss
@@ -35,7 +37,7 @@ LEAST, MOST = 0.15, 0.56
 """Between these amounts of noise the clean picture is said with a gradient."""
 PASSES = 2
 """At most so many passes without a gradient come before it."""
-BATCH = 2
+BATCH = REWARD_BATCH
 """So many faces are looked at in a step, and as many photos for the anchor."""
 ANCHOR = 20.0
 """How much more a unit of the ordinary loss counts than a unit of likeness."""
@@ -43,6 +45,11 @@ OUTSIDE = 2.0
 """The same for the ordinary loss outside the face, where nothing is to change."""
 QUALITY = 0.5
 """How much sharpness and saturation outside the photos' range count."""
+KEEN = 3.0
+"""How much it counts that a face is not as sharp as it has to be."""
+SHARPER = 1.1
+"""How much sharper than the person's LoRA alone would say it, from the same noise, a face has to be. Faces that were as
+sharp in one pass still came out softer when all passes of a sampler had drawn them."""
 RATE = 0.25
 """The learning rate, as a share of the training's."""
 BETAS = (0.9, 0.99)
@@ -145,8 +152,9 @@ class Rewarder:
         with torch.no_grad():
             ids = encoded_captions.tokens(parts, [TRIGGER])
             self._told = encoded_captions.encode(parts, ids, trainer.latents.pixels).unet_arguments()
-        # The anchor encodes its captions anew where the training did.
-        self._used = (parts.unet, parts.vae, *(parts.text_encoders if trainer.config.train_text_encoder else ()))
+        self._captions = trainer.encoded()
+        # The text encoders learn nothing here, so nothing asks them again.
+        self._used = (parts.unet, parts.vae)
         parts.placement.use(*self._used)
         self._weights = lora.parameters()
         rate = RATE * self._config.learning_rate
@@ -165,7 +173,7 @@ class Rewarder:
             loss += float(one.detach()) / BATCH
             cosines.append(cosine)
         items = draws.batch(config.seed, number, BATCH, len(self._trainer.latents))
-        kept = ANCHOR * self._trainer.denoising_loss(items, source)
+        kept = ANCHOR * self._trainer.denoising_loss(items, source, self._captions)
         self._accelerator.backward(kept)
         loss += float(kept.detach())
         if not math.isfinite(loss):
@@ -187,15 +195,21 @@ class Rewarder:
             with torch.no_grad():
                 painted, _ = self._clean(x, now, work)
                 x = self._renoised(x, painted, now, after)
-        painted, strayed = self._clean(x, times[-1], work)
-        picture, place = self._pasted(painted, work)
-        cut = reward_loss.chip(picture, place, self._judge.chip_side, jitter)
-        made = self._judge.embed_pixels(cut * 255)[0]
+        with self._lora.silent(), torch.no_grad():
+            asked = SHARPER * reward_loss.sharpness(self._cut(x, times[-1], work, jitter)[0])
+        cut, strayed = self._cut(x, times[-1], work, jitter)
+        made, sharp = self._judge.embed_pixels(cut * 255)[0], reward_loss.sharpness(cut)
         aim = self._aim
-        loss = aim.target.loss(made, work.shown)
-        loss = loss + QUALITY * aim.sharpness.excess(reward_loss.sharpness(cut))
+        loss = aim.target.loss(made, work.shown) + KEEN * reward_loss.dulled(sharp, asked)
+        loss = loss + QUALITY * aim.sharpness.excess(sharp)
         loss = loss + QUALITY * aim.saturation.excess(reward_loss.saturation(cut))
         return loss + OUTSIDE * strayed, float(aim.target.cosine(made.detach(), work.shown))
+
+    def _cut(self, x: Tensor, t: int, work: Canvas, jitter: Jitter) -> tuple[Tensor, Tensor]:
+        """The face that the model sees in ``x``, as the judge gets it, and the loss outside it."""
+        painted, strayed = self._clean(x, t, work)
+        picture, place = self._pasted(painted, work)
+        return reward_loss.chip(picture, place, self._judge.chip_side, jitter), strayed
 
     def _times(self, source: torch.Generator) -> list[int]:
         """The amounts of noise of the passes; the last one is that with the gradient."""
@@ -232,7 +246,8 @@ class Rewarder:
         top, bottom, left, right = work.window
         scale = self._parts.pixels_per_latent
         rows, columns = slice(top * scale, bottom * scale), slice(left * scale, right * scale)
-        decoded = sampling.decode_in_place(self._parts, clean[:, :, top:bottom, left:right])
+        with vae.keeping_little(self._parts.vae) if self._config.gradient_checkpointing else nullcontext():
+            decoded = sampling.decode_in_place(self._parts, clean[:, :, top:bottom, left:right])
         alpha = work.alpha[:, :, rows, columns]
         picture = decoded * alpha + work.pixels[:, :, rows, columns] * (1 - alpha)
         moved = work.place.clone()

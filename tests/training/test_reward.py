@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from easyphoto import events, pictures
+from easyphoto.api import wire
+from easyphoto.cli import show
 from easyphoto.cli.main import main
 from easyphoto.config import Paths, PortraitConfig
 from easyphoto.errors import Cancelled
@@ -78,6 +80,7 @@ def refused(
     return spec, trained(spec)
 
 
+@pytest.mark.thorough
 def test_a_reward_that_brings_nothing_leaves_the_lora_as_it_was(
     refused: tuple[TrainingSpec, list[Event]], tmp_path: Path, astronaut: Image, checkpoint: Path
 ) -> None:
@@ -85,6 +88,12 @@ def test_a_reward_that_brings_nothing_leaves_the_lora_as_it_was(
     said = marks_of(spec)["reward"]
     assert said["accepted"] is False and said["interval"][0] <= 0 and "did not rise" in said["why"]
     assert (said["judge"], said["reporter"], said["steps"]) == ("dlib-resnet", "coarse", STEPS)
+    shown = wire.reward_out(said, wire.Scrubber(Paths.standalone()))
+    assert shown is not None and shown.why == said["why"] and shown.curve[-1][0] == STEPS
+    assert shown.guards["found"] == tuple(said["guards"]["found"]) and len(shown.guards) == 4
+    lines = show.reward_lines(said)
+    assert lines[0] == f"  reward left out: {said['why']}"
+    assert lines[1].startswith("  reporter coarse: gain ") and f"at step {STEPS}" in lines[2]
     assert said["minutes"] > 0 and [step for step, _ in said["curve"]] == [0, STEPS]
     assert steps_in(seen) == list(range(1, STEPS + 1))
     assert any(isinstance(e, Progress) and e.stage == "reward" and e.seconds_left is not None for e in seen)
@@ -96,6 +105,7 @@ def test_a_reward_that_brings_nothing_leaves_the_lora_as_it_was(
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("chosen", "why"),
     [({}, "without a reporter"), ({"validation": False}, "needs the validation"),
@@ -109,9 +119,12 @@ def test_what_makes_a_reward_impossible_is_said_before_time_is_spent(
     assert steps_in(seen) == []
     said = marks_of(spec)["reward"]
     assert said["accepted"] is False and why in said["why"] and spec.lora_path.is_file()
+    assert show.reward_lines(said) == [f"  reward left out: {said['why']}"]
+    assert wire.reward_out(said, wire.Scrubber(Paths.standalone())) is not None
     assert any(isinstance(e, Notice) and why in e.message for e in seen)
 
 
+@pytest.mark.thorough
 def test_too_few_templates_are_counted_in_the_sentence(
     tmp_path: Path, astronaut: Image, checkpoint: Path, reporting: None
 ) -> None:
@@ -120,6 +133,7 @@ def test_too_few_templates_are_counted_in_the_sentence(
     assert marks_of(spec)["reward"]["why"] == "it needs 5 templates with a face, and 4 are there"
 
 
+@pytest.mark.thorough
 def test_a_reward_that_breaks_off_costs_nobody_the_training(
     tmp_path: Path, astronaut: Image, checkpoint: Path, reporting: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +146,7 @@ def test_a_reward_that_breaks_off_costs_nobody_the_training(
     assert "no memory" in marks_of(spec)["reward"]["why"] and spec.lora_path.is_file()
 
 
+@pytest.mark.thorough
 def test_what_is_accepted_is_kept_apart_worn_merged_and_deleted_with_the_person(
     tmp_path: Path, astronaut: Image, checkpoint: Path, reporting: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +191,7 @@ def test_what_is_accepted_is_kept_apart_worn_merged_and_deleted_with_the_person(
     assert brought.reward is not None and brought.reward.read_bytes() == content
 
 
+@pytest.mark.thorough
 def test_a_cancel_within_the_reward_leaves_a_usable_person_and_the_reward_goes_on(
     refused: tuple[TrainingSpec, list[Event]], tmp_path: Path, astronaut: Image, checkpoint: Path
 ) -> None:
@@ -192,6 +208,7 @@ def test_a_cancel_within_the_reward_leaves_a_usable_person_and_the_reward_goes_o
     assert not [e for e in again if isinstance(e, Progress) and e.stage == "train"]
 
 
+@pytest.mark.thorough
 def test_a_killed_reward_goes_on_after_its_last_saved_step_and_ends_as_if_nothing_had_been(
     refused: tuple[TrainingSpec, list[Event]], tmp_path: Path, astronaut: Image, checkpoint: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_the_gradient_of_the_small_lora_through_the_whole_step_is_that_of_finite
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rewarder, "PASSES", 0)  # the passes before the last one count as constants
+    monkeypatch.setattr(rewarder, "SHARPER", 2.0)  # so that this guard has its part in the gradient
     parts = sd.load(checkpoint, device="cpu", dtype=torch.float32)
     own = TrainedLora(parts, LoraShape(4, 2.0), seed=1, train_text=False)
     judge = SmallEmbedder()
@@ -193,6 +194,18 @@ def test_faces_outside_the_photos_range_cost_something() -> None:
     assert float(colours.excess(reward_loss.saturation(grey))) > 0.5
 
 
+def test_a_face_that_is_less_sharp_than_asked_costs_something_and_a_sharper_one_nothing() -> None:
+    source = torch.Generator().manual_seed(4)
+    crisp = torch.rand(1, 3, 32, 32, generator=source)
+    soft = functional.avg_pool2d(functional.pad(crisp, (1, 1, 1, 1), "reflect"), 3, 1)
+    sharp, blurred = reward_loss.sharpness(crisp), reward_loss.sharpness(soft)
+    assert reward_loss.dulled(sharp, blurred) == 0 and reward_loss.dulled(sharp, sharp) == 0
+    assert float(reward_loss.dulled(blurred, sharp)) == pytest.approx(1 - float(blurred / sharp))
+    flat = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    reward_loss.dulled(reward_loss.sharpness(flat), sharp).backward()
+    assert flat.grad is not None and bool(flat.grad.isfinite().all())
+
+
 def test_the_judges_cut_is_the_one_that_the_reward_looks_at(astronaut: Image, vision: Vision) -> None:
     """At dlib's own map and without jitter, the reward sees what the judge sees."""
     judge = vision.embedder
@@ -229,6 +242,12 @@ def test_the_gate_names_what_is_worse(after: GateSide, why: str) -> None:
     before = replace(STARTING, likeness=(0.5, 0.4, 0.4, 0.4)) if after.found < 1 else STARTING
     verdict = decide(before, after, 0.5)
     assert not verdict.accepted and why in verdict.why
+    assert verdict.guards["sharpness"] == (100.0, after.sharpness)
+
+
+def test_the_sentence_has_the_numbers() -> None:
+    verdict = decide(STARTING, replace(BETTER, sharpness=65.6, copying=0.25), 0.5)
+    assert verdict.why == "the faces lost sharpness (100 → 66), the pictures copy a photo more (0.10 → 0.25)"
 
 
 def test_pictures_of_one_person_may_become_as_alike_as_the_photos() -> None:
@@ -281,6 +300,7 @@ def followed(template: Image, photos: list[Image], vision: Vision) -> tuple[Imag
     return array, cosines[0], cosines[-1]
 
 
+@pytest.mark.thorough
 def test_without_an_anchor_the_judge_is_fooled_and_the_gate_is_not(
     people: tuple[list[Image], list[Image]], vision: Vision
 ) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
 
 from easyphoto import checkpoint, families, sd
 from easyphoto.config import Family, Paths
@@ -26,6 +25,7 @@ from easyphoto.ports import LoraRef, Rendered, Txt2Img
 from easyphoto.sd import lora as lora_files
 from easyphoto.training import dataset, loop
 from easyphoto.training.lora import LoraShape, TrainedLora
+from tests import accelerators
 from tests.fakes import FakeVision
 from tests.weights import full_size
 
@@ -74,8 +74,7 @@ def draw(host: EmbeddedHost, family: Family, **more: Any) -> Rendered:
 
 def train(parts: sd.Parts, family: Family, path: Path) -> list[float]:
     """Two steps of the real trainer with both text encoders, written as its session writes."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    accelerators.forget()
     rank, alpha = RANKS[family]
     # At SDXL's defaults but for the resolution; a large rate, so that two steps can be seen.
     config = families.spec(family).train_config(

@@ -4,9 +4,11 @@
 
 Each person is one portrait, of which six crops are the photos. The trainer of the project trains as always, the reward
 follows, and its gate decides. Then the same templates, which neither of them saw, are painted by the LoRA before, by
-the LoRA with the reward whatever the gate said, and by the LoRA after as many seconds of ordinary training. `--models`
-is a models folder in which a reporter lies. People and templates are held-out portraits, which the checkpoint never
-saw.
+the LoRA with the reward whatever the gate said, and by the LoRA after as many seconds of ordinary training. The LoRA
+before paints them with two more seeds besides, of which the judge takes the best: that is the rival which needs no
+training; and so do the last checkpoint, the best one and the mean of all, in place of the greedy fusion. `--models`
+is a models folder in which a reporter lies. People and templates are held-out portraits, which
+the checkpoint never saw.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ find_project()
 from easyphoto import families, pictures, reporting  # noqa: E402
 from easyphoto.config import Family  # noqa: E402
 from easyphoto.events import Event  # noqa: E402
+from easyphoto.sd import lora as lora_files  # noqa: E402
 from easyphoto.sd.lora import LoraLayer  # noqa: E402
-from easyphoto.training import crops, likeness_report, loop, pipeline, validation  # noqa: E402
+from easyphoto.training import crops, fusion, likeness_report, loop, pipeline, state, validation  # noqa: E402
 from easyphoto.training.lora import TrainedLora  # noqa: E402
 from easyphoto.training.phase import Phase, Training  # noqa: E402
 from easyphoto.training.phases import asked_for, inserted  # noqa: E402
@@ -45,14 +48,15 @@ from easyphoto.training.spec import TrainingSpec  # noqa: E402
 from easyphoto.training.validation import ValidationTemplate, Validator  # noqa: E402
 from easyphoto.vision import largest, registry, sharpness  # noqa: E402
 
-CALIBRATED, SIDE, STUDY = 12, 256, 4
-"""How many templates the training gets, the side of the photos, and how many templates only the study sees."""
+CALIBRATED, SIDE, STUDY, RIVALS = 12, 256, 4, 4
+"""How many templates the training gets, the side of the photos, how many templates only the study sees, and of how many
+seeds the rival keeps the best."""
 Row = dict[str, Any]
 
 
 @dataclass
 class Clocked:
-    """Adds up the seconds that the reward learned, from its events."""
+    """Adds up the processor seconds that the reward learned, from its events, so that a busy machine favours nobody."""
 
     first: float | None = None
     last: float = 0.0
@@ -60,8 +64,8 @@ class Clocked:
 
     def __call__(self, event: Event) -> None:
         if getattr(event, "stage", "") == "reward" and getattr(event, "loss", None) is not None:
-            self.first = self.first or event.at
-            self.last = event.at
+            self.last = time.process_time()
+            self.first = self.first or self.last
 
     @property
     def seconds(self) -> float:
@@ -87,52 +91,77 @@ class StudyPhase(Phase):
             self._measure(training, "no LoRA", templates)
         with lora.holding(fused.layers):
             self._measure(training, "before", templates)
-            state = torch.load(training.job.phase(RewardPhase.name) / "state.pt", weights_only=True)
-            found = RewardState(**state)
+            self._measure(training, "best of four", templates, RIVALS)
+        self._fusions(training, templates)
+        with lora.holding(fused.layers):
+            saved = torch.load(training.job.phase(RewardPhase.name) / "state.pt", weights_only=True)
+            found = RewardState(**saved)
             with RewardLora(parts, lora, config.seed) as small:
                 small.restore(found.best)
                 self._measure(training, "rewarded", templates)
         self._longer(training, lora, fused.layers)
         self._measure(training, "as long without", templates)
 
+    def _fusions(self, training: Training, templates: list[ValidationTemplate]) -> None:
+        """What the other ways make of the same checkpoints: the last one alone, the best one, and the mean of all."""
+        trained, fused = training[Trained], training[FusedLora]
+        shape = (trained.lora.shape.rank, trained.lora.shape.alpha)
+        ranked = [score.step for score in trained.standing.candidates()]
+        layers = {step: lora_files.read(state.checkpoint_path(training.folder, step)).layers for step in ranked}
+        for name, members in (("last", [max(ranked)]), ("best", ranked[:1]), ("mean", ranked)):
+            made = layers[members[0]] if len(members) == 1 else fusion.mean([layers[s] for s in members], *shape)
+            with trained.lora.holding(made):
+                self._measure(training, name, templates)
+            self.rows[name]["steps"] = members
+        self.rows["before"]["steps"] = list(fused.steps)
+
     def _longer(self, training: Training, lora: TrainedLora, layers: dict[str, LoraLayer] | Any) -> None:
         """Train on for as many seconds as the reward learned."""
         trained = training[Trained]
         lora.set(layers)
-        begin, last = time.monotonic(), trained.standing.step
+        begin, last = time.process_time(), trained.standing.step
         for number, _ in loop.steps(trained.trainer, last + 1, last + 10_000, training.stop):
-            if time.monotonic() - begin >= self._clock.seconds:
+            if time.process_time() - begin >= self._clock.seconds:
                 say(f"ordinary training went on to step {number}")
                 break
 
-    def _measure(self, training: Training, name: str, templates: list[ValidationTemplate]) -> None:
+    def _measure(self, training: Training, name: str, templates: list[ValidationTemplate], rivals: int = 0) -> None:
+        """Paint every template by every seed, and write down both embedders' cosines of every picture.
+
+        With `rivals`, that many seeds paint each template, and the one that the judge likes best stands for it.
+        """
         vision, selection = training.vision, training[Looked].material.selection
         reporter = reporting.of(vision)
         assert reporter is not None and selection is not None
         shown = [likeness_report.photo_face(training, p) for p in selection.training]
         own = [vision.embedder.embed(*face) for face in shown]
         seen = [reporter.witness(*face) for face in shown]
-        judged, reported, sharp, found, count = [], [], [], 0, 0
-        for seed in range(self._seeds):
+        drawn: list[list[Row]] = []
+        for seed in range(rivals or self._seeds):
             painter = Validator(training[Encoded].parts, vision, templates, own, 900 + seed)
+            drawn.append([])
             for place, template in enumerate(templates):
-                image, count = painter.render(template), count + 1
+                image = painter.render(template)
                 pictures.save_jpg(self._out / f"{name.replace(' ', '-')}-{place}-{seed}.jpg", image)
                 face = largest(vision.detector.detect(image))
-                if face is None:
-                    judged.append(vision.embedder.calibration.stranger_mean)
-                    reported.append(reporter.calibration.stranger_mean)
-                    continue
-                found += 1
-                vector, witness = vision.embedder.embed(image, face), reporter.witness(image, face)
-                judged.append(float(np.mean([vector @ other for other in own])))
-                reported.append(float(np.mean([witness.cosine(other) for other in seen])))
-                sharp.append(sharpness.sharpness(image, face))
+                values = {"judge": vision.embedder.calibration.stranger_mean, "sharpness": None}
+                values["reporter"] = reporter.calibration.stranger_mean
+                if face is not None:
+                    vector, witness = vision.embedder.embed(image, face), reporter.witness(image, face)
+                    values["judge"] = float(np.mean([vector @ other for other in own]))
+                    values["reporter"] = float(np.mean([witness.cosine(other) for other in seen]))
+                    values["sharpness"] = sharpness.sharpness(image, face)
+                drawn[-1].append(values)
+        if rivals:
+            drawn = [[max((row[place] for row in drawn), key=lambda v: v["judge"]) for place in range(len(templates))]]
+        rows = [values for row in drawn for values in row]
+        sharp = [values["sharpness"] for values in rows if values["sharpness"] is not None]
         self.rows[name] = {
-            "judge": round(float(np.mean(judged)), 4),
-            "reporter": round(float(np.mean(reported)), 4),
-            "found": round(found / count, 4),
+            "judge": round(float(np.mean([values["judge"] for values in rows])), 4),
+            "reporter": round(float(np.mean([values["reporter"] for values in rows])), 4),
+            "found": round(len(sharp) / len(rows), 4),
             "sharpness": round(float(np.mean(sharp)), 2) if sharp else None,
+            "pictures": [[round(values["judge"], 4), round(values["reporter"], 4)] for values in rows],
         }
         say(f"{name}: {self.rows[name]}")
 
@@ -147,9 +176,9 @@ def person(options: argparse.Namespace, number: int, portrait: Path, templates: 
     for place, photo in enumerate(photos_of(_square(picture, face), number)):
         photos.append(out / "photos" / f"{place}.png")
         pictures.save_png(photos[-1], photo)
-    chosen = {"enable_rl": True, "fusion": "last", "max_train_steps": options.steps, "seed": 42 + number}
+    chosen = {"enable_rl": True, "max_train_steps": options.steps, "seed": 42 + number}
     config = families.spec(Family.BENCH).train_config(
-        **chosen, val_and_checkpointing_steps=options.steps, steps_per_photos=options.steps, max_rl_steps=options.reward
+        **chosen, steps_per_photos=options.steps, max_rl_steps=options.reward
     )
     spec = TrainingSpec(
         user_id=f"person-{number}",

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from easyphoto import families, pictures, reporting
-from easyphoto.errors import Cancelled, StorageFailed, reason
+from easyphoto.errors import AssetMissing, Cancelled, StorageFailed, reason
 from easyphoto.events import Progress, Validated
 from easyphoto.likeness import rounded
 from easyphoto.messages import Message
 from easyphoto.pace import Pace
-from easyphoto.ports import GradientEmbedder, Image, OnStep
+from easyphoto.ports import FaceEmbedder, GradientEmbedder, Image, OnStep
 from easyphoto.reporting import FaceReporter
 from easyphoto.sd import sampling
 from easyphoto.sd.lora import Layers
@@ -93,13 +93,29 @@ def _hindrance(training: Training) -> str:
         return Message("a scene has no likeness")
     if not looked.templates:
         return Message("it needs the validation")
-    if not isinstance(vision.embedder, GradientEmbedder):
+    if not has_gradient(vision.embedder):
         return Message("no gradient goes through the judge {judge}", judge=vision.embedder.name)
     if reporting.of(vision) is None:
         return Message("without a reporter no gain counts as proven; 'models fetch reporter' brings one")
     if len(selection.training) < LEAST_PHOTOS:
         return Message("it needs at least {count} photos to train on", count=LEAST_PHOTOS)
     return ""
+
+
+def has_gradient(judge: FaceEmbedder) -> bool:
+    """Return whether a gradient goes through the judge's network. Some find out only when they read their file."""
+    if not isinstance(judge, GradientEmbedder):
+        return False
+    try:
+        judge.embed_pixels(torch.zeros(1, 3, judge.chip_side, judge.chip_side))
+    except AssetMissing as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
+def _told(value: float | None) -> float | None:
+    return None if value is None else rounded(value, 4)
 
 
 def _refuse(training: Training, marks: dict[str, Any], why: str) -> None:
@@ -339,6 +355,7 @@ class RewardWork:
             "accepted": verdict.accepted,
             "gain": rounded(verdict.gain, 4),
             "interval": [rounded(end, 4) for end in verdict.interval],
+            "guards": {name: [_told(value) for value in pair] for name, pair in verdict.guards.items()},
             "minutes": minutes,
             "judge": self._judge.name,
             "reporter": self._reporter.name,

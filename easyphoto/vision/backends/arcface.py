@@ -10,7 +10,7 @@ import contextlib
 import io
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +20,11 @@ from easyphoto.errors import AssetMissing
 from easyphoto.ports import Calibration, Embedding, Face, Image, Mask, Points
 from easyphoto.vision import geometry
 from easyphoto.vision.backends import onnx_models
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from easyphoto.vision.backends.onnx_graph import OnnxGraph
 
 DETECTION_SIDE = 640
 TILE, TILE_OVERLAP = 1280, 400
@@ -102,22 +107,51 @@ class ScrfdDetector:
 
 
 class ArcFaceEmbedder:
-    """ArcFace (Deng et al., 2019): 512 numbers of a face, which is brought to 112 x 112 by its five points."""
+    """ArcFace (Deng et al., 2019): 512 numbers of a face, which is brought to 112 x 112 by its five points.
+
+    onnxruntime computes the network. Where a gradient is asked for, torch does, from the same file.
+    """
+
+    chip_side = 112
 
     def __init__(self, path: Path, name: str, calibration: Calibration = ARCFACE) -> None:
-        onnx_models.check(path, [(None, 3, 112, 112)], [(None, 512)])
+        onnx_models.check(path, [(None, 3, self.chip_side, self.chip_side)], [(None, 512)])
         self.name = name
         self.calibration = calibration
+        self._path = path
         self._lock = threading.Lock()
         self._model = _model(path)
+        self._graph: OnnxGraph | None = None
 
     def embed(self, image: Image, face: Face) -> Embedding:
         """A vector (512,) of length 1."""
-        chip = aligned(image, face.points, ARCFACE_POINTS, 112)
-        with self._lock:
-            vector = np.asarray(self._model.get_feat(np.ascontiguousarray(chip[..., ::-1])), np.float32).ravel()
+        vector = self.features(image, face)
         embedding: Embedding = vector / max(1e-6, float(np.linalg.norm(vector)))
         return embedding
+
+    def features(self, image: Image, face: Face) -> Embedding:
+        """The vector (512,) at the length that the network gives it."""
+        chip = aligned(image, face.points, ARCFACE_POINTS, self.chip_side)
+        with self._lock:
+            vector: Embedding = np.asarray(self._model.get_feat(np.ascontiguousarray(chip[..., ::-1])), np.float32)
+        return vector.ravel()
+
+    def chip_map(self, image: Image, face: Face) -> NDArray[np.float64]:
+        """The map (2, 3) that takes the pixels of the network's picture to those of ``image``."""
+        return np.array(geometry.invert(geometry.similarity(face.points, ARCFACE_POINTS)), np.float64)
+
+    def embed_pixels(self, chips: Tensor) -> Tensor:
+        """Vectors (n, 512) of length 1 for chips (n, 3, 112, 112), RGB of 0-255 as floats on any device. A gradient
+        goes through to the pixels. Raises :class:`AssetMissing` for a file with operations that aren't known here."""
+        from torch.nn import functional
+
+        from easyphoto.vision.backends.onnx_graph import OnnxGraph
+
+        with self._lock:
+            self._graph = self._graph or OnnxGraph(self._path)
+        # insightface looks at the file to tell whether the network centres and scales the pixels itself
+        made = self._graph((chips.float() - self._model.input_mean) / self._model.input_std)
+        return functional.normalize(made, dim=1, eps=1e-6)
 
 
 class InswapperFuser:
