@@ -7,16 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from easyphoto.errors import Cancelled
 from easyphoto.events import Listener, Notice, Progress
 from easyphoto.families.spec import ControlRow, Feed, IdentityRow
 from easyphoto.inference.identity import Appearance
 from easyphoto.inference.plan import PassRow
+from easyphoto.inference.previewing import Previewer
 from easyphoto.messages import Message
 from easyphoto.pace import Pace
 from easyphoto.ports import (
     Checkpoint,
+    ClipJob,
+    ClipPainter,
     Control,
     ControlRole,
     Host,
@@ -28,7 +32,30 @@ from easyphoto.ports import (
     Rendered,
     Txt2Img,
 )
-from easyphoto.vision import geometry
+from easyphoto.vision import geometry, masks
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a pass is given beside its row: prompts, LoRAs and seed, and what the person looks like where the pass shows
+    one person."""
+
+    prompt: str
+    negative: str
+    loras: tuple[LoraRef, ...]
+    seed: int
+    appearance: Appearance | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PassOrder:
+    """A pass that the host is asked for. ``feeds`` holds the pictures of the controls."""
+
+    row: PassRow
+    image: Image
+    mask: Mask | None
+    feeds: Mapping[Feed, Image]
+    words: Words
 
 
 class Meter:
@@ -47,6 +74,7 @@ class Meter:
         self._done = 0.0
         self._expected = 0.0
         self._said: set[str] = set()
+        self.previewer = Previewer(listener, clock)
 
     def expect(self, steps: float) -> None:
         """Count ``steps`` more as still to come; a negative number when some fell away."""
@@ -99,16 +127,22 @@ class Meter:
         return None if seconds is None else (seconds + (self._between.seconds or 0.0)) * (self._expected - done)
 
 
-@dataclass(frozen=True)
-class Words:
-    """What a pass is given beside its row: prompts, LoRAs and seed, and what the person looks like where the pass shows
-    one person."""
+class _Watcher:
+    """Tells a meter the steps of one pass, which was expected to take ``expected`` steps, and shows its previews."""
 
-    prompt: str
-    negative: str
-    loras: tuple[LoraRef, ...]
-    seed: int
-    appearance: Appearance | None = None
+    def __init__(self, meter: Meter, stage: str, expected: float) -> None:
+        self._meter = meter
+        self._stage = stage
+        self._expected = expected
+
+    def __call__(self, step: int, total: int) -> None:
+        self._meter.step(self._stage, step, total, self._expected)
+
+    def wants_preview(self) -> bool:
+        return self._meter.previewer.wanted()
+
+    def preview(self, picture: Image) -> None:
+        self._meter.previewer.send(self._stage, picture)
 
 
 class Painter:
@@ -148,25 +182,69 @@ class Painter:
         rendered = self._run(row.name.value, job, row.cost)
         return geometry.resize(rendered.image, (image.shape[0], image.shape[1]))
 
-    def draw(self, job: Txt2Img) -> Image:
-        """Make a picture from text. Controls that the host lacks are left out with a notice."""
-        possible, _ = self._possible([ControlRow(c.role, c.weight) for c in job.controls])
+    def repaint_together(
+        self, orders: Sequence[PassOrder], motion: str | Path | None, tell: Callable[[Progress], None]
+    ) -> list[Image]:
+        """One pass over the pictures of all ``orders``, the frames of a clip that want the same pass, by the motion
+        module ``motion``; ``tell`` is given each step. The mask is the maximum over the frames, and all are worked on
+        at the size of the first. The host is a :class:`ClipPainter`."""
+        assert isinstance(self._host, ClipPainter)
+        first = orders[0]
+        row, words, size = first.row, first.words, (first.image.shape[0], first.image.shape[1])
+        controls, _ = self._possible(row.controls)
+        found = [geometry.resize_mask(order.mask, size) for order in orders if order.mask is not None]
+        job = ClipJob(
+            prompt=_text(words.prompt),
+            negative_prompt=_text(words.negative),
+            width=size[1],
+            height=size[0],
+            steps=row.steps,
+            sampler=row.sampler,
+            cfg_scale=row.cfg_scale,
+            seed=words.seed,
+            loras=words.loras,
+            checkpoint=self._checkpoint.name,
+            frames=len(orders),
+            motion=motion or None,
+            denoising_strength=row.strength,
+            frame_controls=[[Control(c.role, order.feeds[c.feed], c.weight) for c in controls] for order in orders],
+            pictures=[geometry.resize(order.image, size) for order in orders],
+            mask=masks.union(*found) if len(found) == len(orders) else None,
+            mask_blur=row.mask_blur,
+        )
+
+        def on_step(step: int, total: int) -> None:
+            self._meter.check()
+            tell(Progress(stage=row.name.value, step=step, total=total))
+
+        self._meter.check()
+        made = self._host.repaint_clip(job, on_step)
+        if made.notice:
+            self._meter.notice(made.notice)
+        return [
+            geometry.resize(frame, (order.image.shape[0], order.image.shape[1]))
+            for frame, order in zip(made.frames, orders, strict=True)
+        ]
+
+    def draw(self, job: Txt2Img, identities: Sequence[IdentityRow] = (), appearance: Appearance | None = None) -> Image:
+        """Make a picture from text. Controls, and ``identities`` of the person of that ``appearance``, that the host
+        lacks are left out with a notice."""
+        rows = [ControlRow(c.role, c.weight) for c in job.controls]
+        possible, known = self._possible(rows, identities if appearance is not None else ())
         kept = [c for c in job.controls if c.role in {row.role for row in possible}]
         job = replace(
             job,
             prompt=_text(job.prompt),
             negative_prompt=_text(job.negative_prompt),
             controls=kept,
+            identities=[appearance.identity(row) for row in known] if appearance is not None else (),
             checkpoint=self._checkpoint.name,
         )
         return self._run("text", job, job.steps).image
 
     def _run(self, stage: str, job: Txt2Img, expected: float) -> Rendered:
         self._meter.check()
-
-        def on_step(step: int, total: int) -> None:
-            self._meter.step(stage, step, total, expected)
-
+        on_step = _Watcher(self._meter, stage, expected)
         rendered = self._host.img2img(job, on_step) if isinstance(job, Img2Img) else self._host.txt2img(job, on_step)
         self._meter.passed(expected)
         if rendered.notice:
@@ -188,8 +266,9 @@ class Painter:
             return there, known
         self._meter.notice(
             Message(
-                "The host allows {limit} ControlNet units and {count} are wanted: raise the number "
-                "in its settings; the portrait is made without the others.",
+                "The host allows {limit} ControlNet units and {count} are wanted: raise "
+                '"Multi-ControlNet: ControlNet unit number" in Settings > ControlNet and restart the WebUI; the '
+                "portrait is made without the others.",
                 limit=self._limit,
                 count=count,
             )
@@ -206,7 +285,7 @@ class Painter:
         if controls and self._limit == 0:
             self._meter.notice(
                 Message(
-                    "The host's ControlNet is not there (not installed, or it failed to load: the host's "
+                    "ControlNet is not there (not installed, or it failed to load: the WebUI's "
                     "log says why): the portrait is made without."
                 )
             )
@@ -216,7 +295,7 @@ class Painter:
             family = self._checkpoint.family.value
             self._meter.notice(
                 Message(
-                    "The host has no ControlNet model for {roles} ({family}): the portrait is made without.",
+                    "There is no ControlNet model for {roles} ({family}): the portrait is made without.",
                     roles=", ".join(missing),
                     family=family,
                 )

@@ -6,14 +6,23 @@ Nothing here touches a picture. The numbers are those of the EasyPhoto extension
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
 from easyphoto import families, naming
-from easyphoto.config import FUSION_METHODS, ID_METHODS, REF_MODES, Chosen, Family, PortraitConfig, unlike_defaults
+from easyphoto.config import (
+    FUSION_METHODS,
+    ID_METHODS,
+    REF_MODES,
+    Chosen,
+    Family,
+    PortraitConfig,
+    declared,
+    unlike_defaults,
+)
 from easyphoto.errors import AssetMissing
 from easyphoto.families.spec import FACE_PASSES, ControlRow, FamilySpec, IdentityRow, Pass
 from easyphoto.ports import ControlRole, IdentityKind, LoraRef
@@ -82,6 +91,8 @@ WHOLE_FUSION = 1.0
 ONE_PERSON = "1person"
 """What the prompt says of a person whom InstantID alone shows."""
 SCENE_WEIGHT, SCENE_HIRES_WEIGHT, TEXT_PERSON_WEIGHT = 0.8, 0.4, 0.25
+TEXT_ADAPTER_WEIGHT = 0.3
+"""How much an adapter counts at most in a picture from text."""
 HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
 """How many times larger a text portrait with a scene becomes before it is repainted."""
 
@@ -140,6 +151,10 @@ def _guidance(which: Pass, family: Family, config: PortraitConfig, alone: bool) 
     return families.spec(family).drawing.cfg_scale
 
 
+TRIED: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {d.name: d.param.tried for d in declared(PortraitConfig) if d.param.tried}
+)
+"""The weights that can be searched for, and the values that are tried."""
 BACKEND_FIELDS: Mapping[str, str] = MappingProxyType(
     {"enhancer": "super_resolution_method", "fuser": "face_fusion_method"}
 )
@@ -253,6 +268,19 @@ def find_lora(name: str, folder: Path | None) -> Path | None:
     return None if folder is None else naming.find_file(f"{name}.safetensors", folder, "LoRA")
 
 
+def without_person(config: PortraitConfig) -> PortraitConfig:
+    """``config`` without anything that a portrait gets of the person: what the base model then makes of a template is
+    the floor that the portrait's likeness is told above."""
+    return replace(
+        config,
+        lora_weights=0.0,
+        id_control=False,
+        apply_face_fusion_before=False,
+        apply_face_fusion_after=False,
+        face_shape_match=False,
+    )
+
+
 def without_lora(config: PortraitConfig) -> bool:
     """Whether everybody is shown by an adapter alone."""
     return config.ref_mode_choose == REF_MODES[1]
@@ -260,8 +288,18 @@ def without_lora(config: PortraitConfig) -> bool:
 
 def by_instantid(config: PortraitConfig, alone: bool) -> bool:
     """Whether InstantID shows a person, ``alone`` or beside a LoRA."""
-    method = config.no_user_lora_mode if alone else config.id_control_method
-    return method == ID_METHODS[1] and (alone or config.id_control)
+    return _method(config, alone) == ID_METHODS[1] and (alone or config.id_control)
+
+
+def _method(config: PortraitConfig, alone: bool) -> str:
+    return config.no_user_lora_mode if alone else config.id_control_method
+
+
+def _ip_adapter(spec: FamilySpec, config: PortraitConfig, alone: bool) -> IdentityKind | None:
+    """The kind of IP-Adapter that is asked for; None where the family has none."""
+    if _method(config, alone) != ID_METHODS[2]:
+        return spec.adapter
+    return IdentityKind.FACE_ID if IdentityKind.FACE_ID in (*spec.control_models, spec.adapter) else None
 
 
 def adapter(spec: FamilySpec, config: PortraitConfig, *, alone: bool) -> IdentityRow | None:
@@ -274,14 +312,33 @@ def adapter(spec: FamilySpec, config: PortraitConfig, *, alone: bool) -> Identit
         place = config.instantid_only_id_weight if alone else config.instantid_id_weight
         return IdentityRow(IdentityKind.INSTANTID, face, place=place) if face > 0 or place > 0 else None
     weight = config.ipa_only_weight if alone else config.ipa_weight
-    if spec.adapter is None or weight <= 0:
+    kind = _ip_adapter(spec, config, alone)
+    if kind is None or weight <= 0:
         return None
-    return IdentityRow(spec.adapter, weight, count=config.id_photos)
+    return IdentityRow(kind, weight, count=config.id_photos)
+
+
+def searched(spec: FamilySpec, config: PortraitConfig) -> dict[str, tuple[float, ...]]:
+    """The weights that ``config`` leaves to a search and that count in its passes: the values to try, by the name of
+    the parameter."""
+    lora = config.lora_weights_auto and not without_lora(config)
+    steadied = config.id_control and not without_lora(config) and not by_instantid(config, False)
+    adapter = config.ipa_weight_auto and steadied and _ip_adapter(spec, config, False) is not None
+    asked = {"lora_weights": lora, "ipa_weight": adapter}
+    return {name: TRIED[name] for name, wanted in asked.items() if wanted and not config.fusion_only}
+
+
+def tries(config: PortraitConfig, grids: Mapping[str, Sequence[float]]) -> int:
+    """How many portraits are made at most of which one is kept."""
+    return config.best_of + sum(len(values) - 1 for values in grids.values())
 
 
 def _identities(which: Pass, spec: FamilySpec, config: PortraitConfig, alone: bool) -> tuple[IdentityRow, ...]:
-    """The rows of the family, and the adapter that is asked for."""
+    """The rows of the family, and the adapter that is asked for. In a picture from text it counts for little, so that
+    the text does; InstantID would also put the face where the person's picture has it."""
     rows, asked = spec.identities.get(which, ()), adapter(spec, config, alone=alone)
+    if which is Pass.TEXT and asked is not None and asked.kind is not IdentityKind.INSTANTID:
+        return (replace(asked, weight=min(asked.weight, TEXT_ADAPTER_WEIGHT)),)
     return (*rows, asked) if asked is not None and which in FACE_PASSES else rows
 
 

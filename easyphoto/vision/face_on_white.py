@@ -7,12 +7,18 @@ import math
 import cv2
 import numpy as np
 
-from easyphoto.ports import Face, FaceParts, Image, Mask
-from easyphoto.vision import geometry
+from easyphoto.ports import Face, FaceParts, Image, Mask, Vision
+from easyphoto.vision import geometry, largest
 
 WHITE = 255
 SHOWN = 0.5
 """From which value of its mask a pixel is shown."""
+
+
+def largest_on_white(image: Image, vision: Vision) -> Image:
+    """:func:`face_on_white` of the largest face that ``vision`` finds, or the picture itself where it finds none."""
+    face = largest(vision.detector.detect(image))
+    return image if face is None else face_on_white(image, face, vision.parser.parse(image, face))
 
 
 def face_on_white(image: Image, face: Face, parts: FaceParts) -> Image:

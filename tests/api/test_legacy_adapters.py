@@ -47,6 +47,7 @@ def drawn(service: EasyPhoto) -> list[Any]:
     return found
 
 
+@pytest.mark.thorough
 def test_the_originals_fields_reach_the_adapter_that_they_name(
     client: httpx.Client, service: EasyPhoto, templates: list[str], photos: list[str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_the_originals_fields_reach_the_adapter_that_they_name(
     assert {one[:2] for one in drawn(service)} == {(IP_ADAPTER, 0.5)}, "the default of the original's route"
 
 
+@pytest.mark.thorough
 def test_a_picture_alone_makes_a_portrait(
     client: httpx.Client, service: EasyPhoto, templates: list[str], photos: list[str]
 ) -> None:

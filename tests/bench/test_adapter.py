@@ -63,6 +63,7 @@ def test_nobody_is_trained_on_who_is_held_out_or_has_no_vector(files: tuple[Path
     assert (groups.train, groups.judged, groups.held) == ([1, 2, 3, 4, 5], [], [6, 7])
 
 
+@pytest.mark.thorough
 def test_diffusers_reads_the_adapter_as_it_was_trained(files: tuple[Path, Path], tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 

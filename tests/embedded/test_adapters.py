@@ -53,6 +53,7 @@ def job(**more: object) -> Txt2Img:
     return Txt2Img(**{"prompt": "a photo", "width": SIDE, "height": SIDE, "steps": 2, "seed": 3, **more})  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layout", ["plain", "full", "plus", "faceid"])
 def test_a_published_layout_acts_as_in_diffusers_own_pipeline(layout: str, tmp_path: Path, face: Image) -> None:
     from diffusers import StableDiffusionPipeline
@@ -97,6 +98,7 @@ def test_a_published_layout_acts_as_in_diffusers_own_pipeline(layout: str, tmp_p
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_several_pictures_act_as_in_diffusers_own_pipeline(tmp_path: Path, face: Image) -> None:
     from diffusers import StableDiffusionPipeline
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection

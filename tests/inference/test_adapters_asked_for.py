@@ -46,6 +46,7 @@ def given(job: Img2Img) -> list[tuple[IdentityKind, float, float | None]]:
     return [(one.kind, one.weight, one.place) for one in job.identities]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("asked", "expected", "loras"),
     [
@@ -61,11 +62,13 @@ def test_each_weight_goes_to_its_own_adapter(tmp_path: Path, asked: Any, expecte
     assert [len(job.loras) for job in made] == [loras] * 2
 
 
+@pytest.mark.thorough
 def test_nothing_is_asked_for_unless_the_user_does_or_where_the_weights_are_zero(tmp_path: Path) -> None:
     assert [given(job) for job in jobs(tmp_path, **EACH_WEIGHT)] == [[], []]
     assert [given(job) for job in jobs(tmp_path, id_control=True, ipa_weight=0.0)] == [[], []]
 
 
+@pytest.mark.thorough
 def test_instantid_samples_as_the_original_does_and_alone_with_a_prompt_of_its_own(tmp_path: Path) -> None:
     plain, beside = jobs(tmp_path), jobs(tmp_path, id_control=True, id_control_method=ID_METHODS[1])
     alone = jobs(tmp_path, no_user_lora_mode=ID_METHODS[1], additional_prompt="a hat", **ALONE)
@@ -95,6 +98,7 @@ def people_in(found: Identity) -> list[int]:
     return numbers
 
 
+@pytest.mark.thorough
 def test_photos_are_shown_by_how_near_their_heads_are_to_the_templates(tmp_path: Path) -> None:
     (one, *_), (three, *_), (more, *_) = (
         jobs(tmp_path, yaw=40, id_control=True, id_photos=count)[0].identities for count in (1, 3, 8)
@@ -104,6 +108,7 @@ def test_photos_are_shown_by_how_near_their_heads_are_to_the_templates(tmp_path:
     assert people_in(more) == [50, 30, 10, 70]
 
 
+@pytest.mark.thorough
 def test_a_picture_that_was_given_is_shown_instead(tmp_path: Path) -> None:
     mine = template(0)
     for asked in ({"id_control": True}, ALONE):
@@ -112,3 +117,31 @@ def test_a_picture_that_was_given_is_shown_instead(tmp_path: Path) -> None:
             assert len(found.pictures) == 1 and found.pictures[0] is mine
             (face,) = Heads().detector.detect(mine)
             np.testing.assert_allclose(found.embedding, Heads().embedder.embed(mine, face), atol=1e-6)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("asked", "weight"),
+    [
+        ({"id_control": True, "ipa_weight": 0.5}, 0.3),
+        ({"id_control": True, "ipa_weight": 0.1}, 0.1),
+        (ALONE, 0.3),
+        ({"id_control": True, "id_control_method": ID_METHODS[1]}, None),
+        ({}, None),
+    ],
+)
+def test_a_picture_from_text_is_told_a_little_of_the_person(tmp_path: Path, asked: Any, weight: float | None) -> None:
+    photos = album(tmp_path, zero=(10, 0), near=(30, 25))
+    seen = gallery.measure(photos, Heads())
+    anna = dataclasses.replace(person(tmp_path), gallery=seen, mean=seen.mean)
+    text = {"text_to_image_input_prompt": "a wall", "text_to_image_width": 320, "text_to_image_height": 384}
+    host = FakeHost(kinds={IP_ADAPTER: 1, INSTANTID: 2})
+    list(
+        portray(
+            task((), anna, config=config(super_resolution=False, **text, **asked), family=Family.SD1), host, Heads()
+        )
+    )
+    first = next(job for job in host.jobs if not isinstance(job, Img2Img))
+    assert [(one.kind, one.weight) for one in first.identities] == ([] if weight is None else [(IP_ADAPTER, weight)])
+    if weight is not None:
+        assert first.identities[0].pictures[0] is anna.reference, "who looks ahead"

@@ -12,7 +12,7 @@ import pytest
 from easyphoto.errors import Cancelled, HostFailed, NoFace
 from easyphoto.events import Progress, TemplateFailed
 from easyphoto.inference import gallery, recipe
-from easyphoto.inference.best_of import Attempt, best
+from easyphoto.inference.best_of import Attempt, Trial, best
 from easyphoto.inference.portrait import portray
 from easyphoto.inference.text import REDRAW
 from easyphoto.ports import Image, Img2Img, Likeness, Portrait, Txt2Img
@@ -34,7 +34,7 @@ PLAIN: dict[str, Any] = {
 
 def attempt(cosine: float | None, sharpness: float, seed: int = 1) -> Attempt:
     likeness = None if cosine is None else Likeness(cosine, 0.5, "fake")
-    return Attempt(Portrait(blank(8, 8), seed, 0, (likeness,), {}, {}), sharpness, (True,))
+    return Attempt(Portrait(blank(8, 8), seed, 0, (likeness,), {}, {}), Trial(seed), sharpness, (True,))
 
 
 @pytest.mark.parametrize(

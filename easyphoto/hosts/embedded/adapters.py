@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from easyphoto.errors import InvalidRequest
-from easyphoto.ports import Embedding, Identity, Image, Vision
-from easyphoto.sd.adapter import Adapter, Cue, Wants
+from easyphoto.errors import AssetMissing, InvalidRequest, VisionFailed
+from easyphoto.ports import Embedding, Face, FaceEmbedder, Identity, Image, Vision
+from easyphoto.sd.adapter import Adapter, Cue, Wants, beside
 from easyphoto.sd.loading import pretrained
 from easyphoto.vision import embedder_named, largest
-from easyphoto.vision.face_on_white import face_on_white
+from easyphoto.vision.face_on_white import largest_on_white
 
 Seen: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """What is seen in a picture, and in nothing."""
@@ -50,23 +50,57 @@ def cue(identity: Identity, adapter: Adapter, vision: Vision, see: Callable[[Ima
     """What ``adapter`` is told of the person. ``see`` is how CLIP's image encoder sees a picture (its patches or not).
 
     Raises :class:`InvalidRequest` where the adapter takes vectors of another length than there are, and
-    :class:`VisionFailed` where the embedder for it can't be had.
+    :class:`AssetMissing` where the embedder for it can't be had.
     """
+    if not adapter.wants.of_face:
+        shown, blank = _pictures(identity, vision, see, adapter.wants is Wants.PATCHES)
+        require_width(adapter, adapter.width, shown)
+        return Cue(adapter, shown, blank, identity.weight)
+    vector = torch.from_numpy(_vector(identity, adapter, vision))[None, None]
+    nobody = torch.zeros_like(vector)
+    require_width(adapter, adapter.width, vector)
     if adapter.wants is Wants.FACE:
-        vector = torch.from_numpy(_vector(identity, adapter, vision))[None, None]
-        shown, blank = vector, torch.zeros_like(vector)
-    else:
-        patches = adapter.wants is Wants.PATCHES
-        seen = [see(_face(picture, vision), patches) for picture in identity.pictures]
-        shown, blank = (torch.cat(sides, 1) for sides in zip(*seen, strict=True))
-    if shown.shape[-1] != adapter.width:
+        return Cue(adapter, vector, nobody, identity.weight)
+    shown, blank = _pictures(identity, vision, see, patches=True)
+    require_width(adapter, adapter.patch_width, shown)
+    return Cue(adapter, beside(vector, shown), beside(nobody, blank), identity.weight)
+
+
+def own_embedder(adapter: Adapter, name: str, vision: Vision) -> FaceEmbedder:
+    """The embedder whose vectors ``adapter`` was taught. Raises :class:`AssetMissing` where it can't be had."""
+    try:
+        return embedder_named(vision, name)
+    except VisionFailed as error:
+        raise AssetMissing(
+            "The adapter {adapter} knows faces as {embedder} describes them, which isn't here: the Weights tab and "
+            "`python -m easyphoto models` say how to get it.",
+            adapter=adapter.name,
+            embedder=name,
+        ) from error
+
+
+def _pictures(identity: Identity, vision: Vision, see: Callable[[Image, bool], Seen], patches: bool) -> Seen:
+    """What CLIP sees in the faces of all pictures."""
+    seen = [see(largest_on_white(picture, vision), patches) for picture in identity.pictures]
+    shown, blank = (torch.cat(sides, 1) for sides in zip(*seen, strict=True))
+    return shown, blank
+
+
+def faces_in(identity: Identity, vision: Vision) -> list[tuple[Image, Face]]:
+    """The pictures of the person that show a face, each with its largest one."""
+    found = [(picture, largest(vision.detector.detect(picture))) for picture in identity.pictures]
+    return [(picture, face) for picture, face in found if face is not None]
+
+
+def require_width(adapter: Adapter, width: int, given: torch.Tensor) -> None:
+    """Raise :class:`InvalidRequest` where what ``adapter`` is to be told hasn't the ``width`` that it takes."""
+    if given.shape[-1] != width:
         raise InvalidRequest(
             "The adapter {adapter} takes {width} numbers and is given {count}: it belongs to another model.",
             adapter=adapter.name,
-            width=adapter.width,
-            count=shown.shape[-1],
+            width=width,
+            count=given.shape[-1],
         )
-    return Cue(adapter, shown, blank, identity.weight)
 
 
 def _vector(identity: Identity, adapter: Adapter, vision: Vision) -> Embedding:
@@ -74,17 +108,9 @@ def _vector(identity: Identity, adapter: Adapter, vision: Vision) -> Embedding:
     of the pictures."""
     if identity.embedder == adapter.embedder:
         return identity.embedding
-    embedder, vectors = embedder_named(vision, adapter.embedder), list[Embedding]()
-    for picture in identity.pictures:
-        face = largest(vision.detector.detect(picture))
-        if face is not None:
-            vectors.append(embedder.embed(picture, face))
+    embedder = own_embedder(adapter, adapter.embedder, vision)
+    vectors = [embedder.embed(picture, face) for picture, face in faces_in(identity, vision)]
     if len(vectors) < 2:
         return vectors[0] if vectors else identity.embedding
     mean: Embedding = np.mean(np.stack(vectors), axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-
-
-def _face(picture: Image, vision: Vision) -> Image:
-    face = largest(vision.detector.detect(picture))
-    return picture if face is None else face_on_white(picture, face, vision.parser.parse(picture, face))
