@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
 from easyphoto.inference.gallery import SAME_SHOT, Gallery, Shot, main_face
 from easyphoto.ports import Embedding, Face, Image, Vision
-from easyphoto.vision import embedder_named
+from easyphoto.vision import covering, embedder_named, eyewear, landmarks
 from easyphoto.vision.pose import Pose, pose_in
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ PITCH_WEIGHT = 0.5
 NEAR, GAIN = 12.0, 6.0
 """The reference picture is the best one of the person. Another photo takes its place only where the head of the
 reference looks more than ``NEAR`` degrees aside and that of the photo is ``GAIN`` degrees nearer."""
+CLUTTER, GLASSES = 60.0, 12.0
+"""As how many degrees it counts if the outline of a photo's face is nothing but clutter, and if a photo shows glasses
+that most photos of the person don't."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,19 @@ def agree(a: Pose, b: Pose) -> bool:
     return abs(a.yaw - b.yaw) <= MAX_YAW and abs(a.pitch - b.pitch) <= MAX_PITCH
 
 
+@dataclass(frozen=True)
+class Untidiness:
+    """What a photo would bring into a portrait beside the face: strands and ears at its outline, and glasses."""
+
+    clutter: float
+    glasses: bool
+
+    def of(self, usual: bool) -> float:
+        """By how many degrees a head may look further away and still be preferred. ``usual``: whether glasses belong to
+        the person."""
+        return CLUTTER * self.clutter + (GLASSES if self.glasses and not usual else 0.0)
+
+
 class FaceSources:
     """The reference picture of a person and the photos of the person's gallery. A photo is read when it is first
     needed, and embedded when a portrait into which it was fused is first measured."""
@@ -67,18 +84,35 @@ class FaceSources:
         self._embedded: dict[FaceSource, Embedding] = {}
 
     def nearest(self, head: Pose) -> FaceSource:
-        """The picture whose head is nearest to a template's ``head``. The caller has to ask whether the two
+        """The picture whose head is nearest to a template's ``head``; of those that are about as near, one with a clean
+        outline, and without glasses unless they belong to the person. The caller has to ask whether the two
         :func:`agree`."""
-        best = self.reference
-        if self.gallery is None or apart(best.pose, head) <= NEAR:
+        best, gallery = self.reference, self.gallery
+        if gallery is None or not gallery.shots:
             return best
-        for index, shot in self._by_distance(head):
-            if apart(shot.pose, head) > apart(best.pose, head) - GAIN:
+        usual = gallery.mostly_glasses
+        far = apart(best.pose, head)
+        # The reference was chosen among the photos because it is the best: a small turn isn't held against it.
+        most = self._untidiness.of(usual) + (far if far > NEAR else 0.0) - GAIN
+        costs = [
+            (apart(s.pose, head) + Untidiness(s.clutter, s.glasses).of(usual), i) for i, s in enumerate(gallery.shots)
+        ]
+        for cost, index in sorted(costs):
+            if cost > most:
                 break
-            found = self._load(index, shot)
+            shot = gallery.shots[index]
+            # A clean outline is no reason to take a head that looks elsewhere.
+            found = self._load(index, shot) if apart(shot.pose, head) <= max(far, NEAR) else None
             if found is not None:
                 return found
         return best
+
+    @cached_property
+    def _untidiness(self) -> Untidiness:
+        """That of the reference."""
+        points = landmarks.of(self._vision, self.reference.image, self.reference.face)
+        image = self.reference.image
+        return Untidiness(covering.clutter(image, points), eyewear.worn(image, points))
 
     def beside(self, first: FaceSource, head: Pose, count: int) -> list[FaceSource]:
         """At most ``count`` pictures: ``first``, then those of the gallery whose heads are nearest to ``head``. One

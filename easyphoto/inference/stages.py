@@ -18,8 +18,8 @@ from easyphoto import families
 from easyphoto.config import Family
 from easyphoto.families.spec import MaskReach
 from easyphoto.inference.plan import MULTIPLE
-from easyphoto.ports import Face, FaceParts, Image, Mask
-from easyphoto.vision import colour, geometry, masks
+from easyphoto.ports import Face, FaceParts, Image, Mask, Points
+from easyphoto.vision import colour, geometry, landmarks, masks
 from easyphoto.vision.geometry import Crop, Size
 
 Detail: TypeAlias = NDArray[np.float32]
@@ -120,7 +120,9 @@ def blend_mask(
     share = skin * np.float32(ratio)
     if unlike is not None:
         share += skin * unlike * np.float32(1 - ratio)
-    share[masks.dilate(fused.eyes, EYE_GROWTH * face_width) > 0.5] = 1.0
+    # An eye that something hides in the template, a fringe or a hand, isn't laid over it.
+    seen = masks.dilate(masks.close_holes(before.face), EYE_GROWTH * face_width)
+    share[masks.intersection(masks.dilate(fused.eyes, EYE_GROWTH * face_width), seen) > 0.5] = 1.0
     mouths = masks.union(before.lips, fused.lips)
     share[mouths > 0.5] = 0.0 if same_mouth(before, fused) else 1.0
     return masks.feather(share, BLEND_FEATHER * face_width)
@@ -138,6 +140,12 @@ def unlike(image: Image, fused: Image, face_width: float) -> Mask:
     low, high = UNLIKE
     share = np.clip((masks.blurred(apart, UNLIKE_WITHIN * face_width) - low) / (high - low), 0.0, 1.0)
     return np.asarray(share, np.float32)
+
+
+def beside(image: Image, fused: Image, points: Points) -> Mask:
+    """Where a fusion changed something outside the outline of a face with these 68 points: the arms of glasses."""
+    changed = (image != fused).any(axis=2).astype(np.float32)
+    return masks.without(changed, masks.polygon((image.shape[0], image.shape[1]), landmarks.outline(points)))
 
 
 def replace_face(template: Image, face: Face, face_id: Image, face_id_face: Face) -> Image:

@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 
 from easyphoto.ports import FaceParts, Image, Mask, Points
-from easyphoto.vision import colour, geometry, landmarks, masks
+from easyphoto.vision import covering, eyewear, geometry, landmarks, masks, skin
 
 WORK_SIDE = 320
 """The longer side of the face, in pixels, at which colours are judged. Finer detail is pores and lashes."""
+COVER_SIDE = 160
+"""The same for what lies before the face: strands that are thinner don't count."""
 SKIN_DISTANCE = 2.6
 """A pixel of the forehead is skin up to this Mahalanobis distance from the colour of the cheeks."""
-SHINE = 0.4
-"""By how much a pixel's distance counts where it is lighter than the cheeks: skin shines, and hair over it is
-darker."""
 
 
 def face_parts(image: Image, points: Points) -> FaceParts:
@@ -39,17 +38,19 @@ def _placed(mask: Mask, crop: geometry.Crop, size: tuple[int, int]) -> Mask:
 
 def _near_parts(image: Image, points: Points) -> FaceParts:
     size = image.shape[0], image.shape[1]
-    eyes = masks.union(*(masks.polygon(size, landmarks.grown(points[g], 1.35)) for g in _EYES))
+    eyes = masks.union(*(masks.polygon(size, landmarks.grown(points[g], 1.35)) for g in skin.EYES))
     brows = masks.union(*(masks.polygon(size, brow_outline(points, side)) for side in (0, 1)))
     lips = masks.hull(size, points[landmarks.OUTER_LIPS])
     nose = masks.polygon(size, nose_outline(points))
     outline = masks.polygon(size, landmarks.outline(points))
-    face = masks.union(masks.intersection(outline, _bare(image, points)), brows, eyes)
-    skin = masks.without(face, eyes, brows, lips)
-    return FaceParts(face=face, skin=skin, eyes=eyes, brows=brows, nose=nose, lips=lips)
-
-
-_EYES = (landmarks.LEFT_EYE, landmarks.RIGHT_EYE)
+    bare, covered = _bare(image, points)
+    face = masks.union(masks.intersection(outline, bare), brows, eyes)
+    whole = FaceParts(
+        face=face, skin=masks.without(face, eyes, brows, lips), eyes=eyes, brows=brows, nose=nose, lips=lips
+    )
+    if not covered.any():
+        return whole
+    return FaceParts(**{f.name: masks.without(getattr(whole, f.name), covered) for f in fields(FaceParts)})
 
 
 def brow_outline(points: Points, side: int) -> Points:
@@ -73,38 +74,38 @@ def nose_outline(points: Points) -> Points:
     return np.stack([left, upper[0], wings[0], base, wings[1], upper[1], right]).astype(np.float32)
 
 
-def _bare(image: Image, points: Points) -> Mask:
+def _bare(image: Image, points: Points) -> tuple[Mask, Mask]:
     """A mask that is 1 below the brows, and above them only where the picture has the colour of the cheeks, so that
-    hair over the forehead doesn't count as the face."""
+    hair over the forehead doesn't count as the face. The second mask is 1 where something lies before the face."""
     size = image.shape[0], image.shape[1]
     scale = min(1.0, WORK_SIDE / max(size))
     small_size = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     small = cv2.GaussianBlur(geometry.resize(image, small_size), (0, 0), 1.0)
     moved = geometry.transform(geometry.Crop(0, 0, size[1], size[0]).to_local(small_size), points)
     bare = masks.union(_skin_coloured(small, moved), _below_brows(small_size, moved))
-    return geometry.resize_mask(bare, size)
+    return geometry.resize_mask(bare, size), _covered(image, points)
+
+
+def _covered(image: Image, points: Points) -> Mask:
+    """1 where something lies before the face that isn't glasses: these are the old face's own, and aren't kept before
+    the new one."""
+    size = image.shape[0], image.shape[1]
+    small_size = geometry.limit_long_side(size, COVER_SIDE)
+    moved = geometry.transform(geometry.Crop(0, 0, size[1], size[0]).to_local(small_size), points)
+    covered = covering.covering(geometry.resize(image, small_size), moved)
+    if covered.any() and eyewear.worn(image, points):
+        covered = masks.without(covered, eyewear.lenses(small_size, moved))
+    return geometry.resize_mask(covered, size) if covered.any() else masks.empty(size)
 
 
 def _skin_coloured(image: Image, points: Points) -> Mask:
     size = image.shape[0], image.shape[1]
-    sample = masks.without(
-        masks.hull(size, points[[1, 3, 5, 11, 13, 15, 27]]),
-        masks.hull(size, landmarks.grown(points[landmarks.OUTER_LIPS], 1.2)),
-        *(masks.hull(size, landmarks.grown(points[g], 1.6)) for g in _EYES),
-    )
-    lab = colour.to_lab(image).reshape(-1, 3).astype(np.float64)
-    chosen = lab[sample.ravel() > 0.5]
-    if len(chosen) < 20:
+    distance = skin.distance(image, points)
+    if distance is None:
         return np.ones(size, np.float32)
-    middle = np.median(chosen, axis=0)
-    # The forehead catches more light than the cheeks, so its lightness may differ by more than theirs does.
-    covariance = np.cov((chosen - middle).T) + np.diag([30.0, 4.0, 4.0])
-    off = lab - middle
-    off[:, 0] = np.where(off[:, 0] > 0, off[:, 0] * SHINE, off[:, 0])
-    distance = np.sqrt(np.einsum("ij,jk,ik->i", off, np.linalg.inv(covariance), off)).reshape(size)
-    skin = (distance < SKIN_DISTANCE).astype(np.uint8)
+    alike = (distance < SKIN_DISTANCE).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
-    cleaned = cv2.morphologyEx(cv2.morphologyEx(skin, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
+    cleaned = cv2.morphologyEx(cv2.morphologyEx(alike, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
     return masks.feather(masks.close_holes(np.asarray(cleaned, np.float32)), 1.5)
 
 

@@ -59,6 +59,16 @@ def largest(mask: Mask) -> Mask:
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), np.float32)
 
 
+def pieces(mask: Mask, share: float) -> Mask:
+    """The connected pieces of ``mask`` that have at least ``share`` of the size of the largest. The edges are hard."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8), connectivity=8)
+    if count <= 1:
+        return np.zeros_like(mask)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    kept = 1 + np.flatnonzero(sizes >= share * sizes.max())
+    return np.asarray(np.isin(labels, kept), np.float32)
+
+
 def ring(mask: Mask, inner: float, outer: float) -> Mask:
     """The band along the edge of the mask, from ``inner`` pixels inside it to ``outer`` pixels outside it. The edges
     are hard."""

@@ -226,6 +226,11 @@ class RemoteEmbedder(_Role):
         vector: Embedding = self.vision.call(self.role, "embed", image, face)
         return vector
 
+    def features(self, image: Image, face: Face) -> Embedding:
+        """See :class:`easyphoto.ports.FeatureEmbedder`. Raises :class:`VisionFailed` where the backend can't."""
+        vector: Embedding = self.vision.call(self.role, "features", image, face)
+        return vector
+
 
 class RemoteReporter(_Role):
     role = "reporter"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from easyphoto.ports import Image, Points
+from easyphoto.ports import Image, Mask, Points
 
 GRID = 48
+Bent = TypeVar("Bent", Image, Mask)
 
 
 def bend(source: Image, source_points: Points, points: Points, size: tuple[int, int], stiffness: float = 1.0) -> Image:
@@ -21,9 +24,9 @@ def bend(source: Image, source_points: Points, points: Points, size: tuple[int, 
     return bent_by(source, field(source_points, points, size, stiffness))
 
 
-def bent_by(source: Image, maps: NDArray[np.float32]) -> Image:
-    """``source`` bent by a :func:`field`."""
-    bent: Image = cv2.remap(
+def bent_by(source: Bent, maps: NDArray[np.float32]) -> Bent:
+    """``source``, a picture or a mask, bent by a :func:`field`."""
+    bent: Bent = cv2.remap(
         source, maps[..., 0], maps[..., 1], interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     return bent

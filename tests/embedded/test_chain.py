@@ -82,6 +82,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
     return seen
 
 
+@pytest.mark.thorough
 def test_two_passes_of_sdxl(paths: Paths, xl: Path, told: list[list[float]]) -> None:
     host = EmbeddedHost(paths, FakeVision(), device="cpu", dtype=torch.float32)
     assert host.controls(Family.SDXL) == {ControlRole.CANNY}

@@ -47,6 +47,7 @@ def test_the_heads_look_where_their_names_say() -> None:
     assert turned["tilted-right"][2] > 8 and turned["tilted-left"][2] < -8
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", [Family.SD1, Family.SDXL, Family.BENCH])
 def test_the_inner_template_needs_no_picture(family: Family, tmp_path: Path) -> None:
     host = FakeHost()
@@ -74,6 +75,7 @@ def test_two_faces_are_drawn_again_and_the_same_way_each_time(tmp_path: Path) ->
     assert (found[0] == found[1]).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("family", "size"), [(Family.BENCH, (240, 320)), (Family.BENCH, (624, 832)), (Family.SD1, (1024, 1536))]
 )

@@ -305,3 +305,26 @@ def test_what_a_pass_leaves_alone_stays_as_sharp_as_the_template() -> None:
     kept = stages.paste_back(picture, small, crop, mask, permitted, stages.lost(part, (100, 100)))
     assert np.abs(smeared.astype(int) - picture).max() > 60
     assert np.abs(kept.astype(int) - picture).max() <= 1
+
+
+def test_an_eye_behind_a_hand_is_not_laid_over_it(parts: FaceParts) -> None:
+    ys, xs = np.nonzero(parts.eyes > 0.5)
+    left = np.zeros_like(parts.face)
+    left[:, : int(xs.mean())] = 1.0
+    hidden = replace(parts, face=masks.without(parts.face, left), eyes=masks.without(parts.eyes, left))
+    share = stages.blend_mask(hidden, parts, 0.6, 100)
+    first, last = int(np.argmin(xs)), int(np.argmax(xs))
+    assert share[ys[first], xs[first]] < 0.1
+    assert share[ys[last], xs[last]] > 0.5
+
+
+def test_what_was_fused_beside_a_face_is_told(face: Face) -> None:
+    points = FakeVision().landmarks.locate(blank(300, 300), face)
+    before = np.full((300, 300, 3), 90, np.uint8)
+    fused = before.copy()
+    x, y = points[27].astype(int)
+    fused[y - 3 : y + 3, x - 3 : x + 3] = 120
+    right = int(points[:, 0].max()) + 6
+    fused[y, right : right + 6] = 20
+    found = stages.beside(before, fused, points)
+    assert found[y, right + 2] == 1 and found.sum() == 6

@@ -41,6 +41,7 @@ def test_colour_keeps_colours_and_drops_detail(astronaut: Image) -> None:
     assert len(np.unique(mosaic.reshape(-1, 3), axis=0)) <= 256
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("width", "radius"), [(96, 1), (512, 3), (1024, 6)])
 def test_openpose_draws_white_dots(astronaut: Image, collins: Face, width: int, radius: int) -> None:
     matrix = np.array([[width / 512, 0, 0], [0, width / 512, 0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def scene(seed: int, size: tuple[int, int] = (24, 30)) -> tuple[Image, Mask]:
     return image, mask
 
 
+@pytest.mark.thorough
 @given(seeds)
 def test_lab_there_and_back_is_the_same_picture(seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (8, 9, 3), dtype=np.uint8)

@@ -61,6 +61,7 @@ def test_torch_and_dlib_give_the_same_vectors(embedder: DlibEmbedder, native: Dl
     assert (embedder.name, embedder.calibration) == (native.name, native.calibration)
 
 
+@pytest.mark.thorough
 def test_many_at_once_are_as_one_by_one(embedder: DlibEmbedder, native: DlibEmbedder, faces: Faces) -> None:
     for each in (embedder, native):
         together = each.embed_all(faces)
@@ -70,6 +71,7 @@ def test_many_at_once_are_as_one_by_one(embedder: DlibEmbedder, native: DlibEmbe
         assert each.embed_all([]).shape == (0, 128)
 
 
+@pytest.mark.thorough
 def test_threads_share_it(embedder: DlibEmbedder, faces: Faces) -> None:
     alone = [embedder.embed(*face) for face in faces]
     with ThreadPoolExecutor(4) as threads:

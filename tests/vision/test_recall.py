@@ -113,6 +113,7 @@ def test_many_threads_may_ask() -> None:
     assert not wrong
 
 
+@pytest.mark.thorough
 def test_the_registry_gives_one(tmp_path: Path, astronaut: Image) -> None:
     vision = registry.create(tmp_path)
     first, again = vision.detector.detect(astronaut), vision.detector.detect(astronaut)

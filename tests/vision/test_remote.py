@@ -205,6 +205,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize("both", [False, True])
 def test_a_host_that_is_killed_leaves_no_memory_behind(both: bool) -> None:

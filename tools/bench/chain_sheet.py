@@ -33,7 +33,7 @@ Row = dict[str, Any]
 class Workshop:
     """The project's service on the bench checkpoint, with people who stay in ``folder``."""
 
-    def __init__(self, folder: Path, portraits: Path, reporter: Path | None) -> None:
+    def __init__(self, folder: Path, portraits: Path, reporter: Path | None, model: Path = MODEL_DIR) -> None:
         find_project()
         from easyphoto.cli.standalone import build
         from easyphoto.config import Paths
@@ -41,7 +41,7 @@ class Workshop:
         from easyphoto.vision.backends import tfjs_faces
 
         self.folder, self._portraits = folder, portraits
-        paths = replace(Paths.standalone(), bench=MODEL_DIR, outputs=folder / "outputs", loras=folder / "loras")
+        paths = replace(Paths.standalone(), bench=model, outputs=folder / "outputs", loras=folder / "loras")
         self._service: Any = build(paths)
         self._vision: Any = registry.create(folder / "no-weights")
         self._reporter: Any = None
@@ -51,27 +51,46 @@ class Workshop:
 
     def person(self, file: str) -> str:
         """The user id of the person of a portrait, who is trained if that was not done before."""
-        from easyphoto import families, pictures
-        from easyphoto.cli import demo
+        from easyphoto import families
         from easyphoto.config import Family
         from easyphoto.service import TrainRequest
 
         name = Path(file).stem
         if (self.folder / "loras" / f"{name}.safetensors").is_file():
             return name
-        folder = self.folder / "photos" / name
+        photos = self._photos(file)
+        config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS, validation=False)
+        say(f"training {name}")
+        self._service.train(TrainRequest(name, photos, config)).wait()
+        return name
+
+    def untrained(self, file: str) -> str:
+        """The user id of the person of a portrait, who is added from photos alone if that was not done before."""
+        name = f"{Path(file).stem} untrained"
+        if all(person.user_id != name for person in self._service.people.list()):
+            self._service.add_person(name, self._photos(file))
+        return name
+
+    def _photos(self, file: str) -> tuple[Path, ...]:
+        """The photos of the person of a portrait, written below the folder."""
+        from easyphoto import pictures
+        from easyphoto.cli import demo
+
+        folder = self.folder / "photos" / Path(file).stem
         folder.mkdir(parents=True, exist_ok=True)
         photos = []
         for number, photo in enumerate(demo.photos(pictures.load(self._portraits / file))):
             photos.append(folder / f"{number}.png")
             pictures.save_png(photos[-1], photo)
-        config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS, validation=False)
-        say(f"training {name}")
-        self._service.train(TrainRequest(name, tuple(photos), config)).wait()
-        return name
+        return tuple(photos)
 
     def make(self, who: str, templates: Sequence[Path], changes: Row) -> list[dict[str, Image] | None]:
         """The stages of a portrait on each template, None where it failed."""
+        made = {one.template: {**one.stages, "final": one.image} for one in self.portraits(who, templates, changes)}
+        return [made.get(index) for index in range(len(templates))]
+
+    def portraits(self, who: str, templates: Sequence[Path], changes: Row) -> list[Any]:
+        """The portraits that came off, each an :class:`easyphoto.ports.Portrait`."""
         from easyphoto.config import PortraitConfig, from_mapping
         from easyphoto.service import PortraitRequest
 
@@ -80,8 +99,14 @@ class Workshop:
         result = self._service.generate(PortraitRequest((who,), tuple(templates), config, keep_stages=True)).wait()
         for failure in result.failures:
             say(f"{who} on {templates[failure.template].stem}: {failure.message}")
-        made = {one.template: {**one.stages, "final": one.image} for one in result.portraits}
-        return [made.get(index) for index in range(len(templates))]
+        return list(result.portraits)
+
+    def sharpness(self, portrait: Image) -> float | None:
+        """That of the face, None where none is found."""
+        from easyphoto.vision import sharpness
+
+        face = self._face(portrait)
+        return None if face is None else float(sharpness.sharpness(portrait, face))
 
     def measure(self, portrait: Image, template: Image, own: Image) -> Row:
         """How the portrait differs from the template, and how alike it and the person's picture are."""

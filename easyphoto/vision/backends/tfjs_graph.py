@@ -23,6 +23,8 @@ from easyphoto.errors import AssetMissing
 Node: TypeAlias = Mapping[str, Any]
 Operation: TypeAlias = Callable[..., Tensor]
 
+JOINED = ["BiasAdd"], ["BiasAdd", "Prelu"]
+"""What may be joined to a convolution."""
 _SAVED_AS = {"float16": "<f2", "float32": "<f4", "int32": "<i4"}
 
 
@@ -85,6 +87,8 @@ def _steps(nodes: Mapping[str, Node], constants: Mapping[str, Tensor], output: s
         node = nodes[name]
         if node["op"] != "Placeholder" and node["op"] not in OPERATIONS:
             raise ValueError(f"no operation {node['op']}")
+        if node["op"] == "_FusedConv2D" and (joined := _joined(node)) not in JOINED:
+            raise ValueError(f"no convolution with {joined}")
         for source in node.get("input", ()):
             need(_named(source))
         steps.append(node)
@@ -96,6 +100,10 @@ def _steps(nodes: Mapping[str, Node], constants: Mapping[str, Tensor], output: s
 def _named(source: str) -> str:
     """The operation from which an input comes: ``name`` or ``name:0``."""
     return source.partition(":")[0]
+
+
+def _joined(node: Node) -> list[str]:
+    return [base64.b64decode(name).decode() for name in node["attr"]["fused_ops"]["list"]["s"]]
 
 
 def _text(node: Node, attribute: str) -> str:
@@ -137,6 +145,22 @@ def _mean(node: Node, batch: Tensor, axes: Tensor) -> Tensor:
     return batch.mean(dim=[int(axis) for axis in axes.flatten().tolist()])
 
 
+def _fused(node: Node, batch: Tensor, kernel: Tensor, bias: Tensor, *slope: Tensor) -> Tensor:
+    """A convolution with what TensorFlow joined to it."""
+    result = _convolution(node, batch, kernel) + bias
+    return _sloped(node, result, slope[0]) if slope else result
+
+
+def _sloped(node: Node, batch: Tensor, slope: Tensor) -> Tensor:
+    """What is below zero, times a slope for each channel."""
+    return torch.where(batch > 0, batch, batch * slope)
+
+
+def _greatest(node: Node, batch: Tensor) -> Tensor:
+    size, stride = (int(node["attr"][name]["list"]["i"][1]) for name in ("ksize", "strides"))
+    return functional.max_pool2d(batch.permute(0, 3, 1, 2), size, stride).permute(0, 2, 3, 1)
+
+
 def _sum(node: Node, a: Tensor, b: Tensor) -> Tensor:
     return a + b
 
@@ -155,5 +179,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "Pad": _padded,
     "Reshape": _reshaped,
     "Mean": _mean,
+    "_FusedConv2D": _fused,
+    "Prelu": _sloped,
+    "MaxPool": _greatest,
+    "Identity": lambda node, a: a,
 }
 """What each operation does with its node and its inputs, by the name that TensorFlow gives it."""

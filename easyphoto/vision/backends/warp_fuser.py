@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto.ports import Face, Image, Mask, Points
-from easyphoto.vision import colour, geometry, landmarks, masks
+from easyphoto.vision import colour, eyewear, geometry, landmarks, masks
 from easyphoto.vision.backend import Context
 from easyphoto.vision.face_parts import face_parts
 from easyphoto.vision.warping import bent_by, field, stretch
@@ -20,6 +20,8 @@ FOREHEAD = 0.18
 EVEN, FEATHER, RELIGHT = 0.03, 0.05, 0.12
 """In shares of the region's width: how far its outline is evened, how wide its soft edge is, and over what distance the
 light is compared."""
+PIECE = 0.05
+"""The region may be cut by a strand of hair: its pieces count from this share of the largest on."""
 MOST_STRETCH = 1.8
 """By how much more than the middle of its face the source may be drawn out."""
 CANVAS = 1.5
@@ -85,12 +87,15 @@ def fuse_aligned(target: Image, own: Points, source: Image, given: Points) -> tu
     if not region.any():
         return target, region
     width = masks.width_of(region)
+    worn = masks.empty(size)
+    if eyewear.worn(source, given):
+        worn = _arms_beside(bent_by(eyewear.arms(source, given, hinges=False), maps), maps, region, width)
     sample = masks.intersection(region, parts.skin)
     if sample.any():
         everywhere = np.ones(size, np.float32)
         bent = colour.shift(bent, sample, target, sample, feather=everywhere, contrast=MOST_CONTRAST)
         bent = _relit(bent, target, sample, RELIGHT * width)
-    alpha = masks.feather_inside(region, FEATHER * width)
+    alpha = masks.union(masks.feather_inside(region, FEATHER * width), worn)
     return geometry.blend(target, _cloned(bent, target, region), alpha), alpha
 
 
@@ -142,6 +147,14 @@ def _drawn_out(maps: NDArray[np.float32], face: Mask) -> NDArray[np.bool_]:
     return drawn > MOST_STRETCH * float(np.median(inside)) if inside.size else np.zeros(face.shape, bool)
 
 
+def _arms_beside(bent: Mask, maps: NDArray[np.float32], region: Mask, width: float) -> Mask:
+    """The arms of the source's glasses beside the region, with soft edges: without them the glasses would end in the
+    air. Where the source would be drawn out to a smear they end."""
+    whole = masks.clear_of_border(bent, 3)
+    whole[_drawn_out(maps, region)] = 0
+    return masks.without(whole, masks.erode(region, FEATHER * width))
+
+
 def _region(points: Points, bare: Mask, brows: Mask) -> Mask:
     """The face from the brows down, with as much of the forehead as is bare in both pictures, and the whole of the
     ``brows``. The edge of the region is even and doesn't touch the border."""
@@ -152,7 +165,7 @@ def _region(points: Points, bare: Mask, brows: Mask) -> Mask:
     region = masks.intersection(whole, (even > 0.5).astype(np.float32))
     ends = masks.dilate(brows, FEATHER * masks.width_of(whole))
     region = masks.union(region, masks.intersection(ends, (bare > 0.5).astype(np.float32)))
-    return masks.clear_of_border(masks.close_holes(masks.largest(region)), 3)
+    return masks.clear_of_border(masks.close_holes(masks.pieces(region, PIECE)), 3)
 
 
 def _put(target: Image, canvas: Image, fused: Image, mask: Mask, corner: tuple[int, int]) -> Image:

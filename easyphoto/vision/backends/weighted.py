@@ -9,7 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from easyphoto.messages import Message
-from easyphoto.ports import Enhancer, FaceDetector, FaceEmbedder, FaceFuser, FaceParser, Retoucher, Saliency
+from easyphoto.ports import (
+    Enhancer,
+    FaceDetector,
+    FaceEmbedder,
+    FaceFuser,
+    FaceLandmarker,
+    FaceParser,
+    Retoucher,
+    Saliency,
+)
 from easyphoto.vision.backend import Backend, Context
 from easyphoto.vision.inventory import find
 
@@ -35,6 +44,12 @@ def _arcface(asset: str, name: str) -> Callable[[Context], FaceEmbedder]:
         return arcface.ArcFaceEmbedder(find(context.models, asset), name, calibration)
 
     return make
+
+
+def _facemesh(context: Context) -> FaceLandmarker:
+    from easyphoto.vision.backends.facemesh import FaceMesh
+
+    return FaceMesh(find(context.models, "facemesh-graph"), find(context.models, "facemesh-weights"))
 
 
 def _inswapper(context: Context) -> FaceFuser:
@@ -119,6 +134,16 @@ BACKENDS: tuple[Backend, ...] = (
         "MIT code; weights Apache-2.0",
         "auraface",
         packages=_INSIGHTFACE,
+        commercial=True,
+    ),
+    _needs(
+        "facemesh",
+        "landmarks",
+        _facemesh,
+        "weights Apache-2.0",
+        "facemesh-graph",
+        "facemesh-weights",
+        packages=("torch",),
         commercial=True,
     ),
     _needs(
