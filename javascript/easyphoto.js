@@ -4,8 +4,12 @@
 (function () {
     "use strict";
     const LOOK_AGAIN_MS = 1000;
+    const LOOK_AT_LAST_MS = 10000;
+    const BEAT_MS = 100;
+    const REST = 4; // how much longer than a look kept the page busy until the next one
     const ATTRIBUTES = ["placeholder", "aria-label"];
     const STORE = "easyphoto";
+    const NARROW = 768; // pixels; below, gradio puts columns one below the other
     let words = null; // English -> the reader's language, null for English
     let read = ""; // the words as they were last read
     let restored = false; // the user id of before
@@ -21,7 +25,6 @@
 
     // --- a running job asks to be looked at again: data-poll names the hidden button ---------------------------------
     function look() {
-        if (document.hidden) return;
         const here = root();
         if (!here) return;
         const asking = new Set();
@@ -35,6 +38,25 @@
             const button = here.querySelector("#" + CSS.escape(id));
             if (button) button.click();
         });
+    }
+
+    // A look costs a WebUI's page of thousands of parts up to seconds, which the job may need: on a small machine it draws on
+    // the same processor. How late a beat comes tells how busy the page was.
+    let lookedAt = 0;
+    let beatAt = performance.now();
+    let busy = 0;
+
+    function beat() {
+        const now = performance.now();
+        const late = now - beatAt - BEAT_MS;
+        beatAt = now;
+        if (document.hidden) return; // browsers let hidden pages beat late
+        busy += Math.max(0, late);
+        const rest = Math.min(LOOK_AT_LAST_MS, Math.max(LOOK_AGAIN_MS, REST * busy));
+        if (now - lookedAt < rest) return;
+        lookedAt = now;
+        busy = 0;
+        look();
     }
 
     // --- what this page comes back to when it is loaded again: its last jobs, its photos by its own name, the user id.
@@ -105,16 +127,90 @@
         if (JSON.stringify(all) !== before) keep(all);
     }
 
-    // --- the way to another of our tabs ------------------------------------------------------------------------------
+    // --- what our own HTML asks for by a click: data-open-tab is the way to another of our tabs, by its number; data-ask
+    // names a hidden button, which tells the server the data-value; data-copy goes to the clipboard -----------------
+    const PATIENCE = 200; // looks, ten seconds in all
+    let asked = "";
+    window.easyphotoAsked = () => asked;
+
+    // A tab that was never opened before has what is in it only a little later.
+    function whenThere(find, act, tries = PATIENCE) {
+        const found = find();
+        if (found) act(found);
+        else if (tries > 0) setTimeout(() => whenThere(find, act, tries - 1), 50);
+    }
+
+    function tabIn(tabsId, number) {
+        const bar = `#${tabsId} > .tab-wrapper `;
+        const shown = Array.from(root().querySelectorAll(`${bar}[role=tab], #${tabsId} > .tab-nav > button`));
+        // On a narrow page gradio puts the last tabs into a menu.
+        const tabs = shown.concat(Array.from(root().querySelectorAll(`${bar}.overflow-dropdown > button`)));
+        return tabs[number];
+    }
+
+    function openTab(tabsId, number) {
+        whenThere(() => tabIn(tabsId, number), (tab) => tab.click());
+    }
+
+    function copy(text) {
+        if (navigator.clipboard) {
+            navigator.clipboard.writeText(text);
+            return;
+        }
+        const box = document.createElement("textarea"); // a page that came over plain HTTP has no clipboard
+        box.value = text;
+        document.body.append(box);
+        box.select();
+        document.execCommand("copy");
+        box.remove();
+    }
+
+    function follow(way) {
+        if (way.dataset.openTab) {
+            openTab("easyphoto_tabs", Number(way.dataset.openTab));
+            root().scrollIntoView(); // who was far down on one tab begins at the top of the other
+        }
+        if (way.dataset.openTemplates) openTab("easyphoto_generate_templates", Number(way.dataset.openTemplates));
+        if (way.dataset.copy) copy(way.dataset.copy);
+        if (!way.dataset.ask) return;
+        asked = way.dataset.value || "";
+        whenThere(
+            () => root().querySelector("#" + CSS.escape(way.dataset.ask)),
+            (button) => button.click(),
+        );
+    }
+
+    function close(large) {
+        large.hidden = true;
+    }
+
     document.addEventListener("click", (event) => {
         const clicked = event.composedPath()[0];
-        const way = clicked instanceof Element && clicked.closest("[data-open-tab]");
-        if (!way) return;
-        const tabs = root().querySelectorAll(
-            "#easyphoto_tabs > .tab-wrapper [role=tab], #easyphoto_tabs > .tab-nav > button"
-        );
-        const wanted = tabs[Number(way.dataset.openTab)];
-        if (wanted) wanted.click();
+        if (!(clicked instanceof Element) || !root()) return;
+        const way = clicked.closest("[data-open-tab], [data-ask], [data-copy]");
+        const large = clicked.closest(".easyphoto-large");
+        if (way) follow(way);
+        else if (large && !clicked.closest("input")) close(large);
+        // On a phone what comes of it is far below what was chosen for it.
+        if (clicked.closest("#easyphoto_generate_start") && window.innerWidth < NARROW)
+            root().querySelector("#easyphoto_generate_progress").scrollIntoView({ behavior: "smooth", block: "center" });
+    });
+
+    document.addEventListener("keydown", (event) => {
+        const pressed = event.composedPath()[0];
+        if (!root()) return;
+        if (event.key === "Escape") root().querySelectorAll(".easyphoto-large").forEach(close);
+        if ((event.key === "Enter" || event.key === " ") && pressed instanceof Element && pressed.matches("img[data-ask]")) {
+            event.preventDefault();
+            follow(pressed);
+        }
+    });
+
+    // The slider between a portrait and its template.
+    document.addEventListener("input", (event) => {
+        const slider = event.composedPath()[0];
+        const pair = slider instanceof Element && slider.closest(".easyphoto-compare");
+        if (pair) pair.style.setProperty("--before", `${slider.value}%`);
     });
 
     // --- language ----------------------------------------------------------------------------------------------------
@@ -164,8 +260,22 @@
         observer.observe(here, { childList: true, subtree: true, characterData: true });
     }
 
+    // gradio measures our tabs when it makes them, mostly before the style has made them small and the words are in the
+    // reader's language, and puts those that don't fit into a menu. It measures again when the window changes.
+    let measured = "";
+
+    function measureTabs() {
+        const first = page().querySelector("#easyphoto_tab_train-button");
+        if (!first) return;
+        const looks = getComputedStyle(first);
+        const now = [looks.order, looks.fontSize, looks.fontFamily, first.textContent, document.fonts.status].join();
+        if (now !== measured) window.dispatchEvent(new Event("resize"));
+        measured = now;
+    }
+
     setInterval(speak, 200);
+    setInterval(measureTabs, 200);
     setInterval(remember, 200);
     window.addEventListener("pagehide", remember);
-    setInterval(look, LOOK_AGAIN_MS);
+    setInterval(beat, BEAT_MS);
 })();

@@ -3,7 +3,7 @@
     python tools/screenshots.py                        # the bench checkpoint, photos from an installed package
     python tools/screenshots.py --photos my/photos --user-id Ada --data my/data
 
-Needs Chromium, its driver and selenium. Writes docs/images/<tab>-<language>.png.
+Needs Chromium, its driver and selenium. Writes docs/images/<tab>-<language>.png or .jpg.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tests.serving import served  # noqa: E402
 from tests.ui.browser import Page, missing  # noqa: E402
 
 COLOURS = 200
+QUALITY = 80
 MINUTES = 60
 
 
@@ -73,30 +74,42 @@ def take(address: str, photos: list[Path], user_id: str, out: Path) -> None:
         page.click("#easyphoto_generate_start")
         page.wait_for(f"{portraits} [data-state=finished]", seconds=60 * MINUTES)
         page.wait_for("#easyphoto_generate_portraits img")
-        shoot(page, out / "inference-en.png")
-        weights(page, out / "weights-en.png")
+        shoot(page, out / "inference-en.jpg")
+        others(page, out, "en")
     with Page(address, "zh-CN", (1280, 1000)) as page:
         page.wait(lambda: page.text("#easyphoto_train_start") == "开始训练")
         shoot(page, out / "train-zh.png")
         page.tab(1)
         page.wait_for("#easyphoto_generate_portraits img")
-        shoot(page, out / "inference-zh.png")
-        weights(page, out / "weights-zh.png")
+        shoot(page, out / "inference-zh.jpg")
+        others(page, out, "zh")
 
 
-def weights(page: Page, path: Path) -> None:
+def others(page: Page, out: Path, language: str) -> None:
+    """The tabs that look the same whatever was just made."""
     page.tab(2)
     page.wait_for("#easyphoto_weights_needs tbody tr", 3)
     page.wait_for("#easyphoto_weights_decided tbody tr", 3)
-    shoot(page, path)
+    shoot(page, out / f"weights-{language}.png")
+    page.tab(5)
+    page.wait_for("#easyphoto_history_gallery .thumbnail-item")[0].click()
+    page.wait_for("#easyphoto_history_one .easyphoto-compare")
+    shoot(page, out / f"portraits-{language}.jpg")
+    page.tab(6)
+    page.wait_for(".easyphoto-person")
+    shoot(page, out / f"people-{language}.png")
 
 
 def shoot(page: Page, path: Path) -> None:
-    """A screenshot with few colours, which is a fifth of the size and looks the same."""
+    """A screenshot: as a JPEG where it shows portraits, else with few colours, which is a fifth of the size and looks
+    the same."""
     time.sleep(2)
     picture = Pillow.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(COLOURS, dither=Pillow.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    if path.suffix == ".jpg":
+        picture.save(path, quality=QUALITY, optimize=True)
+    else:
+        picture.quantize(COLOURS, dither=Pillow.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size // 1024} KB")
 
 

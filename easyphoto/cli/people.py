@@ -1,4 +1,4 @@
-"""The command ``people``: list people; add one from photos; delete, export and import them."""
+"""The command ``people``: list people; add one from photos; rename, delete, export and import them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from easyphoto.likeness import words
 if TYPE_CHECKING:
     from easyphoto.people import PeopleStore, Person
 
-ACTIONS = ("list", "add", "delete", "export", "import")
+ACTIONS = ("list", "add", "rename", "delete", "export", "import")
 SUFFIX = ".easyphoto.zip"
 LORA = ".safetensors"
 
@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser, paths: Callable[[argparse.Nam
     parser.add_argument(
         "files",
         nargs="*",
-        type=a_path,
+        type=_as_written,
         metavar="file",
-        help=f"add: photos or folders of photos; export: the file to write (default: USER_ID{SUFFIX}); one that ends "
-        f"in {LORA} for the LoRA alone, with what the reward taught merged into it",
+        help="add: photos or folders of photos; rename: the new user id; export: the file to write (default: "
+        f"USER_ID{SUFFIX}); one that ends in {LORA} for the LoRA alone, with what the reward taught merged into it",
     )
     parser.add_argument(
         "--reward-weight", type=float, default=1.0, metavar="W", help=f"export to {LORA}: how much of it (0 to 1)"
@@ -67,16 +67,26 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidRequest("people list takes no name: it lists everybody.")
     if args.action == "import" and not (args.name or "").strip():
         raise InvalidRequest("Say which file to import.")
-    if args.action in ("add", "delete", "export") and args.name is None:
+    if args.action in ("add", "rename", "delete", "export") and args.name is None:
         raise InvalidRequest(f"Say whom to {args.action}.")
     if args.action == "add" and not args.files:
         raise InvalidRequest("Say which photos to add the person from.")
-    allowed = {"add": len(args.files), "export": 1}.get(args.action, 0)
+    if args.action == "rename" and not args.files:
+        raise InvalidRequest(f"Say what {args.name} is to be called.")
+    allowed = {"add": len(args.files), "export": 1, "rename": 1}.get(args.action, 0)
     if len(args.files) > allowed:
         over = args.files[allowed]
         if args.action == "export":
             raise InvalidRequest(f"There is no room for {over} here: people export takes one user id and one file.")
+        if args.action == "rename":
+            raise InvalidRequest(f"There is no room for {over} here: people rename takes the user id and the new one.")
         raise InvalidRequest(f"people {args.action} takes one name: {over} is one too many.")
+
+
+def _as_written(text: str) -> str:
+    """Read an argument that names a file or, for rename, a person: ``./ada`` is a file's name and nobody's."""
+    a_path(text)
+    return text
 
 
 def _list(store: PeopleStore, _: argparse.Namespace) -> tuple[str, Any]:
@@ -114,14 +124,22 @@ def _wanted(count: int, name: str) -> bool:
 def _add(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
     from easyphoto.cli.standalone import build
 
-    person = build(store.paths).add_person(args.name, pictures_in(args.files))
+    person = build(store.paths).add_person(args.name, pictures_in([Path(file) for file in args.files]))
     count = len(person.photos())
     return f"{person.user_id} is added from {count} photos, without a training.", {"added": as_data(person)}
 
 
+def _rename(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
+    from easyphoto.cli.standalone import build
+
+    person = build(store.paths).rename_person(args.name, args.files[0])
+    words = f"{args.name} is called {person.user_id} now."
+    return words, {"renamed": args.name, "person": as_data(person)}
+
+
 def _export(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
     person = store.get(args.name)
-    name, file = person.user_id, args.files[0] if args.files else Path(f"{person.user_id}{SUFFIX}")
+    name, file = person.user_id, Path(args.files[0] if args.files else f"{person.user_id}{SUFFIX}")
     if file.suffix == LORA:
         from easyphoto.training import reward_merge
 
@@ -139,7 +157,7 @@ def _import(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
     return f"{person.user_id} is imported.", {"imported": as_data(person)}
 
 
-_DOES = {"list": _list, "add": _add, "delete": _delete, "export": _export, "import": _import}
+_DOES = {"list": _list, "add": _add, "rename": _rename, "delete": _delete, "export": _export, "import": _import}
 
 
 def as_data(person: Person) -> dict[str, Any]:

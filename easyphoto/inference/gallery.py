@@ -20,25 +20,28 @@ from easyphoto.errors import InvalidRequest, StorageFailed
 from easyphoto.filenames import shown
 from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.storage import files
-from easyphoto.vision import largest
+from easyphoto.vision import covering, eyewear, landmarks, largest
 from easyphoto.vision.pose import Pose, pose_in
 
 log = logging.getLogger(__name__)
 
 Unread: TypeAlias = Callable[[str], None]
 
-FORMAT = 2
+FORMAT = 3
 SAME_SHOT = 0.95
 """Two photos whose embeddings have at least this cosine are the same shot, which was cut or tinted in two ways."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """A photo with a face: the embedding of the face and where the head looks."""
+    """A photo with a face: the embedding of the face, where the head looks, how much lies before the cheeks and at
+    their outline (:func:`easyphoto.vision.covering.clutter`), and whether the face wears glasses."""
 
     path: Path
     embedding: Embedding
     pose: Pose
+    clutter: float = 0.0
+    glasses: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,11 @@ class Gallery:
         cosines = [float(np.dot(a, b)) for i, a in enumerate(vectors) for b in vectors[:i]]
         different = [cosine for cosine in cosines if cosine < SAME_SHOT]
         return float(np.median(different)) if different else None
+
+    @property
+    def mostly_glasses(self) -> bool:
+        """Whether glasses belong to the person: most of the photos show them."""
+        return 2 * sum(shot.glasses for shot in self.shots) > len(self.shots)
 
     def others(self, source: Embedding | None) -> list[Embedding]:
         """The embeddings of all shots except those that are the same shot as ``source``. Where that leaves none, the
@@ -98,7 +106,9 @@ def measure(photos: Sequence[Path], vision: Vision, unread: Unread | None = None
             continue
         face = main_face(image, vision)
         if face is not None:
-            shots.append(Shot(path, embedder.embed(image, face), pose_in(vision, image, face)))
+            points = landmarks.of(vision, image, face)
+            seen = covering.clutter(image, points), eyewear.worn(image, points)
+            shots.append(Shot(path, embedder.embed(image, face), pose_in(vision, image, face), *seen))
     if unread is not None:
         for one in damaged:
             unread(one)
@@ -146,6 +156,8 @@ def _written(found: Gallery, key: list[Any]) -> dict[str, Any]:
             "name": shot.path.name,
             "embedding": [float(value) for value in shot.embedding],
             "pose": [shot.pose.yaw, shot.pose.pitch, shot.pose.roll],
+            "clutter": shot.clutter,
+            "glasses": shot.glasses,
         }
         for shot in found.shots
     ]
@@ -155,7 +167,13 @@ def _written(found: Gallery, key: list[Any]) -> dict[str, Any]:
 def _read(kept: dict[str, Any], photos: Sequence[Path]) -> Gallery:
     paths = {path.name: path for path in photos}
     shots = [
-        Shot(paths[one["name"]], np.array(one["embedding"], np.float32), Pose(*(float(v) for v in one["pose"])))
+        Shot(
+            paths[one["name"]],
+            np.array(one["embedding"], np.float32),
+            Pose(*(float(v) for v in one["pose"])),
+            float(one["clutter"]),
+            bool(one["glasses"]),
+        )
         for one in kept["photos"]
     ]
     return Gallery(str(kept["of"][0]), tuple(shots))

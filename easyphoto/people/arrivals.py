@@ -28,10 +28,13 @@ def unpack(shared: archive.Archive, file: Path, stage: PersonFolder) -> None:
     written = shared.unpack(stage.path)
     try:
         lora = stage.path / archive.LORA
-        shared.unpack_lora(lora)
+        if shared.trained:
+            shared.unpack_lora(lora)
         said = marks.read(stage.marks) or marks.of_scene(lora)
-        if checkpoint.inspect(lora).kind != "lora":
+        if shared.trained and checkpoint.inspect(lora).kind != "lora":
             raise InvalidRequest("{lora} is no LoRA.", lora=lora.name)
+        if shared.trained and said.get("trained") is False:
+            raise InvalidRequest("It has a LoRA and says that nobody was trained.")
         if not stage.reference.is_file() and not said.get("scene"):
             raise InvalidRequest("There is no reference picture.")
         _check_pictures([path for path in written if path.suffix in (".jpg", ".png")])

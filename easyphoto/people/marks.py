@@ -17,6 +17,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "likeness_without_lora": (int, float, type(None)),
     "embedder": str,
     "panel": (dict, type(None)),
+    "reward": (dict, type(None)),
     "works": bool,
     "cancelled": bool,
     "steps": int,
@@ -26,6 +27,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "scene": bool,
     "trained": bool,
     "created": str,
+    "former": list,
 }
 """The fields that ``person.json`` may have, and the type of each."""
 

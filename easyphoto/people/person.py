@@ -9,6 +9,7 @@ from typing import Any
 from easyphoto.config import Family
 from easyphoto.errors import InvalidRequest
 from easyphoto.messages import Message
+from easyphoto.storage import listing
 from easyphoto.storage.folders import PersonFolder
 
 
@@ -34,9 +35,19 @@ class Person:
     fault: str = ""
     trained: bool = True
 
+    @property
+    def former(self) -> tuple[str, ...]:
+        """The user ids that this person had before. Portraits of that time still carry them."""
+        names = dict.fromkeys(str(name) for name in (self.marks or {}).get("former") or ())
+        return tuple(name for name in names if name != self.user_id)
+
     def photos(self) -> list[Path]:
         """Return the face crops that the person was trained on, or is known by."""
         return sorted(PersonFolder(self.folder).crops.glob("*.jpg"))
+
+    def size(self) -> int:
+        """Return how many bytes the files of this person have."""
+        return listing.size([*listing.below(self.folder), self.lora])
 
     @property
     def reward(self) -> Path | None:

@@ -22,8 +22,8 @@ from easyphoto.messages import Message
 from easyphoto.people import arrivals, marks
 from easyphoto.people.file_faults import Faults
 from easyphoto.people.person import Person, Removed
-from easyphoto.storage import archive, files, locks, names, scratch, swap
-from easyphoto.storage.folders import REWARDS, STAGED, PersonFolder, reward_name
+from easyphoto.storage import archive, elsewhere, files, locks, names, scratch, swap
+from easyphoto.storage.folders import REWARDS, STAGED, WEIGHTS, PersonFolder, reward_name
 from easyphoto.storage.names import user_id
 
 _IMPORTING, _DELETING = ".import-", ".delete-"
@@ -65,6 +65,8 @@ class PeopleStore:
                 wanted=wanted,
                 other=other,
             )
+        if wanted not in stored:
+            self._refuse_former(wanted)
         taken = self._lora_like(wanted)
         if taken is not None and (wanted not in stored or self._read(wanted) is None):
             raise InvalidRequest(
@@ -80,6 +82,10 @@ class PeopleStore:
     def list(self) -> list[Person]:
         """Return everybody who was trained, by name; those whose files are damaged too, with their ``fault``."""
         return [person for name in self._stored() if (person := self._read(name)) is not None]
+
+    def stopped(self) -> Sequence[str]:
+        """Return the names of everybody whose training was stopped and has left a state to go on from."""
+        return [n for n in self._stored() if PersonFolder(self.paths.people / n).job.state.is_file()]
 
     def get(self, name: str) -> Person:
         """Return the person who is stored under exactly that name. Raises :class:`NotFound` when there is none."""
@@ -105,6 +111,8 @@ class PeopleStore:
         found_there = self._read(name)
         theirs = [lora] if found_there is not None and found_there.trained and _is_there(lora) else []
         theirs += [path for path in [self.paths.loras / REWARDS / reward_name(name)] if _is_there(path)]
+        called = _loras_of(name, *(found_there.former if found_there is not None else ()))
+        theirs += elsewhere.places(called, self.paths.loras)
         try:
             with scratch.Scratch(self.paths.people, _DELETING) as bin_, ExitStack() as held:
                 held.enter_context(self._undisturbed(person))
@@ -115,23 +123,66 @@ class PeopleStore:
                 if os.name == "nt":
                     held.close()  # there a folder with an open file, the lock, can't be moved
                 _remove_whole(person.path, bin_.path / "person", theirs)
+                elsewhere.forget(called, self.paths.loras)
         except OSError as error:
             raise StorageFailed(
                 "Not everything of {name!r} could be deleted: {reason}.", name=name, reason=error.strerror or error
             ) from error
         return Removed(name, len(found), size)
 
+    def rename(self, name: str, to: str) -> Person:
+        """Give a person another user id; the old one stays theirs, and nobody else can get it. Returns the person.
+
+        Raises :class:`NotFound` if there is nobody of exactly that name, and :class:`InvalidRequest` while they are
+        being trained, as long as a stopped training of theirs can go on, and when the new name can't be had.
+        """
+        person, wanted = self.get(name), user_id(to)
+        home = PersonFolder(person.folder)
+        if wanted == name:
+            return person
+        self._refuse_known(wanted, but=name)
+        with self._undisturbed(home):
+            if home.job.state.is_file():
+                raise InvalidRequest(
+                    "A training of {name!r} was stopped and can go on: finish it before you rename them.", name=name
+                )
+            try:
+                self._move(person, home, wanted)
+            except OSError as error:
+                raise StorageFailed(
+                    "{name!r} can't be renamed: {reason}.", name=name, reason=error.strerror or error
+                ) from error
+        return self.get(wanted)
+
+    def _move(self, person: Person, home: PersonFolder, wanted: str) -> None:
+        """Move a person to the name ``wanted``. The LoRA waits beside its place, so that whoever finds the folder under
+        either name, also after a crash, puts it in its place."""
+        old, moved = person.user_id, PersonFolder(self.paths.people / wanted)
+        files.write_json(home.marks, {**(person.marks or {}), "former": [*person.former, old]})
+        lora = self.paths.loras / f"{wanted}.safetensors"
+        if person.trained and person.lora.is_file():
+            part = files.staging_name(lora)
+            swap.ready(home.path, part)
+            files.move(person.lora, part)
+        home.path.rename(moved.path)
+        files.flush_folder(self.paths.people)
+        swap.mend(moved, lora)
+        taught = moved.path / WEIGHTS / reward_name(old)
+        if taught.is_file():
+            taught.rename(moved.reward)
+        if _is_there(second := self.paths.loras / REWARDS / reward_name(old)):
+            second.rename(second.with_name(reward_name(wanted)))
+
     def export(self, name: str, file: Path) -> None:
-        """Pack what is needed to make portraits (reference, best picture, crops, marks, LoRA) into a zip file.
+        """Pack what is needed to make portraits (reference, best picture, crops, marks, and the LoRA of whoever was
+        trained) into a zip file.
 
         The file appears whole or not at all. Raises :class:`InvalidRequest` when the person is damaged, and
         :class:`StorageFailed` when the file can't be written.
         """
         person = self.get(name)
         person.require_whole()
-        if not person.trained:
-            raise InvalidRequest("{name!r} was never trained: there is no LoRA to share.", name=name)
-        archive.write(file, person.user_id, person.folder, person.lora)
+        archive.write(file, person.user_id, person.folder, person.lora if person.trained else None)
 
     def bring(self, file: Path) -> Person:
         """Unpack what :meth:`export` packed; nobody of that name may be there yet.
@@ -141,6 +192,10 @@ class PeopleStore:
         """
         with archive.reading(file) as shared:
             name = shared.user_id
+            if not shared.trained:
+                with self.arriving(name) as folder:
+                    arrivals.unpack(shared, file, PersonFolder(folder))
+                return self.get(name)
             self._refuse_known(name)
             self._sweep()
             with scratch.Scratch(self.paths.people, _IMPORTING) as stage:
@@ -194,11 +249,25 @@ class PeopleStore:
         except OSError as error:
             raise files.not_written(lora, error) from error
 
-    def _refuse_known(self, name: str) -> None:
-        stored = self._stored()
+    def _refuse_known(self, name: str, but: str = "") -> None:
+        """Raise :class:`InvalidRequest` when the name is taken, by anybody other than ``but``."""
+        stored = [there for there in self._stored() if there != but]
         other = name if name in stored else names.alike(name, stored)
-        if other is not None or self._lora_like(name) is not None:
+        taken = self._lora_like(name)
+        own = bool(but) and taken is not None and taken.name == f"{but}.safetensors"
+        if other is not None or (taken is not None and not own):
             raise self._known(other or name)
+        self._refuse_former(name, but)
+
+    def _refuse_former(self, name: str, but: str = "") -> None:
+        """Raise :class:`InvalidRequest` when somebody other than ``but`` was called so: portraits with that name show
+        them."""
+        for person in self.list():
+            had = name in person.former or names.alike(name, person.former) is not None
+            if had and person.user_id != but:
+                raise InvalidRequest(
+                    "{other!r} was called {name!r} before: choose another user id.", other=person.user_id, name=name
+                )
 
     def _lora_like(self, name: str) -> Path | None:
         """Return the file that is the LoRA of ``name``, or that some file system takes for it; None where there is
@@ -335,6 +404,11 @@ def _is_there(path: Path) -> bool:
         return any(entry.name == path.name for entry in path.parent.iterdir())
     except OSError:
         return False
+
+
+def _loras_of(*user_ids: str) -> list[str]:
+    """What the LoRAs of people are called, and those that the reward taught."""
+    return [file for name in user_ids for file in (f"{name}.safetensors", reward_name(name))]
 
 
 def _files_in(folder: Path) -> list[Path]:

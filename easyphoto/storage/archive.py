@@ -7,6 +7,7 @@ byte is written.
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import zipfile
@@ -105,9 +106,9 @@ def members_of(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def write(file: Path, user_id: str, folder: Path, lora: Path) -> None:
+def write(file: Path, user_id: str, folder: Path, lora: Path | None) -> None:
     """Pack a person into the zip ``file``, whole or not at all; a file that is there stays until the new one is
-    complete.
+    complete. ``lora`` is None for somebody who was never trained.
 
     Raises :class:`InvalidRequest` when a file of the person can't be read, and :class:`StorageFailed` when the zip
     can't be written.
@@ -119,7 +120,7 @@ def write(file: Path, user_id: str, folder: Path, lora: Path) -> None:
             "There is no folder {parent} to export to: make it first.", parent=file.absolute().parent.name
         )
     try:
-        members = [(lora, LORA), *members_of(folder)]
+        members = [*([] if lora is None else [(lora, LORA)]), *members_of(folder)]
     except OSError as error:
         raise _unread(user_id, folder.name, error) from error
     with files.staged(file) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
@@ -169,14 +170,15 @@ def _unread(user_id: str, name: str, error: OSError) -> InvalidRequest:
 
 
 class Archive:
-    """A zip file whose list of members was found good. ``user_id`` is whom it holds."""
+    """A zip file whose list of members was found good. ``user_id`` is whom it holds, and ``trained`` says whether their
+    LoRA is in it."""
 
     def __init__(self, file: Path, opened: zipfile.ZipFile) -> None:
         self._file, self._zip = file, opened
         self._members = _checked(file, opened.infolist())
-        for needed in (NAME, LORA):
-            if needed not in self._members:
-                raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name)
+        self.trained = LORA in self._members
+        if NAME not in self._members or not (self.trained or self._says_untrained()):
+            raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name)
         with _one_sentence(file):
             name = self._zip.read(self._members[NAME])
         try:
@@ -184,6 +186,19 @@ class Archive:
         except UnicodeDecodeError as error:
             raise InvalidRequest("{file} is not a person that was exported from here.", file=file.name) from error
         self.user_id = names.user_id(raw)
+
+    def _says_untrained(self) -> bool:
+        """Whether the marks say that this is somebody who was never trained."""
+        marks = self._members.get(f"{FILES}/{MARKS}")
+        if marks is None:
+            return False
+        with _one_sentence(self._file):
+            data = self._zip.read(marks)
+        try:
+            said = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(said, dict) and said.get("trained") is False and not said.get("scene")
 
     def unpack(self, folder: Path) -> list[Path]:
         """Write the members that belong into a person's folder to ``folder``, and return their paths. Raises

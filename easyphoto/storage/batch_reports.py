@@ -10,6 +10,7 @@ from html import unescape
 from pathlib import Path
 
 from easyphoto.filenames import shown
+from easyphoto.storage import listing
 
 PAGE, TABLE, THUMBNAILS = "report.html", "report.csv", "thumbnails"
 PEOPLE = "user"
@@ -22,7 +23,7 @@ _WHO = re.compile(r'<(?:span|td) class="who">([^<]*)<')
 
 def of(folder: Path, user_id: str) -> list[Path]:
     """Return the folders under ``folder`` that have a report which names the person. Raises OSError."""
-    found = {path.parent for name in (PAGE, TABLE) for path in folder.rglob(name)}
+    found = {path.parent for name in (PAGE, TABLE) for path in listing.below(folder, name)}
     name = shown(user_id)
     return [one for one in sorted(found) if _is_in_table(name, one / TABLE) or _is_in_page(name, one / PAGE)]
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from easyphoto.errors import StorageFailed
 from easyphoto.filenames import shown
 
 PART = ".part"
+WINDOWS = os.name == "nt"
+PATIENCE = (0.01, 0.05, 0.1, 0.3, 0.5)
+"""Seconds between the tries to replace a file that somebody reads: Windows refuses that, and readers are soon done."""
 
 
 def staging_name(path: Path) -> Path:
@@ -43,7 +47,7 @@ def staged(path: Path, *, folders: bool = True) -> Iterator[Path]:
         try:
             yield beside
             flush(beside)
-            beside.replace(path)
+            replace(beside, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -93,7 +97,7 @@ def link(source: Path, target: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Put ``source`` in the place of ``target`` as a whole, also from one file system to another. Raises OSError."""
     try:
-        source.replace(target)
+        replace(source, target)
     except OSError:
         if not source.is_file():
             raise
@@ -101,11 +105,23 @@ def move(source: Path, target: Path) -> None:
         try:
             shutil.copyfile(source, beside)
             flush(beside)
-            beside.replace(target)
+            replace(beside, target)
         finally:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
         source.unlink()
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put ``source`` in the place of ``target`` in one move. Raises OSError."""
+    for pause in PATIENCE if WINDOWS else ():
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    source.replace(target)
 
 
 def put_new(part: Path, wanted: Path) -> Path:

@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image as Pillow
 
+from easyphoto.storage import listing
+
 CHUNK = "easyphoto"
 """The text chunk of the PNG in which a portrait's recipe stands."""
 _SLACK = 60.0
@@ -38,7 +40,7 @@ def people_in(path: Path) -> tuple[str, ...]:
 
 def of(folder: Path, user_id: str) -> list[Path]:
     """Return the portraits under ``folder`` that show the person, alone or with others."""
-    return [path for path in sorted(folder.rglob("*.png")) if user_id in people_in(path)]
+    return [path for path in listing.below(folder, "*.png") if user_id in people_in(path)]
 
 
 def of_job(folder: Path, job: str, since: float) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -47,10 +49,12 @@ def of_job(folder: Path, job: str, since: float) -> Iterator[tuple[Path, Mapping
     if time.time() < since:
         since = 0.0
     try:
-        found = [p for p in sorted(folder.iterdir()) if p.suffix == ".png" and p.stat().st_mtime >= since - _SLACK]
+        found = sorted(path for path in folder.iterdir() if path.suffix == ".png")
     except OSError:
         return
     for path in found:
+        if listing.newest([path]) < since - _SLACK:
+            continue
         recipe = recipe_in(path)
         if recipe is not None and recipe.get("job") == job:
             yield path, recipe

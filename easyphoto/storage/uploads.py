@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from easyphoto.config import Paths
-from easyphoto.storage import files, names
+from easyphoto.storage import files, listing, names
 from easyphoto.storage.scratch import Scratch, sweep
 
 _SESSION = "session-"
@@ -54,7 +54,14 @@ class Uploads:
     def of(self, person: str | None) -> list[Path]:
         """Return the uploads of a person, from every run of the program."""
         found = (session / _place(person) for session in self._sessions())
-        return [path for folder in found if folder.is_dir() for path in sorted(folder.iterdir())]
+        return [path for folder in found for path in listing.below(folder)]
+
+    def remove(self, person: str | None, name: str) -> bool:
+        """Remove the upload of a person that has exactly this name. Returns whether there was one."""
+        gone = [path for path in self.of(person) if path.name == name]
+        for path in gone:
+            files.remove(path)
+        return bool(gone)
 
     def empty(self, person: str | None) -> list[Path]:
         """Remove the uploads of a person, from every run of the program, and return what was removed."""
@@ -65,7 +72,7 @@ class Uploads:
             for note in session.glob(f"*{_NOTE}"):
                 if _place(person) in note.read_text(encoding="ascii").split():
                     kept = note.with_suffix("")
-                    gone += sorted(kept.iterdir()) if kept.is_dir() else []
+                    gone += listing.below(kept)
                     files.remove(kept)
                     files.remove(note)
         return gone

@@ -14,7 +14,9 @@ from easyphoto.messages import ENGLISH
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat
 from easyphoto.ui.generate_tab import GenerateTab
+from easyphoto.ui.history_tab import HistoryTab
 from easyphoto.ui.kept import ASK, Kept
+from easyphoto.ui.people_tab import PeopleTab
 from easyphoto.ui.queue_desk import QueueDesk
 from easyphoto.ui.settings import Settings
 from easyphoto.ui.settings_tab import SettingsTab
@@ -27,8 +29,8 @@ TITLE = "EasyPhoto"
 
 
 def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
-    """Make the Train, Inference, Weights and Video tabs as ``gr.Blocks``, for a WebUI's ``on_ui_tabs`` or for a page of
-    their own.
+    """Make the tabs (Train, Inference, Weights, Video, Portraits, People) as ``gr.Blocks``, for a WebUI's
+    ``on_ui_tabs`` or for a page of their own.
 
     The page also needs ``style.css`` and ``javascript/easyphoto.js``. A WebUI loads both from the extension's folder by
     itself; any other page gets them through :func:`style` and :func:`head`.
@@ -48,6 +50,7 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         train, generate = TrainTab(service, language), GenerateTab(service, settings, language)
         weights = WeightsTab(service, settings, language)
         video, queue = VideoTab(service, language), QueueDesk(service, language)
+        history, people = HistoryTab(service, language), PeopleTab(service, language)
         own = None if settings.kept is None else SettingsTab(settings.kept, language)
         with gr.Tabs(elem_id="easyphoto_tabs"):
             with compat.tab("Train", "easyphoto_tab_train"):
@@ -60,16 +63,19 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
             if own is not None:
                 with compat.tab("Settings", "easyphoto_tab_settings"):
                     own.build()
-            # Last, because the page and its readers know the other tabs by their numbers.
-            video_opened = compat.tab("Video", "easyphoto_tab_video")
-            with video_opened:
-                video.build()
+            # These come last, because the page and its readers know the tabs by their numbers; the style puts them
+            # where a person looks for them.
+            video_opened = _built("Video", "video", video)
+            history_opened = _built("Portraits", "history", history)
+            people_opened = _built("People", "people", people)
         queue.build()
         queue.bind()
         train.bind(generate.people_lists, generate.trained, generate.users[0])
         generate.bind(page, train.report, train.photos_shown)
         weights.bind(weights_opened)
         video.bind(video_opened)
+        history.bind(history_opened)
+        people.bind(people_opened, page, [train.report, *generate.people_lists], generate.people_changed)
         if own is not None:
             own.bind()
 
@@ -86,6 +92,14 @@ def build_tabs(service: EasyPhoto, settings: Settings | None = None) -> Any:
         outputs += [] if own is None else own.loads
         train.check_again(compat.listen(blocks.load, load, [kept], outputs, quiet=True, script=ASK))
     return blocks
+
+
+def _built(label: str, name: str, tab: VideoTab | HistoryTab | PeopleTab) -> Any:
+    """Make the components of a tab, and return what they stand in."""
+    opened = compat.tab(label, f"easyphoto_tab_{name}")
+    with opened:
+        tab.build()
+    return opened
 
 
 def style() -> str:

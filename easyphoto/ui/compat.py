@@ -99,6 +99,21 @@ def listen(
     return event(function, inputs=inputs, outputs=outputs, **hidden, **_fitting(event, **extra))
 
 
+def asking(button: Any, function: Callable[..., Any], more: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """Bind ``function`` to a hidden button that our own HTML presses by ``data-ask``. The first argument of the
+    function is the ``data-value`` of what was clicked, before those of the ``more`` inputs."""
+    asked = gr.Textbox(visible=False, label="asked", elem_classes=["easyphoto-hidden"])
+    value = "window.easyphotoAsked ? window.easyphotoAsked() : ''"
+    # Versions 3 and 4 give the script the outputs too, which must not come back.
+    script = f"(asked, ...rest) => [{value}, ...rest.slice(0, {len(more)})]" if more else f"() => ({value})"
+    return listen(button.click, function, [asked, *more], outputs, script=script)
+
+
+def hidden_button(elem_id: str) -> Any:
+    """Make a button that only the page's script presses."""
+    return gr.Button(elem_id.rsplit("_", 1)[-1], elem_id=elem_id, elem_classes=["easyphoto-hidden"])
+
+
 def update(**changes: Any) -> Any:
     """Return a change of a component. Without arguments, nothing changes."""
     return gr.update(**changes)
@@ -160,8 +175,13 @@ def language(request: Any) -> str:
 
 
 def serve_from(folders: Iterable[Path]) -> None:
-    """Let the page show pictures that lie in ``folders``. Version 3 copies what it shows and needs no permission."""
-    if hasattr(gr, "set_static_paths"):
+    """Let the page show pictures that lie in ``folders``, without a copy where clicks on such pictures are taken.
+
+    Versions 3 and 4 copy what they show, and need no permission. Version 4 could do without the copy, but then its
+    check of events refuses every click on the picture.
+    """
+    check = getattr(gr.processing_utils, "check_all_files_in_cache", None)
+    if check is not None and "is_static_file" in inspect.getsource(check):
         gr.set_static_paths([str(folder) for folder in folders])
 
 

@@ -9,19 +9,20 @@ from typing import Any
 
 import gradio as gr
 
-from easyphoto.config import POSES, REF_MODES, SCENE_CONTROLS, Family, PortraitConfig, from_mapping
+from easyphoto.config import POSES, REF_MODES, SCENE_CONTROLS, Family, PortraitConfig, declared, from_mapping
 from easyphoto.errors import EasyPhotoError, NotFound
 from easyphoto.events import Portrayed
-from easyphoto.inference import poses
+from easyphoto.inference import poses, recipe
 from easyphoto.jobs import Job
 from easyphoto.messages import translated
 from easyphoto.people import Person
 from easyphoto.service import NOBODY, EasyPhoto, PortraitRequest
 from easyphoto.templates import scenes
-from easyphoto.ui import compat, model_names, panel
+from easyphoto.ui import compat, history_view, model_names, panel
 from easyphoto.ui.batch_desk import BatchDesk
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Choices, Form
+from easyphoto.ui.history import History
 from easyphoto.ui.job_tab import JobTab
 from easyphoto.ui.kept import Kept
 from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
@@ -36,6 +37,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "apply_face_fusion_after",
         "after_face_fusion_ratio",
         "lora_weights",
+        "lora_weights_auto",
     ),
     "Diffusion": (
         "first_diffusion_steps",
@@ -62,6 +64,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "id_control",
         "id_control_method",
         "ipa_weight",
+        "ipa_weight_auto",
         "id_photos",
         "instantid_ipa_weight",
         "instantid_id_weight",
@@ -96,6 +99,7 @@ class GenerateTab(JobTab):
         choices: dict[str, Choices] = {"sd_model_checkpoint": self._checkpoints, "scene_id": self._scenes}
         self._form = Form(PortraitConfig, PREFIX, {}, choices)
         self._thumbnails = panel.Thumbnails()
+        self._history = History(service.paths.portraits)
 
     # --- layout ------------------------------------------------------------------------------------------------------
 
@@ -197,7 +201,8 @@ class GenerateTab(JobTab):
                         )
 
     def _build_portraits(self) -> None:
-        with gr.Row():
+        self.pick, self.use, self.again = map(compat.hidden_button, (panel.PICK, history_view.USE, history_view.AGAIN))
+        with gr.Row(elem_id=f"{PREFIX}_bar"):
             self.start = gr.Button("Generate", variant="primary", elem_id=f"{PREFIX}_start")
             self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
         self._make_error()
@@ -224,7 +229,7 @@ class GenerateTab(JobTab):
     def bind(self, page: Any, photos: Any, photos_now: Callable[[str, str], Any]) -> None:
         """Connect the events. ``photos`` shows the photos of a ``page``, by ``photos_now(page, language)``."""
         self._photos, self._photos_now = photos, photos_now
-        self.desk.bind(page, [photos, *self.people_lists], self._deleted)
+        self.desk.bind(page, [photos, *self.people_lists], self.people_changed)
         compat.listen(self.faces.change, self._faces_changed, [self.faces], self.users, quiet=True)
         for component in (self.faces, self.picker.chosen):
             compat.listen(
@@ -237,6 +242,10 @@ class GenerateTab(JobTab):
             [self.crops, self.faces, self.faces_note, *self.users],
         )
         compat.listen(self.crops.select, self._crop_selected, self.users, self.users, quiet=True)
+        compat.asking(self.pick, self._picked, [], self.people_lists)
+        compat.asking(self.use, self._used, [], self.picker.kept)
+        filled = [self.faces, self.error, *self.users, *self._form.components.values(), *self.picker.lists]
+        compat.asking(self.again, self._filled, [], filled)
         compat.listen(self.refresh.click, self._refreshed, self.picker.shows, self._lists)
         model = self._form.components["sd_model_checkpoint"]
         both = {self.users[0], model}
@@ -302,7 +311,50 @@ class GenerateTab(JobTab):
             updates[self.users[0]] = compat.update(choices=compat.choices(people), value=user_id)
         return updates
 
-    def _deleted(self, user_id: str, page: str, language: str) -> Updates:
+    def _picked(self, user_id: str, request: gr.Request) -> Updates:
+        """Choose the person whom another tab sends here."""
+        language = self._language(request)
+        choices = compat.choices(self._people(language))
+        updates = self.people_now(language)
+        if any(person.user_id == user_id for person in self._service.people.list()):
+            updates[self.users[0]] = compat.update(choices=choices, value=user_id)
+        return updates
+
+    def _used(self, name: str, request: gr.Request) -> Updates:
+        """Make a portrait one of the user's own templates, and choose it."""
+        path, language = self._history.named(name), self._language(request)
+        if path is None:
+            return {self.picker.preset_note: panel.error(say("portrait gone", language))}
+        return self.picker.keep([path], (), language)
+
+    def _filled(self, name: str, request: gr.Request) -> Updates:
+        """Fill in what made a portrait: its people, its parameters and its template."""
+        language, path = self._language(request), self._history.named(name)
+        if path is None:
+            return {self.error: panel.error(say("portrait gone", language))}
+        try:
+            read = recipe.read(path)
+            template = None if read.from_text else read.find_template(t.path for t in self.picker.titles().values())
+        except EasyPhotoError as error:
+            return {self.error: panel.error(translated(error.message, language))}
+        values = {d.name: getattr(read.config, d.name) for d in declared(PortraitConfig)}
+        users = [*read.user_ids[:MAX_FACES], *[NOBODY] * (MAX_FACES - len(read.user_ids))]
+        count = min(max(1, len(read.user_ids)), MAX_FACES)
+        wanting = template is None and not read.from_text
+        words = say("template wanted", language, name=read.template_name) if wanting else say("filled in", language)
+        return {
+            **self._form.updates({**values, "seed": read.seed}),
+            self.faces: count,
+            self.error: panel.hint(words),
+            **{
+                part: compat.update(value=user, visible=compat.shown(i < count))
+                for i, (part, user) in enumerate(zip(self.users, users, strict=True))
+            },
+            **({} if template is None else self.picker.chosen_now(template, language)),
+        }
+
+    def people_changed(self, user_id: str, page: str, language: str) -> Updates:
+        """Return updates for a page on which somebody was deleted, has come, or has another name now."""
         return {**self.people_now(language), self._photos: self._photos_now(page, language)}
 
     def loaded(self, language: str, kept: Kept) -> Updates:

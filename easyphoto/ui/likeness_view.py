@@ -18,7 +18,7 @@ def of_result(result: Mapping[str, Any], language: str) -> str:
         return bars(trained, language)
     told = portrayed.items() if isinstance(portrayed, Mapping) else ()
     return "".join(
-        f'<p class="easyphoto-step"><b>{escape(str(name))}</b></p>{bars(panel, language, floor="template")}'
+        f'<p class="easyphoto-step"><b>{escape(str(name))}</b></p>{bars(panel, language, floor=_floor(panel))}'
         for name, panel in told
         if isinstance(panel, Mapping) and panel.get("pictures")
     )
@@ -33,6 +33,16 @@ def bars(panel: Mapping[str, Any], language: str, floor: str = "floor") -> str:
     return f'<div class="easyphoto-likeness">{"".join(rows)}{notes}</div>'
 
 
+def _floor(panel: Mapping[str, Any]) -> str:
+    """What the floor of some portraits is; older panels don't say."""
+    return "floor" if panel.get("floor_of") == "without the LoRA" else "template"
+
+
+def _told(panel: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of the embedders that saw the pictures."""
+    return [row for kind in ("judge", "reporter") if isinstance(row := panel.get(kind), Mapping)]
+
+
 def _verdict(panel: Mapping[str, Any], language: str) -> str:
     word = f"panel {panel.get('word')}"
     if word == "panel copies a photo":
@@ -43,8 +53,11 @@ def _verdict(panel: Mapping[str, Any], language: str) -> str:
 def _notes(panel: Mapping[str, Any], language: str, floor: str) -> list[str]:
     """What else is worth a line: who judged, what was copied, which faces were missing."""
     lines = []
+    unmeasured = [str(row.get("embedder", "?")) for row in _told(panel) if row.get("measured") is False]
     if not panel.get("reporter"):
         lines.append(say("panel one", language))
+    elif unmeasured:
+        lines.append(say("panel unmeasured", language, embedder=", ".join(unmeasured)))
     elif not panel.get("proven"):
         lines.append(say("panel unproven" if floor == "floor" else "panel unproven template", language))
     if panel.get("copying") is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -18,12 +19,14 @@ from easyphoto.events import (
     Fused,
     Notice,
     Portrayed,
+    Preview,
     Progress,
     RowFailed,
     TemplateFailed,
     Validated,
 )
 from easyphoto.jobs import Job, JobQueue
+from easyphoto.likeness import clipped
 from easyphoto.likeness import words as likeness_words
 from easyphoto.messages import translated
 from easyphoto.ports import BrokenModel
@@ -37,15 +40,21 @@ if TYPE_CHECKING:
     from easyphoto.training.photos import PhotoReport
 
 THUMBNAIL = 168
+LARGE = 1280
+"""The longer side, in pixels, of a picture that was enlarged by a click."""
 DOWNLOAD = "download"
 TALKATIVE = (DOWNLOAD, "environment")
 """The stages whose message is meant for the user."""
+PICK = "easyphoto_generate_pick"
+"""The hidden button that chooses a person on the Inference tab."""
 FAULTS_SHOWN = 20
 """Rows of a batch that failed and are shown; the report has all of them."""
 REWARD = "reward"
 """The stage whose loss is of another kind than the training's. Its likeness goes on in the training's curve."""
 SHOWN = 4
 """At most this many pictures of a validation are shown."""
+LEVELS = ((0.75, "very"), (0.5, "quite"), (0.25, "little"), (0.0, "hardly"))
+"""From which likeness on which word is said of it."""
 
 
 @dataclass
@@ -101,6 +110,7 @@ def job_panel(job: Job[Any], queue: JobQueue, language: str, poll: str) -> str:
     parts = [_headline(job, queue, view, language)]
     if not job.ended:
         parts.append(_bar(view.progress if job.state == "running" else None, language))
+        parts.append(_preview(job.look(), language))
     likeness = [(float(v.step), v.likeness) for v in view.validations]
     labels = (say("loss", language), say("likeness", language), say("steps", language))
     parts.append(chart.curves(view.loss, likeness, labels, view.train_steps))
@@ -165,6 +175,13 @@ def nobody(people: Sequence[tuple[str, str]], language: str) -> str:
         return ""
     way = f'<button type="button" data-open-tab="0">{escape(say("to training", language))}</button>'
     return f'<div class="easyphoto-first">{escape(say("nobody", language))} {way}</div>'
+
+
+def next_step(user_id: str, language: str) -> str:
+    """Return the way from a person who is there now to portraits of them."""
+    words, value = escape(say("make a portrait", language, name=user_id)), escape(user_id, quote=True)
+    button = f'<button type="button" data-open-tab="1" data-ask="{PICK}" data-value="{value}">{words}</button>'
+    return f'<div class="easyphoto-next">{button}</div>'
 
 
 def error(message: str) -> str:
@@ -239,7 +256,8 @@ def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     likeness = result.get("likeness")
     if likeness is None:
         return say("trained", language, subject=job.subject)
-    return say("trained_likeness", language, subject=job.subject, likeness=likeness_words(likeness))
+    told = say("trained_likeness", language, subject=job.subject, likeness=likeness_words(likeness))
+    return f"{told} {likeness_said(likeness, language, of='trained')}"
 
 
 def _report(view: View) -> str:
@@ -262,6 +280,14 @@ def _bar(progress: Progress | None, language: str) -> str:
         f'<div class="easyphoto-bar"><span style="width:{share:.1f}%"></span></div>'
         f'<p class="easyphoto-step"><span>{escape(words)}</span><span>{escape(left)}</span></p>'
     )
+
+
+def _preview(preview: Preview | None, language: str) -> str:
+    if preview is None:
+        return ""
+    words = escape(say("preview", language), quote=True)
+    source = f"data:image/jpeg;base64,{escape(preview.jpeg, quote=True)}"
+    return f'<img class="easyphoto-preview" src="{source}" alt="{words}" title="{words}"/>'
 
 
 def _count(value: int) -> str:
@@ -288,16 +314,27 @@ def validation(job: Job[Any], language: str) -> str:
 
 def likeness_caption(scores: Sequence[float | None], language: str) -> str:
     """Return the caption of a portrait: the likeness of each face."""
-    known = [likeness_words(score) for score in scores if score is not None]
-    return say("likeness_of", language, likeness=", ".join(known)) if known else ""
+    known = [score for score in scores if score is not None]
+    if not known:
+        return ""
+    said = ", ".join(likeness_said(score, language) for score in known)
+    return say("likeness_of", language, said=said, likeness=", ".join(likeness_words(score) for score in known))
+
+
+def likeness_said(score: float, language: str, of: str = "alike") -> str:
+    """Return in words what a likeness on the scale from 0 to 1 means; ``of`` says of what it is told."""
+    level = next((word for least, word in LEVELS if clipped(score) >= least), LEVELS[-1][1])
+    return say(f"{of} {level}", language)
 
 
 # --- photos ----------------------------------------------------------------------------------------------------------
 
 
-def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> str:
-    """Return thumbnails of the uploaded photos, with a verdict below each once there is a ``report``.
+def photos(paths: Sequence[Path], report: PhotoReport | None, language: str, ask: str = "") -> str:
+    """Return thumbnails of the uploaded photos, with a verdict and its reason below each once there is a ``report``.
 
+    With ``ask``, a click enlarges a photo, by the hidden button ``{ask}_enlarge``, and each has a button that removes
+    it, by ``{ask}_remove``; both are told the name of its file.
     The report calls the photos by the names of :func:`easyphoto.service.photo_names`.
     """
     verdicts = {looked_at.name: looked_at for looked_at in (report.photos if report else ())}
@@ -305,14 +342,16 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str) -> 
     for name, path in zip(photo_names(paths), paths, strict=True):
         verdict = verdicts.get(name)
         if verdict is None:
-            cards.append(_figure(path, "", "", name))
+            cards.append(_figure(path, "", "", name, _buttons(path, ask, language)))
             continue
         taken += verdict.taken
         kind = "taken" if verdict.taken else "refused"
-        words = say(verdict.verdict.value, language)
-        if verdict.likeness is not None:
-            words += f" · {likeness_words(verdict.likeness)}"
-        cards.append(_figure(path, words, kind, _titled(name, translated(verdict.reason, language))))
+        reason, lines = translated(verdict.reason, language), [say(verdict.verdict.value, language)]
+        if verdict.taken and verdict.likeness is not None:
+            said = likeness_said(verdict.likeness, language, of="others")
+            lines.append(f"{said} ({likeness_words(verdict.likeness)})")
+        lines += [reason] if reason.rstrip(".。").casefold() not in ("", lines[0].casefold()) else []
+        cards.append(_figure(path, "\n".join(lines), kind, _titled(name, reason), _buttons(path, ask, language)))
     if report is None:
         head = say("photos_uploaded", language, n=len(paths))
     else:
@@ -348,23 +387,65 @@ def pictures_shown(paths: Sequence[Path], words: str) -> str:
     return f'<p class="easyphoto-step">{escape(words)}</p><div class="easyphoto-grid">{figures}</div>'
 
 
-def _figure(path: Path, words: str, kind: str, title: str = "") -> str:
+@dataclass(frozen=True)
+class _Buttons:
+    """What a click on a picture and on the button beside it asks for, as attributes and as an element."""
+
+    picture: str = ""
+    remove: str = ""
+
+
+def _buttons(path: Path, ask: str, language: str) -> _Buttons:
+    if not ask:
+        return _Buttons()
+    value, words = escape(path.name, quote=True), escape(say("remove", language, name=path.name), quote=True)
+    return _Buttons(
+        f' role="button" tabindex="0" data-ask="{ask}_enlarge" data-value="{value}"',
+        f'<button type="button" class="easyphoto-remove" data-ask="{ask}_remove" data-value="{value}" '
+        f'title="{words}" aria-label="{words}">×</button>',
+    )
+
+
+def enlarged(path: Path) -> str:
+    """Return a picture that lies over the page until it is clicked; nothing if it can't be read."""
+    try:
+        source = thumbnail(path, LARGE)
+    except (EasyPhotoError, OSError):
+        return ""
+    name = escape(path.name, quote=True)
+    # The number makes this another value each time, because the page has hidden the last one by itself.
+    return (
+        f'<div class="easyphoto-large" role="dialog" aria-label="{name}" data-number="{time.time_ns()}">'
+        f'<img src="{source}" alt="{name}"/><p>{name}</p></div>'
+    )
+
+
+def _figure(path: Path, words: str, kind: str, title: str = "", buttons: _Buttons = _Buttons()) -> str:
+    """Return a picture with its caption; the first of several lines is its verdict."""
     try:
         source = thumbnail(path)
     except (EasyPhotoError, OSError):
         text = f"{path.name} · {words}" if words else path.name
         hint = escape(title or path.name, quote=True)
-        name = f"<figcaption>{escape(text)}</figcaption>"
-        return f'<figure class="refused" title="{hint}"><div class="easyphoto-broken">?</div>{name}</figure>'
-    caption = f"<figcaption>{escape(words)}</figcaption>" if words else ""
+        broken = f'<div class="easyphoto-broken">?</div>{buttons.remove}{_caption(text)}'
+        return f'<figure class="refused" title="{hint}">{broken}</figure>'
     hint = escape(title or path.name, quote=True)
-    return f'<figure class="{kind}" title="{hint}"><img src="{source}" alt="{hint}"/>{caption}</figure>'
+    picture = f'<img src="{source}" alt="{hint}"{buttons.picture}/>'
+    return f'<figure class="{kind}" title="{hint}">{picture}{buttons.remove}{_caption(words)}</figure>'
 
 
-def thumbnail(path: Path) -> str:
-    """Return a small JPEG of a picture as a ``data:`` address. Raises ``InvalidRequest`` if the file is not a
-    picture."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpg(path, THUMBNAIL)).decode("ascii")
+def _caption(words: str) -> str:
+    first, *more = words.split("\n")
+    lines = (
+        f"<b>{escape(first)}</b>" + "".join(f"<span>{escape(line)}</span>" for line in more) if more else escape(first)
+    )
+    return f"<figcaption>{lines}</figcaption>" if words else ""
+
+
+def thumbnail(path: Path, side: int = THUMBNAIL) -> str:
+    """Return a JPEG of a picture that fits into a square of ``side`` pixels, as a ``data:`` address. Raises
+    ``InvalidRequest`` if the file is not a picture."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpg(path, side)).decode("ascii")
 
 
 def recipe(path: Path) -> str:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from easyphoto.errors import EasyPhotoError
 from easyphoto.messages import LANGUAGES, translated
-from easyphoto.people import Person
+from easyphoto.people import Person, Removed
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
 from easyphoto.ui.compat import Updates
@@ -40,6 +40,21 @@ def user_id_of(value: str | None, people: Iterable[Person]) -> str:
         return value or ""
     found = (p.user_id for p in everybody if value in (called(p, language) for language in LANGUAGES))
     return next(found, value)
+
+
+def asked_words(name: str, shown: int, language: str, *, portraits: bool = False) -> str:
+    """Return the question before a person is deleted, whom ``shown`` portraits show, which go too or stay."""
+    fate = say("delete portraits" if portraits else "keep portraits", language, n=shown)
+    return " ".join([say("delete sure", language, name=name), *([fate] if shown else [])])
+
+
+def deleted_words(removed: Removed, language: str) -> str:
+    """Return what a deletion removed, and what is left."""
+    size = f"{removed.bytes / 2**20:.1f} MB"
+    words = [say("person deleted", language, name=removed.user_id, n=removed.files + removed.uploads, size=size)]
+    if removed.portraits_left:
+        words.append(say("portraits left", language, n=len(removed.portraits_left)))
+    return " ".join(words)
 
 
 class PeopleDesk:
@@ -101,11 +116,8 @@ class PeopleDesk:
         language, name = self._language(request), user_id_of(data[self.who], self._service.people.list())
         if not name:
             return {self.note: panel.error(say("delete nobody", language))}
-        shown = len(self._service.portraits_of(name))
-        fate = "delete portraits" if data[self.portraits] else "keep portraits"
-        words = [say("delete sure", language, name=name)]
-        words += [say(fate, language, n=shown)] if shown else []
-        return {self.note: panel.doubtful(" ".join(words)), self.sure: compat.update(visible=True)}
+        words = asked_words(name, len(self._service.portraits_of(name)), language, portraits=bool(data[self.portraits]))
+        return {self.note: panel.doubtful(words), self.sure: compat.update(visible=True)}
 
     def _deleted(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         language, name = self._language(request), user_id_of(data[self.who], self._service.people.list())
@@ -116,10 +128,6 @@ class PeopleDesk:
             removed = self._service.delete_person(name, portraits=bool(data[self.portraits]))
         except EasyPhotoError as error:
             return {**away, self.note: panel.error(translated(error.message, language))}
-        size = f"{removed.bytes / 2**20:.1f} MB"
-        words = [say("person deleted", language, name=name, n=removed.files + removed.uploads, size=size)]
-        if removed.portraits_left:
-            words.append(say("portraits left", language, n=len(removed.portraits_left)))
         nobody = compat.update(choices=compat.choices(self._everybody(language)), value=None)
         others = self._gone(name, data[self._page], language)
-        return {**others, **away, self.note: panel.good(" ".join(words)), self.who: nobody}
+        return {**others, **away, self.note: panel.good(deleted_words(removed, language)), self.who: nobody}

@@ -16,9 +16,12 @@ from easyphoto.ui import compat, panel
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.settings import MAX_FACES
 from easyphoto.ui.texts import say
+from easyphoto.vision import registry
 
 PREFIX = "easyphoto_settings"
 BROWSER = "that of the browser"
+NAMES = {"en": "English", "zh": "中文"}
+"""What languages are called by those who speak them."""
 
 
 class SettingsTab:
@@ -60,18 +63,25 @@ class SettingsTab:
         if key == "faces":
             return gr.Slider(1, MAX_FACES, step=1, **common)
         if key == "language":
-            return gr.Radio(choices=[BROWSER, *LANGUAGES], **common)
+            return gr.Radio(choices=[(BROWSER, BROWSER), *((NAMES.get(one, one), one) for one in LANGUAGES)], **common)
+        if key == "backends":
+            every = [f"{role}={backend.name}" for role, known in registry.BY_ROLE.items() for backend in known]
+            return gr.Dropdown(choices=every, multiselect=True, allow_custom_value=True, **common)
         if key == "precision":
             return gr.Radio(choices=list(PRECISIONS), **common)
         return gr.Checkbox(**common) if isinstance(value, bool) else gr.Textbox(**common)
 
     def _on_page(self, key: str, value: Any) -> Any:
+        if key == "backends":
+            return [pair.strip() for pair in value.split(",") if pair.strip()]
         return value or BROWSER if key == "language" else value
 
     def _saved(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         values = {key: data[component] for key, component in self.components.items()}
         if values["language"] == BROWSER:
             values["language"] = ""
+        if isinstance(values["backends"], list):
+            values["backends"] = ", ".join(values["backends"])
         try:
             later = self._kept.change(values)
         except EasyPhotoError as error:

@@ -63,7 +63,7 @@ class TemplatePicker:
         shown, chosen = self.filter.found(), list(self.titles())[:1]
         self.presets = gr.Gallery(
             value=self._preset_pictures(shown, chosen),
-            label="Presets",
+            label="Click a template to choose it.",
             columns=4,
             height="auto",
             object_fit="cover",
@@ -75,7 +75,7 @@ class TemplatePicker:
             choices=self._choices(shown, chosen),
             value=chosen,
             label="Chosen presets",
-            info="Click a template to choose it.",
+            info="Chosen in the gallery above; a click here lets go of one.",
             elem_id=f"{PREFIX}_chosen",
         )
         self.fetch.build()
@@ -109,7 +109,7 @@ class TemplatePicker:
         self.filter.bind(self._filtered, shown, {self.chosen})
         self.fetch.bind(self._filtered, shown, asked)
         self.desk.bind(self.filter.gallery, self._galleries_changed, [self.filter.gallery])
-        own = [self.presets, self.chosen, self.preset_note, *filtered]
+        own = self.kept
         compat.listen(self.add_own.upload, self.add, {self.add_own, self.chosen}, own)
         compat.listen(self.delete_own.click, self.delete, [self.chosen], own)
         many = [self.many, self.many_shown]
@@ -225,9 +225,28 @@ class TemplatePicker:
 
     def add(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         """Keep uploaded pictures as the user's own presets, and choose them."""
-        language, names, chosen = self._language(request), [], list(data[self.chosen] or [])
+        return self.keep(compat.files(data[self.add_own]), data[self.chosen] or [], self._language(request))
+
+    @property
+    def kept(self) -> list[Any]:
+        """The components that :meth:`keep` may change."""
+        return [self.presets, self.chosen, self.preset_note, self.filter.gallery, self.filter.faces, self.filter.words]
+
+    def chosen_now(self, path: Path, language: str) -> Updates:
+        """Return updates that choose the template in this file alone."""
+        titles = [title for title, template in self.titles().items() if template.path == path]
+        shown = self.filter.found()
+        return {
+            self.presets: compat.update(value=self._preset_pictures(shown, titles)),
+            self.chosen: compat.update(choices=self._choices(shown, titles), value=titles),
+            **self.fetch.fresh(language),
+        }
+
+    def keep(self, paths: Sequence[Path], chosen: Sequence[str], language: str) -> Updates:
+        """Keep pictures as the user's own presets, and choose them beside those that are ``chosen``."""
+        names: list[str] = []
         try:
-            for path in compat.files(data[self.add_own]):
+            for path in paths:
                 picture = pictures.read(path)
                 names.append(self._service.templates.add(path.stem, picture.image, picture.alpha).title)
             note = panel.good(say("added", language, name=", ".join(names)))

@@ -14,7 +14,7 @@ from easyphoto.jobs import Job
 from easyphoto.messages import translated
 from easyphoto.service import EasyPhoto, TrainRequest
 from easyphoto.training import captions
-from easyphoto.ui import coach_view, compat, model_names, panel
+from easyphoto.ui import coach_view, compat, model_names, panel, people_view
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab
@@ -23,6 +23,7 @@ from easyphoto.ui.texts import say
 from easyphoto.ui.uploaded import Uploaded
 
 PREFIX = "easyphoto_train"
+PHOTO = f"{PREFIX}_photo"
 STOPPED = ("cancelled", "failed")
 NO_PHOTOS = "Upload photos to see here what each of them is worth for the training."
 
@@ -66,6 +67,10 @@ class TrainTab(JobTab):
             elem_classes=["easyphoto-hint"],
         )
         self.report = compat.html(panel.empty_panel(NO_PHOTOS), elem_id=f"{PREFIX}_report")
+        self.enlarged = compat.html("", elem_id=f"{PREFIX}_enlarged")
+        self.enlarge = compat.hidden_button(f"{PREFIX}_photo_enlarge")
+        self.remove = compat.hidden_button(f"{PREFIX}_photo_remove")
+        self.go_on = compat.hidden_button(people_view.GO_ON)
         self._make_progress()
         self.validation = compat.html("", elem_id=f"{PREFIX}_validation")
 
@@ -85,6 +90,7 @@ class TrainTab(JobTab):
         with compat.accordion("Scene options"):
             self._form.add(*self._form.names("scene"))
         self._make_error()
+        self.goes_on = compat.html("", elem_id=f"{PREFIX}_goes_on", elem_classes=["easyphoto-hidden"])
         with gr.Row():
             self.start = gr.Button("Start training", variant="primary", elem_id=f"{PREFIX}_start")
             self.resume = gr.Button("Resume", elem_id=f"{PREFIX}_resume")
@@ -102,6 +108,11 @@ class TrainTab(JobTab):
         uploaded = compat.listen(self.upload.upload, self._upload, have, listing)
         compat.listen(uploaded.then, self._check, [self.page], [self.report])
         compat.listen(self.clear.click, self._clear, {self.page, self.job}, listing)
+        compat.asking(self.enlarge, self._enlarge, [self.page], [self.enlarged])
+        removed = compat.asking(self.remove, self._remove, [self.page, self.job], listing)
+        compat.listen(removed.then, self._check, [self.page], [self.report])
+        compat.asking(self.go_on, self._filled, [], self._resumed)
+        compat.listen(self.user_id.change, self._named, [self.user_id], [self.goes_on], quiet=True)
         inputs = {self.page, self.user_id, *self._form.components.values()}
         shown = [*self._following, self.validation, *self._resumed]
         compat.listen(self.start.click, self._start, inputs, shown)
@@ -141,7 +152,7 @@ class TrainTab(JobTab):
     @property
     def _resumed(self) -> list[Any]:
         """Return the components that show what a stopped training would go on with."""
-        return [self.user_id, *self._form.components.values()]
+        return [self.user_id, self.goes_on, *self._form.components.values()]
 
     def check_again(self, loaded: Any) -> None:
         """Have the photos checked of a page that was ``loaded`` again."""
@@ -158,10 +169,20 @@ class TrainTab(JobTab):
             updates |= self._refused(error, language)
         return {**updates, self.report: self.photos_shown(page, language)}
 
+    def _enlarge(self, name: str, page: str) -> str:
+        path = self._uploaded.named(page, name)
+        return "" if path is None else panel.enlarged(path)
+
+    def _remove(self, name: str, page: str, job: str, request: gr.Request) -> Updates:
+        """Remove one photo, and have the others looked at again: without it they may be worth more or less."""
+        language = self._language(request)
+        self._uploaded.remove(page, name)
+        return {**self._inputs_changed(job, language), self.report: self.photos_shown(page, language)}
+
     def photos_shown(self, page: str, language: str) -> str:
         """Return the photos of a page, without a report."""
         have, texts = self._uploaded.of(page), self._uploaded.texts(page)
-        shown = panel.photos(have, None, language) if have else panel.empty_panel(NO_PHOTOS)
+        shown = panel.photos(have, None, language, PHOTO) if have else panel.empty_panel(NO_PHOTOS)
         return panel.captions(have, texts, language) + shown
 
     def _check(self, page: str, request: gr.Request) -> Any:
@@ -173,10 +194,10 @@ class TrainTab(JobTab):
         try:
             report = self._service.check_photos(photos)
             said = coach_view.coaching(self._service.coach(report), language)
-            shown = said + panel.photos(photos, report, language)
+            shown = said + panel.photos(photos, report, language, PHOTO)
         except EasyPhotoError as error:
             message = say("photos_unchecked", language, message=translated(error.message, language))
-            shown = panel.error(message) + panel.photos(photos, None, language)
+            shown = panel.error(message) + panel.photos(photos, None, language, PHOTO)
         shown = panel.captions(photos, self._uploaded.texts(page), language) + shown
         return shown if photos == self._uploaded.of(page) else compat.update()
 
@@ -217,13 +238,14 @@ class TrainTab(JobTab):
         except EasyPhotoError as error:
             return self._refused(error, language)
         words = say("person added", language, name=person.user_id, n=len(person.photos()))
-        return {**self._trained(person.user_id, data[self._first_user], language), self.error: panel.good(words)}
+        shown = panel.good(words) + panel.next_step(person.user_id, language)
+        return {**self._trained(person.user_id, data[self._first_user], language), self.error: shown}
 
     def _mark(self, job: Job[Any]) -> object:
         return f"{len(panel.View.of(job).validations)}:{job.state}"
 
     def _showing(self, job: Job[Any], language: str) -> Updates:
-        updates: Updates = {self.validation: panel.validation(job, language)}
+        updates: Updates = {self.validation: panel.validation(job, language), self.goes_on: self._named(job.subject)}
         if job.state in STOPPED:
             updates |= self._to_go_on(job.subject)
         return updates
@@ -236,11 +258,26 @@ class TrainTab(JobTab):
         values = {d.name: getattr(config, d.name) for d in declared(TrainConfig)}
         return {self.user_id: user_id, **self._form.updates(values)}
 
+    def _filled(self, user_id: str) -> Updates:
+        """Fill in the stopped training of whoever was chosen in another tab."""
+        return {self.user_id: user_id, **self._to_go_on(user_id)}
+
     def _panel(self, job: Job[Any] | None, language: str) -> str:
         note = ""
         if job is not None and job.state in STOPPED and self._service.stopped_training(job.subject) is not None:
             note = panel.hint(say("can go on", language, name=job.subject))
+        if job is not None and job.state == "finished" and self._is_there(job.subject):
+            note = panel.next_step(job.subject, language)
         return super()._panel(job, language) + note
+
+    def _is_there(self, user_id: str) -> bool:
+        """Return whether this is a person of whom portraits can be made; a scene is none."""
+        return any(p.user_id == user_id and not p.scene and not p.fault for p in self._service.people.list())
+
+    def _named(self, user_id: str) -> str:
+        """Return a mark for the page's style while a stopped training of that name can go on."""
+        goes_on = bool(user_id) and self._service.stopped_training(user_id) is not None
+        return '<div class="easyphoto-goes-on"></div>' if goes_on else ""
 
     def _moved_on(self, job: Job[Any], data: Mapping[Any, Any], language: str) -> Updates:
         return self._trained(job.subject, data[self._first_user], language) if job.state == "finished" else {}

@@ -39,6 +39,16 @@ class Uploaded:
         """Return the texts that the page has now. Each is the caption of the picture with the same name."""
         return [path for path in self._all(page) if captions.is_text(path)]
 
+    def named(self, page: str, name: str) -> Path | None:
+        """Return the picture of the page that has exactly this name."""
+        return next((path for path in self.of(page) if path.name == name), None)
+
+    def remove(self, page: str, name: str) -> None:
+        """Remove the picture of this name, and its caption."""
+        for path in self._all(page):
+            if path.name == name or (captions.is_text(path) and path.stem == Path(name).stem):
+                self._uploads.remove(self._key(page), path.name)
+
     def clear(self, page: str) -> None:
         """Remove everything that the page has."""
         self._uploads.empty(self._key(page))

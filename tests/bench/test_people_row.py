@@ -84,6 +84,7 @@ def folders(root: Path) -> None:
     pictures.save_png(root / "templates" / "b.png", np.full((90, 90, 3), 90, np.uint8))
 
 
+@pytest.mark.thorough
 def test_what_is_prepared_is_all_that_the_training_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders(tmp_path)
     vision = registry.create(tmp_path / "no weights")

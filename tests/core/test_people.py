@@ -14,6 +14,7 @@ from easyphoto import pictures
 from easyphoto.config import Family, Paths
 from easyphoto.errors import InvalidRequest, NotFound
 from easyphoto.people import PeopleStore, user_id
+from easyphoto.storage import elsewhere
 from tests.acting import lora_file
 from tests.fakes import blank
 
@@ -35,6 +36,7 @@ def test_names_in_any_script_are_welcome(name: str) -> None:
     assert user_id(f" {name} ") == name
 
 
+@pytest.mark.thorough
 @given(st.text(max_size=80))
 def test_an_accepted_name_is_one_part_of_a_path(text: str) -> None:
     try:
@@ -97,6 +99,23 @@ def test_deleting_leaves_nothing(paths: Paths) -> None:
     assert left == [] and [p.user_id for p in store.list()] == ["bob"]
     with pytest.raises(NotFound):
         store.delete("ann")
+
+
+def test_what_lies_in_the_folders_of_other_programs_goes_too(paths: Paths, tmp_path: Path) -> None:
+    """Also after the person got another name, and whatever command deletes them."""
+    store = PeopleStore(paths)
+    for name in ("ann", "bob"):
+        place = tmp_path / "elsewhere" / f"{name}.0123.safetensors"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"weights")
+        trained(paths, name)
+        for gone in (place.with_name("earlier.safetensors"), place):
+            elsewhere.note(store.get(name).lora, gone, paths.loras)
+    assert "earlier" not in (paths.loras / elsewhere.NOTE).read_text(encoding="utf-8"), "it isn't there any more"
+    store.rename("ann", "Ann Lee")
+    store.delete("Ann Lee")
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["bob.0123.safetensors"]
+    assert "ann" not in (paths.loras / elsewhere.NOTE).read_text(encoding="utf-8")
 
 
 def test_export_and_import_carry_the_person_but_not_the_photos(paths: Paths, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def imports(tmp_path: Path, count: int) -> None:
     at_every_moment(tmp_path, somebody.trained, lambda paths: PeopleStore(paths).bring(file), after, count)  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_a_killed_import_leaves_nobody_or_somebody(tmp_path: Path) -> None:
     imports(tmp_path, FEW)
 
@@ -120,6 +121,7 @@ def publications(tmp_path: Path, count: int, *, whole: bool) -> None:
     at_every_moment(tmp_path, before, work, after, count)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_killed_publication_leaves_the_old_or_the_new(tmp_path: Path, whole: bool) -> None:
     publications(tmp_path, FEW, whole=whole)
@@ -164,6 +166,7 @@ def photo_swaps(tmp_path: Path, count: int) -> None:
     at_every_moment(tmp_path, before, work, after, count)
 
 
+@pytest.mark.thorough
 def test_a_killed_swap_of_photos_leaves_the_earlier_training(tmp_path: Path) -> None:
     photo_swaps(tmp_path, FEW)
 
@@ -176,6 +179,7 @@ def test_a_killed_swap_of_photos_at_thirty_moments(tmp_path: Path) -> None:
 # --- export ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_killed_export_leaves_the_earlier_export(tmp_path: Path) -> None:
     def before(paths: Paths) -> None:
         somebody.trained(paths)

@@ -75,6 +75,7 @@ def test_portraits_stay_unless_they_are_asked_for_and_are_told(service: EasyPhot
     assert mine.exists() and removed.portraits_left == (mine,) and "1 portraits were kept" in removed.sentence()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("flags", "left"), [(["--portraits"], 0), (["--keep-portraits"], 1), ([], 1)])
 def test_the_command_deletes_and_tells(service: EasyPhoto, flags: list[str], left: int) -> None:
     mine = portrait(service.paths, "1.png", "ann")

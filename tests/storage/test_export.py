@@ -12,6 +12,7 @@ import pytest
 from easyphoto.config import Paths
 from easyphoto.errors import EasyPhotoError, InvalidRequest, StorageFailed
 from easyphoto.people import PeopleStore
+from tests.acting import lora_file
 from tests.storage import somebody
 
 
@@ -73,6 +74,40 @@ def test_what_travels_is_the_same_person_again_and_again(paths: Paths, tmp_path:
     store.bring(file)
     store.export("ann", file)
     assert file.read_bytes() == first
+
+
+def test_somebody_without_a_training_travels_too(paths: Paths, tmp_path: Path) -> None:
+    store, file = PeopleStore(paths), tmp_path / "ann.zip"
+    person = somebody.trained(paths)
+    person.lora.unlink()
+    (person.folder / "person.json").write_text('{"trained": false, "embedder": "dlib"}')
+    store.export("ann", file)
+    first = file.read_bytes()
+    with pytest.raises(InvalidRequest, match="already a person 'ann'"):
+        store.bring(file)
+    store.delete("ann")
+    back = store.bring(file)
+    assert (back.user_id, back.trained, back.fault) == ("ann", False, "") and back.photos()
+    assert not list(paths.loras.glob("*")) and len(list(paths.people.iterdir())) == 1
+    store.export("ann", file)
+    assert file.read_bytes() == first
+    store.delete("ann")
+    with zipfile.ZipFile(file) as archive:
+        whole = {name: archive.read(name) for name in archive.namelist()}
+    scene = b'{"trained": false, "scene": true}'
+    for changed, words in (
+        ({**whole, "files/person.json": b"{}"}, "not a person that was exported"),
+        ({**whole, "files/person.json": scene}, "not a person that was exported"),
+        ({k: v for k, v in whole.items() if k != "files/person.json"}, "not a person that was exported"),
+        ({k: v for k, v in whole.items() if k != "files/ref_image.jpg"}, "no reference picture"),
+        ({**whole, "lora.safetensors": lora_file()}, "says that nobody was trained"),
+    ):
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in changed.items():
+                archive.writestr(name, data)
+        with pytest.raises(InvalidRequest, match=words):
+            store.bring(file)
+        assert not list(paths.people.iterdir()) and not list(paths.loras.glob("*"))
 
 
 def test_an_import_onto_a_full_disk_can_be_tried_again(

@@ -56,6 +56,7 @@ def test_a_good_file_is_taken(store: PeopleStore, tmp_path: Path) -> None:
         assert brought(store, tmp_path / "eve.zip", hostile.zipped(hostile.good(), method)) is None
 
 
+@pytest.mark.thorough
 def test_a_hundred_hostile_zips(store: PeopleStore, tmp_path: Path) -> None:
     attack(store, tmp_path / "evil.zip", 102, seed=1)
 
@@ -71,6 +72,7 @@ def test_no_member_leads_outside_or_is_run(store: PeopleStore, tmp_path: Path, n
     assert sentence is not None and sentence.startswith("evil.zip ")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [hostile.link, hostile.bomb, hostile.encrypted, hostile.doubled, hostile.crowded])
 def test_members_that_are_no_plain_files(store: PeopleStore, tmp_path: Path, kind: hostile.Attack) -> None:
     for seed in range(6):

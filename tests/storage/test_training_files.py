@@ -121,6 +121,7 @@ def test_a_training_that_saved_something_can_be_resumed_itself(service: Made, pa
     assert somebody.value_of(home(paths).photos()[0]) == NEW
 
 
+@pytest.mark.thorough
 def test_a_training_that_ends_well_replaces_everything_as_one(service: Made, paths: Paths, photo: Path) -> None:
     somebody.interrupted_job(paths)
     service(PUBLISHES).train(TrainRequest("ann", (photo, photo))).wait(60)
@@ -152,6 +153,7 @@ def usual(**options: object) -> TrainRequest:
     return TrainRequest("ann", (), replace(TrainConfig(), **options), resume=True)  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "request_",
     [
@@ -168,6 +170,7 @@ def test_resume_takes_the_options_of_the_job(service: Made, paths: Paths, reques
     assert now.resume and now.photos == before.photos and now.config == before.config
 
 
+@pytest.mark.thorough
 def test_what_changes_no_step_may_be_chosen_anew(service: Made, paths: Paths) -> None:
     before = began(paths, rank=7)
     chosen = {"val_and_checkpointing_steps": 17, "max_train_steps": 500, "validation": False, "fusion": "best"}
@@ -248,6 +251,7 @@ def test_who_is_trained_by_another_process_is_neither_trained_nor_deleted(
     assert not home(paths).path.exists()
 
 
+@pytest.mark.thorough
 def test_nothing_of_a_data_folder_is_imported_by_the_trainer(paths: Paths, tmp_path: Path) -> None:
     """The real trainer, started beside files that are called like modules it imports."""
     from easyphoto.training import job as jobs

@@ -74,6 +74,7 @@ def test_the_gallery_has_room_for_one_two_and_three_people() -> None:
     assert {"女士", "男士", "年长", "年轻", "影棚", "户外", "帽子", "眼镜", "半身"} <= kinds
 
 
+@pytest.mark.thorough
 def test_what_was_downloaded_shows_up_among_the_presets(store: TemplateStore, paths: Paths) -> None:
     before = [t.name for t in store.list()]
     plan = Catalog.load().fetch(BUNDLE, Folders.of(paths))
@@ -90,6 +91,7 @@ def test_what_was_downloaded_shows_up_among_the_presets(store: TemplateStore, pa
     assert {t.name for t in store.search("影棚 女士")} == {t.name for t in store.search("studio woman")} != set()
 
 
+@pytest.mark.thorough
 def test_parts_are_cut_out_and_stand_side_by_side(store: TemplateStore, paths: Paths) -> None:
     catalog = Catalog.load()
     catalog.fetch(BUNDLE, Folders.of(paths))
@@ -112,6 +114,7 @@ def test_parts_are_cut_out_and_stand_side_by_side(store: TemplateStore, paths: P
     assert {t.path: t.path.stat().st_mtime_ns for t in store.list() if t.path in made} == made, "made once"
 
 
+@pytest.mark.thorough
 def test_a_picture_that_is_not_the_published_one_gives_no_template(store: TemplateStore, paths: Paths) -> None:
     Catalog.load().fetch(BUNDLE, Folders.of(paths))
     place = paths.models / "EasyPhoto" / "templates"
@@ -122,6 +125,7 @@ def test_a_picture_that_is_not_the_published_one_gives_no_template(store: Templa
     assert {row.name for row in rows()} - left == {"sari", "denim", "grey-studio", "side-by-side"}
 
 
+@pytest.mark.thorough
 def test_a_template_of_yours_keeps_its_name(store: TemplateStore, paths: Paths) -> None:
     mine = store.add("sari", np.full((64, 64, 3), 7, np.uint8))
     Catalog.load().fetch(BUNDLE, Folders.of(paths))
@@ -129,6 +133,7 @@ def test_a_template_of_yours_keeps_its_name(store: TemplateStore, paths: Paths) 
     assert store.get("sari (gallery)").path.name == "sari.jpg"
 
 
+@pytest.mark.thorough
 def test_the_command_downloads_the_gallery(
     store: TemplateStore, paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

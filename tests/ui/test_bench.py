@@ -56,6 +56,7 @@ def bench(place: Paths) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.thorough
 def test_six_photos_a_short_training_and_a_portrait(
     bench: str, place: Paths, tmp_path: Path, astronaut: Image, grace_hopper: Image
 ) -> None:

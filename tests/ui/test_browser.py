@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.usefixtures("needs_browser"), pytest.mark.filterwarnin
 PROGRESS, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("service", [0.4], indirect=True)
 def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
@@ -52,6 +53,7 @@ def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: P
         assert page.complaints() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("service", [5.0], indirect=True)
 def test_cancel_and_what_cannot_be_done(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
@@ -71,6 +73,7 @@ def test_cancel_and_what_cannot_be_done(address: str, service: EasyPhoto, tmp_pa
         assert page.complaints() == []
 
 
+@pytest.mark.thorough
 def test_chinese_by_the_browsers_language(address: str, service: EasyPhoto) -> None:
     trained(service, "小美")
     known = {english for english, chinese in dictionary().items() if english != chinese}

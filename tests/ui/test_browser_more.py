@@ -26,6 +26,7 @@ INFERENCE, WEIGHTS = 1, 2
 MANY, TEXT = 2, 3
 
 
+@pytest.mark.thorough
 def test_own_presets_a_folder_and_text_alone(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     trained(service, "ada")
     vision: Any = service.vision
@@ -62,6 +63,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         yield mirror
 
 
+@pytest.mark.thorough
 def test_weights_are_looked_at_fetched_and_stopped(service: EasyPhoto, mirror: Mirror) -> None:
     service.weights.catalog = little(mirror, 640_000)
     mirror.answers["/free-net.onnx"] = [Answer(pause=0.3), Answer()]  # for each 4 kB
@@ -84,6 +86,7 @@ def test_weights_are_looked_at_fetched_and_stopped(service: EasyPhoto, mirror: M
         assert page.complaints() == []
 
 
+@pytest.mark.thorough
 def test_what_goes_wrong_is_said_in_chinese(
     service: EasyPhoto, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:

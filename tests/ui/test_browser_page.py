@@ -24,6 +24,7 @@ REPORT = "#easyphoto_train_report"
 INFERENCE, TEXT = 1, 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("service", [0.4], indirect=True)
 def test_a_page_keeps_its_photos_its_name_and_its_job(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
@@ -55,6 +56,7 @@ def test_a_page_keeps_its_photos_its_name_and_its_job(address: str, service: Eas
         assert page.complaints() == []
 
 
+@pytest.mark.thorough
 def test_a_late_report_does_not_bring_cleared_photos_back(
     address: str, service: EasyPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_late_report_does_not_bring_cleared_photos_back(
         assert len(page.all(f"{REPORT} figure")) == 2
 
 
+@pytest.mark.thorough
 def test_a_failure_is_red_and_goes_with_its_inputs(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
         page.tab(INFERENCE)
@@ -98,6 +101,7 @@ def test_a_failure_is_red_and_goes_with_its_inputs(address: str, service: EasyPh
         page.wait(lambda: "No portraits yet" in page.text(PORTRAITS))
 
 
+@pytest.mark.thorough
 def test_faces_and_pose_follow_what_was_chosen(address: str, service: EasyPhoto) -> None:
     trained(service, "ada")
 
@@ -130,6 +134,7 @@ def test_faces_and_pose_follow_what_was_chosen(address: str, service: EasyPhoto)
         page.wait(lambda: chosen.get_attribute("value") == POSES[10] == "hand-at-chin")
 
 
+@pytest.mark.thorough
 def test_a_scene_is_trained_with_the_captions_that_were_uploaded(
     address: str, service: EasyPhoto, tmp_path: Path
 ) -> None:
@@ -150,3 +155,37 @@ def test_a_scene_is_trained_with_the_captions_that_were_uploaded(
         page.wait_for(f"{PROGRESS} [data-state=finished]")
         request = service.people.at("coast").job.request.read_text(encoding="utf-8")
         assert json.loads(request)["captions"] == ["a beach", "a beach", ""]
+
+
+class Bare(Page):
+    """A page that has nothing but what a test puts there."""
+
+    def open(self) -> None:
+        self.driver.get("about:blank")
+
+
+@pytest.mark.thorough
+def test_a_busy_page_is_looked_at_less_often() -> None:
+    """A hundred beats of a clock that the test turns: on time, each four tenths of a second late, and late while the
+    page is hidden, after which it looks at the first beat."""
+    script = Path(__file__).parents[2] / "javascript" / "easyphoto.js"
+    count = """const [script, late, hidden] = arguments, beats = [];
+               document.body.innerHTML =
+                   '<div id="easyphoto"><p data-poll="again"></p><button id="again"></button></div>';
+               let looks = 0, clock = 0;
+               document.querySelector('#again').addEventListener('click', () => { looks += 1; });
+               window.setInterval = (beat, every) => beats.push([beat, every]);
+               performance.now = () => clock;
+               Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden && clock < 90000});
+               eval(script);
+               const [beat, every] = beats.reduce((one, other) => (other[1] < one[1] ? other : one));
+               for (let n = 0; n < 100; n++) {
+                   clock += every + late;
+                   beat();
+               }
+               return [looks, clock];"""
+    with Bare("about:blank") as page:
+        source = script.read_text(encoding="utf-8")
+        assert page.script(count, source, 0, False) == [10, 10_000], "once a second"
+        assert page.script(count, source, 400, False) == [5, 50_000], "once in ten seconds"
+        assert page.script(count, source, 809, True) == [1, 90_900], "at once when it is seen again"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from easyphoto import pictures
-from easyphoto.events import Validated
+from easyphoto.events import Preview, Validated, wants_previews
 from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, panel
@@ -105,3 +105,20 @@ def test_nothing_is_missed_of_a_job_that_ends_right_after_a_page_began_to_follow
     shown = tab._shown(job, "en")
     assert "data-poll" in shown[tab.progress], "the page looks again"
     assert looked_at(tab, job, shown[tab.seen])[OTHERS] == "ada"
+
+
+def test_the_panel_shows_what_is_being_drawn_until_it_is_done(service: EasyPhoto, go_on: threading.Event) -> None:
+    drawn = threading.Event()
+
+    def work(job: Job[None]) -> None:
+        job.listener(Preview(stage="first", jpeg="c28gZmFy"))
+        drawn.set()
+        go_on.wait(30)
+
+    job = service.jobs.submit("generate", "ada", work)
+    assert drawn.wait(20)
+    assert 'src="data:image/jpeg;base64,c28gZmFy"' in panel.job_panel(job, service.jobs, "en", "tick")
+    assert wants_previews(job.listener), "a page looks at it"
+    go_on.set()
+    job.wait(20)
+    assert "data:image" not in panel.job_panel(job, service.jobs, "en", "tick")

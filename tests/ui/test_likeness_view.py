@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from easyphoto.cli.show import panel_lines
 from easyphoto.messages import Message
 from easyphoto.training.photo_coach import Coaching, CoachState, CoachSuggestion, CoachTopic, HeadBin
 from easyphoto.ui import coach_view, likeness_view
@@ -48,6 +49,20 @@ def test_without_a_reporter_the_page_says_that_nothing_is_proven() -> None:
     assert "Judged by one embedder: no gain is proven." in html
     assert html.count('class="easyphoto-scale"') == 1
     assert "复核模型" in likeness_view.bars(panel(reporter=None, proven=False), "zh")
+
+
+def test_an_embedder_that_nobody_measured_is_said_to_prove_nothing() -> None:
+    unmeasured = {**row("arcface", 0.6), "measured": False}
+    html = likeness_view.bars(panel(judge=unmeasured, proven=False), "en")
+    assert "What the numbers of arcface mean was never measured: no gain is proven." in html
+    assert "no gain over" not in html
+    assert any("arcface mean was never measured" in line for line in panel_lines(panel(judge=unmeasured), "floor"))
+
+
+def test_the_floor_of_portraits_is_called_what_it_is() -> None:
+    told = likeness_view.of_result({"panels": {"anna": panel(floor_of="without the LoRA")}}, "en")
+    assert "without the LoRA 0.200" in told and "template" not in told
+    assert "the template&#x27;s own face 0.200" in likeness_view.of_result({"panels": {"anna": panel()}}, "en")
 
 
 def test_a_copy_is_called_by_its_photo_and_names_are_escaped() -> None:

@@ -82,6 +82,7 @@ def test_nobody_chosen_deletes_nobody(desk: PeopleDesk) -> None:
     assert "Choose whom" in desk._asked({desk.who: None, desk.portraits: False}, ASKED)[desk.note]
 
 
+@pytest.mark.thorough
 def test_who_was_deleted_is_no_longer_chosen(service: EasyPhoto) -> None:
     import gradio as gr
 

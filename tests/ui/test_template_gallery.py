@@ -132,6 +132,7 @@ def fetching(mirror: Mirror, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> E
     return acting_service(paths, monkeypatch)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_browser")
 def test_the_gallery_comes_with_one_click_and_is_chosen_from(fetching: EasyPhoto, mirror: Mirror) -> None:
     trained(fetching, "ada")
@@ -160,6 +161,7 @@ def test_the_gallery_comes_with_one_click_and_is_chosen_from(fetching: EasyPhoto
         assert page.complaints() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("needs_browser")
 def test_a_folder_is_uploaded_as_a_gallery_and_removed(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     folder = holidays(tmp_path / "up")

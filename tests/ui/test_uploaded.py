@@ -93,6 +93,7 @@ with own_folder(service):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_stays_however_the_program_ends(how: signal.Signals, paths: Paths, tmp_path: Path) -> None:

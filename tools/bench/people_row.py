@@ -269,10 +269,7 @@ def person_row(
 def summed_up(eye: Onlooker[Any], people: Sequence[PersonRow]) -> Row:
     """Medians over the people with their 95% bootstrap intervals, in units of the embedder's calibration, and as
     cosines; and how far the seeds of one person are apart."""
-    known = eye.calibration
-
-    def units(cosine: float) -> float:
-        return (cosine - known.stranger_mean) / (known.same_mean - known.stranger_mean)
+    known, units = eye.calibration, eye.calibration.unit
 
     def median(values: Sequence[float]) -> Row:
         return {"median": round(float(np.median(values)), 4), "interval": interval(values)}
