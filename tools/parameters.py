@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from easyphoto.config import Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared, number  # noqa: E402
+from easyphoto.config import AUTO, Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared, number  # noqa: E402
 from easyphoto.families import known  # noqa: E402
 from easyphoto.messages import translated  # noqa: E402
 
@@ -30,6 +30,7 @@ def row(d: Declared) -> str:
         span = ", ".join(f"`{c}`" for c in p.choices)
     elif p.minimum is not None and p.maximum is not None:
         span = f"{number(p.minimum)} – {number(p.maximum)}"
+        span += f", or `{AUTO}`: the best of {', '.join(map(number, p.tried))}" if p.tried else ""
     else:
         span = {bool: "on, off", str: "text"}.get(d.type, "")
     default = {True: "on", False: "off", "": "empty"}.get(d.default, d.default) if d.type in (bool, str) else d.default

@@ -39,16 +39,26 @@ class PanelWord(str, Enum):
     COPY = "copies a photo"
 
 
+class FloorOf(str, Enum):
+    """Whose likeness the floor is."""
+
+    BASE = "without the LoRA"
+    """What the base model makes of the same templates without anything of the person."""
+    TEMPLATE = "template"
+    """The template's own face."""
+
+
 @dataclass(frozen=True)
 class PanelRow:
     """The likeness by one embedder: ``value``, and what it lies between. Each is a cosine, or None where there was
-    nothing to measure it on."""
+    nothing to measure it on. ``measured`` says whether anybody measured what this embedder's cosines mean."""
 
     embedder: str
     value: float | None
     floor: float | None
     ceiling: float | None
     threshold: float
+    measured: bool = True
 
     @property
     def way(self) -> float | None:
@@ -71,7 +81,8 @@ class PanelRow:
     def to_mapping(self) -> dict[str, Any]:
         """Return plain JSON data."""
         numbers = {k: getattr(self, k) for k in ("value", "floor", "ceiling", "threshold")}
-        return {"embedder": self.embedder, **{k: _told(v) for k, v in numbers.items()}}
+        unmeasured = {} if self.measured else {"measured": False}
+        return {"embedder": self.embedder, **{k: _told(v) for k, v in numbers.items()}, **unmeasured}
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,7 @@ class LikenessPanel:
     counts: PanelCounts
     sharpness: float | None = None
     diversity: float | None = None
+    floor_of: FloorOf = FloorOf.BASE
 
     @property
     def word(self) -> PanelWord | None:
@@ -115,9 +127,11 @@ class LikenessPanel:
 
     @property
     def proven(self) -> bool:
-        """Whether the reporter, which chose nothing, saw a gain over the floor. Without a reporter no gain is
-        proven."""
-        return self.reporter is not None and self.reporter.way is not None and self.reporter.way >= GAINED
+        """Whether the reporter, which chose nothing, saw a gain over the floor. Without a reporter no gain is proven,
+        nor where nobody measured what the cosines of one of the two mean."""
+        if self.reporter is None or not (self.reporter.measured and self.judge.measured):
+            return False
+        return self.reporter.way is not None and self.reporter.way >= GAINED
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain JSON data, as ``person.json`` and the training's last event carry it."""
@@ -135,6 +149,7 @@ class LikenessPanel:
             "not_applicable": self.counts.not_applicable,
             "sharpness": _told(self.sharpness),
             "diversity": _told(self.diversity),
+            "floor_of": self.floor_of.value,
         }
 
 

@@ -103,6 +103,7 @@ class Onlooker(Generic[V]):
             floor=likeness_panel.likeness_to(unseen(base, trained), missing[1], self.calibration),
             ceiling=likeness_panel.ceiling(photos),
             threshold=self.calibration.threshold,
+            measured=self.calibration.measured,
         )
         return Measured(row, own, photos, self.table(portraits, portraits))
 

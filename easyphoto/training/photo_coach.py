@@ -33,6 +33,8 @@ GLASSES_EDGE = 2.3
 """Most photos show glasses if the median edge across the bridge of the nose is stronger than this."""
 GLASSES_FROM = 4
 """With fewer photos than this the median says nothing."""
+COVERED = 0.3
+"""From this on something seems to cover mouth and nose."""
 SOFT = 20.0
 """The photos are all soft if the median sharpness of their faces is below this."""
 
@@ -65,7 +67,13 @@ class CoachTopic(str, Enum):
     LIGHT = "light"
     SMALL = "small"
     GLASSES = "glasses"
+    COVERED = "covered"
     COUNT = "count"
+
+
+SURE = (CoachTopic.DUPLICATE, CoachTopic.COVERED)
+"""What is named under these topics doesn't count as a good photo. Everything else that the coach would leave out is a
+suspicion, and no suspicion makes a set too small."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +133,14 @@ def coach(report: PhotoReport, calibration: Calibration) -> Coaching:
             _dark(taken),
             _small(report),
             _glasses(taken),
+            _covered(report),
             _poses(taken, poses),
             _count(taken),
         )
         for one in found
     )
-    good = len({photo.name for photo in taken} - {n for one in suggestions if one.leave_out for n in one.photos})
+    spoilt = {name for one in suggestions if one.topic in SURE for name in one.photos}
+    good = len({photo.name for photo in taken} - spoilt)
     state = CoachState.BETTER if suggestions else CoachState.READY
     return Coaching(CoachState.NOT_ENOUGH if good < FEWEST else state, suggestions, poses)
 
@@ -153,9 +163,10 @@ def looks(photo: PhotoVerdict) -> tuple[HeadBin, ...]:
 
 
 def _outliers(report: PhotoReport, calibration: Calibration) -> Iterator[CoachSuggestion]:
-    """The photos that are less like the others than photos of one person are, each judged by the ones beside it."""
-    strangers = [p.name for p in report.photos if p.verdict is PhotoOutcome.SOMEONE_ELSE]
-    vectors = [(p.name, p.embedding) for p in report.taken if p.embedding is not None]
+    """The photos that are less like the others than photos of one person are, each judged by the ones beside it. A
+    covered face is like nobody's, and that is said of it instead."""
+    strangers = [p.name for p in report.photos if p.verdict is PhotoOutcome.SOMEONE_ELSE and not _hidden(p)]
+    vectors = [(p.name, p.embedding) for p in report.taken if p.embedding is not None and not _hidden(p)]
     lowest = (calibration.same_mean - 2 * calibration.same_std + calibration.threshold) / 2
     for name, vector in vectors:
         others = [float(np.dot(vector, other)) for beside, other in vectors if beside != name]
@@ -226,6 +237,20 @@ def _glasses(taken: Sequence[PhotoVerdict]) -> Iterator[CoachSuggestion]:
         sentence = Message("Most photos seem to show glasses, which are then learned as a part of the face: add some "
                            "without, if they aren't always worn.")  # fmt: skip
         yield CoachSuggestion(CoachTopic.GLASSES, sentence)
+
+
+def _covered(report: PhotoReport) -> Iterator[CoachSuggestion]:
+    """The faces of which mouth and nose are covered, also where the report took such a face for another person's."""
+    seen = [p for p in report.photos if p.taken or p.verdict is PhotoOutcome.SOMEONE_ELSE]
+    names = tuple(p.name for p in seen if _hidden(p))
+    if names:
+        sentence = Message("Something seems to cover mouth or nose (a mask, a hand): {names}. Leave these out, or it "
+                           "is learned as a part of the face.", names=", ".join(names))  # fmt: skip
+        yield CoachSuggestion(CoachTopic.COVERED, sentence, names, leave_out=True)
+
+
+def _hidden(photo: PhotoVerdict) -> bool:
+    return photo.covered is not None and photo.covered > COVERED
 
 
 def _poses(taken: Sequence[PhotoVerdict], poses: Mapping[HeadBin, int]) -> Iterator[CoachSuggestion]:

@@ -61,6 +61,7 @@ def test_its_parts_are_those_of_stable_diffusion(pipe: Any) -> None:
         assert len(pipe.tokenizer(word)["input_ids"]) == 3
 
 
+@pytest.mark.thorough
 def test_a_face_survives_img2img(pipe: Any, face: np.ndarray) -> None:
     output = pipe(
         "portrait photo of a woman",
@@ -76,6 +77,7 @@ def test_a_face_survives_img2img(pipe: Any, face: np.ndarray) -> None:
     assert Faces().find(picture) is not None
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_picture(pipe: Any, face: np.ndarray) -> None:
     def make(seed: int) -> np.ndarray:
         generator = torch.Generator().manual_seed(seed)
@@ -87,6 +89,7 @@ def test_the_same_seed_gives_the_same_picture(pipe: Any, face: np.ndarray) -> No
     assert not np.array_equal(make(3), make(4))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CONTROL_KINDS)
 def test_every_control_loads_and_takes_its_picture(kind: str, pipe: Any, face: np.ndarray) -> None:
     from diffusers import ControlNetModel, StableDiffusionControlNetImg2ImgPipeline

@@ -242,6 +242,7 @@ def test_control_pictures_are_those_that_inference_draws(kind: str, portrait: np
         assert cv2.Laplacian(made, cv2.CV_64F).std() < cv2.Laplacian(picture, cv2.CV_64F).std() / 2
 
 
+@pytest.mark.thorough
 def test_the_evaluation_takes_each_portrait_once_and_then_its_crops(tmp_path: Path, portrait: np.ndarray) -> None:
     from evaluate import Bench
 

@@ -44,6 +44,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return evaluated(tmp_path_factory.mktemp("evaluation"), "vae,enlarged,controls")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1200)
 def test_the_vae_keeps_pictures_and_people(tmp_path: Path) -> None:
     row = evaluated(tmp_path, "vae")["vae"]

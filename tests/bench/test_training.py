@@ -29,6 +29,7 @@ def train(net: nn.Module, optimizer: MuonAdam, steps: range) -> float:
     return float(loss.detach())
 
 
+@pytest.mark.thorough
 def test_the_optimizer_trains_convolution_kernels() -> None:
     net = small_net()
     optimizer = MuonAdam(net, 1e-2, 1e-2)
@@ -101,6 +102,7 @@ def test_the_critic_has_its_share_of_the_gradient_whatever_its_scale() -> None:
     assert torch.equal(mixed(error, torch.zeros(2), 0.2), error)
 
 
+@pytest.mark.thorough
 def test_the_critic_learns_to_tell_noise_from_smooth_pictures() -> None:
     torch.manual_seed(0)
     adversary = Adversary(torch.device("cpu"), rate=2e-3)
@@ -260,6 +262,23 @@ def test_a_gain_counts_pairs_that_both_show_a_face() -> None:
     assert row["median_gain"] == pytest.approx(0.2)
     assert row["interval"][0] <= row["median_gain"] <= row["interval"][1]
     assert row["higher_for"] == "4 of 5"
+
+
+def test_the_first_pass_keeps_a_share_of_what_the_fusion_brought() -> None:
+    from chain_row import kept_share, of_one_embedder
+
+    assert kept_share([0.1, 0.0, 0.2, 0.1], [0.8, 0.4, None, 0.5], [0.6, 0.3, 0.9, None]) == pytest.approx(0.75)
+    assert kept_share([0.48, 0.0], [0.5, 0.4], [0.1, 0.3]) == pytest.approx(0.75), "the first face was not fused"
+    assert kept_share([0.0], [None], [0.9]) is None
+    assert kept_share([-0.5], [-0.1], [0.2]) is None
+    rest = {"as it comes": [0.9], "without LoRA": [0.7], "one pass": [0.9], "last checkpoint": [1.0]}
+    row = of_one_embedder(
+        [{"template": [0.2], "fusion alone": [0.8], "first pass": [0.6], "without face fusion": [0.3], **rest}]
+    )
+    assert row["first_pass_keeps"]["median"] == pytest.approx(0.75)
+    assert row["first_pass_after_fusion"]["median_gain"] == pytest.approx(-0.2)
+    assert row["greedy_fusion"]["median_gain"] == pytest.approx(-0.1)
+    assert row["median"]["as it comes"] == pytest.approx(0.9)
 
 
 def test_a_training_in_the_background_says_how_far_it_is_and_what_comes_next(tmp_path: Path) -> None:

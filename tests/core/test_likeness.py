@@ -45,6 +45,9 @@ def test_what_was_calibrated_stays_on_the_scale_and_the_cosine_as_it_is() -> Non
     assert min(scores) == 0 and max(scores) == 1
     assert scores == sorted(scores)
     assert CALIBRATION.score(CALIBRATION.cosine(0.3)) == pytest.approx(0.3)
+    assert [CALIBRATION.unit(CALIBRATION.cosine(score)) for score in (-0.5, 0.3, 1.5)] == pytest.approx(
+        [-0.5, 0.3, 1.5]
+    )
 
 
 def test_checkpoints_beyond_the_scale_keep_their_order() -> None:

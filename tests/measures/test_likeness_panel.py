@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from easyphoto.measures import likeness_panel as numbers
 from easyphoto.measures.likeness_panel import LikenessPanel, PanelCounts, PanelRow, PanelWord
 from easyphoto.ports import Calibration
+from easyphoto.vision.backends import arcface
 
 CALIBRATION = Calibration(0.7, 0.1, 0.2, 0.1, "made up", far_1=0.45, far_01=0.55)
 
@@ -106,6 +108,30 @@ def test_where_the_embedders_differ_the_less_flattering_word_counts(
 ) -> None:
     other = row(reporter if reporter is not None else 0.3, name="reporter")
     assert panel(row(judge), other, copying, photo).word is word
+
+
+@pytest.mark.parametrize(
+    ("value", "copying", "word"),
+    [
+        (0.45, 0.0, PanelWord.PERSON),
+        (0.4499, 0.0, PanelWord.RELATIVE),
+        (0.2501, 0.0, PanelWord.RELATIVE),
+        (0.2499, 0.0, PanelWord.TEMPLATE),
+        (0.1, 0.0, PanelWord.TEMPLATE),
+        (0.69, 0.5, PanelWord.COPY),
+        (0.69, 0.4999, PanelWord.PERSON),
+    ],
+)
+def test_each_word_begins_at_its_threshold(value: float, copying: float, word: PanelWord) -> None:
+    assert panel(row(value), row(value), copying, "3.jpg").word is word
+
+
+def test_nothing_is_proven_by_an_embedder_that_nobody_measured() -> None:
+    unmeasured = replace(row(0.5), measured=False)
+    assert panel(row(0.69), row(0.5)).proven
+    assert not panel(row(0.69), unmeasured).proven and not panel(unmeasured, row(0.69)).proven
+    assert unmeasured.to_mapping()["measured"] is False and "measured" not in row(0.5).to_mapping()
+    assert arcface.ARCFACE.measured is False and arcface.AURAFACE.measured is False
 
 
 def test_without_a_reporter_no_gain_is_proven() -> None:

@@ -81,6 +81,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, astronaut: Image, vision: Vi
     return Shown(tmp_path_factory.mktemp("panel"), astronaut, vision, reporter=True)
 
 
+@pytest.mark.thorough
 def test_the_numbers_of_both_embedders_are_those_that_a_hand_computes(shown: Shown) -> None:
     panel = shown.panel()
     told = {photo.name: photo for photo in shown.selection.training}

@@ -82,6 +82,22 @@ def test_glasses_are_told_of_most_photos_and_not_of_one() -> None:
     assert CoachTopic.GLASSES not in said(report(*few))
 
 
+def test_a_covered_face_is_named_and_may_be_left_out() -> None:
+    photos = [*(photo(i, covered=-1.0) for i in range(5)), photo(5, covered=0.8)]
+    found = coach(report(*photos), CALIBRATION)
+    assert said(report(*photos)) == {CoachTopic.COVERED: ("5.jpg",)}
+    assert found.leave_out == ("5.jpg",) and found.state is CoachState.BETTER
+    assert coach(report(*(photo(i, covered=0.8) for i in range(6))), CALIBRATION).state is CoachState.NOT_ENOUGH
+    unlike = photo(6, person=1, covered=0.8, verdict=PhotoOutcome.SOMEONE_ELSE)
+    assert said(report(*map(photo, range(6)), unlike)) == {CoachTopic.COVERED: ("6.jpg",)}, "not another person"
+
+
+def test_what_the_coach_only_suspects_never_makes_a_set_too_small() -> None:
+    doubtful = [photo(0), photo(1, sharpness=99.0), photo(2, sharpness=10.0), photo(3, embedding=like(5, 3))]
+    found = coach(report(*doubtful), CALIBRATION)
+    assert len(found.leave_out) == 2 and found.state is CoachState.BETTER
+
+
 def test_if_all_are_soft_no_photo_is_named() -> None:
     found = coach(report(*(photo(i, sharpness=12.0) for i in range(6))), CALIBRATION)
     assert [(one.topic, one.photos) for one in found.suggestions] == [(CoachTopic.BLUR, ())]

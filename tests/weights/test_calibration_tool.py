@@ -68,6 +68,7 @@ def numbers(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
+@pytest.mark.thorough
 def test_a_calibration_comes_out_again(folders: Path) -> None:
     first, second = dict(numbers(measured(folders, "a"))), dict(numbers(measured(folders, "b")))
     assert first == second, "two runs on one machine"

@@ -23,6 +23,7 @@ import torch
 from benchkit import (
     MODEL_DIR,
     PORTRAITS,
+    ROOT,
     SIZE,
     WORK,
     Faces,
@@ -63,6 +64,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.model, self.out, self.limit = options.model, options.out, options.limit
+        self._options = options
         self.portraits: Path = options.portraits
         self.device = torch.device(options.device)
         self.faces = Faces()
@@ -80,6 +82,11 @@ class Bench:
             if view.face[2] - view.face[0] >= CLOSE * SIZE:
                 self._crops[view.file] = view, picture
         self._base: Any = None
+
+    @property
+    def models(self) -> Path:
+        """The models folder with the reporter of the chain's row."""
+        return Path(self._options.models)
 
     @property
     def base(self) -> Any:
@@ -482,6 +489,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
     parser.add_argument("--portraits", type=Path, default=PORTRAITS, help="for the chain row, which takes whole files")
+    parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the chain row's reporter lies")
     parser.add_argument("--model", type=Path, default=MODEL_DIR)
     parser.add_argument("--out", type=Path, default=WORK / "evaluation")
     parser.add_argument("--rows", default="vae,img2img,enlarged,controls,openpose,color,txt2img,speed")

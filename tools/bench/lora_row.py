@@ -7,7 +7,7 @@ strength 0.65) are rendered with and without the LoRA.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,48 +80,61 @@ class Trial:
     ) -> tuple[list[Image], list[Image]]:
         """Templates rendered without and with a LoRA of the samples. Another ``seed`` trains and renders otherwise;
         None is the trainer's own."""
-        from accelerate import Accelerator
-
         from easyphoto import families
         from easyphoto.config import Family
-        from easyphoto.storage.triggers import TRIGGER
-        from easyphoto.training import dataset, loop
-        from easyphoto.training.lora import LoraShape, TrainedLora
+        from easyphoto.training import loop
 
         config = families.spec(Family.BENCH).train_config(max_train_steps=self._steps)
         config = config if seed is None else replace(config, seed=seed)
         parts = self._sd.load(self._model, device=self._device, dtype=torch.float32)
-        latents = dataset.encode(parts.vae, samples, lambda done, total: None)
-        precision = "bf16" if fast_bf16(self._device) else "no"
-        accelerator = Accelerator(mixed_precision=precision, cpu=self._device.type == "cpu")
-        shape = LoraShape(config.rank, float(config.network_alpha))
-        lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
-        trainer = loop.Trainer(parts, lora, latents, [TRIGGER] * len(samples), config, accelerator)
+        lora, trainer = begun(parts, samples, config)
         with lora.silent():
-            before = [self._render(parts, one, seed or 0) for one in scenes]
+            before = [painted(parts, one, seed or 0) for one in scenes]
         for _ in loop.steps(trainer, 1, self._steps, lambda: False):
             pass
-        return before, [self._render(parts, one, seed or 0) for one in scenes]
+        return before, [painted(parts, one, seed or 0) for one in scenes]
 
-    def _render(self, parts: Any, one: Scene, seed: int) -> Image:
-        from easyphoto.ports import Img2Img
-        from easyphoto.sd import render
-        from easyphoto.storage.triggers import TRIGGER
 
-        job = Img2Img(
-            prompt=TRIGGER,
-            width=SIZE,
-            height=SIZE,
-            steps=RENDER_STEPS,
-            sampler=SAMPLER,
-            cfg_scale=GUIDANCE,
-            seed=5 + seed,
-            image=one.image,
-            denoising_strength=STRENGTH,
-            mask=one.mask,
-            mask_blur=4,
-        )
-        return render.img2img(parts, job).image
+def begun(
+    parts: Any, samples: Sequence[Any], config: Any, trained_by: Callable[..., Any] | None = None
+) -> tuple[Any, Any]:
+    """A new LoRA in the parts of the bench model, and what trains it on the samples: the project's own trainer, or what
+    `trained_by` makes of the trainer's arguments."""
+    from accelerate import Accelerator
+
+    from easyphoto.storage.triggers import TRIGGER
+    from easyphoto.training import dataset, loop
+    from easyphoto.training.lora import LoraShape, TrainedLora
+
+    latents = dataset.encode(parts.vae, samples, lambda done, total: None)
+    precision = "bf16" if fast_bf16(parts.device) else "no"
+    accelerator = Accelerator(mixed_precision=precision, cpu=parts.device.type == "cpu")
+    shape = LoraShape(config.rank, float(config.network_alpha))
+    lora = TrainedLora(parts, shape, seed=config.seed, train_text=config.train_text_encoder)
+    make = loop.Trainer if trained_by is None else trained_by
+    return lora, make(parts, lora, latents, [TRIGGER] * len(samples), config, accelerator)
+
+
+def painted(parts: Any, one: Scene, seed: int, steps: int = RENDER_STEPS) -> Image:
+    """A template whose face is repainted with what the parts hold at the moment."""
+    from easyphoto.ports import Img2Img
+    from easyphoto.sd import render
+    from easyphoto.storage.triggers import TRIGGER
+
+    job = Img2Img(
+        prompt=TRIGGER,
+        width=SIZE,
+        height=SIZE,
+        steps=steps,
+        sampler=SAMPLER,
+        cfg_scale=GUIDANCE,
+        seed=5 + seed,
+        image=one.image,
+        denoising_strength=STRENGTH,
+        mask=one.mask,
+        mask_blur=4,
+    )
+    return render.img2img(parts, job).image
 
 
 def framed_sample(photo: Image, face: Any) -> Any:
