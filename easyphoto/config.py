@@ -15,19 +15,23 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from easyphoto import program
 from easyphoto.declaring import (
+    AUTO,
     Declared,
     Param,
+    auto_name,
     checked,
     declared,
     number,
     numbered,
     param,
+    spelt_out,
     unlike_defaults,
     validate,
 )
 from easyphoto.errors import InvalidRequest
 
 __all__ = [
+    "AUTO",
     "FUSIONS",
     "FUSION_METHODS",
     "ID_METHODS",
@@ -47,12 +51,14 @@ __all__ = [
     "Paths",
     "PortraitConfig",
     "TrainConfig",
+    "auto_name",
     "checked",
     "declared",
     "from_mapping",
     "number",
     "numbered",
     "param",
+    "spelt_out",
     "unlike_defaults",
     "validate",
 ]
@@ -95,10 +101,12 @@ POSES = (
     "hand-at-chin",
 )  # fmt: skip
 """The names of the inner poses. The first choice takes a pose that follows from the seed."""
-ID_METHODS = ("IP-Adapter Face", "InstantID")
+ID_METHODS = ("IP-Adapter Face", "InstantID", "IP-Adapter FaceID")
 """The adapters by which a person can be shown; the first means whichever IP-Adapter the family has."""
 REF_MODES = ("Infer with Pretrained Lora", "Infer with IPA or InstantID only(without Pretraining Lora)")
 """With the person's LoRA, or by an adapter alone; in the words of the original."""
+CLIP_CONTROLS = ("openpose", "canny", "color", "tile")
+"""What of a control clip a drawn clip can be held to."""
 SCENE_CONTROLS = ("Without Control", "Control with inner template", "Control with uploaded template")
 
 
@@ -109,7 +117,7 @@ class TrainConfig:
     sd_model_checkpoint: str = param(
         "",
         "Base model",
-        help="Any SD1.5, SD2.1 or SDXL checkpoint of the host; empty takes its default.",
+        help="Any SD1.5, SD2.1 or SDXL checkpoint that is there; empty takes the default.",
     )
     train_mode_choose: str = param(TRAIN_MODES[0], "Mode", choices=TRAIN_MODES, help="A face or a scene.")
     resolution: int = param(
@@ -376,8 +384,16 @@ class PortraitConfig:
         minimum=0,
         maximum=1.3,
         step=0.05,
+        tried=(0.9, 1.05, 0.75, 1.2),
         group="advanced",
         help="Strength of the person's LoRA.",
+    )
+    lora_weights_auto: bool = param(
+        False,
+        "Find the LoRA weight",
+        group="advanced",
+        help="Make each portrait with several LoRA weights and keep the one that is most alike and sharp; the number "
+        "then doesn't count. Ends early as Best of does.",
     )
     reward_weight: float = param(
         1.0,
@@ -544,12 +560,19 @@ class PortraitConfig:
         "Adapter beside the LoRA",
         choices=ID_METHODS,
         group="advanced",
-        help="By which adapter; InstantID is there for SDXL alone.",
+        help="By which adapter; InstantID is there for SDXL alone, and FaceID in the program's own engine.",
     )
     ipa_weight: float = param(
-        0.3, "IP-Adapter weight", minimum=0, maximum=1, step=0.05, legacy_default=0.5, group="advanced",
-        help="How much the adapter counts beside the LoRA.",
+        0.3, "IP-Adapter weight", minimum=0, maximum=1, step=0.05, tried=(0.3, 0.5, 0.15, 0.7), legacy_default=0.5,
+        group="advanced", help="How much the adapter counts beside the LoRA.",
     )  # fmt: skip
+    ipa_weight_auto: bool = param(
+        False,
+        "Find the IP-Adapter weight",
+        group="advanced",
+        help="Make each portrait with several weights of the adapter beside the LoRA and keep the best, as Find the "
+        "LoRA weight does; the number then doesn't count.",
+    )
     instantid_id_weight: float = param(
         0.5, "InstantID weight of the place", minimum=0, maximum=1, step=0.05, group="advanced",
         help="How much InstantID's ControlNet holds the face where the template has it, beside the LoRA.",
@@ -603,6 +626,11 @@ class PortraitConfig:
         False, "Keep the others too", group="advanced",
         help="Keep those that weren't the best, in the folder losers beside the portraits.",
     )  # fmt: skip
+    measure_floor: bool = param(
+        False, "Measure the floor", group="advanced",
+        help="Draw each portrait once more without anything of the person, and tell its likeness above that picture's; "
+        "takes twice the time, and the picture isn't kept.",
+    )  # fmt: skip
     makeup_transfer: bool = param(
         False, "Makeup transfer", group="advanced", help="Bring the template's make-up back.",
     )  # fmt: skip
@@ -614,7 +642,7 @@ class PortraitConfig:
         False,
         "LCM accelerate",
         group="advanced",
-        help="12 and 8 steps, CFG 2, Euler a; needs an LCM LoRA of the family among the host's LoRAs.",
+        help="12 and 8 steps, CFG 2, Euler a; needs an LCM LoRA of the family among the LoRAs.",
     )
     text_to_image_input_prompt: str = param(
         "",
@@ -659,7 +687,8 @@ class DrawnClipConfig:
         minimum=0,
         maximum=2048,
         step=8,
-        help="In pixels; 0 takes the size of the clips that the base model's motion module knows.",
+        help="In pixels; 0 takes the size that the base model's motion module knows, in the shape of the picture or of "
+        "the control clip where there is one.",
     )
     t2v_input_height: int = param(
         0,
@@ -669,6 +698,12 @@ class DrawnClipConfig:
         step=8,
         help="The same for the height.",
     )
+    upload_control_video_type: str = param(
+        CLIP_CONTROLS[0],
+        "Control of the clip",
+        choices=CLIP_CONTROLS,
+        help="What a drawn clip takes from the control clip: frame by frame its poses, its edges, its colours, or all.",
+    )
     i2v_denoising_strength: float = param(
         0.65,
         "Denoising strength from a picture",
@@ -676,6 +711,12 @@ class DrawnClipConfig:
         maximum=1.0,
         step=0.05,
         help="How far a clip from a picture may go from it; little also lets little move.",
+    )
+    repaint_together: bool = param(
+        False,
+        "Repaint all frames together",
+        help="The person's two passes go over the whole drawn clip at once, by the motion module, and not over one "
+        "frame after another.",
     )
     motion_module: str = param(
         "",
@@ -694,9 +735,9 @@ Chosen: TypeAlias = frozenset[str] | None
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """Return a configuration made of names and values, which are checked. Unknown names are an error that lists
-    them."""
-    known = {d.name for d in declared(cls)}
+    """Return a configuration made of names and values, which are checked. :data:`AUTO` leaves a number to a search
+    where that can be done. Unknown names are an error that lists them."""
+    values, known = spelt_out(cls, values), {d.name for d in declared(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise InvalidRequest("Unknown parameter: {names}.", names=", ".join(unknown))

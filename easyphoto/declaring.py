@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import Any
 
 from easyphoto.errors import InvalidRequest
 from easyphoto.messages import Message
+
+AUTO = "auto"
+"""What the edges take in the place of a number that may be left to a search."""
 
 _NAMES = {
     int: Message("a whole number"),
@@ -34,6 +37,9 @@ class Param:
     maximum: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
+    tried: tuple[float, ...] = ()
+    """Of a number that may be left to a search: the values that are tried, in this order. The text :data:`AUTO` in the
+    number's place asks for it, and so does the field :func:`auto_name`, which is declared beside the number."""
     numbered: bool = False
     """A choice after the first may also be given as its number in the list, from 1."""
     legacy_default: Any = None
@@ -79,6 +85,22 @@ def unlike_defaults(config: Any) -> frozenset[str]:
     """Return the names of the fields that aren't at their defaults. Those count as chosen where nobody says what the
     user chose."""
     return frozenset(d.name for d in declared(type(config)) if getattr(config, d.name) != d.default)
+
+
+def auto_name(name: str) -> str:
+    """Return the name of the field that leaves the number ``name`` to a search."""
+    return f"{name}_{AUTO}"
+
+
+def spelt_out(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return names and values in which no number of ``cls`` is the text :data:`AUTO`: the field beside the number says
+    it instead."""
+    found = dict(values)
+    for d in declared(cls):
+        if d.param.tried and found.get(d.name) == AUTO:
+            del found[d.name]
+            found[auto_name(d.name)] = True
+    return found
 
 
 def validate(config: Any) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from easyphoto.messages import Message, from_data, to_data
 
@@ -112,6 +112,16 @@ class Portrayed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preview(Event):
+    """How the picture that is being sampled looks so far: ``jpeg`` is a small JPEG file in base64. ``stage`` is that of
+    :class:`Progress`. Jobs keep none but the newest, and nowhere on disk; see :meth:`easyphoto.jobs.Job.look`."""
+
+    kind = "preview"
+    stage: str = ""
+    jpeg: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateFailed(Event):
     """One template could not be done; the others go on."""
 
@@ -152,6 +162,21 @@ class Failed(Event):
 
 Listener = Callable[[Event], None]
 
+
+@runtime_checkable
+class WatchedListener(Protocol):
+    """A :data:`Listener` that knows whether somebody looks at previews now."""
+
+    def __call__(self, event: Event) -> None: ...
+
+    def is_watched(self) -> bool: ...
+
+
+def wants_previews(listener: Listener) -> bool:
+    """Return whether somebody looks at the previews that ``listener`` is given."""
+    return isinstance(listener, WatchedListener) and listener.is_watched()
+
+
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
@@ -163,6 +188,7 @@ _KINDS: dict[str, type[Event]] = {
         Validated,
         Fused,
         Portrayed,
+        Preview,
         TemplateFailed,
         RowFailed,
         Finished,

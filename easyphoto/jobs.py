@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 from easyphoto.errors import Cancelled, EasyPhotoError, NotFound, TooBusy
-from easyphoto.events import Event, Failed, Queued
+from easyphoto.events import Event, Failed, Portrayed, Preview, Queued, TemplateFailed
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ KEPT = 50
 """How many ended jobs are remembered."""
 MAX_WAITING = 50
 """How many jobs of one lane may wait at the same time."""
+LOOKING = 5.0
+"""So many seconds after somebody looked at a preview, the next ones are still wanted."""
 MAX_HELD = 2**30
 """Bytes that the requests of all jobs that haven't ended may hold together; one alone may be larger."""
 
@@ -66,12 +68,40 @@ class Job(Generic[Result]):
         self._cancel = threading.Event()
         self._result: Result | None = None
         self._error: EasyPhotoError | None = None
+        self._preview: Preview | None = None
+        self._looked_at = -LOOKING
 
     def emit(self, event: Event) -> None:
-        """Add an event; everybody who follows sees it."""
+        """Add an event; everybody who follows sees it. A :class:`Preview` is only shown to who looks."""
+        if self._is_passing(event):
+            return
         with self._changed:
             self._events.append(event)
             self._changed.notify_all()
+
+    def look(self) -> Preview | None:
+        """Return how the picture that is being made looks so far, if that is known. For a few seconds from now on, the
+        job finds out more of it."""
+        self._looked_at = time.monotonic()
+        return self._preview
+
+    @property
+    def listener(self) -> JobListener:
+        """What the work of this job tells its events."""
+        return JobListener(self)
+
+    def is_looked_at(self) -> bool:
+        """Whether somebody called :meth:`look` just now."""
+        return time.monotonic() - self._looked_at < LOOKING
+
+    def _is_passing(self, event: Event) -> bool:
+        """Keep a preview until another one comes or its picture is done, and return whether ``event`` was one."""
+        if isinstance(event, Preview):
+            self._preview = event
+            return True
+        if isinstance(event, Portrayed | TemplateFailed):
+            self._preview = None
+        return False
 
     def cancel(self) -> None:
         """Ask the job to stop: it does so within a step, or at once when it hasn't begun."""
@@ -163,10 +193,23 @@ class Job(Generic[Result]):
 
     def _end(self, state: State) -> None:
         """Nothing of the request is kept: it may be hundreds of megabytes, and fifty ended jobs are remembered."""
-        self._work = None
+        self._work = self._preview = None
         self.holds = 0
         self.state = state
         self._changed.notify_all()
+
+
+class JobListener:
+    """A :class:`easyphoto.events.WatchedListener` that adds to the events of ``job``."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        self._job = job
+
+    def __call__(self, event: Event) -> None:
+        self._job.emit(event)
+
+    def is_watched(self) -> bool:
+        return self._job.is_looked_at()
 
 
 def _bare(error: EasyPhotoError) -> EasyPhotoError:

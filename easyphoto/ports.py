@@ -33,6 +33,20 @@ OnStep: TypeAlias = Callable[[int, int], None]
 ``errors.Cancelled``, which ends the work at once."""
 
 
+@runtime_checkable
+class PreviewWatcher(Protocol):
+    """An :data:`OnStep` that also wants to see now and then how the picture looks so far.
+
+    A host that can show that at little cost asks :meth:`wants_preview` after each step, and gives :meth:`preview` a
+    picture of any size. A host that can't does neither."""
+
+    def __call__(self, step: int, total: int) -> None: ...
+
+    def wants_preview(self) -> bool: ...
+
+    def preview(self, picture: Image) -> None: ...
+
+
 # --- faces -----------------------------------------------------------------------------------------------------------
 
 
@@ -81,15 +95,25 @@ class Calibration:
     far_1: float | None = None
     far_01: float | None = None
 
+    def unit(self, cosine: float) -> float:
+        """A raw cosine in units in which a typical pair of strangers is 0 and one of photos of one person is 1. It goes
+        on beyond both."""
+        return (cosine - self.stranger_mean) / (self.same_mean - self.stranger_mean)
+
     def score(self, cosine: float) -> float:
         """The calibrated score of a raw cosine: 0 for a typical pair of strangers and all that are less alike, 1 for a
         typical pair of photos of one person and all that are more alike, linear between. Rank by the cosine instead:
         it goes on where this scale ends."""
-        return likeness.clipped((cosine - self.stranger_mean) / (self.same_mean - self.stranger_mean))
+        return likeness.clipped(self.unit(cosine))
 
     def cosine(self, score: float) -> float:
         """The raw cosine of a calibrated score."""
         return self.stranger_mean + score * (self.same_mean - self.stranger_mean)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the thresholds were measured on photos, and aren't what a normal distribution has."""
+        return self.far_1 is not None
 
     @property
     def threshold(self) -> float:
@@ -140,6 +164,18 @@ class FaceEmbedder(Protocol):
 
     def embed(self, image: Image, face: Face) -> Embedding:
         """A vector of length 1. Its inner product with the vector of another face is the cosine of the two faces."""
+        ...
+
+
+@runtime_checkable
+class FeatureEmbedder(Protocol):
+    """An embedder that also gives its vectors at the length that its network gives them, which says how clearly it saw
+    the face. InstantID was taught these."""
+
+    name: str
+
+    def features(self, image: Image, face: Face) -> Embedding:
+        """The vector that ``embed`` brings to length 1."""
         ...
 
 
@@ -300,6 +336,11 @@ class Identity:
     weight: float = 1.0
     place: float | None = None
 
+    @property
+    def placing(self) -> float:
+        """How much the part counts that holds the face in its place."""
+        return self.weight if self.place is None else self.place
+
 
 @dataclass(frozen=True)
 class LoraRef:
@@ -353,7 +394,10 @@ class ClipJob(Txt2Img):
     The module sees ``context`` frames at a time, of which neighbours share ``overlap``. ``motion`` is its file, or the
     host's name for it; None takes the one that the host has for the checkpoint. ``controls`` hold all frames alike;
     ``frame_controls`` has, for each frame, the same roles with pictures of their own. ``denoising_strength`` lies in
-    (0, 1] and counts where there is a picture."""
+    (0, 1] and counts where there is a picture.
+
+    With ``pictures``, one for each frame, these are repainted in place of ``image``. ``mask`` and ``mask_blur`` are
+    then those of :class:`Img2Img`, for all frames alike."""
 
     frames: int
     context: int = 16
@@ -363,6 +407,9 @@ class ClipJob(Txt2Img):
     last_image: Image | None = None
     denoising_strength: float = 1.0
     frame_controls: Sequence[Sequence[Control]] = ()
+    pictures: Sequence[Image] = ()
+    mask: Mask | None = None
+    mask_blur: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -466,6 +513,23 @@ class Animator(Protocol):
         ...
 
     def animate(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip: ...
+
+
+@runtime_checkable
+class AdapterHost(Protocol):
+    """A host that can tell by which files it serves an identity."""
+
+    def adapter_files(self, family: Family, kind: IdentityKind) -> Sequence[Path | str]:
+        """The files of the models that serve ``kind`` for ``family``, or their names where that is all that the host
+        knows; empty where nothing serves it."""
+        ...
+
+
+@runtime_checkable
+class ClipPainter(Animator, Protocol):
+    """A host that repaints the frames of a clip together: it draws jobs with ``pictures``."""
+
+    def repaint_clip(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip: ...
 
 
 # --- results ---------------------------------------------------------------------------------------------------------

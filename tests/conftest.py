@@ -18,6 +18,7 @@ import pytest
 from easyphoto import pictures
 from easyphoto.config import Paths
 from easyphoto.ports import Image
+from tests import accelerators
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -35,6 +36,12 @@ def _local_only(self: socket.socket, address: Any) -> None:
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", _local_only)
+
+
+@pytest.fixture(autouse=True)
+def _no_accelerator() -> Iterator[None]:
+    yield
+    accelerators.forget()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -148,6 +148,23 @@ class FakeHost:
         return {"host": self.name, "device": "none", "precision": "none"}
 
 
+@dataclass
+class Looking:
+    """Somebody who wants to see every step, and keeps what was shown."""
+
+    seen: list[Image] = field(default_factory=list)
+    told: list[tuple[int, int]] = field(default_factory=list)
+
+    def __call__(self, step: int, total: int) -> None:
+        self.told.append((step, total))
+
+    def wants_preview(self) -> bool:
+        return True
+
+    def preview(self, picture: Image) -> None:
+        self.seen.append(picture)
+
+
 # --- vision ----------------------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
+
+from easyphoto.api import routes
+from easyphoto.service import EasyPhoto
 
 
 @contextmanager
@@ -26,3 +30,12 @@ def served(app: FastAPI, port: int = 0) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@contextmanager
+def client_of(service: EasyPhoto) -> Iterator[httpx.Client]:
+    """A client of the HTTP API of ``service``."""
+    app = FastAPI()
+    routes.mount(app, service)
+    with served(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        yield client

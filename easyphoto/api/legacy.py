@@ -24,6 +24,7 @@ from easyphoto.api import clip_routes, guard, schema, waiting, wire
 from easyphoto.clips import decoding
 from easyphoto.clips.bounds import MAX_DRAWN, MAX_FRAMES, MAX_RATE
 from easyphoto.config import (
+    CLIP_CONTROLS,
     ID_METHODS,
     REF_MODES,
     Declared,
@@ -54,6 +55,7 @@ from easyphoto.service import (
     VideoRequest,
     VideoResult,
 )
+from easyphoto.service.requests import OVER_API
 
 CHECKPOINT = "Chilloutmix-Ni-pruned-fp16-fix.safetensors"
 """The base model that clients of the original name unless their user chose another."""
@@ -64,13 +66,17 @@ PROMPT = (
 TRAINED = "The training has been completed."
 FRAMES_SENT = 64
 """At most so many frames of a clip are sent one by one, beside the clip."""
+_POSES = ("dwpose",)
+"""What the original also calls the control that holds poses."""
 TABS = ("selected_template_images", "init_image", "uploaded_template_images", "text")
 WITH_LORA = ("Infer with User Lora", *REF_MODES[:1])
 _SHOWN: Mapping[tuple[bool, str], str] = {
     (False, ID_METHODS[0]): "ipa_image",
     (False, ID_METHODS[1]): "instantid_image",
+    (False, ID_METHODS[2]): "ipa_image",
     (True, ID_METHODS[0]): "ipa_only_image",
     (True, ID_METHODS[1]): "instantid_only_image",
+    (True, ID_METHODS[2]): "ipa_only_image",
 }
 """The field with the picture for the adapter, by whether the LoRA is left out and by the adapter."""
 _TRAIN_DEFAULTS: Mapping[str, Any] = {"sd_model_checkpoint": CHECKPOINT, "skin_retouching_bool": False}
@@ -271,6 +277,7 @@ def _portrait_request(reading: _Reading, service: EasyPhoto) -> PortraitRequest:
         identity_image=_shown(fields, config),
         # Clients of the original send its whole form: nobody has chosen a value that only repeats the default.
         chosen=unlike_defaults(config) & fields.keys(),
+        origin=OVER_API,
     )
 
 
@@ -303,7 +310,8 @@ def _identity(reading: _Reading) -> dict[str, str]:
     found = {}
     for name in ("id_control_method", "no_user_lora_mode"):
         if method := _text(reading.fields, name, ""):
-            found[name] = ID_METHODS[0] if method.lower().startswith("ip") else method
+            own = method in ID_METHODS or not method.lower().startswith("ip")
+            found[name] = method if own else ID_METHODS[0]
     mode = _text(reading.fields, "ref_mode_choose", WITH_LORA[0])
     # The words for it changed when the original learned a second adapter.
     alone = mode.startswith("Infer with IPA")
@@ -366,18 +374,37 @@ def _queue_video(fields: Mapping[str, Any], service: EasyPhoto) -> tuple[Job[Vid
         chosen=asked.chosen,
     )
     if not clip:
-        return service.video(replace(request, drawing=_drawing(reading, image))), reading.remarks
+        control = _control(reading)
+        request = replace(request, drawing=_drawing(reading, image, own_shape=bool(image or control)))
+        return clip_routes.queue_drawing(service, request, control, "openpose_video"), reading.remarks
     return clip_routes.queue(service, request, wire.decode(clip, "init_video", schema.MAX_CLIP)), reading.remarks
 
 
-def _drawing(reading: _Reading, image: str) -> ClipDrawing:
-    """What the clip is to be drawn of: the picture where one was sent, with its own prompt, else the text."""
+def _control(reading: _Reading) -> str:
+    """The control clip in base64, "" where none is to be used."""
+    if not reading.wants("upload_control_video"):
+        return ""
+    control = _text(reading.fields, "openpose_video", "")
+    if not control:
+        reading.remarks.append("upload_control_video was left out: no clip came as openpose_video.")
+    elif reading.fields.get("upload_control_video_type") not in (None, *_POSES, *CLIP_CONTROLS):
+        reading.remarks.append("upload_control_video was left out: there is no control of that type.")
+        control = ""
+    return control
+
+
+def _drawing(reading: _Reading, image: str, *, own_shape: bool) -> ClipDrawing:
+    """What the clip is to be drawn of: the picture where one was sent, with its own prompt, else the text. With
+    ``own_shape`` it is as wide and high as what it is drawn from, whatever size was sent, as in the original."""
     fields = reading.fields
-    if reading.wants("upload_control_video"):
-        reading.remarks.append("upload_control_video was left out: clips are drawn without one.")
     prompt = _text(fields, "init_image_prompt" if image else "t2v_input_prompt", "")
     last = _text(fields, "last_image", "") if image else ""
-    return clip_routes.drawn_of(prompt, image, last, reading.config_values(DrawnClipConfig, {}))
+    values = reading.config_values(DrawnClipConfig, {})
+    if values.get("upload_control_video_type") not in CLIP_CONTROLS:
+        values.pop("upload_control_video_type", None)  # the first of our own then: the original's are all poses to us
+    if own_shape:
+        values = {name: value for name, value in values.items() if name not in ("t2v_input_width", "t2v_input_height")}
+    return clip_routes.drawn_of(prompt, image, last, values)
 
 
 def _video(job: Job[VideoResult], remarks: list[str], scrubber: wire.Scrubber) -> schema.LegacyVideo:
@@ -481,6 +508,8 @@ _VIDEO_MORE: Mapping[str, Any] = {
     "init_image_prompt": {"type": "string", "description": "What the clip from the picture shows."},
     "last_image": {"type": "string", "nullable": True, "description": "The picture at which that clip ends."},
     "t2v_input_prompt": {"type": "string", "description": "Without clip and picture: what a drawn clip shows."},
+    "upload_control_video": {"type": "boolean", "description": "Hold each frame of a drawn clip to openpose_video."},
+    "openpose_video": {"type": "string", "nullable": True, "description": "That clip in base64."},
     "max_frames": {"type": "integer", "default": 16},
     "max_fps": {"type": "integer", "default": 8},
     "save_as": {"type": "string", "enum": ["gif", "mp4"], "default": "gif"},

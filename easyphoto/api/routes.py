@@ -18,6 +18,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from easyphoto import __version__, doctor
@@ -26,8 +27,12 @@ from easyphoto.api.guard import REFUSED, Budget, Door, Guard, Receive, Scope, Se
 from easyphoto.batch.faults import WrongRows
 from easyphoto.config import PortraitConfig, from_mapping
 from easyphoto.errors import EasyPhotoError, InvalidRequest, NotFound
+from easyphoto.events import Preview
 from easyphoto.jobs import Job
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES, EasyPhoto, PortraitRequest, TrainRequest
+from easyphoto.service.requests import OVER_API
+from easyphoto.storage import files
+from easyphoto.storage.scratch import Scratch, sweep
 from easyphoto.templates import scenes
 
 PREFIX = "/easyphoto/v1"
@@ -35,6 +40,8 @@ MAX_BODY = 512 * 2**20
 """The most bytes that one request may have."""
 MAX_READ = 2 * MAX_BODY
 """The most bytes of all requests that are being read at the same time."""
+_CROSSING = "crossing-"
+"""The beginning of the name of the folder in which an exported or imported person lies on the way."""
 POLL = 0.25
 """Seconds between two looks at a job that a client follows."""
 PROMPT = "text_to_image_input_prompt"
@@ -151,6 +158,8 @@ def _first(error: RequestValidationError) -> str:
         return schema.unknown_option(place[-1])
     if not place:
         return "The body must be one JSON object."
+    if len(place) > 2 and place[-2] in schema.OF_SEVERAL_TYPES:
+        del place[-1]  # the type that was tried last
     return f"{'.'.join(place)}: {complaint[:1].lower()}{complaint[1:]}."
 
 
@@ -244,6 +253,7 @@ def _portrait_request(payload: schema.PortraitPayload, service: EasyPhoto) -> Po
         chosen=frozenset(chosen),
         identity_image=shown,
         by_likeness=payload.by_likeness,
+        origin=OVER_API,
     )
 
 
@@ -260,19 +270,23 @@ def _add_events(router: APIRouter, service: EasyPhoto, scrubber: wire.Scrubber) 
         # Not annotated: the FastAPI of AUTOMATIC1111 would take the header for a query.
         after: int = Query(0, ge=0, description="Number of the last event that is known already."),
         last_event_id: int | None = Header(None, ge=0, description="The same, as browsers send it."),
+        previews: bool = Query(False, description="Send small pictures of what is being made too."),
     ) -> StreamingResponse:
         job = service.jobs.get(job_id)
         start = after if last_event_id is None else last_event_id
-        stream = _follow(request, job, start, scrubber)
+        stream = _follow(request, job, start, scrubber, previews=previews)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Scrubber) -> AsyncIterator[str]:
+async def _follow(
+    request: Request, job: Job[Any], start: int, scrubber: wire.Scrubber, *, previews: bool
+) -> AsyncIterator[str]:
     """Follow a job by looking at it again and again, because waiting would hold a thread for a listener that has gone,
     and would keep the server from ending."""
     stops = waiting.closing()
     before = [e for n, e in job.events(follow=False) if n <= start]
     number, seen, quiet = start, sum(len(wire.pictures_of(e)) for e in before), 0.0
+    shown: Preview | None = None
     while True:
         ended = job.ended
         fresh = list(job.events(number, follow=False))
@@ -280,6 +294,10 @@ async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Sc
             seen, quiet = seen_now, 0.0
             yield text
         number = fresh[-1][0] if fresh else number
+        preview = job.look() if previews and not ended else None
+        if preview is not None and preview is not shown:
+            shown, quiet = preview, 0.0
+            yield wire.sse_preview(preview)
         if ended or stops() or await request.is_disconnected():
             return
         await asyncio.sleep(POLL)
@@ -290,6 +308,12 @@ async def _follow(request: Request, job: Job[Any], start: int, scrubber: wire.Sc
 
 
 # --- people, templates, status ---------------------------------------------------------------------------------------
+
+
+def _crossing(service: EasyPhoto) -> Scratch:
+    """Return a folder for a person who is being exported or imported; those that a killed program left are removed."""
+    sweep(service.paths.uploads, _CROSSING)
+    return Scratch(service.paths.uploads, _CROSSING)
 
 
 def _add_people(router: APIRouter, service: EasyPhoto) -> None:
@@ -306,6 +330,38 @@ def _add_people(router: APIRouter, service: EasyPhoto) -> None:
     @router.get("/people/{user_id}", responses=_errors(404), summary="Look at a person")
     def person(user_id: str) -> schema.PersonOut:
         return wire.person_out(service.people.get(user_id))
+
+    @router.post("/people/import", responses=_TAKES_BODY, summary="Import a person who was exported")
+    def bring(payload: schema.PersonFile) -> schema.PersonOut:
+        data = wire.decode(payload.file, "file", MAX_BODY)
+        with _crossing(service) as place:
+            file = place.path / "person.easyphoto.zip"
+            files.write_bytes(file, data)
+            person = service.people.bring(file)
+        service.host.refresh_loras()
+        return wire.person_out(person)
+
+    @router.get(
+        "/people/{user_id}/export",
+        response_class=FileResponse,
+        responses={**_errors(404, 507), 200: {"content": {"application/zip": {}}, "description": "The person."}},
+        summary="Export a person: what is needed to make portraits, as a zip file",
+    )
+    def export(user_id: str) -> FileResponse:
+        place = _crossing(service)
+        try:
+            file = place.path / f"{service.people.get(user_id).user_id}.easyphoto.zip"
+            service.people.export(user_id, file)
+        except BaseException:
+            place.close()
+            raise
+        return FileResponse(
+            file, media_type="application/zip", filename=file.name, background=BackgroundTask(place.close)
+        )
+
+    @router.post("/people/{user_id}/rename", responses=_TAKES_BODY, summary="Give a person another user id")
+    def rename(user_id: str, payload: schema.RenamePayload) -> schema.PersonOut:
+        return wire.person_out(service.rename_person(user_id, payload.user_id))
 
     @router.delete("/people/{user_id}", responses=_errors(404, 507), summary="Delete a person")
     def delete(user_id: str, portraits: bool = False) -> schema.RemovedOut:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, Field, StrictBool, StrictStr
 
 from easyphoto.clips.bounds import MAX_FRAMES, MAX_RATE, FileFormat
-from easyphoto.config import Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared
+from easyphoto.config import AUTO, Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared, spelt_out
 from easyphoto.service import MAX_PHOTOS, MAX_TEMPLATES
 
 MAX_FEATURES = 30
@@ -34,7 +34,8 @@ def _field_type(d: Declared) -> Any:
     if d.type is int:
         return pydantic.conint(strict=True, **_range(d))
     if d.type is float:
-        return pydantic.confloat(**_range(d))
+        kind = pydantic.confloat(**_range(d))
+        return kind | Literal[AUTO] if d.param.tried else kind
     if d.param.numbered:
         return Literal[d.param.choices] | pydantic.conint(strict=True, ge=1, le=len(d.param.choices) - 1)
     return Literal[d.param.choices] if d.param.choices else StrictStr
@@ -46,10 +47,19 @@ def _range(d: Declared) -> dict[str, Any]:
     return {k: cast(v) for k, v in limits.items() if v is not None}
 
 
+def _shown_range(d: Declared) -> dict[str, Any]:
+    """Return what shows a client the limits of a number that may be left to a search too: pydantic shows those of such
+    a type deep within it."""
+    if not d.param.tried:
+        return {}
+    limits = {"minimum": d.param.minimum, "maximum": d.param.maximum}
+    return limits if pydantic.VERSION.startswith("1.") else {"json_schema_extra": limits}
+
+
 def _options(name: str, config: type, doc: str) -> type[BaseModel]:
     """Return a model with each declared field of ``config``, all of them optional."""
     fields: dict[str, Any] = {
-        d.name: (_field_type(d), Field(d.default, title=d.param.label, description=d.param.help))
+        d.name: (_field_type(d), Field(d.default, title=d.param.label, description=d.param.help, **_shown_range(d)))
         for d in declared(config)
     }
     strict: Any = {"extra": "forbid"}
@@ -61,10 +71,12 @@ def _options(name: str, config: type, doc: str) -> type[BaseModel]:
 
 
 if TYPE_CHECKING:
+    _Place = int
     TrainOptions = BaseModel
     PortraitOptions = BaseModel
     DrawnClipOptions = BaseModel
 else:
+    _Place = pydantic.conint(strict=True, ge=0, le=10_000)  # version 1 refuses bounds of a StrictInt in Field
     TrainOptions = _options(
         "TrainOptions", TrainConfig, "What is left out takes the default of the base model's family."
     )
@@ -79,9 +91,11 @@ def chosen(model: BaseModel | None) -> dict[str, Any]:
     values: Mapping[str, Any] = (
         model.dict(exclude_unset=True) if pydantic.VERSION.startswith("1.") else model.model_dump(exclude_unset=True)
     )
-    return dict(values)
+    return spelt_out(PortraitConfig, values)
 
 
+OF_SEVERAL_TYPES = frozenset(d.name for d in declared(PortraitConfig) if d.param.tried or d.param.numbered)
+"""The options that may be a number or a text."""
 NOT_YET: Mapping[str, str] = {
     "ipa_control": "it is called id_control",
 }
@@ -106,6 +120,18 @@ class PersonPayload(BaseModel):
 
     user_id: StrictStr = Field(..., description="The name of the person, in any script.")
     photos: list[StrictStr] = Field(..., description=f"Photos in base64 (at most {MAX_PHOTOS}); one is enough.")
+
+
+class PersonFile(BaseModel):
+    """A person who was exported, here or elsewhere."""
+
+    file: StrictStr = Field(..., description="The zip file in base64.")
+
+
+class RenamePayload(BaseModel):
+    """What a person is to be called."""
+
+    user_id: StrictStr = Field(..., description="The new name of the person, in any script.")
 
 
 class TrainPayload(BaseModel):
@@ -159,6 +185,9 @@ class VideoPayload(BaseModel):
     prompt: StrictStr = Field("", description="What a clip that is drawn shows.")
     image: StrictStr = Field("", description="The picture from which a clip is drawn, in base64.")
     last_image: StrictStr = Field("", description="The picture at which a clip from `image` ends, in base64.")
+    control_clip: StrictStr = Field(
+        "", description="A clip in base64 that each frame of a drawn clip is held to; `drawing` says by what."
+    )
     drawing: DrawnClipOptions | None = None
     name: StrictStr = Field("clip", description="What the clip is called.")
     format: FileFormat = "mp4"
@@ -206,7 +235,7 @@ class BatchPayload(BaseModel):
 class MovePayload(BaseModel):
     """Where in its line a waiting job goes; 0: it is the next."""
 
-    place: StrictInt = Field(0, ge=0, le=10_000, description="0: it is the next.")
+    place: _Place = Field(0, description="0: it is the next.")
 
 
 # --- responses -------------------------------------------------------------------------------------------------------
@@ -253,13 +282,15 @@ class PanelRowOut(BaseModel):
     floor: float | None
     ceiling: float | None
     threshold: float
+    measured: bool = True
 
 
 class PanelOut(BaseModel):
     """What the judge, which chose, and the reporter, which had no part in any choice, tell of the likeness.
     `copying` goes from -1 to 1, and `dominant_photo` is the training photo that most portraits lie nearest to (of one
     portrait: that it lies nearest to). `missing` counts faces that weren't found on templates that look ahead, and
-    `not_applicable` those on templates in profile."""
+    `not_applicable` those on templates in profile. `floor_of` says whose the floor is: "without the LoRA" for what the
+    base model makes of the same templates, or "template" for the template's own face."""
 
     judge: PanelRowOut
     reporter: PanelRowOut | None
@@ -273,6 +304,24 @@ class PanelOut(BaseModel):
     not_applicable: int
     sharpness: float | None
     diversity: float | None
+    floor_of: str = ""
+
+
+class RewardOut(BaseModel):
+    """What became of the reward (`enable_rl`) of a training. `gain` is that in cosines of `reporter`, with the 95%
+    `interval`; `curve` has the step and the cosine of `judge`; `guards` have what else was compared, without the reward
+    and with it. `why` is one sentence on why it was left out."""
+
+    accepted: bool
+    gain: float | None
+    interval: tuple[float, float] | None
+    minutes: float
+    judge: str
+    reporter: str | None
+    why: str = ""
+    steps: int = 0
+    curve: list[tuple[int, float]] = []
+    guards: dict[str, tuple[float | None, float | None]] = {}
 
 
 class PortraitOut(BaseModel):
@@ -373,6 +422,7 @@ class JobOut(BaseModel):
     video: VideoOut | None = Field(None, description="Of a clip that came to its end.")
     seed: int | None = None
     panel: PanelOut | None = Field(None, description="Of a training that came to its end.")
+    reward: RewardOut | None = Field(None, description="Of a training that was asked for it and came to its end.")
     panels: dict[str, PanelOut] = Field({}, description="Of portraits that were made, by user id.")
     error: Error | None = None
     cut_off: int = 0

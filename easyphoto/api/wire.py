@@ -10,21 +10,33 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from easyphoto.api import schema
 from easyphoto.batch.outcomes import BatchResult
 from easyphoto.catalog.weights import Entry, Needs
 from easyphoto.config import Paths
 from easyphoto.errors import InvalidRequest
-from easyphoto.events import Event, Failed, Finished, PhotosChecked, Portrayed, Progress, TemplateFailed, Validated
+from easyphoto.events import (
+    Event,
+    Failed,
+    Finished,
+    PhotosChecked,
+    Portrayed,
+    Preview,
+    Progress,
+    TemplateFailed,
+    Validated,
+)
 from easyphoto.jobs import Job, JobQueue
 from easyphoto.likeness import clipped, rounded
 from easyphoto.people import Person, Removed
 from easyphoto.ports import Likeness
 from easyphoto.service import PortraitResult, VideoResult
+
+Out = TypeVar("Out", bound=BaseModel)
 
 MAX_PICTURE = 40 * 2**20
 """The most bytes of one picture file that a client may send."""
@@ -180,6 +192,12 @@ def sse(events: Iterator[tuple[int, Event]], seen: int, scrubber: Scrubber) -> I
         yield f"id: {number}\nevent: {event.kind}\ndata: {body}\n\n", seen
 
 
+def sse_preview(preview: Preview) -> str:
+    """Return a preview as a server-sent event. It has no number: nobody can ask for it again."""
+    body = json.dumps({"kind": preview.kind, **asdict(preview)})
+    return f"event: {preview.kind}\ndata: {body}\n\n"
+
+
 def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut:
     """Return a job as the API shows it."""
     events = [event for _, event in job.events(follow=False)]
@@ -212,8 +230,10 @@ def job_out(job: Job[Any], queue: JobQueue, scrubber: Scrubber) -> schema.JobOut
     if job.state == "finished" and job.what == "generate":
         out.update(_result_out(job.wait(0), all_pictures(job), scrubber))
     elif job.state == "finished" and job.what == "train":
-        ends = [event.result.get("panel") for event in events if isinstance(event, Finished)]
-        out["panel"] = panel_out(ends[-1], scrubber) if ends else None
+        ends = [event.result for event in events if isinstance(event, Finished)]
+        if ends:
+            out["panel"] = panel_out(ends[-1].get("panel"), scrubber)
+            out["reward"] = reward_out(ends[-1].get("reward"), scrubber)
     elif job.state == "finished" and job.what == "video":
         out["video"] = _video_out(job.wait(0), scrubber)
     elif job.state == "finished" and job.what == "batch":
@@ -299,9 +319,19 @@ def likeness_out(likeness: Likeness | None) -> schema.LikenessOut | None:
 
 def panel_out(told: Any, scrubber: Scrubber) -> schema.PanelOut | None:
     """Return a likeness panel as it was written; None where there is none, or one that this version can't read."""
+    return _as_told(schema.PanelOut, told, scrubber)
+
+
+def reward_out(told: Any, scrubber: Scrubber) -> schema.RewardOut | None:
+    """Return what became of the reward as it was written; None where there was none, or one that this version can't
+    read."""
+    return _as_told(schema.RewardOut, told, scrubber)
+
+
+def _as_told(model: type[Out], told: Any, scrubber: Scrubber) -> Out | None:
     try:
-        return schema.PanelOut.model_validate(scrubber.value(told))
-    except ValidationError:
+        return model(**scrubber.value(told))
+    except (ValidationError, TypeError):
         return None
 
 

@@ -4,12 +4,12 @@ they lie below the folders that are looked through."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from easyphoto.batch.pieces import SHORT, Piece, key_of
 from easyphoto.filenames import NAME_BYTES, safe
-from easyphoto.storage import files, portraits
+from easyphoto.storage import files, listing, portraits
 
 _END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last bytes of every whole PNG."""
@@ -86,18 +86,11 @@ class MadePortraits:
         if self._known is None:
             self._known = {}
             for folder in (*self._elsewhere, self._folder):
-                for path in _pngs(folder):
+                for path in listing.below(folder, "*.png"):
                     key = _key_at(path)
                     if key is not None:
                         self._known[key] = path
         return self._known
-
-
-def _pngs(folder: Path) -> Iterator[Path]:
-    try:
-        yield from sorted(folder.rglob("*.png"))
-    except OSError:
-        return
 
 
 def _key_at(path: Path) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 from easyphoto import filenames, pictures
 from easyphoto.batch.given import GivenTemplate
 from easyphoto.batch.rows import AskedRow, output_names
-from easyphoto.config import PortraitConfig, declared
+from easyphoto.config import PortraitConfig, auto_name, declared
 from easyphoto.errors import EasyPhotoError, InvalidRequest
 from easyphoto.pictures import Source
 from easyphoto.ports import Checkpoint, LoraRef
@@ -49,12 +49,15 @@ class Piece:
     @property
     def steps(self) -> float:
         """About how many steps the portrait takes."""
+        from easyphoto import families
         from easyphoto.families.spec import Pass
         from easyphoto.inference import plan
 
         config, faces = self.request.config, sum(name != NOBODY for name in self.request.user_ids)
         rows = [plan.row(which, self.checkpoint.family, config) for which in (Pass.FIRST, Pass.SECOND)]
-        return max(1.0, faces * sum(row.cost for row in rows)) * config.best_of
+        floor = 2 if config.measure_floor else 1
+        tries = plan.tries(config, plan.searched(families.spec(self.checkpoint.family), config))
+        return max(1.0, faces * sum(row.cost for row in rows)) * tries * floor
 
     @property
     def people(self) -> str:
@@ -114,6 +117,7 @@ def key_of(recipe: Mapping[str, Any]) -> str | None:
         config = {name: value for name, value in {**known, **recipe["config"]}.items() if name in known}
         if several := recipe.get("best_of"):
             config |= {"seed": several["seed"], "best_of": several["count"]}
+            config |= {auto_name(name): True for name in several.get("searched", ())}
         template, checkpoint = recipe["template"], recipe["checkpoint"]
         about = {
             "people": list(recipe["user_ids"]),
@@ -132,7 +136,10 @@ def _values(config: PortraitConfig) -> dict[str, Any]:
 
 
 def _key(config: Mapping[str, Any], chosen: frozenset[str], about: Mapping[str, Any]) -> str:
-    counted = {n: v for n, v in config.items() if n not in _NOT_IN_KEY}
+    searched = {d.name for d in declared(PortraitConfig) if d.param.tried and config[auto_name(d.name)]}
+    counted = {n: v for n, v in config.items() if n not in _NOT_IN_KEY | searched}
+    if searched:  # which weight was found can't be known before
+        about = {**about, "loras": [sha256 for sha256, _ in about["loras"]]}
     return _digest(
         {"config": counted, "chosen": sorted(chosen & _GIVES_WAY) if config["lcm_accelerate"] else [], **about}
     )
@@ -183,8 +190,12 @@ class _Hashes:
 
     def models(self, row: AskedRow, config: PortraitConfig) -> dict[str, Any]:
         """The base model and the LoRAs of a row's portraits, as their recipes have them."""
+        from easyphoto import families
         from easyphoto.inference import plan, recipe
 
+        grids = plan.searched(families.spec(row.accepted.checkpoint.family), config)
+        first: dict[str, Any] = {name: values[0] for name, values in grids.items()}
+        config = replace(config, **first)
         there = [person for person in row.accepted.people if person is not None and person.trained]
         people = [ref for one in there for ref in plan.own_loras(one.lora, one.reward, config)]
         scene = None if row.templates or row.accepted.scene is None else row.accepted.scene.lora

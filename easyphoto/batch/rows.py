@@ -14,7 +14,7 @@ from easyphoto import naming
 from easyphoto.batch.faults import LONGEST, Fault, Once, Wrong, WrongRows, shortened
 from easyphoto.batch.given import GivenTemplate, Places, look_at
 from easyphoto.batch.table import Table, TableRow
-from easyphoto.config import Declared, PortraitConfig, declared, from_mapping
+from easyphoto.config import AUTO, Declared, PortraitConfig, declared, from_mapping
 from easyphoto.config import checked as checked_value
 from easyphoto.errors import InvalidRequest
 from easyphoto.messages import Message
@@ -242,7 +242,8 @@ class _Checker:
         name, _, value = given
         d = self._declared[name]
         try:
-            return checked_value(d, value if self._typed else from_text(d, value))
+            meant = value if self._typed else from_text(d, value)
+            return meant if d.param.tried and meant == AUTO else checked_value(d, meant)
         except InvalidRequest as error:
             if len(error.message) <= LONGEST_SENTENCE:
                 raise
@@ -271,6 +272,8 @@ def from_text(d: Declared, text: str) -> Any:
         return int(plain)
     if d.type is float and _NUMBER.fullmatch(plain):
         return float(plain.replace(",", "."))
+    if d.param.tried and plain.lower() == AUTO:
+        return AUTO
     return text
 
 

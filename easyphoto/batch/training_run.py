@@ -54,10 +54,7 @@ def forecast(service: EasyPhoto, batch: TrainingBatch) -> Forecast:
 
 def _usual_size(service: EasyPhoto, count: int) -> int | None:
     """What so many people take, from the largest who is there."""
-    sizes = [
-        sum(p.lstat().st_size for p in (*person.folder.rglob("*"), person.lora) if p.is_file())
-        for person in service.people.list()
-    ]
+    sizes = [person.size() for person in service.people.list()]
     return max(sizes) * count if sizes else None
 
 

@@ -20,14 +20,15 @@ KINDS: Mapping[str, str] = {
     "insightface": "insightface",
     "esrgan": "ESRGAN",
     "modelscope": "modelscope",
+    "tokenizer": "tokenizer",
     "template": "EasyPhoto/templates",
     "easyphoto": "",
 }
 """Kind of folder -> its name under a models folder: the names that every WebUI uses, and one of our own."""
 
-PLAIN = frozenset({"template"})
-"""The kinds of which a file is looked for at its own place alone: these are pictures, of which a models folder may hold
-thousands that have nothing to do with us."""
+PLAIN = frozenset({"template", "tokenizer"})
+"""The kinds of which a file is looked for at its own place alone: a models folder may hold thousands of pictures, and
+many files called ``vocab.json``, that have nothing to do with us."""
 
 ALSO_LOOK = "EASYPHOTO_MODEL_FOLDERS"
 """The environment variable that names more folders in which to look for weights, separated like those of PATH."""

@@ -68,7 +68,7 @@ class Records:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 beside = files.staging_name(self.path)
                 beside.write_text(json.dumps(merged, indent=1, ensure_ascii=False, sort_keys=True), encoding="utf-8")
-                beside.replace(self.path)
+                files.replace(beside, self.path)
             except OSError as error:
                 raise StorageFailed(
                     "The record of weights {path} can't be written ({error}).", path=self.path, error=error

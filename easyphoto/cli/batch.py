@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from easyphoto.cli import flags, on_ray, show, streams
+from easyphoto.cli import flags, on_comfyui, on_ray, show, streams
 from easyphoto.cli.arguments import a_folder, a_path
 from easyphoto.config import TrainConfig
 from easyphoto.errors import InvalidRequest
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser, service: Callable[[argparse.N
         "--dry-run", action="store_true", help="check everything, tell what it takes, and begin nothing"
     )
     on_ray.add_arguments(parser)
+    on_comfyui.add_arguments(parser)
     flags.add(parser, TrainConfig, defaults_vary=True)
     parser.set_defaults(run=partial(run, service))
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from easyphoto.cli import arguments
-from easyphoto.config import Config, Declared, declared, from_mapping, number, numbered
+from easyphoto.config import (
+    AUTO,
+    Config,
+    Declared,
+    PortraitConfig,
+    declared,
+    from_mapping,
+    number,
+    numbered,
+    spelt_out,
+)
 
 
 def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool = False) -> None:
@@ -34,6 +45,8 @@ def add(parser: argparse.ArgumentParser, cls: type[Any], *, defaults_vary: bool 
         elif d.type in (int, float):
             kind = arguments.ranged(d.type, d.param.minimum, d.param.maximum)
             options |= {"type": kind, "metavar": "NUMBER" if d.type is float else "INT"}
+            if d.param.tried:
+                options |= {"type": partial(_or_auto, kind), "metavar": f"NUMBER|{AUTO}"}
         else:
             options |= {"metavar": "TEXT"}
         group.add_argument(_flag(d.name), help=argparse.SUPPRESS if d.param.legacy else text, **options)
@@ -46,6 +59,7 @@ def chosen(args: argparse.Namespace, cls: type[Any] | None = None) -> dict[str, 
     classes."""
     prefix = "config_"
     given = {k[len(prefix) :]: v for k, v in vars(args).items() if k.startswith(prefix) and v is not None}
+    given = spelt_out(PortraitConfig, given)
     if cls is None:
         return given
     own = {d.name for d in declared(cls)}
@@ -55,6 +69,10 @@ def chosen(args: argparse.Namespace, cls: type[Any] | None = None) -> dict[str, 
 def config(cls: type[Config], args: argparse.Namespace) -> Config:
     """Return the configuration with what the user gave in place of the defaults."""
     return from_mapping(cls, chosen(args, cls))
+
+
+def _or_auto(number_of: Callable[[str], Any], text: str) -> Any:
+    return text if text == AUTO else number_of(text)
 
 
 def _choice(choices: tuple[str, ...], text: str) -> str:
@@ -67,7 +85,9 @@ def _flag(name: str) -> str:
 
 def _range(d: Declared) -> str:
     low, high = d.param.minimum, d.param.maximum
-    return "" if low is None or high is None else f" From {number(low)} to {number(high)}."
+    tried = ", ".join(map(number, d.param.tried))
+    auto = f" {AUTO}: keep the best of {tried}." if tried else ""
+    return auto if low is None or high is None else f" From {number(low)} to {number(high)}.{auto}"
 
 
 def _shown(default: object) -> str:

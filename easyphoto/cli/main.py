@@ -18,6 +18,7 @@ from easyphoto.cli import (
     endings,
     flags,
     models,
+    on_comfyui,
     on_ray,
     people,
     queue_command,
@@ -68,6 +69,7 @@ def _parser() -> Parser:
     train.add_argument("photos", nargs="*", type=a_path, help="5-20 photos, or folders of them")
     train.add_argument("--resume", action="store_true", help="go on with a training that was stopped or killed")
     train.add_argument("--template", action="append", default=[], type=a_path, help="a picture to validate on (repeat)")
+    on_comfyui.add_arguments(train)
     flags.add(train, TrainConfig, defaults_vary=True)
 
     generate = _command(commands, "generate", "Make portraits of trained people.", _generate)
@@ -93,6 +95,7 @@ def _parser() -> Parser:
         "--scene-preset", metavar="NAME", help="what a picture from text shows: one of `templates scenes`"
     )
     generate.add_argument("--recipe", type=a_path, help="replay a portrait from its PNG")
+    on_comfyui.add_arguments(generate)
     flags.add(generate, PortraitConfig)
 
     video.add_arguments(_command(commands, "video", "Put trained people into a clip."), _service)
@@ -102,8 +105,9 @@ def _parser() -> Parser:
     demo = _command(commands, "demo", "The main job on pictures that come with installed packages.", _demo)
     demo.add_argument("--out", type=a_folder, help="where everything goes (default: outputs/demo)")
 
-    _command(commands, "doctor", "What is here, what is missing, and what it would give.", _doctor)
-    people.add_arguments(_command(commands, "people", "List, add, delete, export or import people."), _paths)
+    doctor = _command(commands, "doctor", "What is here, what is missing, and what it would give.", _doctor)
+    on_comfyui.add_arguments(doctor)
+    people.add_arguments(_command(commands, "people", "List, add, rename, delete, export or import people."), _paths)
 
     serve = _command(commands, "serve", "The tabs and the API in a browser.", _serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
@@ -125,6 +129,7 @@ def _parser() -> Parser:
         help="no weights whose licence forbids commercial use (or EASYPHOTO_COMMERCIAL_ONLY=1)",
     )
     on_ray.add_arguments(serve)
+    on_comfyui.add_arguments(serve)
     serve.add_argument("--precision", choices=PRECISIONS, help="of trainings left at auto (or EASYPHOTO_PRECISION)")
     serve.add_argument(
         "--devices",
@@ -176,7 +181,8 @@ def _built(args: argparse.Namespace, decided: Preferences) -> EasyPhoto:
     if cluster is not None and cards:
         raise arguments.Usage("--devices is for this machine alone: leave it out with --ray.")
     devices.require(cards)
-    service = build(_paths(args), decided, cards)
+    paths = _paths(args)
+    service = build(paths, decided, cards, lambda vision: on_comfyui.host(args, paths, vision))
     if cluster is not None:
         on_ray.work_there(service, cluster, decided, args.held)
     return service
@@ -202,6 +208,8 @@ def _train(args: argparse.Namespace) -> int:
         print(f"{person.user_id} is trained: {person.lora}, likeness {likeness}.{verdict}")
         if isinstance(panel := (person.marks or {}).get("panel"), dict):
             print("\n".join(show.panel_lines(panel, "without the LoRA")))
+        if isinstance(reward := (person.marks or {}).get("reward"), dict):
+            print("\n".join(show.reward_lines(reward)))
     return 0
 
 
@@ -235,7 +243,7 @@ def _generate(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{len(result.portraits)} portraits, {len(result.failures)} templates failed, seed {result.seed}.")
         for name, panel in result.panels.items():
-            print("\n".join([f"{name}:", *show.panel_lines(panel, "the template's face")]))
+            print("\n".join([f"{name}:", *show.panel_lines(panel, show.floor_words(panel))]))
     return 0 if result.portraits else errors.of(result.failures[0].code if result.failures else "").exit_status
 
 

@@ -101,6 +101,11 @@ def describe(event: Event) -> str:
     return ""
 
 
+def floor_words(panel: Mapping[str, Any]) -> str:
+    """Return what the floor of some portraits is; older panels don't say."""
+    return "without the person" if panel.get("floor_of") == "without the LoRA" else "the template's face"
+
+
 def panel_lines(panel: Mapping[str, Any], floor: str) -> list[str]:
     """Return a likeness panel as lines of text. ``floor`` says what the floor is."""
     word = panel.get("word")
@@ -115,6 +120,9 @@ def panel_lines(panel: Mapping[str, Any], floor: str) -> list[str]:
             lines.append(f"  {kind} {row['embedder']}: {', '.join(told)}")
     if not panel.get("reporter"):
         lines.append("  judged by one embedder: no gain is proven")
+    for row in (panel.get("judge"), panel.get("reporter")):
+        if row and row.get("measured") is False:
+            lines.append(f"  what the numbers of {row['embedder']} mean was never measured: no gain is proven")
     if panel.get("copying") is not None:
         near = f", most like {panel['dominant_photo']}" if panel.get("dominant_photo") else ""
         lines.append(f"  copying {panel['copying']:+.2f}{near}")
@@ -122,6 +130,19 @@ def panel_lines(panel: Mapping[str, Any], floor: str) -> list[str]:
         lines.append(
             f"  no face in {panel['missing']} of {panel['pictures']}; {panel['not_applicable']} in profile left out"
         )
+    return lines
+
+
+def reward_lines(reward: Mapping[str, Any]) -> list[str]:
+    """Return what ``person.json`` says of the reward as lines of text: what became of it, and the judge's curve."""
+    kept = "kept" if reward.get("accepted") else f"left out: {reward.get('why', '')}"
+    lines = [f"  reward {kept}"]
+    if reward.get("interval"):
+        low, high = reward["interval"]
+        lines.append(f"  reporter {reward['reporter']}: gain {reward['gain']:+.3f} ({low:+.3f} to {high:+.3f})")
+    if reward.get("curve"):
+        points = ", ".join(f"{cosine_words(cosine)} at step {step}" for step, cosine in reward["curve"])
+        lines.append(f"  judge {reward['judge']}: {points}")
     return lines
 
 

@@ -68,7 +68,7 @@ def inspect(python: str = sys.executable) -> HostPython:
         )
         facts = json.loads(answer.stdout.splitlines()[-1])
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
-        raise AssetMissing("The host's Python {python} can't be run: {error}.", python=python, error=error) from error
+        raise AssetMissing("The WebUI's Python {python} can't be run: {error}.", python=python, error=error) from error
     return HostPython(
         facts["executable"], tuple(facts["python"]), facts["versions"], tuple(facts["folders"]), facts["has"]
     )
@@ -106,7 +106,7 @@ def create(
     then removed.
     """
     tell = _Teller(listener)
-    tell(Message("Looking at the host's Python"))
+    tell(Message("Looking at the WebUI's Python"))
     facts = inspect(host)
     if not facts.versions.get("torch"):
         raise AssetMissing(
@@ -217,7 +217,7 @@ class _Teller:
     """Turns the steps of the making into Progress events. The lines that pip prints become their message."""
 
     STAGES = (
-        Message("Looking at the host's Python"),
+        Message("Looking at the WebUI's Python"),
         "Making the environment",
         "Installing packages",
         "Checking",

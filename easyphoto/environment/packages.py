@@ -73,7 +73,7 @@ def choose(torch: str) -> PackageSet:
             return packages
     oldest = ".".join(str(n) for n in min(s.torch_from for s in SETS))
     raise AssetMissing(
-        "The host's torch {torch} is too old for training: it needs {oldest} or newer.", torch=torch, oldest=oldest
+        "The WebUI's torch {torch} is too old for training: it needs {oldest} or newer.", torch=torch, oldest=oldest
     )
 
 

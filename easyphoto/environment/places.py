@@ -26,7 +26,9 @@ from easyphoto.messages import Message
 
 FOLDER = program.ROOT / ".environment"
 STAMP = "environment.json"
-HOW = "the first training or portrait makes it, in some minutes, and so does `python install.py` with the host's Python"
+HOW = (
+    "the first training or portrait makes it, in some minutes, and so does `python install.py` with the WebUI's Python"
+)
 KEPT_FOR = 24 * 3600.0
 """Seconds for which a replaced environment is kept, because a process that runs in it may still import one of its
 modules."""

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from easyphoto.config import Family
+from easyphoto.errors import AssetMissing
 from easyphoto.families import bench, sd1, sd2, sdxl
-from easyphoto.families.spec import FamilySpec
+from easyphoto.families.spec import Animation, FamilySpec
 
-__all__ = ["FamilySpec", "Registry", "known", "named", "of_width", "registered", "shipped", "spec"]
+__all__ = ["FamilySpec", "Registry", "animation", "known", "named", "of_width", "registered", "shipped", "spec"]
 
 
 class Registry:
@@ -55,6 +56,17 @@ def spec(family: Family) -> FamilySpec:
     found = _FAMILIES.get(family)
     if found is None:
         raise KeyError(family)
+    return found
+
+
+def animation(family: Family) -> Animation:
+    """How models of ``family`` are brought into motion. Raises :class:`AssetMissing` where nothing does that."""
+    found = spec(family).animation
+    if found is None:
+        raise AssetMissing(
+            "There are no motion modules for {family} models: choose another base model to draw a clip.",
+            family=spec(family).title,
+        )
     return found
 
 

@@ -89,6 +89,11 @@ SPEC = FamilySpec(
             IdentityKind.IP_ADAPTER_FACE: (
                 ControlModel(("ip_adapter_full_face_sd15", "ip_adapter_plus_face_sd15"), CLIP_FACE),
             ),
+            IdentityKind.FACE_ID: (
+                ControlModel(
+                    ("ip_adapter_faceid_plusv2_sd15", "ip_adapter_faceid_plus_sd15", "ip_adapter_faceid_sd15")
+                ),
+            ),
         }
     ),
     adapter=IdentityKind.IP_ADAPTER_FACE,

@@ -54,6 +54,7 @@ SPEC = FamilySpec(
             ControlRole.OPENPOSE: (ControlModel(("thibaud_xl_openpose", "openposexl2", ".*openpose.*xl")),),
             ControlRole.TILE: (ControlModel(("ttplanetsdxlcontrolnet_tile", ".*tile.*xl", ".*xl.*tile")),),
             IdentityKind.IP_ADAPTER_FACE: (ControlModel(("ip_adapter_plus_face_sdxl",), CLIP_FACE),),
+            IdentityKind.FACE_ID: (ControlModel(("ip_adapter_faceid_plusv2_sdxl", "ip_adapter_faceid_sdxl")),),
             IdentityKind.INSTANTID: (
                 ControlModel(("ip_adapter_instant_id_sdxl",), ("instant_id_face_embedding", "insightface_(instantid)")),
                 ControlModel(("control_instant_id_sdxl",), ("instant_id_face_keypoints",)),

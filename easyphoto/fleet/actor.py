@@ -30,7 +30,7 @@ from easyphoto.fleet.parcel import Area, PackedFile, Told
 from easyphoto.messages import Message
 from easyphoto.queue.port import DurableRequest, StoredPicture
 from easyphoto.service import EasyPhoto
-from easyphoto.storage import files
+from easyphoto.storage import files, listing
 from easyphoto.storage.folders import MEAN, PersonFolder
 
 _log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class _Luggage:
         self._paths = paths
         self._person = PersonFolder(paths.people / request.subject) if request.kind == TRAIN else None
         self._sent: dict[Path, tuple[int, int]] = {}
-        self._fresh([*_files_below(paths.people), *_files_below(paths.portraits)])
+        self._fresh([*listing.below(paths.people), *listing.below(paths.portraits)])
         self._marks = self._stamp(self._person.marks) if self._person is not None else None
 
     def with_event(self, event: Event) -> Told:
@@ -194,7 +194,7 @@ class _Luggage:
     def rest(self) -> Told:
         """What has changed and was not sent yet."""
         if self._person is None:
-            return Told(pieces=tuple(self._packed(self._fresh(self._paths.people.rglob(MEAN)))))
+            return Told(pieces=tuple(self._packed(self._fresh(listing.below(self._paths.people, MEAN)))))
         jobs = list(self._packed(self._fresh(parcel.in_job(self._person))))
         published = self._stamp(self._person.marks) != self._marks
         pieces = parcel.of_person(self._paths, self._person, photos=True) if published else ()
@@ -227,10 +227,6 @@ class _Luggage:
         except OSError:
             return None
         return found.st_size, found.st_mtime_ns
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def _named(event: Event, folders: tuple[Path, ...]) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from easyphoto.config import Paths
 from easyphoto.errors import StorageFailed
-from easyphoto.storage import files, names
+from easyphoto.storage import files, listing, names
 from easyphoto.storage.folders import PARENT_LOCK, STAGED, STATE, WORKER_LOCK, PersonFolder
 
 _STAYING = frozenset({PARENT_LOCK, WORKER_LOCK})
@@ -161,7 +161,7 @@ def _below(folder: Path) -> list[Path]:
     """The files below a folder but for hidden ones, which are on their way in or out."""
     return [
         path
-        for path in sorted(folder.rglob("*"))
+        for path in listing.below(folder)
         if path.is_file()
         and not path.is_symlink()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)

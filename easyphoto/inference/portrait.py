@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -19,17 +19,17 @@ from easyphoto.errors import AssetMissing, Cancelled, EasyPhotoError, StorageFai
 from easyphoto.events import Event, Listener, Portrayed, TemplateFailed
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import finish, plan, recipe, score, stages, text
-from easyphoto.inference.best_of import Attempt, best, tried
+from easyphoto.inference.best_of import Attempt, Trial, best, trials, tried
 from easyphoto.inference.face_sources import agree, apart
 from easyphoto.inference.painter import Meter, Words
 from easyphoto.inference.plan import MaskKind
-from easyphoto.inference.portrait_panel import PanelBook
+from easyphoto.inference.portrait_panel import FloorFace, PanelBook, PortraitKey
 from easyphoto.inference.score import JudgedFace
 from easyphoto.inference.shelf import Shelf
 from easyphoto.inference.sitting import Sitting
 from easyphoto.inference.studio import Sitter, Studio
 from easyphoto.inference.task import SEEDS, LoadedTemplate, PortraitTask, check, hash_image, read, with_seed
-from easyphoto.measures.likeness_panel import LikenessPanel
+from easyphoto.measures.likeness_panel import FloorOf, LikenessPanel
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Host, Image, Likeness, Mask, Portrait, Vision
 from easyphoto.vision import embedder_named, geometry, masks
@@ -84,7 +84,7 @@ def portray(
     for index, template, seed in _orders(studio.task, studio, listener):
         try:
             shelf.check()
-            portrait = _best(studio, book, (index, template, seed), shelf)
+            made = _best(studio, book, (index, template, seed), shelf)
         except ENDING:
             raise
         except Exception as error:  # noqa: BLE001 - what one template meets, a bug even, is not worth the others' hours
@@ -92,11 +92,11 @@ def portray(
             listener(_failed(index, error))
             continue
         try:
-            portrait = shelf.put(portrait)
+            portrait = shelf.put(made.portrait)
         except StorageFailed as error:
             listener(_failed(index, error))
             continue
-        book.keep(portrait)
+        book.keep((index, made.trial))
         found = [one for one in portrait.likeness if one is not None]
         path = "" if portrait.path is None else str(portrait.path)
         likeness, embedder = tuple(one.score for one in found), found[0].embedder if found else ""
@@ -137,17 +137,22 @@ def _orders(task: PortraitTask, studio: Studio, listener: Listener) -> Iterator[
         yield from ((index, template, seed) for seed in missing)
 
 
-def _best(studio: Studio, book: PanelBook, order: PortraitOrder, shelf: Shelf) -> Portrait:
+def _best(studio: Studio, book: PanelBook, order: PortraitOrder, shelf: Shelf) -> Attempt:
     """The best of as many portraits as are asked for, whose recipe says what was tried. The others are put aside where
     the user wants to keep them. One that fails is passed over, unless all do."""
-    count, (index, template, seed) = studio.config.best_of, order
+    count, (index, given, seed) = studio.tries, order
     if count == 1:
-        return _attempt(studio, book, order).portrait
+        return _attempt(studio, book, (index, given or _drawn(studio, seed)), Trial(seed))
     attempts: list[Attempt] = []
     ceilings: list[float | None] = []
-    for i in range(count):
+    template, drawn = given, seed
+    seeds = [(seed + i * text.REDRAW) % SEEDS for i in range(studio.config.best_of)]
+    for i, trial in enumerate(trials(seeds, studio.grids, attempts)):
         try:
-            attempts.append(_attempt(studio, book, (index, template, (seed + i * text.REDRAW) % SEEDS)))
+            if template is None or (given is None and drawn != trial.seed):
+                template, drawn = _drawn(studio, trial.seed), trial.seed
+            studio.faces(template)
+            attempts.append(_attempt(studio.weighed(trial.weights), book, (index, template), trial))
         except ENDING:
             raise
         except Exception:
@@ -160,21 +165,67 @@ def _best(studio: Studio, book: PanelBook, order: PortraitOrder, shelf: Shelf) -
             studio.meter.expect(-studio.cost * (count - i - 1) / count)
             break
     kept = best(attempts)
-    portrait = attempts[kept].portrait
+    chosen, portrait = attempts[kept], attempts[kept].portrait
     if studio.config.keep_losers:
         for one in (attempt.portrait for attempt in attempts if attempt.portrait is not portrait):
             studio.spared(Message("A portrait that wasn't the best"), None, partial(shelf.put_aside, one))
-    return replace(portrait, recipe={**portrait.recipe, "best_of": tried(attempts, kept, ceilings, seed, count)})
+    about = {**portrait.recipe, "best_of": tried(attempts, kept, ceilings, seed, len(seeds))}
+    return replace(chosen, portrait=replace(portrait, recipe=about))
 
 
-def _attempt(studio: Studio, book: PanelBook, order: PortraitOrder) -> Attempt:
-    """Make one portrait, with its likeness and its recipe."""
-    index, template, seed = order
-    if template is None:
-        template = _drawn(studio, seed)
+def _attempt(studio: Studio, book: PanelBook, order: tuple[int, LoadedTemplate], trial: Trial) -> Attempt:
+    """Make one portrait on the template of that index, with its likeness and its recipe."""
+    (index, template), seed, compared = order, trial.seed, studio.tries > 1
+    faces = studio.faces(template)
+    painted = _painted(studio, template, seed, STAGES if studio.task.keep_stages else STAGES[-1:])
+    sittings, picture = painted.sittings, painted.picture
+    bare: _Painted | None = None
+    if studio.draws_floor:
+        empty, shown = studio.without_people(), template
+        bare = studio.spared(Message("The floor"), None, lambda: _painted(empty, shown, seed, STAGES[-1:]))
+    task = studio.seated_task()
+    nothing: tuple[Likeness | None, LikenessPanel | None] = None, None
+    measured = [
+        _measured(studio, book, (index, trial), (painted, face), _floor_of(studio, template, bare, face))
+        if id(face) in sittings
+        else nothing
+        for face in faces[: len(task.people)]
+    ] + [nothing] * (len(task.people) - len(faces))
+    likeness = tuple(found for found, _ in measured)
+    about = studio.spared(
+        Message("The recipe"),
+        recipe.outline(task, template, index, seed, likeness),
+        lambda: recipe.build(task, template, index, seed, likeness, studio.host, studio.vision),
+    )
+    about = recipe.with_panels(about, [panel for _, panel in measured])
+    kept = {**painted.album, "final": picture} if studio.task.keep_stages else {}
+    portrait = Portrait(picture, seed, index, likeness, about, kept, alpha=finish.alpha_of(template.alpha, picture))
+    return Attempt(
+        portrait,
+        trial,
+        _sharpness(picture, painted.where) if compared else 0.0,
+        tuple(id(face) in sittings for face in faces[: len(task.people)]) + (False,) * (len(task.people) - len(faces)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Painted:
+    """A finished picture, how many times larger than its template it became, who sat for which face of the template (by
+    the ``id`` of the face), the faces that were made as they lie in the picture, and the pictures of its stages."""
+
+    picture: Image
+    scale: float
+    sittings: dict[int, Sitting]
+    where: list[Face]
+    album: dict[str, Image]
+
+
+def _painted(studio: Studio, template: LoadedTemplate, seed: int, kept: tuple[str, ...]) -> _Painted:
+    """Make the faces of a template and what follows them. The album has the stages ``kept``, before the last
+    touches."""
     faces = studio.faces(template)
     pairs = [(f, s) for f, s in zip(faces, studio.seats, strict=True) if isinstance(s, Sitter)]
-    album = dict.fromkeys(STAGES if studio.task.keep_stages else STAGES[-1:], template.image)
+    album = dict.fromkeys(kept, template.image)
     sittings: dict[int, Sitting] = {}
     for face, sitter in pairs:
         others = [other for other in faces if other is not face]
@@ -190,29 +241,17 @@ def _attempt(studio: Studio, book: PanelBook, order: PortraitOrder) -> Attempt:
         )
     studio.meter.stage("finish")
     picture, scale = _finished(studio, picture, made, others)
-    task = studio.seated_task()
-    nothing: tuple[Likeness | None, LikenessPanel | None] = None, None
-    measured = [
-        _measured(studio, book, (index, template, seed), (picture, scale), (face, sittings[id(face)]))
-        if id(face) in sittings
-        else nothing
-        for face in faces[: len(task.people)]
-    ] + [nothing] * (len(task.people) - len(faces))
-    likeness = tuple(found for found, _ in measured)
-    album["final"] = picture
-    about = studio.spared(
-        Message("The recipe"),
-        recipe.outline(task, template, index, seed, likeness),
-        lambda: recipe.build(task, template, index, seed, likeness, studio.host, studio.vision),
-    )
-    about = recipe.with_panels(about, [panel for _, panel in measured])
-    kept = album if studio.task.keep_stages else {}
-    portrait = Portrait(picture, seed, index, likeness, about, kept, alpha=finish.alpha_of(template.alpha, picture))
-    return Attempt(
-        portrait,
-        _sharpness(picture, [stages.scaled(face, scale) for face in made]) if studio.config.best_of > 1 else 0.0,
-        tuple(id(face) in sittings for face in faces[: len(task.people)]) + (False,) * (len(task.people) - len(faces)),
-    )
+    return _Painted(picture, scale, sittings, [stages.scaled(face, scale) for face in made], album)
+
+
+def _floor_of(studio: Studio, template: LoadedTemplate, bare: _Painted | None, face: Face) -> FloorFace | None:
+    """What the likeness of a face of the template is told above: that face, or what came in its place in the picture
+    ``bare`` that was drawn without the person. None where that could not be drawn, and for a template from text."""
+    if studio.draws_floor:
+        if bare is None:
+            return None
+        return FloorFace(score.find(bare.picture, stages.scaled(face, bare.scale), studio.vision), FloorOf.BASE)
+    return FloorFace((template.image, face), FloorOf.TEMPLATE) if studio.task.templates else None
 
 
 def _sharpness(picture: Image, faces: list[Face]) -> float:
@@ -234,15 +273,15 @@ def _finished(studio: Studio, picture: Image, made: list[Face], others: list[Fac
 def _measured(
     studio: Studio,
     book: PanelBook,
-    order: tuple[int, LoadedTemplate, int],
-    made: tuple[Image, float],
-    placed: tuple[Face, Sitting],
+    order: PortraitKey,
+    made: tuple[_Painted, Face],
+    before: FloorFace | None,
 ) -> tuple[Likeness | None, LikenessPanel | None]:
-    """The likeness of a face, and what both embedders tell of it; None where it can't be measured. ``made`` is the
-    picture and how many times it is as large as the template; ``placed`` is the template's face and who sat for it."""
-    index, template, seed = order
-    (picture, scale), (face, sitting) = made, placed
-    where = stages.scaled(face, scale)
+    """The likeness of a face, and what both embedders tell of it above the floor ``before``; None where it can't be
+    measured. ``order`` is the template's index and the trial; ``made`` is what was painted, and the template's face."""
+    (painted, face) = made
+    picture, sitting = painted.picture, painted.sittings[id(face)]
+    where = stages.scaled(face, painted.scale)
     failed: tuple[JudgedFace | None, bool] = None, False
     found, looked = studio.spared(
         Message("The likeness"), failed, lambda: (_judged(studio, picture, where, sitting), True)
@@ -252,7 +291,7 @@ def _measured(
     panel = studio.spared(
         Message("The likeness panel"),
         None,
-        lambda: book.add(studio, (index, seed), sitting, found, (template, face)),
+        lambda: book.add(studio, order, sitting, found, before),
     )
     return None if found is None else found.likeness, panel
 
@@ -277,9 +316,10 @@ def _judged(studio: Studio, picture: Image, where: Face, sitting: Sitting) -> Ju
 
 
 def _drawn(studio: Studio, seed: int) -> LoadedTemplate:
-    subject = studio.task.subjects[0]
+    sitter = next(one for one in studio.sitters if isinstance(one, Sitter))
     studio.meter.stage("text")
-    image = text.make_template(studio.task, subject, studio.painter, studio.vision, seed, studio.meter.notice)
+    person = text.PersonInText(sitter.subject, sitter.alone, studio.appearance(sitter, text.AHEAD))
+    image = text.make_template(studio.task, person, studio.painter, studio.vision, seed, studio.meter.notice)
     return LoadedTemplate(image, "the picture made from the text", hash_image(image))
 
 

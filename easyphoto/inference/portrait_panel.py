@@ -1,8 +1,8 @@
 """The likeness panel of portraits: both embedders on each face that was made, and on the template's face before it.
 
-No picture is drawn and no face is looked for again. The floor of a portrait is therefore the face that its template
-had, and not what the base model would make of it without the LoRA. What the embedders see of a person's photos is kept
-in files: by the training, or else from the crops when the person is first portrayed.
+No picture is drawn here and no face is looked for again. The floor of a portrait is therefore the face that its
+template had, unless the user asked for the portrait to be drawn again without the person. What the embedders see of a
+person's photos is kept in files: by the training, or else from the crops when the person is first portrayed.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from easyphoto import pictures, reporting
 from easyphoto.errors import StorageFailed
+from easyphoto.inference.best_of import Trial
 from easyphoto.inference.gallery import Gallery, Shot, main_face, stamp
 from easyphoto.inference.score import JudgedFace
 from easyphoto.inference.sitting import Sitting
 from easyphoto.inference.studio import Sitter, Studio
-from easyphoto.inference.task import LoadedTemplate
 from easyphoto.measures import onlookers
-from easyphoto.measures.likeness_panel import LikenessPanel, PanelCounts
+from easyphoto.measures.likeness_panel import FloorOf, LikenessPanel, PanelCounts
 from easyphoto.measures.onlookers import PROFILE, Measured, Onlooker, PersonPhotos
-from easyphoto.ports import Embedding, Face, Portrait, Vision
+from easyphoto.ports import Embedding, Face, Image, Vision
 from easyphoto.reporting import FaceReporter, ReporterVector
 from easyphoto.storage import files
 from easyphoto.storage.folders import REFERENCE, SEEN_PHOTOS, WEIGHTS
 from easyphoto.vision.sharpness import sharpness
 
 log = logging.getLogger(__name__)
+
+PortraitKey: TypeAlias = tuple[int, Trial]
+"""By what a portrait is known while it is made: the index of its template, and what it is tried with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +45,23 @@ class _Seen:
 
 
 @dataclass(frozen=True, eq=False)
+class FloorFace:
+    """The face that a portrait's likeness is told above, in the picture that it is ``seen`` in; None where that picture
+    shows none."""
+
+    seen: tuple[Image, Face] | None
+    of: FloorOf
+
+
+@dataclass(frozen=True, eq=False)
 class _Note:
-    """One face of ``user_id`` that was made or that is missing, what the template had in its place, and what it
-    counts."""
+    """One face of ``user_id`` that was made or that is missing, what it has for a floor, and what it counts."""
 
     user_id: str
     counts: PanelCounts
     face: _Seen | None = None
     floor: _Seen | None = None
+    before: FloorFace | None = None
     sharpness: float = 0.0
 
 
@@ -72,7 +84,8 @@ class _Page:
         )
         faces = [note.face for note in notes if note.face is not None]
         floor = [note.floor for note in notes if note.floor is not None]
-        photos, absent = self.photos, (counts.missing, 0)
+        below = [note.before for note in notes if note.before is not None]
+        photos, absent = self.photos, (counts.missing, sum(one.seen is None for one in below))
         judged = self.judge.measured(
             [f.judged for f in faces], [f.judged for f in floor], photos.judged, photos.trained, absent
         )
@@ -83,7 +96,8 @@ class _Page:
         sharp = [note.sharpness for note in notes if note.face is not None]
         found = onlookers.panel(judged, reported, photos, counts, sharp)
         nearest = onlookers.nearest_photo(reported or judged, photos)
-        return replace(found, dominant_photo=found.dominant_photo or nearest)
+        of = FloorOf.BASE if any(one.of is FloorOf.BASE for one in below) else FloorOf.TEMPLATE
+        return replace(found, dominant_photo=found.dominant_photo or nearest, floor_of=of)
 
 
 class PanelBook:
@@ -92,55 +106,47 @@ class PanelBook:
 
     def __init__(self) -> None:
         self._pages: dict[str, _Page] = {}
-        self._noted: dict[tuple[int, int], list[_Note]] = {}
+        self._noted: dict[PortraitKey, list[_Note]] = {}
         self._before: tuple[Face, _Seen] | None = None
 
     def told(self) -> dict[str, Any]:
         """Return the panel of each person as plain JSON data, by user id."""
         return {name: page.panel(page.notes).to_mapping() for name, page in self._pages.items() if page.notes}
 
-    def keep(self, portrait: Portrait) -> None:
+    def keep(self, portrait: PortraitKey) -> None:
         """Count the faces of a portrait, and forget those of others that were tried in its place."""
-        for note in self._noted.get((portrait.template, portrait.seed), ()):
+        for note in self._noted.get(portrait, ()):
             self._pages[note.user_id].notes.append(note)
         self._noted.clear()
 
     def add(
         self,
         studio: Studio,
-        portrait: tuple[int, int],
+        portrait: PortraitKey,
         sitting: Sitting,
         made: JudgedFace | None,
-        before: tuple[LoadedTemplate, Face],
+        before: FloorFace | None,
     ) -> LikenessPanel | None:
-        """Note one face of a portrait, which is known by its template's index and its seed: as it was ``made``, or that
-        it is missing, in place of the face ``before``. Return its panel, or None where there is no face, or nothing to
-        compare it with."""
+        """Note one face of a portrait: as it was ``made``, or that it is missing, above the floor ``before``, which may
+        not be known. Return its panel, or None where there is no face, or nothing to compare it with."""
         page = self._page(studio, sitting.sitter)
         if page is None:
             return None
-        note = self._note(studio, page, sitting, made, before)
+        note = self._note(page, sitting, made, before)
         self._noted.setdefault(portrait, []).append(note)
         return None if note.face is None else page.panel([note])
 
-    def _note(
-        self,
-        studio: Studio,
-        page: _Page,
-        sitting: Sitting,
-        made: JudgedFace | None,
-        before: tuple[LoadedTemplate, Face],
-    ) -> _Note:
+    def _note(self, page: _Page, sitting: Sitting, made: JudgedFace | None, before: FloorFace | None) -> _Note:
         name = sitting.sitter.subject.user_id
         if made is None and abs(sitting.head.yaw) >= PROFILE:
             return _Note(name, PanelCounts(1, not_applicable=1))
-        floor = self._floor(page, *before) if studio.task.templates else None
+        floor = None if before is None or before.seen is None else self._floor(page, *before.seen)
         if made is None:
-            return _Note(name, PanelCounts(1, missing=1), floor=floor)
+            return _Note(name, PanelCounts(1, missing=1), None, floor, before)
         same = made.likeness.embedder == page.judge.name
         judged = made.vector if same else page.judge.describe(made.part, made.face)
         reported = None if page.reporter is None else page.reporter.describe(made.part, made.face)
-        return _Note(name, PanelCounts(1), _Seen(judged, reported), floor, sharpness(made.part, made.face))
+        return _Note(name, PanelCounts(1), _Seen(judged, reported), floor, before, sharpness(made.part, made.face))
 
     def _page(self, studio: Studio, sitter: Sitter) -> _Page | None:
         name = sitter.subject.user_id
@@ -153,11 +159,11 @@ class PanelBook:
             self._pages[name] = _Page(photos, onlookers.judge(embedder), second)
         return self._pages[name]
 
-    def _floor(self, page: _Page, template: LoadedTemplate, face: Face) -> _Seen:
-        """The template's own face, which is described once for all portraits on it that follow one another."""
+    def _floor(self, page: _Page, image: Image, face: Face) -> _Seen:
+        """A face of the floor. A template's own is described once for all portraits on it that follow one another."""
         if self._before is None or self._before[0] is not face:
-            reported = None if page.reporter is None else page.reporter.describe(template.image, face)
-            self._before = (face, _Seen(page.judge.describe(template.image, face), reported))
+            reported = None if page.reporter is None else page.reporter.describe(image, face)
+            self._before = (face, _Seen(page.judge.describe(image, face), reported))
         return self._before[1]
 
 

@@ -27,13 +27,13 @@ import easyphoto
 from easyphoto import families, filenames, pictures
 from easyphoto.config import PortraitConfig, declared, from_mapping, unlike_defaults
 from easyphoto.errors import InvalidRequest, StorageFailed
-from easyphoto.families.spec import Pass
+from easyphoto.families.spec import FACE_PASSES, Pass
 from easyphoto.inference import plan
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, hash_image, names
 from easyphoto.likeness import clipped, cosine_words, words
 from easyphoto.measures.likeness_panel import LikenessPanel
 from easyphoto.messages import Message
-from easyphoto.ports import Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
+from easyphoto.ports import AdapterHost, Checkpoint, Host, Likeness, LoraRef, Portrait, Vision
 from easyphoto.storage import files
 
 CHUNK = "easyphoto"
@@ -94,6 +94,7 @@ class Recipe:
             ("The LoRAs", _hashes_of(self.data, "loras"), _hashes_of(now, "loras")),
             ("The people's pictures", _pictures_of(self.data), _pictures_of(now)),
             ("The template", _hash_of(self.data, "template"), _hash_of(now, "template")),
+            ("The adapters", self.data.get("adapters") or now.get("adapters"), now.get("adapters")),
             ("The host", self.data.get("host"), now.get("host")),
             ("The vision backends", self.data.get("vision"), now.get("vision")),
         ]
@@ -122,6 +123,7 @@ def build(
         ],
         "pose": None if task.pose_template is None else hash_image(task.pose_template),
         **({} if shown is None else {"identity": hash_image(shown)}),
+        **_adapters(task, host),
         "host": _plain(host.describe()),
         "vision": dict(vision.backends()),
     }
@@ -152,6 +154,7 @@ def outline(
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
         "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
         **({"job": task.job, "index": index} if task.job else {}),
+        **({"origin": task.origin} if task.origin else {}),
     }
 
 
@@ -322,6 +325,32 @@ def loras(people: Sequence[LoraRef], scene: Path | None, style: Sequence[LoraRef
     """The LoRAs of a portrait, in the order in which its recipe names them: those of the ``people`` who sit, that of
     the ``scene`` of a picture from text, and those of ``style`` (see :func:`plan.style_loras`)."""
     return [*people, *([] if scene is None else [LoraRef(scene, plan.SCENE_WEIGHT)]), *style]
+
+
+def _adapters(task: PortraitTask, host: Host) -> dict[str, Any]:
+    """The adapters of a portrait with the files that serve them, where the host can tell; nothing without an
+    adapter."""
+    family, config = task.checkpoint.family, task.config
+    if not isinstance(host, AdapterHost) or config.fusion_only:
+        return {}
+    ways = {one.untrained or plan.without_lora(config) for one in task.subjects}
+    rows = [
+        row
+        for alone in sorted(ways)
+        for which in FACE_PASSES
+        for row in plan.row(which, family, config, task.chosen, alone=alone).identities
+    ]
+    found = {kind: host.adapter_files(family, kind) for kind in dict.fromkeys(row.kind for row in rows)}
+    told = [
+        {"kind": kind.value, "files": [_adapter_file(file) for file in files]} for kind, files in found.items() if files
+    ]
+    return {"adapters": told} if told else {}
+
+
+def _adapter_file(file: Path | str) -> dict[str, str]:
+    if isinstance(file, Path):
+        return {"name": file.name, "sha256": hash_path(file)}
+    return {"name": file, "sha256": ""}
 
 
 def _lora(ref: LoraRef) -> dict[str, Any]:

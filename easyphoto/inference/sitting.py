@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +12,12 @@ from easyphoto import families
 from easyphoto.families.spec import Feed, Pass
 from easyphoto.inference import stages
 from easyphoto.inference.face_sources import FaceSource, agree, apart
+from easyphoto.inference.painter import PassOrder
 from easyphoto.inference.plan import MaskKind, PassRow
 from easyphoto.inference.studio import ParsedFace, Sitter, Studio
 from easyphoto.messages import Message
 from easyphoto.ports import Face, Image, Mask
-from easyphoto.vision import geometry, landmarks, makeup, masks, outline
+from easyphoto.vision import eyewear, geometry, landmarks, makeup, masks, outline
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class Sitting:
         self._reach = families.spec(studio.family).reach
         self._picture = picture
         self._donor: Donor | None = None
+        self._glasses = False
         self.fused: FaceSource | None = None
         """The picture whose own pixels were bent into the face, if any were."""
         self._replaced = self._with_face_id()
@@ -67,11 +71,20 @@ class Sitting:
 
     def sit(self) -> None:
         """Make the face, and paste it into the album, where the picture of each stage goes that the album holds."""
+        orders, painted = self.orders(), None
+        with suppress(StopIteration):
+            while True:
+                order = orders.send(painted)
+                painted = self._studio.painter.repaint(order.row, order.image, order.mask, order.feeds, order.words)
+
+    def orders(self) -> Generator[PassOrder, Image | None, None]:
+        """:meth:`sit`, for whoever runs the passes: gives each pass that the host is asked for, and is sent what the
+        host made of it."""
         studio, rows = self._studio, self._studio.rows_of(self.sitter)
         pictures: dict[str, Image] = {}
         start = self._frame.image
-        pictures["first"] = self.run(rows[Pass.FIRST], start, pictures)
-        pictures["second"] = self.run(rows[Pass.SECOND], pictures["first"], pictures)
+        pictures["first"] = yield from self._run(rows[Pass.FIRST], start, pictures)
+        pictures["second"] = yield from self._run(rows[Pass.SECOND], pictures["first"], pictures)
         result = pictures["second"]
         if studio.config.makeup_transfer:
             result = studio.spared(Message("The make-up transfer"), result, lambda: self._made_up(pictures["second"]))
@@ -93,7 +106,7 @@ class Sitting:
         permitted = stages.whole_mask(self._permitted, crop, self._size)
         return masks.intersection(stages.whole_mask(self._laid, crop, self._size), permitted)
 
-    def run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Image:
+    def _run(self, row: PassRow, image: Image, pictures: dict[str, Image]) -> Generator[PassOrder, Image | None, Image]:
         """Do one pass of the chain over the working picture: fuse, repaint, keep the face, and shift the colours."""
         studio, width = self._studio, self._width
         if row.mask is MaskKind.WHOLE:
@@ -111,7 +124,8 @@ class Sitting:
             if mask is not None:
                 self._mark(mask)
             feeds = {Feed.INPUT: image, Feed.REPLACED: self._replaced}
-            painted = studio.painter.repaint(row, image, mask, feeds, self._words)
+            painted = yield PassOrder(row, image, mask, feeds, self._words)
+            assert painted is not None
             if mask is None:
                 kept = stages.shape_mask(studio.look(painted, before.face).parts, width, self._reach)
                 self._mark((kept > 0.02).astype(np.float32))
@@ -182,18 +196,36 @@ class Sitting:
             )
             return image
         self.fused = source if bends else None
-        before = self._see(image, self._look.face)
+        before, glasses = self._see(image, self._look.face), None
+        if bends and self._donor is None:
+            image, glasses = self._without_glasses(image, before.face)
         fused = studio.vision.fuser.fuse(image, before.face, source.image, source.face)
         after = studio.look(fused, before.face)
         if not stages.same_mouth(before.parts, after.parts):
             fused = stages.tint_lips(fused, after.parts, self._frame.image, self._look.parts, self._width)
         unlike = stages.unlike(image, fused, self._width)
-        mask = stages.blend_mask(before.parts, after.parts, ratio, self._width, unlike)
+        mask = stages.blend_mask(
+            before.parts, after.parts, ratio, self._width, unlike if glasses is None else masks.union(unlike, glasses)
+        )
+        if bends and eyewear.worn(source.image, landmarks.of(studio.vision, source.image, source.face)):
+            points = landmarks.of(studio.vision, image, before.face)
+            mask = masks.union(mask, stages.beside(image, fused, points))
         self._mark((mask > 0.02).astype(np.float32))
         blended = geometry.blend(image, fused, mask)
         if bends and self._donor is None:
             self._donor = Donor(source, blended, np.asarray(np.clip(mask / ratio, 0, 1), np.float32))
         return blended
+
+    def _without_glasses(self, image: Image, face: Face) -> tuple[Image, Mask | None]:
+        """``image`` without the arms of the template's glasses, and where their lenses lie: the face of the person has
+        all of that part. As it is, and None, where the template wears none."""
+        points = landmarks.of(self._studio.vision, image, face)
+        if not eyewear.worn(image, points):
+            return image, None
+        bare, where = eyewear.without_arms(image, points)
+        self._mark(where)
+        self._glasses = True
+        return bare, eyewear.lenses((image.shape[0], image.shape[1]), points)
 
     def _crisp(self, image: Image) -> Image:
         """``image`` with the fine detail of the first fusion where the passes softened it."""
@@ -215,6 +247,8 @@ class Sitting:
         if donor is None or not families.spec(self._studio.family).softens:
             return outside
         face = geometry.in_crop(self._look.face, geometry.Crop(0, 0, size[1], size[0]), crop.size)
+        if self._glasses:
+            picture, _ = eyewear.without_arms(picture, landmarks.of(self._studio.vision, picture, face))
         fused = self._studio.vision.fuser.fuse(picture, face, donor.source.image, donor.source.face)
         share = geometry.resize_mask(donor.share, crop.size)
         blended = geometry.blend(picture, fused, share)

@@ -3,12 +3,14 @@ paints."""
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from easyphoto.config import PortraitConfig, unlike_defaults
+from easyphoto import families
+from easyphoto.config import PortraitConfig, auto_name, unlike_defaults
 from easyphoto.errors import Cancelled, NoFace, reason
 from easyphoto.families.spec import Pass
 from easyphoto.inference import face_sources, gallery, plan, stages, text
@@ -71,10 +73,7 @@ class Studio:
         self.config: PortraitConfig = task.config
         self.family = task.checkpoint.family
         self.painter = Painter(host, task.checkpoint, meter)
-        self.rows, self._alone = (
-            {which: plan.row(which, self.family, task.config, task.chosen, alone=alone) for which in Pass}
-            for alone in (False, True)
-        )
+        self.rows, self._alone = self._rows()
         self.style = plan.style_loras(self.family, task.config, task.lora_folder, film_look=not task.commercial_only)
         if not task.templates and len(task.subjects) > 1:
             meter.notice(Message("A picture made from text shows one person: the first that was chosen."))
@@ -83,6 +82,7 @@ class Studio:
         unseated = [one.error for one in self.sitters if isinstance(one, Unusable)]
         if unseated and not any(isinstance(one, Sitter) for one in self.sitters):
             raise unseated[0]
+        self.grids = self._searched()
         self._found: tuple[LoadedTemplate, list[Face]] | None = None
         self.seats: list[Sitter | Unusable | None] = []
         """Who sits for each of the :meth:`faces` that were found last; None: the face is left alone."""
@@ -95,7 +95,77 @@ class Studio:
         faces = count * (self.rows[Pass.FIRST].cost + self.rows[Pass.SECOND].cost)
         background = self.rows[Pass.BACKGROUND].cost if self.has_background(count) else 0
         once = faces + background + (0 if self.task.templates else text.cost(self.task))
-        return once * self.config.best_of
+        return once * self.tries * (2 if self.draws_floor else 1)
+
+    @property
+    def tries(self) -> int:
+        """How many portraits are made at most of which one is kept."""
+        return plan.tries(self.config, self.grids)
+
+    def _rows(self) -> tuple[dict[Pass, PassRow], dict[Pass, PassRow]]:
+        """The passes beside a LoRA, and without one."""
+        beside, alone = (
+            {which: plan.row(which, self.family, self.config, self.task.chosen, alone=alone) for which in Pass}
+            for alone in (False, True)
+        )
+        return beside, alone
+
+    def _searched(self) -> Mapping[str, Sequence[float]]:
+        """The weights that are searched for, with the values to try. What nobody's portrait would show is not."""
+        spec = families.spec(self.family)
+        found = plan.searched(spec, self.config)
+        with_lora = [one for one in self.sitters if isinstance(one, Sitter) and not one.alone]
+        if not any(one.subject.lora for one in with_lora):
+            found.pop("lora_weights", None)
+        asked = plan.adapter(spec, replace(self.config, ipa_weight=1.0), alone=False)
+        if not with_lora or asked is None or asked.kind not in self.host.identities(self.family):
+            found.pop("ipa_weight", None)
+        for name in plan.TRIED:
+            if getattr(self.config, auto_name(name)) and name not in found:
+                self.meter.notice(
+                    Message("{name} isn't searched for, because it would change nothing here.", name=name)
+                )
+        return found
+
+    def weighed(self, weights: Sequence[tuple[str, float]]) -> Studio:
+        """This studio with other weights, each by the name of its parameter, which are then no longer searched for.
+        What was found in the template is shared."""
+        if not weights:
+            return self
+        changes: dict[str, Any] = {**dict(weights), **{auto_name(name): False for name, _ in weights}}
+        other = copy.copy(self)
+        other.config = replace(self.config, **changes)
+        other.task = replace(self.task, config=other.config)
+        other.rows, other._alone = other._rows()
+        again = {id(one): other._reloaded(one) for one in self.sitters if isinstance(one, Sitter)}
+        other.sitters = [again.get(id(one), one) for one in self.sitters]
+        other.seats = [again.get(id(one), one) for one in self.seats]
+        return other
+
+    def _reloaded(self, sitter: Sitter) -> Sitter:
+        """``sitter`` with the weights of this studio."""
+        return replace(sitter, loras=self._loras(sitter.subject, sitter.alone))
+
+    def _loras(self, subject: Subject, alone: bool) -> tuple[LoraRef, ...]:
+        own = () if alone else plan.own_loras(subject.lora, subject.reward, self.config)
+        return (*own, *self.style)
+
+    @property
+    def draws_floor(self) -> bool:
+        """Whether each portrait is drawn once more without the person. Where nothing is repainted that would be the
+        template, and a template that was made from text has the person in it already."""
+        return self.config.measure_floor and not self.config.fusion_only and bool(self.task.templates)
+
+    def without_people(self) -> Studio:
+        """This studio with the same seats, in which nothing of the people goes into a picture: neither LoRA nor adapter
+        nor face fusion. What was found in the template is shared."""
+        bare = copy.copy(self)
+        bare.config = plan.without_person(self.config)
+        bare.rows = {which: plan.row(which, self.family, bare.config, self.task.chosen) for which in Pass}
+        bare.seats = [
+            replace(seat, loras=self.style, alone=False) if isinstance(seat, Sitter) else seat for seat in self.seats
+        ]
+        return bare
 
     def rows_of(self, sitter: Sitter) -> dict[Pass, PassRow]:
         """The passes over the face of ``sitter``."""
@@ -135,9 +205,10 @@ class Studio:
         mean = subject.mean if shown is subject.gallery or shown is None else shown.mean
         if mean is None:
             mean = self.vision.embedder.embed(reference.image, reference.face)
-        own = () if alone else plan.own_loras(subject.lora, subject.reward, self.config)
         album = FaceSources(reference, shown, self.vision)
-        return Sitter(subject, album, face_id or reference, mean, (*own, *self.style), alone, self._given(subject))
+        return Sitter(
+            subject, album, face_id or reference, mean, self._loras(subject, alone), alone, self._given(subject)
+        )
 
     def _given(self, subject: Subject) -> tuple[Image, Embedding] | None:
         """The picture that the user gave for the adapter, with its embedding."""
@@ -230,14 +301,18 @@ class Studio:
 
     def words(self, sitter: Sitter, head: Pose, seed: int) -> Words:
         """What a pass over the face of ``sitter`` is given, on a template whose head looks to ``head``."""
-        given, mean = sitter.given or (None, sitter.mean)
         return Words(
             plan.prompt(self.family, self.config, alone=sitter.alone),
             plan.negative_prompt(self.family, self.config),
             sitter.loras,
             seed,
-            Appearance(sitter.sources, mean, self.vision.embedder.name, head, given),
+            self.appearance(sitter, head),
         )
+
+    def appearance(self, sitter: Sitter, head: Pose) -> Appearance:
+        """What the pictures of ``sitter`` show, for a head that looks to ``head``."""
+        given, mean = sitter.given or (None, sitter.mean)
+        return Appearance(sitter.sources, mean, self.vision.embedder.name, head, given)
 
     def face(self, image: Image, expected: Face) -> Face:
         """The face that stands near ``expected`` in ``image``, or ``expected`` itself where none is found."""

@@ -93,6 +93,8 @@ class PortraitTask:
     chosen: Chosen = None
     job: str = ""
     """The id of the request that the portraits are made for; stands in their recipes."""
+    origin: str = ""
+    """Over which way the request came; stands in the recipes where it is not empty."""
     done: frozenset[tuple[int, int]] = frozenset()
     """(index of the template, seed) of the portraits that have been made before and are not made again."""
     by_likeness: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from easyphoto import families
 from easyphoto.config import SCENE_CONTROLS
@@ -10,21 +11,34 @@ from easyphoto.errors import NoFace
 from easyphoto.families.spec import Pass
 from easyphoto.inference import plan, poses
 from easyphoto.inference.gallery import main_face
+from easyphoto.inference.identity import Appearance
 from easyphoto.inference.painter import Painter, Words
 from easyphoto.inference.task import SEEDS, OnNotice, PortraitTask, Subject
 from easyphoto.messages import Message
 from easyphoto.ports import Control, ControlRole, Face, Image, LoraRef, Txt2Img, Vision
 from easyphoto.vision import geometry
 from easyphoto.vision.geometry import Crop, Size
+from easyphoto.vision.pose import Pose
 
 REDRAW = 0x9E3779B1
 """The difference between the seed of one try and that of the next."""
+AHEAD = Pose(0.0, 0.0, 0.0)
+"""Where a head looks that nobody has drawn yet."""
 FACE_ROOM = 2.1
 """How many times the width of the face the square has that is cut from a pose picture for the bench checkpoint."""
 
 
+@dataclass(frozen=True, eq=False)
+class PersonInText:
+    """Who is drawn from text: ``alone`` without a LoRA, and what the person's pictures show."""
+
+    subject: Subject
+    alone: bool
+    appearance: Appearance
+
+
 def make_template(
-    task: PortraitTask, person: Subject, painter: Painter, vision: Vision, seed: int, notice: OnNotice
+    task: PortraitTask, person: PersonInText, painter: Painter, vision: Vision, seed: int, notice: OnNotice
 ) -> Image:
     """Call :func:`draw_template` until the picture shows one face, and return it at the size that was asked for.
 
@@ -92,16 +106,16 @@ def _as_asked(task: PortraitTask, picture: Image, faces: Sequence[Face], notice:
 
 
 def draw_template(
-    task: PortraitTask, person: Subject, painter: Painter, seed: int, vision: Vision | None = None
+    task: PortraitTask, person: PersonInText, painter: Painter, seed: int, vision: Vision | None = None
 ) -> Image:
-    """Draw what the configuration describes, with a trace of ``person``, and with a scene and a pose where they are
-    given.
+    """Draw what the configuration describes, with a trace of ``person`` by the LoRA and by the adapter that is asked
+    for, and with a scene and a pose where they are given.
 
     With a scene the picture is enlarged and repainted once, except by SDXL, which draws large enough.
     """
     family, config = task.checkpoint.family, task.config
     width, height = plan.drawn_size(family, config)
-    row = plan.row(Pass.TEXT, family, config, task.chosen)
+    row = plan.row(Pass.TEXT, family, config, task.chosen, alone=person.alone)
     words = _words(task, person, seed, plan.SCENE_WEIGHT)
     picture = painter.draw(
         Txt2Img(
@@ -115,7 +129,9 @@ def draw_template(
             seed=seed,
             loras=words.loras,
             controls=_pose(task, (height, width), seed, vision),
-        )
+        ),
+        row.identities,
+        person.appearance,
     )
     if task.scene is None or not families.spec(family).drawing.hires_with_scene:
         return picture
@@ -132,16 +148,17 @@ def cost(task: PortraitTask) -> float:
     return row.steps + (row.cost if again else 0)
 
 
-def _words(task: PortraitTask, person: Subject, seed: int, scene_weight: float) -> Words:
+def _words(task: PortraitTask, person: PersonInText, seed: int, scene_weight: float) -> Words:
     family, config = task.checkpoint.family, task.config
     scene = (LoraRef(task.scene, scene_weight),) if task.scene else ()
-    own = None if plan.without_lora(config) else person.lora
+    own = None if person.alone else person.subject.lora
     trace = (LoraRef(own, plan.TEXT_PERSON_WEIGHT),) if own else ()
     return Words(
         prompt=plan.text_prompt(family, config, with_scene=task.scene is not None),
         negative=plan.text_negative_prompt(family, config),
         loras=(*scene, *trace, *plan.lcm_loras(family, config, task.lora_folder)),
         seed=seed,
+        appearance=person.appearance,
     )
 
 

@@ -630,7 +630,7 @@ def queued(jobs: JobQueue, order: Order, kind: RequestKind[Any], lane: str = DEV
 
     def work(job: Job[Any]) -> Any:
         request = DurableRequest(job.id, order.kind, order.subject, order.uses, order.payload)
-        return kind.work(request, job.emit, job.cancelled)
+        return kind.work(request, job.listener, job.cancelled)
 
     return jobs.submit(order.kind, order.subject, work, lane, uses=order.uses)
 

@@ -99,7 +99,10 @@ class StoredJob(Job[Any]):
         self._queue.ask_to_stop(self)
 
     def emit(self, event: Event) -> None:
-        """Add an event. Of one that was begun again, what was told before is not told twice."""
+        """Add an event. Of one that was begun again, what was told before is not told twice. A preview is never
+        written."""
+        if self._is_passing(event):
+            return
         if not self.local:
             self._queue.tell(self, event)
             return
@@ -135,7 +138,7 @@ class StoredJob(Job[Any]):
         ``local``, and says when it isn't any more."""
         self._pull()
         self._first = len(self._events)
-        self._work = lambda job: runner.run(request, job.emit, job.cancelled)
+        self._work = lambda job: runner.run(request, job.listener, job.cancelled)
         self.run()
 
     def _succeed(self, result: Any) -> None:

@@ -204,9 +204,9 @@ def write(path: Path, layers: Layers, metadata: Mapping[str, str], dtype: torch.
 class Applied:
     """The LoRAs that are merged into a model. :meth:`remove` puts back the very tensors that were there before."""
 
-    def __init__(self, parts: Parts, loras: Sequence[tuple[Layers, float]]) -> None:
+    def __init__(self, targets: Mapping[str, torch.nn.Module], loras: Sequence[tuple[Layers, float]]) -> None:
+        """``targets`` are the modules of the model by the names that the LoRAs call them."""
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
-        targets = modules(parts)
         wanted: dict[str, list[tuple[LoraLayer, float]]] = {}
         for layers, weight in loras:
             _check_fit(layers, targets)
@@ -241,7 +241,7 @@ def applied(parts: Parts, loras: Sequence[tuple[Layers, float]]) -> Iterator[Non
 
     Raises :class:`InvalidRequest` when the shapes of a LoRA don't fit, or when it has nothing for this model.
     """
-    merged = Applied(parts, loras)
+    merged = Applied(modules(parts), loras)
     try:
         yield
     finally:

@@ -9,18 +9,18 @@ with the job's seed, so on one machine equal jobs give equal pixels, and noise d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import cv2
-import numpy as np
 import torch
 
 from easyphoto.errors import InvalidRequest
-from easyphoto.ports import Image, Img2Img, Mask, OnStep, Rendered, Txt2Img
+from easyphoto.ports import Img2Img, OnStep, Rendered, Txt2Img
 from easyphoto.sd import samplers, sampling
 from easyphoto.sd.adapter import Cue
 from easyphoto.sd.parts import Parts
+from easyphoto.sd.pasting import blur, fitted, paste
 from easyphoto.sd.sampling import ControlNets, Sampling
+
+__all__ = ["blur", "fitted", "img2img", "paste", "txt2img"]
 
 
 def txt2img(
@@ -70,6 +70,7 @@ def img2img(
         image = fitted(job.image, job.width, job.height)
         blurred = None if job.mask is None else blur(fitted(job.mask, job.width, job.height), job.mask_blur)
         original = sampling.encode_image(parts, image)
+        work.known = image, original
         if blurred is not None:
             work.hold(original, blurred)
         begin = job.steps - samplers.steps_to_run(job.steps, job.denoising_strength)
@@ -78,34 +79,3 @@ def img2img(
         if blurred is not None:
             result = paste(image, result, blurred)
         return Rendered(result, job.seed)
-
-
-def blur(mask: Mask, sigma: float) -> Mask:
-    """Return a mask, feathered by a Gaussian of ``sigma`` pixels that reaches 2.5 sigma far, as WebUIs blur theirs."""
-    if sigma <= 0:
-        return mask
-    size = 2 * int(2.5 * sigma + 0.5) + 1
-    soft: Mask = np.clip(cv2.GaussianBlur(mask, (size, size), sigma), 0, 1).astype(np.float32)
-    return soft
-
-
-def paste(original: Image, painted: Image, blurred: Mask) -> Image:
-    """Lay ``painted`` over ``original``: fully where the blurred mask is 0.5 or more, faded elsewhere, and not at all
-    where it is 0.
-
-    The doubling keeps all that was repainted (latents change where the mask is above 0.5) and fades outside of it.
-    """
-    alpha = np.clip(blurred * 2, 0, 1)[..., None]
-    mixed = np.rint(original * (1 - alpha) + painted * alpha).astype(np.uint8)
-    return np.where(blurred[..., None] == 0, original, mixed)
-
-
-def fitted(picture: Any, width: int, height: int) -> Any:
-    """Return a picture or a mask at another size: averaged where a picture shrinks, by Lanczos where it grows; a mask
-    is interpolated linearly."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    shrinks = picture.shape[0] * picture.shape[1] > height * width
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
-    scaled = cv2.resize(picture, (width, height), interpolation=way if picture.ndim == 3 else cv2.INTER_LINEAR)
-    return scaled.astype(picture.dtype)

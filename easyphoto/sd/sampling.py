@@ -11,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from easyphoto.errors import InvalidRequest
-from easyphoto.ports import ControlRole, Image, Mask, OnStep, Txt2Img
-from easyphoto.sd import control, samplers, strategies, vae
+from easyphoto.ports import ControlRole, IdentityKind, Image, Mask, OnStep, PreviewWatcher, Txt2Img
+from easyphoto.sd import control, pasting, samplers, strategies, vae
 from easyphoto.sd.adapter import Cue
 from easyphoto.sd.parts import Parts
+from easyphoto.sd.projection import Projection
 from easyphoto.sd.prompt_embedding import PromptEmbedding, encode
 
-ControlNets = Mapping[ControlRole, Any]
+ControlNets = Mapping[ControlRole | IdentityKind, Any]
 
 MAX_SEED = 2**63 - 1
+LEARNED_FROM = 8
+"""The longer side, in latent pixels, of what is decoded to learn the colours of a preview."""
 
 
 @dataclass
@@ -43,6 +45,9 @@ class Sampling:
     """What the adapters that the UNet wears are told, one tensor each."""
     original: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    known: tuple[Image, torch.Tensor] | None = None
+    """A picture with its latents, from which previews learn what latents look like."""
+    projection: Projection | None = None
 
     @classmethod
     def prepare(
@@ -56,7 +61,8 @@ class Sampling:
         sides = [negative, positive] if job.cfg_scale != 1 else [positive]
         context = torch.cat([s.context for s in sides]).to(parts.dtype)
         like = torch.empty(0, dtype=parts.dtype, device=parts.device)
-        made = control.hints(job.controls, controlnets, (job.height, job.width), like)
+        size = (job.height, job.width)
+        made = control.hints(job.controls, controlnets, size, like) + control.placings(cues, controlnets, size, like)
         generator = torch.Generator("cpu").manual_seed(job.seed)
         told = tuple(cue.sides(len(sides) > 1).to(like) for cue in cues)
         return cls(parts, job, scheduler, context, _added(parts, job, sides), made, soft, generator, told)
@@ -97,6 +103,8 @@ class Sampling:
                 if self.mask is not None:
                     output = self.blend(x, t, output, begin + index)
                 latents = self.scheduler.step(output, t, latents, return_dict=False, **random)[0]
+            if isinstance(on_step, PreviewWatcher) and on_step.wants_preview():
+                self.show(self.clean(x, output, *self._signal_and_noise(t, begin + index)), on_step)
             if on_step is not None:
                 on_step(index + 1, len(timesteps))
         return latents if self.mask is None else self.under_mask(latents)
@@ -113,7 +121,7 @@ class Sampling:
         if batch.device.type == "cpu":
             batch = batch.contiguous(memory_format=torch.channels_last)
         more: dict[str, Any] = {"added_cond_kwargs": self.added} if self.added else {}
-        extra = control.residuals(self.hints, batch, t, self.context, soft=self.soft, **more)
+        extra = control.residuals(self.hints, batch, t, self.context, soft=self.soft, tokens=self._tokens(), **more)
         if self.told:
             more["added_cond_kwargs"] = {**(self.added or {}), "image_embeds": list(self.told)}
         if extra is not None:
@@ -125,17 +133,49 @@ class Sampling:
         negative, positive = output.chunk(2)
         return torch.as_tensor(negative + self.job.cfg_scale * (positive - negative))
 
+    def _tokens(self) -> list[torch.Tensor]:
+        """Return what the nets of the adapters make of what they are told, where a ControlNet attends to that."""
+        if all(hint.attends is None for hint in self.hints):
+            return []
+        return [made.flatten(1, 2) for made in self.parts.unet.encoder_hid_proj(list(self.told))]
+
     def blend(self, x: torch.Tensor, t: torch.Tensor, output: torch.Tensor, index: int) -> torch.Tensor:
         """Return the prediction whose clean picture is the original outside the mask.
 
         With ``x`` = a x0 + s e and a^2 + s^2 = 1, a model predicts e, or v = a e - s x0.
         """
         a, s = self._signal_and_noise(t, index)
-        if self.scheduler.config.prediction_type == "v_prediction":
-            clean = self.under_mask(a * x - s * output)
+        clean = self.under_mask(self.clean(x, output, a, s))
+        if self._predicts_v:
             return (a * x - clean) / s
-        clean = self.under_mask((x - s * output) / a)
         return (x - a * clean) / s
+
+    def clean(self, x: torch.Tensor, output: torch.Tensor, a: float, s: float) -> torch.Tensor:
+        """Return the latents of the picture that the prediction ``output`` aims at; see :meth:`blend`."""
+        return a * x - s * output if self._predicts_v else (x - s * output) / a
+
+    @property
+    def _predicts_v(self) -> bool:
+        return bool(self.scheduler.config.prediction_type == "v_prediction")
+
+    @torch.no_grad()
+    def show(self, clean: torch.Tensor, watcher: PreviewWatcher) -> None:
+        """Give ``watcher`` a picture of the latents ``clean``, where that costs little."""
+        if self.projection is None:
+            self.projection = self._projection(clean)
+        if self.projection is not None:
+            watcher.preview(self.projection.picture(clean))
+
+    def _projection(self, clean: torch.Tensor) -> Projection | None:
+        """Return what shows latents: learned from the known picture, or from a small decoded copy of ``clean``; None
+        where the VAE would have to take the place of what works now."""
+        if self.known is not None:
+            return Projection.learned(self.known[1], _pixels(self.known[0]) / 255)
+        if self.parts.placement.by_role:
+            return None
+        scale = min(1.0, LEARNED_FROM / max(clean.shape[-2:]))
+        small = torch.nn.functional.interpolate(clean, scale_factor=scale, mode="area")
+        return Projection.learned(small, decode_in_place(self.parts, small))
 
     def under_mask(self, clean: torch.Tensor) -> torch.Tensor:
         if self.mask is None or self.original is None:
@@ -154,13 +194,17 @@ class Sampling:
 
 def encode_image(parts: Parts, image: Image) -> torch.Tensor:
     """Return the latents (1, 4, height/8, width/8), float32, of a picture: the mean of the VAE's posterior, scaled."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
-    pixels = (pixels.float() / 127.5 - 1).to(parts.device, parts.vae.dtype)
+    pixels = (_pixels(image) / 127.5 - 1).to(parts.device, parts.vae.dtype)
     parts.placement.use(parts.vae)
     mean = vae.posterior(parts.vae, pixels).mode()
     config = parts.vae.config
     latents: torch.Tensor = (mean.float() - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
     return latents
+
+
+def _pixels(image: Image) -> torch.Tensor:
+    """Return a picture as float32 (1, 3, height, width) in [0, 255]."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).float()
 
 
 def decode(parts: Parts, latents: torch.Tensor) -> torch.Tensor:
@@ -184,8 +228,7 @@ def mask_of(blurred: Mask, original: torch.Tensor) -> torch.Tensor:
     """Return 1 for each pixel of the latents ``original`` where the mask is above one half, and else 0: (1, 1, h,
     w)."""
     height, width = original.shape[-2:]
-    small = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(np.rint(small).astype(np.float32))[None, None].to(original.device)
+    return torch.from_numpy(pasting.latent_mask(blurred, width, height))[None, None].to(original.device)
 
 
 def picture(pixels: torch.Tensor) -> Image:

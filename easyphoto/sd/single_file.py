@@ -89,7 +89,8 @@ def load_vae(path: Path, family: Family) -> Any:
 
 def read(path: Path) -> dict[str, torch.Tensor]:
     """Return all tensors of a file by name. Those of a safetensors file lie in the file, which is mapped into memory,
-    until they are used. A pickle is read without running what is in it, or refused."""
+    until they are used. A pickle is read without running what is in it, or refused; where it holds nothing but further
+    mappings, a dot stands between their names and those of the tensors in them."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -104,6 +105,9 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    if not tensors:
+        inner = [(part, own) for part, own in state.items() if isinstance(own, dict)]
+        tensors = {f"{p}.{n}": t for p, own in inner for n, t in own.items() if isinstance(t, torch.Tensor)}
     if not tensors:
         raise InvalidRequest("{path} holds no weights.", path=path.name)
     return tensors

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from easyphoto.memory import TILE
 
@@ -34,6 +36,25 @@ def set_tiles(vae: Any, tiled: bool) -> None:
     # Configurations give the size of the pictures that a VAE was made for, which for SDXL's is a whole picture.
     vae.tile_sample_min_size = TILE
     vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+@contextmanager
+def keeping_little(vae: Any) -> Iterator[None]:
+    """While the block runs, let decoding keep little on the device for a gradient: each layer is computed again when
+    the gradient comes back to it, and its input waits in the computer's memory. The gradient is the same."""
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.resnet import ResnetBlock2D
+    from diffusers.models.upsampling import Upsample2D
+
+    layers = [part for part in vae.decoder.modules() if isinstance(part, ResnetBlock2D | Upsample2D | Attention)]
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    try:
+        with torch.autograd.graph.save_on_cpu():
+            yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def _without_running_out(vae: Any, work: Callable[[], T]) -> T:

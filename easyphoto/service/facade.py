@@ -201,14 +201,36 @@ class EasyPhoto:
         with self._looking():
             return newcomers.add(user_id, photos, self.people, self.vision)
 
+    def rename_person(self, user_id: str, to: str) -> Person:
+        """Give a person another user id. Portraits of before keep the old one, which stays this person's: they are
+        found and deleted by the new one.
+
+        :class:`NotFound` when there is nobody of exactly that name, :class:`InvalidRequest` while they are in use, and
+        when the new name can't be had.
+        """
+        with self._place.comings:
+            if self.jobs.active(user_id) is not None:
+                raise InvalidRequest("{user_id!r} is in use: wait for that job or cancel it first.", user_id=user_id)
+            person = self.people.rename(user_id, to)
+            if person.user_id != user_id:
+                self.jobs.forget(user_id)
+        self.host.refresh_loras()
+        return person
+
     def portraits_of(self, user_id: str) -> list[Path]:
         """The portraits, and the files of the clips, that show a person, alone or with others, by the recipes in and
         beside them."""
-        clips = videos.of(self.paths.videos, user_id)
-        return [
-            *portraits.of(self.paths.portraits, user_id),
-            *(file for clip in clips for file in videos.files_of(clip)),
-        ]
+        return self._shown_as(self._names_of(user_id))
+
+    def _names_of(self, user_id: str) -> tuple[str, ...]:
+        """The user id and those that this person had before."""
+        person = next((p for p in self.people.list() if p.user_id == user_id), None)
+        return (user_id, *(() if person is None else person.former))
+
+    def _shown_as(self, names: Sequence[str]) -> list[Path]:
+        clips = {clip for name in names for clip in videos.of(self.paths.videos, name)}
+        shown = {path for name in names for path in portraits.of(self.paths.portraits, name)}
+        return [*sorted(shown), *(file for clip in sorted(clips) for file in videos.files_of(clip))]
 
     def delete_person(self, user_id: str, *, portraits: bool = False) -> Removed:
         """Delete a person: photos, LoRA, everything of their trainings, their uploads, what the queue holds of them,
@@ -227,6 +249,7 @@ class EasyPhoto:
                 raise InvalidRequest(
                     "Portraits of {user_id!r} are being made: wait for them or cancel that job first.", user_id=user_id
                 )
+            names = self._names_of(user_id)
             try:
                 removed = self.people.delete(user_id)
             except NotFound:
@@ -234,17 +257,17 @@ class EasyPhoto:
                 raise
             self.jobs.forget(user_id)
         try:
-            uploads = self.uploads.empty(user_id)
+            uploads = [path for name in names for path in self.uploads.empty(name)]
             if not portraits:  # half a clip that no job goes on with is none that could be kept
                 videos.sweep(self.paths.videos, self._place.job_ids)
-            shown = self.portraits_of(user_id)
+            shown = self._shown_as(names)
             size = sum(path.stat().st_size for path in shown)
-            for clip in videos.of(self.paths.videos, user_id) if portraits else ():
+            for clip in [c for name in names for c in videos.of(self.paths.videos, name)] if portraits else ():
                 videos.remove(clip)
             for path in shown if portraits else ():
                 path.unlink(missing_ok=True)
             for folder in (self.paths.trainings, self.paths.portraits) if portraits else (self.paths.trainings,):
-                for report in batch_reports.of(folder, user_id):
+                for report in {found for name in names for found in batch_reports.of(folder, name)}:
                     batch_reports.remove(report)
         except OSError as error:
             raise StorageFailed(

@@ -84,8 +84,8 @@ def _listed(checkpoint: Checkpoint) -> naming.Named[Any]:
 
 
 def _no_base_model(broken: Sequence[BrokenModel]) -> str:
-    sentence = Message("The host has no base model: put a Stable Diffusion checkpoint into its models folder.")
+    sentence = Message("There is no base model: put a Stable Diffusion checkpoint into the models folder.")
     if not broken:
         return sentence
     reasons = joined([b.reason for b in broken[:4]], " ")
-    return Message("The host has no base model that can be used: {reasons}", reasons=reasons)
+    return Message("There is no base model that can be used: {reasons}", reasons=reasons)

@@ -66,6 +66,7 @@ def of_portraits(request: PortraitRequest) -> tuple[dict[str, Any], tuple[Source
         "by_likeness": request.by_likeness,
         "keep_stages": request.keep_stages,
         "chosen": _listed(request.chosen),
+        **({"origin": request.origin} if request.origin else {}),
     }
     more = tuple(one for one in (request.pose_template, request.identity_image) if one is not None)
     return payload, (*request.templates, *more)
@@ -90,6 +91,7 @@ def portrait(request: DurableRequest) -> PortraitRequest:
             chosen=_chosen(payload["chosen"]),
             identity_image=given[-1] if shown else None,
             by_likeness=bool(payload.get("by_likeness", False)),
+            origin=str(payload.get("origin", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(request) from error

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from easyphoto import pictures
 from easyphoto.checkpoint import require_same_family
-from easyphoto.config import REF_MODES, SCENE_CONTROLS, PortraitConfig
+from easyphoto.config import REF_MODES, SCENE_CONTROLS, PortraitConfig, spelt_out
 from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFound
 from easyphoto.errors import of as kind_of
-from easyphoto.events import Event, Finished, Listener, Notice, TemplateFailed
+from easyphoto.events import Event, Finished, Listener, Notice, TemplateFailed, wants_previews
 from easyphoto.jobs import Job
 from easyphoto.messages import Message
 from easyphoto.people import Person
@@ -142,8 +142,8 @@ class PortraitDesk:
         family = checkpoint.family
         if ControlRole.OPENPOSE not in self._place.host.controls(family) or self._place.host.control_limit() == 0:
             raise AssetMissing(
-                "A pose needs an openpose ControlNet for {family} models, which the host doesn't "
-                "have: get one, or choose {scene_controls!r}.",
+                "A pose needs an openpose ControlNet for {family} models, which isn't "
+                "there: get one, or choose {scene_controls!r}.",
                 family=family.value,
                 scene_controls=SCENE_CONTROLS[0],
             )
@@ -168,6 +168,7 @@ class PortraitDesk:
             "best_of": 1,
             "sd_model_checkpoint": read.data["checkpoint"]["name"],
         }
+        changes = spelt_out(PortraitConfig, changes)
         config = replace(read.config, **{**once, **changes})
         chosen = read.chosen | set(changes)
         if "identity" in read.data and identity_image is None:
@@ -220,20 +221,16 @@ class PortraitDesk:
             chosen=asked.chosen,
             by_likeness=asked.by_likeness,
             job=request.job,
+            origin=asked.origin,
             keep_stages=asked.keep_stages,
             done=frozenset((portrait.template, payloads.asked_seed(portrait.recipe)) for portrait in before),
         )
-        failures: list[TemplateFailed] = []
-
-        def listen(event: Event) -> None:
-            if isinstance(event, TemplateFailed):
-                failures.append(event)
-            emit(event)
-
+        listener = _NotingFailures(emit)
+        failures = listener.failures
         book = PanelBook()
         made = [
             SavedPortrait.of(portrait)
-            for portrait in portray(task, self._place.host, self._place.vision, listen, cancelled, book)
+            for portrait in portray(task, self._place.host, self._place.vision, listener, cancelled, book)
         ]
         portraits = tuple(sorted([*before, *made], key=lambda one: (one.template, one.seed))) if before else tuple(made)
         if not portraits and failures:
@@ -266,6 +263,22 @@ class PortraitDesk:
         first = next((person for person in people if person.trained), people[0])
         trained_on = str((first.marks or {}).get("base_model", ""))
         return self._place.base_models.of_family(first.family, trained_on)
+
+
+class _NotingFailures:
+    """A listener that passes everything on and keeps the templates that could not be done."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.failures: list[TemplateFailed] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TemplateFailed):
+            self.failures.append(event)
+        self._listener(event)
+
+    def is_watched(self) -> bool:
+        return wants_previews(self._listener)
 
 
 def _nothing_made(failures: Sequence[TemplateFailed]) -> EasyPhotoError:

@@ -18,6 +18,8 @@ NOBODY = "none"
 """The user id that leaves a face alone."""
 GUEST = "guest"
 """What somebody is called who is known by the request's own picture alone."""
+OVER_API = "api"
+"""The origin of requests that came over the HTTP API."""
 MAX_PHOTOS = 100
 MAX_TEMPLATES = 200
 
@@ -51,7 +53,8 @@ class PortraitRequest:
     ``identity_image`` is what the adapter is shown of the one person instead of the person's own photos; where
     ``ref_mode_choose`` leaves the LoRA out and nobody is named, it is somebody who is known by this picture alone.
     ``chosen`` names the fields of ``config`` that the user gave a value to: such a value stays where a default would
-    give way to another, as its steps do to LCM's. None: those that aren't defaults."""
+    give way to another, as its steps do to LCM's. None: those that aren't defaults. ``origin`` says over which way
+    the request came where it didn't come from whom the program belongs to; the recipe keeps it."""
 
     user_ids: tuple[str, ...]
     templates: tuple[Source, ...] = ()
@@ -61,6 +64,7 @@ class PortraitRequest:
     chosen: Chosen = None
     identity_image: Source | None = None
     by_likeness: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,7 @@ class PortraitResult:
 @dataclass(frozen=True, eq=False)
 class ClipDrawing:
     """What a clip is to be drawn of: the text ``prompt``, and ``image``, or the way from ``image`` to ``last_image``.
+    ``control`` is a clip that each frame is held to, as ``config`` says; a shorter one makes the drawn clip shorter.
     ``motion``: the file or folder of a motion module, in place of the one that ``config`` names."""
 
     prompt: str = ""
@@ -105,6 +110,7 @@ class ClipDrawing:
     last_image: Source | None = None
     config: DrawnClipConfig = field(default_factory=DrawnClipConfig)
     motion: Path | None = None
+    control: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +119,8 @@ class VideoRequest:
     come, from left to right where they come at once; ``none`` leaves that person alone. With ``by_likeness`` each goes
     to the person of the clip who is most like them. ``format`` is one of :data:`easyphoto.clips.bounds.FORMATS`,
     ``max_fps`` the most frames a second that are made of the clip, and ``max_frames`` the most in all (0: every one).
-    With ``keep`` the queue takes a copy of the clip, which may then be removed; else it has to stay where it is.
+    With ``keep`` the queue takes a copy of the clip, or of the control clip of ``drawing``, which may then be removed;
+    else it has to stay where it is.
     With ``drawing`` there is no clip yet: it is drawn first, ``clip`` only says what it is called, ``max_frames`` how
     many frames it has (0: 16), and without anybody in ``user_ids`` it stays as it was drawn.
     ``chosen`` is as in :class:`PortraitRequest`."""

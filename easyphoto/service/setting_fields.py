@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from easyphoto.config import PRECISIONS
-from easyphoto.vision.backend import ROLES
-
 
 @dataclass(frozen=True)
 class SettingField:
@@ -33,7 +30,7 @@ FIELDS: Mapping[str, SettingField] = MappingProxyType(
             "One for each face of a template.",
         ),
         "language": SettingField(
-            "", "Language of the tabs", "en, zh, or empty for the browser's", "It holds when the page is loaded again."
+            "", "Language of the tabs", "holds when the page is loaded again", "It holds when the page is loaded again."
         ),
         "outputs": SettingField(
             "", "Folder for people and portraits", "empty: the WebUI's outputs folder; needs a restart"
@@ -51,7 +48,7 @@ FIELDS: Mapping[str, SettingField] = MappingProxyType(
         "precision": SettingField(
             "auto",
             "Precision of trainings left at auto",
-            ", ".join(PRECISIONS),
+            "auto takes what the device does best",
             "auto takes what the device does best.",
         ),
         "allow_hosts": SettingField(
@@ -65,8 +62,8 @@ FIELDS: Mapping[str, SettingField] = MappingProxyType(
         "backends": SettingField(
             "",
             "Vision backends",
-            f"role=name, ...; roles: {', '.join(ROLES)}; needs a restart",
-            "role=name, with commas between them, in place of the best that is there. Holds from the next start on.",
+            "for a role, in place of the best that is there; needs a restart",
+            "role=name, in place of the best that is there; empty takes that. Holds from the next start on.",
             restart=True,
         ),
     }

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from easyphoto import families, pictures
+from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_checkpoint
 from easyphoto.config import PRECISIONS, TRAIN_MODES, TrainConfig, declared
 from easyphoto.disk import free_bytes
-from easyphoto.errors import Cancelled, InvalidRequest, StorageFailed
+from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest, StorageFailed
 from easyphoto.events import Event, Failed, Finished, Listener, Notice
 from easyphoto.jobs import Job
 from easyphoto.messages import Message
@@ -160,6 +161,7 @@ class TrainingDesk:
         python = None if self._place.python is None else self._place.python(emit, cancelled)
         home = self._place.people.at(self._place.people.to_train(name))
         config, checkpoint = self._order(home, request)
+        self._fetch_tokenizer(checkpoint, emit, cancelled)
         with ExitStack() as held:
             held.callback(home.drop_if_empty)
             stage = held.enter_context(Scratch(home.job.path, STAGED))
@@ -190,8 +192,8 @@ class TrainingDesk:
                 run(spec, home.job.path, _Begun(home.job, request_id, emit), cancelled)
         self._place.host.refresh_loras()
         person = self._place.people.get(name)
-        panel = (person.marks or {}).get("panel")
-        told = {"user_id": name, "likeness": person.likeness, "works": person.works, "panel": panel}
+        said = {kind: (person.marks or {}).get(kind) for kind in ("panel", "reward")}
+        told = {"user_id": name, "likeness": person.likeness, "works": person.works, **said}
         emit(Finished(result=told))
         return person
 
@@ -315,9 +317,34 @@ class TrainingDesk:
 
     def _require_parts(self, checkpoint: Checkpoint) -> None:
         """What the trainer can't do without in a base model, known before anybody waits or a photo is looked at."""
+        from easyphoto.catalog import fetching
 
         if checkpoint.path.exists():
             require_checkpoint(checkpoint.path)
+            if fetching.offline():
+                self._require_tokenizer(checkpoint)
+
+    def _require_tokenizer(self, checkpoint: Checkpoint) -> None:
+        from easyphoto.sd import tokenizers
+
+        if checkpoint.path.is_file():
+            tokenizers.require(checkpoint.path, tokenizers.folders(self._place.paths.models, checkpoint.path))
+
+    def _fetch_tokenizer(self, checkpoint: Checkpoint, emit: Listener, cancelled: Callable[[], bool]) -> None:
+        """Download CLIP's tokenizer where a base model needs one and this machine has none. What can't be had is said
+        before a photo is looked at."""
+        from easyphoto.sd import tokenizers
+
+        try:
+            self._require_tokenizer(checkpoint)
+        except AssetMissing as missing:
+            folders = Folders.under(self._place.paths.models)
+            try:
+                Catalog.load().fetch(tokenizers.BUNDLE, folders, listener=emit, cancelled=cancelled)
+            except AssetMissing as error:
+                emit(Notice(message=error.message))
+                raise missing from error
+            self._require_tokenizer(checkpoint)
 
 
 class _Begun:

@@ -101,13 +101,22 @@ class Trainer:
             )
         return mean
 
-    def denoising_loss(self, items: Sequence[int], source: torch.Generator) -> Tensor:
-        """Return the loss of one step on these latents, with its gradient, at noise that ``source`` draws. Nothing is
-        changed. The caller brings the UNet to the device, and the text encoders too if they are trained."""
+    @torch.no_grad()
+    def encoded(self) -> EncodedCaptions:
+        """Return all captions, encoded as the LoRA is now, without a gradient. Whoever doesn't teach the text encoders
+        encodes once and has no further use for them."""
+        if self._cached is not None:
+            return self._cached
+        self._parts.placement.use(*self._parts.text_encoders)
+        return encoded_captions.encode(self._parts, self._ids, self._latents.pixels)
+
+    def denoising_loss(self, items: Sequence[int], source: torch.Generator, captions: EncodedCaptions) -> Tensor:
+        """Return the loss of one step on these latents, with its gradient to the UNet, at noise that ``source`` draws.
+        ``captions`` are those of :meth:`encoded`. Nothing is changed. The caller brings the UNet to the device."""
         clean = self._latents.sample(items, source)
         noise = torch.randn(clean.shape, generator=source)
         times = draws.timesteps(source, len(items), int(self._noise.config.num_train_timesteps))
-        return self._loss(items, clean, noise, times)
+        return self._loss(items, clean, noise, times, captions)
 
     def optimizer_state(self) -> dict[str, Any]:
         state: dict[str, Any] = self._optimizer.state_dict()
@@ -132,18 +141,23 @@ class Trainer:
             self._parts.placement.use(self._parts.unet, *encoders)
             return
         if self._cached is None:
-            self._parts.placement.use(*encoders)
-            with torch.no_grad():
-                self._cached = encoded_captions.encode(self._parts, self._ids, self._latents.pixels)
+            self._cached = self.encoded()
         self._parts.placement.use(self._parts.unet)
 
-    def _loss(self, items: Sequence[int], clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    def _loss(
+        self,
+        items: Sequence[int],
+        clean: Tensor,
+        noise: Tensor,
+        times: Tensor,
+        captions: EncodedCaptions | None = None,
+    ) -> Tensor:
         device, dtype = self._parts.device, self._parts.dtype
         clean, noise, times = clean.to(device), noise.to(device), times.to(device)
         noisy = self._noise.add_noise(clean, noise, times)
         target = self._noise.get_velocity(clean, noise, times) if self._prediction == "v_prediction" else noise
         with self._accelerator.autocast():
-            told = self._told(items)
+            told = self._told(items) if captions is None else captions.take([self._text_of[i] for i in items])
             guess = self._parts.unet(noisy.to(dtype), times, **told.unet_arguments(), return_dict=False)[0]
         each = self._mean_known(mse_loss(guess.float(), target, reduction="none"), items)
         return (each * self._weights(times)).mean()

@@ -23,7 +23,7 @@ from easyphoto.errors import VisionFailed
 from easyphoto.likeness import rounded, words
 from easyphoto.messages import Message
 from easyphoto.ports import Calibration, Embedding, Face, Image, Vision
-from easyphoto.vision import eyewear, pose, sharpness
+from easyphoto.vision import eyewear, lower_face, pose, sharpness
 
 ENOUGH = 5
 """If there are fewer good photos than this, the report has a warning."""
@@ -79,7 +79,8 @@ class PhotoVerdict:
     degrees. ``close`` means that the face fills the photo. A photo that lies on its side is looked at upright:
     ``turned`` says by how many quarters it was turned (anticlockwise), and ``face`` lies in the picture that
     :func:`upright` returns. ``fingerprint`` is the photo's perceptual hash: those of nearly the same pictures differ in
-    few of their 64 bits. ``bridge_edge`` tells of glasses, as :func:`easyphoto.vision.eyewear.bridge_edge` does.
+    few of their 64 bits. ``bridge_edge`` tells of glasses, as :func:`easyphoto.vision.eyewear.bridge_edge` does, and
+    ``covered`` of what covers mouth and nose, as :func:`easyphoto.vision.lower_face.hidden` does.
     """
 
     name: str
@@ -99,6 +100,7 @@ class PhotoVerdict:
     turned: int = 0
     fingerprint: int | None = None
     bridge_edge: float | None = None
+    covered: float | None = None
 
     @property
     def taken(self) -> bool:
@@ -221,6 +223,7 @@ class _Seen:
     sharpness: float
     brightness: float
     bridge_edge: float
+    covered: float
     room: float
     turned: int = 0
     faces: int = 1
@@ -257,6 +260,7 @@ def _faces(image: Image, turned: int, vision: Vision) -> list[_Seen]:
             sharpness=sharpness.sharpness(image, face),
             brightness=sharpness.brightness(image, face),
             bridge_edge=eyewear.bridge_edge(image, face),
+            covered=lower_face.hidden(image, face),
             room=room(face, size),
             turned=turned,
             faces=len(found),
@@ -353,6 +357,7 @@ def _measure(photo: _Photo, chosen: _Seen | None) -> PhotoVerdict:
         close=close,
         brightness=chosen.brightness,
         bridge_edge=chosen.bridge_edge,
+        covered=chosen.covered,
         turned=chosen.turned,
         fingerprint=perceptual_hash(np.rot90(photo.thumbnail, chosen.turned)),
     )

@@ -19,7 +19,7 @@ from easyphoto.sd.parts import Parts
 from easyphoto.storage.triggers import TRIGGER
 from easyphoto.training import crops
 from easyphoto.training.state import Score
-from easyphoto.vision import geometry, largest, masks
+from easyphoto.vision import damage, geometry, landmarks, largest, masks
 
 log = logging.getLogger(__name__)
 
@@ -89,23 +89,30 @@ class Validator:
         """Render every template, compare the pictures with the photos, and return the score.
 
         The score is the mean over the templates of the mean cosine to the photos. A picture without a face counts as
-        that of a stranger. If ``folder`` is given, the pictures are written there as ``<name>-<i>.jpg``. A picture that
-        can't be written has no path, and that changes nothing else.
-        """
+        that of a stranger, and so does one whose face is torn (:func:`easyphoto.vision.damage.torn`). If ``folder`` is
+        given, the pictures are written there as ``<name>-<i>.jpg``. A picture that can't be written has no path, and
+        that changes nothing else."""
         rendered = [self.render(template, on_step) for template in self._templates]
-        cosines = [self.cosine(image) for image in rendered]
+        cosines = [self.cosine(image, template) for image, template in zip(rendered, self._templates, strict=True)]
         calibration = self._vision.embedder.calibration
         paths = () if folder is None else _kept(folder, name, rendered)
         mean = float(np.mean(cosines))
         return Score(step, calibration.score(mean), mean, paths, tuple(cosines), self.embedder)
 
-    def cosine(self, image: Image) -> float:
-        """Return the mean cosine of the largest face to the photos, or that of a stranger when there is no face."""
+    def cosine(self, image: Image, template: ValidationTemplate | None = None) -> float:
+        """Return the mean cosine of the largest face to the photos, or that of a stranger when there is no face, or
+        when the face that was painted into ``template`` is torn."""
         face = largest(self._vision.detector.detect(image))
-        if face is None:
+        if face is None or (template is not None and self._torn(image, face, template)):
             return self._vision.embedder.calibration.stranger_mean
         embedding = self._vision.embedder.embed(image, face)
         return float(np.mean([float(np.dot(embedding, photo)) for photo in self._photos]))
+
+    def _torn(self, image: Image, face: Face, template: ValidationTemplate) -> bool:
+        if template.face is None:
+            return False
+        before = landmarks.of(self._vision, template.image, template.face)
+        return damage.torn(image, landmarks.of(self._vision, image, face), template.image, before)
 
     def render(self, template: ValidationTemplate, on_step: OnStep | None = None) -> Image:
         """Paint a face into one template with what the parts hold at the moment."""

@@ -48,6 +48,7 @@ def follow(client: httpx.Client, job_id: str, **headers: str) -> list[dict[str, 
     return found
 
 
+@pytest.mark.thorough
 def test_train_follow_and_portray(
     client: httpx.Client, service: EasyPhoto, photos: list[str], templates: list[str]
 ) -> None:
@@ -78,6 +79,7 @@ def test_train_follow_and_portray(
     assert Pillow.open(io.BytesIO(picture.content)).size == (384, 384)
 
 
+@pytest.mark.thorough
 def test_nothing_tells_where_the_server_keeps_its_files(
     client: httpx.Client, service: EasyPhoto, photos: list[str], templates: list[str]
 ) -> None:
@@ -93,6 +95,7 @@ def test_nothing_tells_where_the_server_keeps_its_files(
     assert len(client.get(f"{V1}/jobs/{portrait}").json()["failures"]) == 1, "the broken template failed alone"
 
 
+@pytest.mark.thorough
 def test_a_second_job_waits_and_both_can_be_cancelled(
     client: httpx.Client, service: EasyPhoto, templates: list[str]
 ) -> None:
@@ -140,6 +143,7 @@ def test_a_listener_sees_events_while_the_job_runs(client: httpx.Client, service
     assert [e["kind"] for e in follow(client, job.id)] == ["notice", "finished"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "body", "status", "code", "words"),
     [

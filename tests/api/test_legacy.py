@@ -73,6 +73,7 @@ def test_defaults_are_the_originals(client: httpx.Client, service: EasyPhoto, te
     assert [j.steps for j in host(service).jobs] == [50, 20]
 
 
+@pytest.mark.thorough
 def test_tabs_say_where_the_templates_are(client: httpx.Client, service: EasyPhoto, templates: list[str]) -> None:
     trained(service, "test")
     few = {"first_diffusion_steps": 2, "second_diffusion_steps": 2}
@@ -132,6 +133,7 @@ def test_what_is_not_there_yet_is_said(client: httpx.Client, service: EasyPhoto,
     assert "Video" in answer["message"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "fields", "words"),
     [

@@ -84,6 +84,7 @@ def test_what_goes_wrong_is_said(client: httpx.Client, mirror: Mirror, monkeypat
     assert ended(client, {"features": ["free"]})["error"]["message"].startswith("Offline, and 1 files are missing")
 
 
+@pytest.mark.thorough
 def test_a_download_can_be_cancelled_and_keeps_nobody_waiting(
     client: httpx.Client, service: EasyPhoto, mirror: Mirror, wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:
@@ -112,6 +113,7 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
     return wait
 
 
+@pytest.mark.thorough
 def test_new_weights_are_looked_for_before_the_next_portrait(service: EasyPhoto, tmp_path: Path) -> None:
     from easyphoto.config import PortraitConfig
     from easyphoto.service import PortraitRequest

@@ -3,6 +3,9 @@ described."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +16,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
+import easyphoto
 from easyphoto.api import routes
 from easyphoto.config import Paths
 from easyphoto.service import EasyPhoto
@@ -85,6 +89,7 @@ def fuzz_one(operation: Any, mode: Any, place: Path, calm: settings) -> int:
     return calls
 
 
+@pytest.mark.thorough
 def test_few_calls(address: str, place: Path) -> None:
     assert fuzz(address, place, FEW) > 100
 
@@ -92,3 +97,33 @@ def test_few_calls(address: str, place: Path) -> None:
 @pytest.mark.slow
 def test_two_thousand_calls(address: str, place: Path) -> None:
     assert fuzz(address, place, MANY) >= 2000
+
+
+def test_the_schemas_are_made_by_the_pydantic_of_older_webuis_too() -> None:
+    """AUTOMATIC1111 has version 1.10, of which version 2 holds a copy."""
+    program = """
+import sys, pydantic.v1
+sys.modules["pydantic"] = pydantic.v1
+from easyphoto.api import schema
+assert schema.MovePayload(place=3).place == 3
+for wrong in (-1, 10_001, "3", True):
+    try:
+        schema.MovePayload(place=wrong)
+    except pydantic.v1.ValidationError:
+        continue
+    raise SystemExit(f"{wrong!r} was taken")
+"""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_what_only_pydantic_2_knows_is_called_nowhere_but_where_the_version_is_asked() -> None:
+    """AUTOMATIC1111 and reForge have version 1, in which such a call is an error when a request comes."""
+    called = re.compile(r"\.model_[a-z_]+\(|\bTypeAdapter\b|\b(field|model)_validator\b|\bConfigDict\b")
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(Path(easyphoto.__file__).parent.rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if called.search(line) and 'VERSION.startswith("1.")' not in line
+    ]
+    assert found == []

@@ -29,6 +29,7 @@ def ask(client: httpx.Client, service: EasyPhoto, templates: list[str]) -> Calla
     return portrait
 
 
+@pytest.mark.thorough
 def test_pause_move_resume(client: httpx.Client, service: EasyPhoto, ask: Callable[..., str]) -> None:
     assert client.post(f"{V1}/queue/pause").json()["paused"]
     jobs = [ask() for _ in range(3)]

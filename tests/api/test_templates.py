@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import httpx
+import pytest
 from PIL import Image as Pillow
 
 from easyphoto import pictures
@@ -48,6 +49,7 @@ def test_a_template_of_ones_own_comes_is_seen_and_goes(client: httpx.Client, tmp
     assert client.delete(f"{V1}/templates/grace-hopper").status_code == 422
 
 
+@pytest.mark.thorough
 def test_pictures_that_are_sent_are_a_gallery_whose_pictures_are_presets(
     client: httpx.Client, service: EasyPhoto, paths: Paths, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_linked_folder_is_named_without_its_place(client: httpx.Client, servic
     assert (folder / "two.png").is_file()
 
 
+@pytest.mark.thorough
 def test_a_scene_is_the_prompt_of_a_picture_from_text(client: httpx.Client, service: EasyPhoto) -> None:
     trained(service, "ada")
     listed = client.get(f"{V1}/scenes").json()

@@ -36,6 +36,7 @@ def owner(service: EasyPhoto) -> Iterator[EasyPhoto]:
     service.jobs.leave()
 
 
+@pytest.mark.thorough
 def test_a_batch_beside_a_server_is_made_by_the_server(
     owner: EasyPhoto, paths: Paths, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
@@ -47,6 +48,7 @@ def test_a_batch_beside_a_server_is_made_by_the_server(
     assert any("works on the queue" in sentence for sentence in said), said
 
 
+@pytest.mark.thorough
 def test_a_batch_that_waits_says_why(service: EasyPhoto, file: Path) -> None:
     service.jobs.pause()
     job = running.start(service, batch_of(service, file))
@@ -56,6 +58,7 @@ def test_a_batch_that_waits_says_why(service: EasyPhoto, file: Path) -> None:
     assert job.wait(60).count("made") == 2
 
 
+@pytest.mark.thorough
 def test_two_programs_dont_make_one_batch(service: EasyPhoto, file: Path) -> None:
     batch = batch_of(service, file)
     batch.folder.mkdir(parents=True)
@@ -67,6 +70,7 @@ def test_two_programs_dont_make_one_batch(service: EasyPhoto, file: Path) -> Non
     assert run(service, file).count("made") == 2
 
 
+@pytest.mark.thorough
 def test_what_a_killed_batch_had_made_is_moved_to_its_place(service: EasyPhoto, file: Path) -> None:
     """Its program was killed after a portrait was made and before it was moved."""
     batch = batch_of(service, file)

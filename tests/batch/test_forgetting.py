@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from easyphoto.batch import people_folders, training_run
 from easyphoto.service import EasyPhoto
 from easyphoto.storage.batch_reports import PAGE, TABLE, THUMBNAILS
@@ -19,6 +21,7 @@ def holding(folder: Path, name: str) -> list[str]:
     return [p.name for p in found if name in p.name or name.encode() in p.read_bytes()]
 
 
+@pytest.mark.thorough
 def test_reports_on_portraits_go_with_the_portraits(service: EasyPhoto, desk: Path) -> None:
     trained(service, NAME, who=7)
     (desk / "first.csv").write_text(f'user,template\n"{NAME}",templates/template-0.png\nada,templates/template-1.png\n')

@@ -55,6 +55,7 @@ def counts(result: BatchResult) -> tuple[int, int, int, int]:
     return made_now, there, failed, left
 
 
+@pytest.mark.thorough
 def test_a_second_run_makes_nothing(service: EasyPhoto, file: Path) -> None:
     first = run(service, file)
     assert counts(first) == (5, 0, 0, 0) and made(service) > 0
@@ -67,6 +68,7 @@ def test_a_second_run_makes_nothing(service: EasyPhoto, file: Path) -> None:
     assert files(again) == there
 
 
+@pytest.mark.thorough
 def test_what_was_changed_is_made_anew_and_the_earlier_one_stays(service: EasyPhoto, file: Path) -> None:
     before = files(run(service, file))
     pictures.save_png(file.parent / "templates" / "template-0.png", portrait_of(44, 384, 384))
@@ -93,6 +95,7 @@ def test_names_change_places(service: EasyPhoto, desk: Path) -> None:
     assert files(other) == {"a.png": one["b.png"], "b.png": one["a.png"]}
 
 
+@pytest.mark.thorough
 def test_a_portrait_that_was_made_elsewhere_is_taken_and_stays_there(service: EasyPhoto, file: Path) -> None:
     piece = batch_of(service, file).pieces[0]
     (alone,) = service.generate(piece.request).wait(60).portraits
@@ -102,6 +105,7 @@ def test_a_portrait_that_was_made_elsewhere_is_taken_and_stays_there(service: Ea
     assert alone.path is not None and alone.path.read_bytes() == (result.folder / "first.png").read_bytes()
 
 
+@pytest.mark.thorough
 def test_half_a_file_is_no_portrait(service: EasyPhoto, file: Path) -> None:
     result = run(service, file)
     whole = (result.folder / "first.png").read_bytes()
@@ -131,6 +135,7 @@ def test_a_row_that_fails_fails_alone(service: EasyPhoto, file: Path) -> None:
     assert found[0]["file"] == "first.png" and float(found[0]["likeness"]) >= 0
 
 
+@pytest.mark.thorough
 def test_a_cancelled_batch_keeps_what_is_made_and_goes_on(service: EasyPhoto, file: Path) -> None:
     assert isinstance(service.host, FakeHost)
     held, go = threading.Event(), threading.Event()
@@ -154,6 +159,7 @@ def test_a_cancelled_batch_keeps_what_is_made_and_goes_on(service: EasyPhoto, fi
     assert counts(run(service, file)) == (2, 3, 0, 0)
 
 
+@pytest.mark.thorough
 def test_what_a_killed_batch_left_in_the_queue_is_not_made_twice(service: EasyPhoto, file: Path) -> None:
     assert isinstance(service.host, FakeHost)
     held, go = threading.Event(), threading.Event()
@@ -188,6 +194,7 @@ def test_a_folder_that_cannot_be_written_stops_the_batch(service: EasyPhoto, fil
         run(service, file)
 
 
+@pytest.mark.thorough
 def test_a_disk_that_fills_up_is_one_sentence_and_the_batch_goes_on_later(
     service: EasyPhoto, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +220,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_batch_goes_on_later(
     assert counts(run(service, file)) == (2, 3, 0, 0)
 
 
+@pytest.mark.thorough
 def test_one_row_that_the_host_breaks_on_stops_no_other(service: EasyPhoto, file: Path) -> None:
     assert isinstance(service.host, FakeHost)
 
@@ -225,6 +233,7 @@ def test_one_row_that_the_host_breaks_on_stops_no_other(service: EasyPhoto, file
     assert counts(result) == (4, 0, 1, 0) and isinstance(result.error(), HostFailed)
 
 
+@pytest.mark.thorough
 def test_a_forecast_begins_nothing(service: EasyPhoto, file: Path) -> None:
     batch = batch_of(service, file)
     before = running.forecast(service, batch)
@@ -243,6 +252,7 @@ def test_a_forecast_begins_nothing(service: EasyPhoto, file: Path) -> None:
     assert after.sentences()[1].startswith("That takes about ")
 
 
+@pytest.mark.thorough
 def test_progress_counts_every_portrait(service: EasyPhoto, file: Path) -> None:
     job = running.start(service, batch_of(service, file))
     job.wait(60)

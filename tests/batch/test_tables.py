@@ -152,6 +152,7 @@ def test_json_is_as_strict_as_a_single_request(service: EasyPhoto, desk: Path) -
     ]
 
 
+@pytest.mark.thorough
 def test_ten_thousand_rows_are_checked_in_seconds(service: EasyPhoto, desk: Path) -> None:
     for number in range(20):
         trained(service, f"person {number}")

@@ -351,6 +351,7 @@ answers = st.builds(
 BODY = onnx_like(5000)
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(answers, min_size=1, max_size=5), st.lists(answers, min_size=1, max_size=3), st.integers(0, 4999))
 def test_whatever_servers_do_the_file_is_whole_or_absent(

@@ -18,6 +18,7 @@ from easyphoto.errors import NotFound
 from easyphoto.families.spec import ControlModel
 from easyphoto.hosts.embedded import library
 from easyphoto.jobs import JobQueue
+from easyphoto.sd import tokenizers
 from easyphoto.templates import fetched_gallery
 from easyphoto.vision.registry import BACKENDS
 from tests.fakes import FakeVision
@@ -63,11 +64,16 @@ def by_the_gallery(asset: Asset) -> bool:
     return any(asset.name == name for row in fetched_gallery.rows() for name, _ in row.parts)
 
 
+def by_the_tokenizers(asset: Asset) -> bool:
+    return asset.file in tokenizers.FILES
+
+
 LOOKS: Mapping[str, Callable[[Asset], bool]] = {
     "easyphoto.hosts.embedded.library": by_the_library,
     "easyphoto.hosts.embedded.motion_files": by_the_motion_files,
     "easyphoto.hosts.webui.controlnet": by_controlnet,
     "easyphoto.inference.plan": by_the_plan,
+    "easyphoto.sd.tokenizers": by_the_tokenizers,
     "easyphoto.vision.registry": by_the_registry,
     "easyphoto.templates.fetched_gallery": by_the_gallery,
 }

@@ -124,6 +124,7 @@ def test_whatever_ends_a_batch_every_row_is_there_once_and_the_same(paths: Paths
     assert pixels(folder_of(paths)) == undisturbed
 
 
+@pytest.mark.thorough
 def test_a_dry_run_and_a_wrong_table_begin_nothing(paths: Paths, desk: Path) -> None:
     status, out, err = run(paths, str(desk / "orders.csv"), "--dry-run")
     assert status == 0, err
@@ -142,6 +143,7 @@ def test_a_dry_run_and_a_wrong_table_begin_nothing(paths: Paths, desk: Path) -> 
     assert not paths.portraits.exists()
 
 
+@pytest.mark.thorough
 def test_failed_rows_have_a_documented_status(paths: Paths, desk: Path) -> None:
     pictures.save_png(desk / "templates" / "0.png", pictures.load(desk / "templates" / "1.png")[:60])
     (desk / "orders.csv").write_text("user,template,fusion_only\nann,templates/0.png,1\nann,templates/1.png,1\n")

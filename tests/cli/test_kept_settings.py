@@ -100,6 +100,7 @@ def test_serve_begins_with_what_is_kept(kept: KeptSettings, paths: Paths, monkey
     )
 
 
+@pytest.mark.thorough
 def test_a_host_name_that_is_kept_is_answered_to(kept: KeptSettings, service: EasyPhoto) -> None:
     def status(app: Any) -> int:
         with served(app) as address:
@@ -132,6 +133,7 @@ def test_the_tab_says_what_is_wrong_in_the_readers_language(kept: KeptSettings) 
     assert tab.loaded()[tab.components["language"]] == BROWSER and tab.loaded()[tab.components["commercial_only"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "there is a browser")
 def test_the_page_shows_and_changes_the_settings(kept: KeptSettings, service: EasyPhoto, tmp_path: Path) -> None:

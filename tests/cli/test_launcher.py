@@ -40,6 +40,7 @@ def _run(command: list[str], cwd: Path, **more: str) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=cwd, env={**variables, **more}, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_paths_are_those_of_the_folder_you_are_in(place: Path, tmp_path: Path) -> None:
     mine = tmp_path / "my photos"
     (mine / "here").mkdir(parents=True)
@@ -62,6 +63,7 @@ def test_paths_are_those_of_the_folder_you_are_in(place: Path, tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
+@pytest.mark.thorough
 def test_nobody_without_a_home_is_refused(place: Path, tmp_path: Path) -> None:
     """No HOME, and one that can't be written: as for a service's user."""
     for more in ({}, {"HOME": "/nonexistent"}, {"HOME": "", "XDG_CACHE_HOME": "/nonexistent"}):

@@ -33,6 +33,10 @@ WRONG = {
     "people delete nobody": (2, "nobody"),
     "people export nobody": (2, "nobody"),
     "people export a b c": (2, "There is no room for c here"),
+    "people rename": (2, "Say whom to rename."),
+    "people rename ada": (2, "Say what ada is to be called."),
+    "people rename ada eve x": (2, "There is no room for x here"),
+    "people rename nobody eve": (2, "nobody"),
     "people add": (2, "Say whom to add."),
     "people add ada": (2, "Say which photos"),
     "people import": (2, "Say which file"),
@@ -192,6 +196,28 @@ def test_people_are_listed_as_json(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "张伟 😀  scene  stopped half-way\n"
 
 
+def test_a_person_is_renamed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path)]
+    for name in ("ada", "eve"):
+        folder = tmp_path / "outputs" / "easyphoto-user-id-infos" / name
+        folder.mkdir(parents=True)
+        pictures.save_jpg(folder / "ref_image.jpg", portrait_of(20))
+        (folder / "person.json").write_text('{"family": "sd1", "likeness": 0.75, "embedder": "e", "works": true}')
+        pictures.write_bytes(tmp_path / "models" / "Lora" / f"{name}.safetensors", lora_file())
+    for wrong, words in (("eve", "eve"), ("../x", "may not contain /"), ("./x", "may not contain /"), ("none", "none")):
+        assert main(["people", "rename", "ada", wrong, *data]) == 2
+        said = capsys.readouterr()
+        assert words in said.err and len(said.err.splitlines()) == 1 and not said.out
+    assert main(["people", "rename", "ada", "张伟 😀", *data]) == 0
+    assert capsys.readouterr().out == "ada is called 张伟 😀 now.\n"
+    assert main(["people", "rename", "张伟 😀", "Ada", "--json", *data]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["renamed"], told["person"]["user_id"], told["person"]["likeness"]) == ("张伟 😀", "Ada", 0.75)
+    assert Path(told["person"]["lora"]).is_file()
+    assert main(["people", "list", "--json", *data]) == 0
+    assert [person["user_id"] for person in json.loads(capsys.readouterr().out)] == ["Ada", "eve"]
+
+
 def test_what_nobody_foresaw_is_a_sentence_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +241,7 @@ def _env(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path.cwd()), **more}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_any_name_is_printed_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     test_name = "张伟 😀"
@@ -269,6 +296,7 @@ def test_a_busy_port_is_said_before_anything_listens(tmp_path: Path, capsys: pyt
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_serve_takes_a_free_port_says_which_and_ends_when_asked(tmp_path: Path) -> None:
     command = [*PROGRAM, "serve", "--port", "0", "--json", "--data", str(tmp_path)]

@@ -11,10 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from easyphoto import pictures
-from easyphoto.api import routes
 from easyphoto.cli.main import main
 from easyphoto.config import Paths, PortraitConfig
 from easyphoto.events import Event, Notice
@@ -27,7 +25,7 @@ from tests.acting import acting_service, lora_file, templates_in, trained
 from tests.api.conftest import b64
 from tests.fakes import FakeHost, FakeVision
 from tests.inference.studio import person, task, template
-from tests.serving import served
+from tests.serving import client_of
 
 LCM, USUAL = [(12, 0.5), (8, 0.3)], [(50, 0.45), (20, 0.3)]
 """(steps, strength) of both passes, where nobody chose them and where the defaults were chosen."""
@@ -50,9 +48,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(service: EasyPhoto) -> Iterator[httpx.Client]:
-    app = FastAPI()
-    routes.mount(app, service)
-    with served(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+    with client_of(service) as client:
         yield client
 
 
@@ -65,6 +61,7 @@ def passes(service: EasyPhoto) -> list[tuple[int, float]]:
     return asked
 
 
+@pytest.mark.thorough
 def test_names_decide_and_not_values(service: EasyPhoto, file: Path) -> None:
     config = PortraitConfig(lcm_accelerate=True)
     plain = PortraitRequest(("ada",), (file,), config)
@@ -123,6 +120,7 @@ def test_options_that_are_sent_are_chosen(service: EasyPhoto, client: httpx.Clie
         assert passes(service) == expected
 
 
+@pytest.mark.thorough
 def test_the_form_that_the_originals_clients_send_whole_is_no_choice(
     service: EasyPhoto, client: httpx.Client, file: Path
 ) -> None:

@@ -73,6 +73,7 @@ def read_below_the_edges() -> set[str]:
     return found | {"first_diffusion_steps", "second_diffusion_steps"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cls", [TrainConfig, PortraitConfig])
 def test_what_is_offered_does_something(cls: type) -> None:
     read = read_below_the_edges()

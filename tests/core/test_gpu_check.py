@@ -20,6 +20,7 @@ def check(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads((folder / "results.json").read_text(encoding="utf-8")), done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(120)
 def test_a_part_leaves_its_numbers(tmp_path: Path) -> None:
     status, results, said = check(tmp_path, "--device", "cpu")
@@ -28,6 +29,7 @@ def test_a_part_leaves_its_numbers(tmp_path: Path) -> None:
     assert results["machine"]["result"]["packages"]["torch"]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(120)
 def test_a_part_that_fails_leaves_its_traceback(tmp_path: Path) -> None:
     status, results, said = check(tmp_path, "--device", "nowhere")

@@ -9,8 +9,9 @@ import weakref
 
 import pytest
 
+from easyphoto import jobs
 from easyphoto.errors import Cancelled, EasyPhotoError, NoFace, NotFound, TooBusy
-from easyphoto.events import Event, Failed, Finished, Progress, Queued
+from easyphoto.events import Event, Failed, Finished, Portrayed, Preview, Progress, Queued, wants_previews
 from easyphoto.jobs import NETWORK, Job, JobQueue
 
 
@@ -190,3 +191,23 @@ def test_a_job_cancelled_in_the_line_keeps_nothing_either() -> None:
     gc.collect()
     assert watched() is None
     gate.set()
+
+
+def test_a_preview_is_shown_to_who_looks_and_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    job: Job[None] = Job("generate", "ada", lambda _: None)
+    assert not wants_previews(job.listener), "nobody has looked"
+    assert job.look() is None
+    assert wants_previews(job.listener)
+    first, second = Preview(jpeg="first"), Preview(jpeg="second")
+    job.listener(first)
+    job.listener(second)
+    assert job.look() is second
+    assert list(job.events(follow=False)) == []
+    job.listener(Portrayed(path="a.png"))
+    assert job.look() is None, "what is done has a picture of its own"
+    job.listener(second)
+    job.run()
+    assert job.look() is None, "an ended job keeps no picture"
+    monkeypatch.setattr(jobs, "LOOKING", 0.0)
+    assert not wants_previews(job.listener), "who looked once and left"
+    assert not wants_previews(print)

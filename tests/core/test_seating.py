@@ -89,6 +89,7 @@ def made(service: EasyPhoto, request: PortraitRequest) -> tuple[tuple[str, ...],
     return recipe.read(portrait.path).user_ids, [one is not None for one in portrait.likeness], portrait.path
 
 
+@pytest.mark.thorough
 def test_a_face_is_chosen_by_its_number_and_the_others_stay(service: EasyPhoto, group: Path) -> None:
     names, measured, path = made(service, PortraitRequest(("ann@2",), (group,), QUICK))
     assert (names, measured) == (("none", "ann"), [False, True])
@@ -98,6 +99,7 @@ def test_a_face_is_chosen_by_its_number_and_the_others_stay(service: EasyPhoto, 
     assert (names, measured) == (("none", "ann"), [False, True])
 
 
+@pytest.mark.thorough
 def test_likeness_gives_each_face_to_whoever_is_most_like_it(service: EasyPhoto, group: Path) -> None:
     both = PortraitRequest(("ann", "bob"), (group,), QUICK)
     assert made(service, both)[0] == ("ann", "bob")

@@ -42,6 +42,7 @@ def motion(paths: Paths) -> Path:
     return module(paths.models / "AnimateDiff" / "motion")
 
 
+@pytest.mark.thorough
 def test_a_module_is_found_by_its_place_its_name_and_its_path(paths: Paths, host: EmbeddedHost, tmp_path: Path) -> None:
     assert isinstance(host, Animator)
     with pytest.raises(AssetMissing, match=r"the bench model needs a motion module, .* models/AnimateDiff\."):
@@ -91,6 +92,7 @@ def test_a_clip_leaves_the_model_as_it_was(paths: Paths, host: EmbeddedHost, mot
     assert (host.txt2img(STILL).image == before).all()
 
 
+@pytest.mark.thorough
 def test_the_persons_lora_is_worn_in_a_clip_and_off_behind_it(
     paths: Paths, host: EmbeddedHost, bench_parts: sd.Parts, motion: Path
 ) -> None:
@@ -104,6 +106,7 @@ def test_the_persons_lora_is_worn_in_a_clip_and_off_behind_it(
     assert (frames(host, JOB) == plain).all()
 
 
+@pytest.mark.thorough
 def test_a_device_that_is_too_small_draws_the_same_clip(paths: Paths, host: EmbeddedHost, motion: Path) -> None:
     picture = np.random.default_rng(1).integers(0, 255, (64, 64, 3)).astype(np.uint8)
     controls = [[Control(ControlRole.CANNY, picture), Control(ControlRole.COLOR, picture)]] * JOB.frames
@@ -116,6 +119,7 @@ def test_a_device_that_is_too_small_draws_the_same_clip(paths: Paths, host: Embe
     assert not any(type(held).__name__ == "UNetMotionModel" for held in small._held().placement._there)
 
 
+@pytest.mark.thorough
 def test_another_base_model_gets_a_moving_model_of_its_own(paths: Paths, host: EmbeddedHost, motion: Path) -> None:
     tiny.folder(paths.models / "Stable-diffusion" / "other", seed=9)
     here = frames(host, JOB)

@@ -23,6 +23,7 @@ def dots(vision: Vision, image: Image, family: Family = Family.SD1) -> np.ndarra
     return np.stack([columns, rows], 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("commercial_only", [False, True])
 @pytest.mark.parametrize("family", [Family.SD1, Family.BENCH])
 def test_a_detector_of_five_points_draws_the_same_face(

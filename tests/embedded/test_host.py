@@ -51,6 +51,7 @@ def test_it_is_a_host(host: EmbeddedHost) -> None:
     assert host.control_limit() is None
 
 
+@pytest.mark.thorough
 def test_the_whole_of_a_pass(host: EmbeddedHost, paths: Paths, bench_parts: sd.Parts, face: Image) -> None:
     a_lora(paths, bench_parts, "某人")
     film = a_lora(paths, bench_parts, "film", seed=3)
@@ -215,6 +216,7 @@ def test_when_all_are_broken_the_sentence_names_them(paths: Paths, tmp_path: Pat
         host.txt2img(text_job())
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_is_the_one_that_was_named(host: EmbeddedHost, paths: Paths) -> None:
     root = paths.models / "Stable-diffusion"
     for seed, name in enumerate(("a/model", "b/model", "real_v5"), 20):
@@ -307,6 +309,7 @@ def test_a_control_that_it_lacks_is_an_error_not_a_picture(host: EmbeddedHost, f
         host.txt2img(text_job(identities=[Identity(IdentityKind.INSTANTID, (face,), np.ones(1, np.float32), "any")]))
 
 
+@pytest.mark.thorough
 def test_a_vae_by_name(host: EmbeddedHost, paths: Paths, tmp_path: Path) -> None:
     tiny.folder(tmp_path / "other", seed=8)
     (tmp_path / "other" / "vae").rename(paths.models / "VAE" / "better")
@@ -345,6 +348,7 @@ def test_a_picture_asked_for_during_training_waits(host: EmbeddedHost) -> None:
     assert done.is_set()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -381,6 +385,7 @@ def with_nan(path: Path) -> None:
     save_file(state, path, metadata={"format": "pt"})
 
 
+@pytest.mark.thorough
 def test_a_picture_of_nan_names_the_file_that_holds_them(
     host: EmbeddedHost, paths: Paths, bench_parts: sd.Parts, tmp_path: Path, face: Image
 ) -> None:

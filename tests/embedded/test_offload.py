@@ -61,6 +61,7 @@ def watched(host: EmbeddedHost) -> Iterator[list[set[str]]]:
         handle.remove()
 
 
+@pytest.mark.thorough
 def test_with_room_everything_stays_and_nothing_is_said(paths: Paths) -> None:
     host = host_with(paths, need())
     with watched(host) as seen:
@@ -71,6 +72,7 @@ def test_with_room_everything_stays_and_nothing_is_said(paths: Paths) -> None:
     assert "A picture of 256 x 256 needs about" in host.describe()["memory"]
 
 
+@pytest.mark.thorough
 def test_a_small_device_holds_one_role_at_a_time_and_the_picture_is_the_same(paths: Paths) -> None:
     budget = need(by_role=True)
     assert budget < need()
@@ -86,6 +88,7 @@ def test_a_small_device_holds_one_role_at_a_time_and_the_picture_is_the_same(pat
     assert "only while it works" in host.describe()["memory"]
 
 
+@pytest.mark.thorough
 def test_what_fits_nowhere_is_tried_in_tiles_and_said(paths: Paths) -> None:
     host = host_with(paths, 1)
     rendered = host.img2img(job())
@@ -94,6 +97,7 @@ def test_what_fits_nowhere_is_tried_in_tiles_and_said(paths: Paths) -> None:
     assert host._held().parts(host.checkpoints()[0], None).vae.use_tiling
 
 
+@pytest.mark.thorough
 def test_controlnets_of_another_pass_leave_when_the_room_is_needed(paths: Paths) -> None:
     roomy, tight = host_with(paths, need(controls=1, idle=1)), host_with(paths, need(controls=1))
     for host, stay in ((roomy, 2), (tight, 1)):
@@ -105,6 +109,7 @@ def test_controlnets_of_another_pass_leave_when_the_room_is_needed(paths: Paths)
         tight.img2img(job((ControlRole.CANNY,)))
 
 
+@pytest.mark.thorough
 def test_loras_hold_across_the_moves(paths: Paths, bench_parts: Any) -> None:
     from easyphoto.ports import LoraRef
     from easyphoto.sd import lora

@@ -80,6 +80,7 @@ def test_once_it_is_gone_it_is_unknown(base: Path) -> None:
         families.named("never heard of")
 
 
+@pytest.mark.thorough
 def test_a_person_is_trained_on_it_and_drawn_with_it(paths: Paths, base: Path, astronaut: Image) -> None:
     photos = tuple(paths.outputs / f"{i}.png" for i in range(3))
     for number, path in enumerate(photos):

@@ -93,6 +93,7 @@ def workers() -> list[int]:
     return found
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_lost_over_portraits_costs_no_portrait_and_keeps_no_face(
     tmp_path: Path, cluster: TwoNodes, places: tuple[Path, Path], environment: dict[str, str]
 ) -> None:

@@ -30,6 +30,7 @@ def eileen(astronaut: Image) -> Subject:
     return Subject(user_id="eileen", lora=None, reference=astronaut, face_id=astronaut)
 
 
+@pytest.mark.thorough
 def test_fusion_alone_makes_the_face_more_like_the_person(
     eileen: Subject, grace_hopper: Image, vision: Vision, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_fusion_alone_makes_the_face_more_like_the_person(
     assert min(host.jobs[0].width, host.jobs[0].height) == 320
 
 
+@pytest.mark.thorough
 def test_of_six_people_five_keep_every_bit(eileen: Subject, six_people: Image, vision: Vision) -> None:
     faces = vision.detector.detect(six_people)
     assert len(faces) == 6
@@ -71,6 +73,7 @@ def test_of_six_people_five_keep_every_bit(eileen: Subject, six_people: Image, v
     assert portrait.likeness[2] is not None
 
 
+@pytest.mark.thorough
 def test_a_face_at_the_picture_s_edge_is_no_trouble(eileen: Subject, astronaut: Image, vision: Vision) -> None:
     face = main_face(astronaut, vision)
     assert face is not None

@@ -139,6 +139,7 @@ def test_realesrgan_enlarges_and_gpen_keeps_the_size(tmp_path: Path) -> None:
     assert same.image.shape == one.shape
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "option",
     [

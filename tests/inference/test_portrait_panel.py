@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import pytest
 
 from easyphoto import pictures
 from easyphoto.config import Family
-from easyphoto.errors import VisionFailed
+from easyphoto.errors import HostFailed, VisionFailed
 from easyphoto.inference import portrait_panel, score
 from easyphoto.inference.gallery import main_face, remembered
 from easyphoto.inference.portrait import portray
 from easyphoto.inference.portrait_panel import PanelBook
 from easyphoto.inference.task import Subject
 from easyphoto.measures.onlookers import PersonPhotos
-from easyphoto.ports import Embedding, Face, FaceEmbedder, Image, Likeness, Portrait, Vision
+from easyphoto.ports import Embedding, Face, FaceEmbedder, Image, Likeness, Portrait, Txt2Img, Vision
 from easyphoto.reporting import ReporterVector
 from easyphoto.storage.folders import SEEN_PHOTOS, WEIGHTS
 from easyphoto.vision import registry
@@ -98,6 +99,7 @@ def seen(embedder: Any, image: Image, vision: Any, where: Face | None = None) ->
     return np.asarray(embedder.embed(*part), np.float64)
 
 
+@pytest.mark.thorough
 def test_the_recipe_carries_the_values_of_both_embedders(
     tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
 ) -> None:
@@ -129,6 +131,7 @@ def test_the_recipe_carries_the_values_of_both_embedders(
     json.dumps(portrait.recipe)
 
 
+@pytest.mark.thorough
 def test_the_panel_of_a_job_is_about_all_its_portraits_and_looks_at_nothing_twice(
     tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
 ) -> None:
@@ -146,6 +149,7 @@ def test_the_panel_of_a_job_is_about_all_its_portraits_and_looks_at_nothing_twic
     assert eyes.other.looked == 6 + 1 + 1, "what the photos show was kept"
 
 
+@pytest.mark.thorough
 def test_what_the_training_saw_serves_and_likeness_is_measured_on_what_it_held_out(
     tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
 ) -> None:
@@ -167,6 +171,7 @@ def test_what_the_training_saw_serves_and_likeness_is_measured_on_what_it_held_o
     assert eyes.other.looked == 2, "no photo was looked at again"
 
 
+@pytest.mark.thorough
 def test_without_a_reporter_one_embedder_judges(
     tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
 ) -> None:
@@ -176,6 +181,7 @@ def test_without_a_reporter_one_embedder_judges(
     assert not (tmp_path / SEEN_PHOTOS).exists(), "what the judge sees is kept elsewhere"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("profile", "missing", "left_out"), [(60.0, 1, 0), (0.0, 0, 1)])
 def test_a_missing_face_is_a_failure_unless_the_template_is_in_profile(
     profile: float, missing: int, left_out: int, tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision,
@@ -204,6 +210,73 @@ def test_a_reporter_that_breaks_costs_the_panel_and_no_portrait(
     (portrait,) = found
     assert isinstance(portrait.likeness[0], Likeness) and "judge" not in portrait.recipe["likeness"][0]
     assert "The likeness panel failed and was left out: The reporter is gone." in said
+
+
+def test_the_words_are_those_of_what_was_made(
+    tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
+) -> None:
+    subject, none = eileen(tmp_path, astronaut, vision), {"apply_face_fusion_before": False}
+    left = made_of(subject, grace_hopper, vision, **none, apply_face_fusion_after=False)[1]["eileen"]
+    assert left["word"] == "looks like the template", "nothing of the person went in"
+    shown = made_of(subject, pictures.load(tmp_path / "1.png"), vision, **none, apply_face_fusion_after=False)
+    assert shown[1]["eileen"]["word"] == "copies a photo" and shown[1]["eileen"]["dominant_photo"] == "1.png"
+
+
+@pytest.mark.thorough
+def test_the_floor_is_drawn_without_the_person_where_it_is_asked_for(
+    tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
+) -> None:
+    lora = tmp_path / "eileen.safetensors"
+    lora.write_bytes(b"the LoRA of eileen")
+    subject = replace(eileen(tmp_path, astronaut, vision), lora=lora)
+    made, told, hosts = {}, {}, {}
+    for asked in (False, True):
+        book, hosts[asked] = PanelBook(), FakeHost(paint=identity)
+        job = task((grace_hopper,), subject, family=Family.BENCH, config=config(measure_floor=asked))
+        (made[asked],) = portray(job, hosts[asked], vision, panels=book)
+        told[asked] = book.told()["eileen"]
+    assert [bool(job.loras) for job in hosts[True].jobs] == [True, True, False, False]
+    assert [job.seed for job in hosts[True].jobs[2:]] == [job.seed for job in hosts[True].jobs[:2]]
+    assert np.array_equal(made[True].image, made[False].image), "the portrait is the same"
+    assert (told[False]["floor_of"], told[True]["floor_of"]) == ("template", "without the LoRA")
+    row, entry = told[True]["judge"], made[True].recipe["likeness"][0]
+    assert entry["judge"]["floor"] == row["floor"] and entry["floor_of"] == "without the LoRA"
+    assert row["value"] == told[False]["judge"]["value"] and row["floor"] < row["value"]
+    assert row["floor"] == pytest.approx(told[False]["judge"]["floor"], abs=0.15), "the host gave the template back"
+
+
+def test_a_floor_that_cannot_be_drawn_costs_no_portrait(
+    tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
+) -> None:
+    def broken(job: Txt2Img) -> None:
+        if not job.loras:
+            raise HostFailed("The host is gone.")
+
+    said = list[str]()
+    lora = tmp_path / "eileen.safetensors"
+    lora.write_bytes(b"the LoRA of eileen")
+    subject = replace(eileen(tmp_path, astronaut, vision), lora=lora)
+    book, host = PanelBook(), FakeHost(paint=identity, before=broken)
+    job = task((grace_hopper,), subject, family=Family.BENCH, config=config(measure_floor=True))
+    (portrait,) = portray(job, host, vision, lambda e: said.append(str(getattr(e, "message", ""))), panels=book)
+    assert portrait.likeness[0] is not None
+    assert book.told()["eileen"]["judge"]["floor"] is None, "the template's own face doesn't stand in for it"
+    assert "The floor failed and was left out: The host is gone." in said
+
+
+@pytest.mark.thorough
+def test_a_face_that_the_floor_lacks_is_a_strangers(
+    tmp_path: Path, astronaut: Image, grace_hopper: Image, vision: Vision
+) -> None:
+    def paint(job: Txt2Img) -> Image:
+        return identity(job) if job.loras else np.full_like(identity(job), 90)
+
+    lora = tmp_path / "eileen.safetensors"
+    lora.write_bytes(b"the LoRA of eileen")
+    subject, book = replace(eileen(tmp_path, astronaut, vision), lora=lora), PanelBook()
+    job = task((grace_hopper,), subject, family=Family.BENCH, config=config(measure_floor=True))
+    list(portray(job, FakeHost(paint=paint), vision, panels=book))
+    assert book.told()["eileen"]["judge"]["floor"] == round(vision.embedder.calibration.stranger_mean, 4)
 
 
 def test_nobody_is_compared_who_has_no_photos(tmp_path: Path) -> None:

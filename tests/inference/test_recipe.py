@@ -155,6 +155,7 @@ def test_a_file_without_a_whole_recipe_is_refused(chunk: str | None, sentence: s
         recipe.read(path)
 
 
+@pytest.mark.thorough
 @given(st.text(max_size=40), st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
 @settings(max_examples=25, deadline=None)
 def test_every_parameter_survives_the_trip(text: str, seed: int, ratio: float) -> None:

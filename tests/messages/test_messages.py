@@ -51,6 +51,7 @@ def test_an_error_keeps_its_message_and_a_name_like_a_sentence_is_no_sentence() 
     assert translated(NotFound("It broke: {why}", why="no face").message, "zh") == "出错：no face"
 
 
+@pytest.mark.thorough
 @given(st.recursive(st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=6), st.floats(allow_nan=False))
 def test_any_message_survives_json_copies_and_pickles(texts: object, number: float) -> None:
     parts = [str(texts), Message("{x} {y}", x=Message(str(texts)), y=number)]

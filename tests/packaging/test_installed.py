@@ -141,6 +141,7 @@ def test_the_data_of_an_installed_program_lies_in_the_home_folder(
     assert program.data_folder({program.DATA: str(tmp_path)}, installed=True) == tmp_path
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(120)
 def test_an_installed_program_finds_its_files_and_starts_its_processes(python: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -15,7 +15,18 @@ from typing import Any
 import pytest
 
 from easyphoto.errors import Cancelled, EasyPhotoError, InvalidRequest, NoFace, NotFound, StorageFailed, TooBusy
-from easyphoto.events import Event, Failed, Finished, Listener, Notice, Portrayed, Progress, TemplateFailed
+from easyphoto.events import (
+    Event,
+    Failed,
+    Finished,
+    Listener,
+    Notice,
+    Portrayed,
+    Preview,
+    Progress,
+    TemplateFailed,
+    wants_previews,
+)
 from easyphoto.jobs import BATCH, Job
 from easyphoto.queue import durable
 from easyphoto.queue.database import FILE
@@ -134,6 +145,31 @@ def test_what_waits_is_there_after_a_restart_and_goes_on(programs: Programs, tmp
     assert [job.wait(5) for job in third.list()] == [{"made": n} for n in range(3)]
     numbered = [list(queue.get(asked[0].id).events()) for queue in (second, third)]
     assert numbered[0] == numbered[1] and isinstance(numbered[0][-1][1], Finished)
+
+
+def test_a_preview_is_shown_and_never_written(programs: Programs) -> None:
+    seen, go_on = threading.Event(), threading.Event()
+
+    def work(request: DurableRequest, emit: Listener, cancelled: Callable[[], bool]) -> int:
+        until(lambda: wants_previews(emit))
+        emit(Preview(stage="first", jpeg="YSBzZWNyZXQgcGljdHVyZQ"))
+        emit(Notice(message="one was shown"))
+        seen.set()
+        assert go_on.wait(20)
+        return 1
+
+    queue = programs.start(Work(work))
+    job = queue.put(order())
+    job.look()
+    assert seen.wait(20)
+    preview = job.look()
+    assert preview is not None and preview.jpeg == "YSBzZWNyZXQgcGljdHVyZQ"
+    kept = everything_in(programs.folder)
+    assert b"one was shown" in kept and b"YSBzZWNyZXQ" not in kept
+    go_on.set()
+    job.wait(20)
+    assert "preview" not in [event.kind for _, event in job.events(follow=False)]
+    assert b"YSBzZWNyZXQ" not in everything_in(programs.folder)
 
 
 def test_bytes_and_files_come_back_as_they_were_given(programs: Programs, tmp_path: Path) -> None:

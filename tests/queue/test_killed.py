@@ -131,6 +131,7 @@ def undisturbed(wanted: Wanted, rows: str) -> tuple[Made, float]:
         return outcome(program, folder, ids), time.monotonic() - began
 
 
+@pytest.mark.thorough
 def test_killed_in_a_portrait_and_in_a_training(wanted: Wanted) -> None:
     rows = "pt"
     expected, _ = undisturbed(wanted, rows)

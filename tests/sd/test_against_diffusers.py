@@ -14,6 +14,7 @@ from easyphoto.sd import lora, render, samplers
 from tests import tiny
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", ["DPM++ 2M SDE Karras", "Euler a", "Euler", "DDIM"])
 def test_the_same_picture(tmp_path: Path, tiny_folder: Path, sampler: str) -> None:
     from diffusers import StableDiffusionPipeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from easyphoto import sd
 from easyphoto.ports import Image, Img2Img
-from easyphoto.sd import render, sampling
+from easyphoto.sd import render, sampling, vae
 from easyphoto.sd.sampling import Sampling
 from easyphoto.training.lora import LoraShape, TrainedLora
 
@@ -77,3 +78,31 @@ def test_only_the_last_steps_keep_it_and_a_picture_needs_none(parts: sd.Parts) -
     assert np.array_equal(drawn[outside], image[outside])
     torch.autograd.backward(last.mean())
     assert any(w.grad is not None and bool(w.grad.any()) for w in lora.parameters())
+
+
+def test_a_decoder_that_keeps_little_has_the_same_gradient_and_is_the_old_one_afterwards(tiny_folder: Path) -> None:
+    parts = sd.load(tiny_folder, device="cpu", dtype=torch.float32)
+    parts.vae.requires_grad_(False)
+    source = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def decoded(latents: torch.Tensor, how: AbstractContextManager[None]) -> tuple[torch.Tensor, int]:
+        kept = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), how:
+            return sampling.decode_in_place(parts, latents), kept
+
+    plain, careful = (source.clone().requires_grad_(True) for _ in range(2))
+    whole, much = decoded(plain, nullcontext())
+    piece, little = decoded(careful, vae.keeping_little(parts.vae))
+    again, as_before = decoded(source.clone().requires_grad_(True), nullcontext())
+    assert torch.equal(piece, whole) and torch.equal(again, whole)
+    assert little < much / 20 and as_before == much, "what is kept waits in the computer's memory"
+    for pixels_made in (whole, piece):
+        pixels_made.square().mean().backward()
+    assert careful.grad is not None and plain.grad is not None and bool(plain.grad.any())
+    assert torch.equal(careful.grad, plain.grad)

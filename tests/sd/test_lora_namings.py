@@ -128,6 +128,7 @@ def effect(parts: sd.Parts, path: Path) -> dict[str, torch.Tensor]:
     return {n: after[n] - before[n] for n in before if not torch.equal(after[n], before[n])}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("naming", UNET_AND_TEXT)
 def test_it_does_what_the_same_lora_does_in_kohyas_naming(naming: str, model: sd.Parts, tmp_path: Path) -> None:
     text = naming != "PEFT alone" or model.family is not Family.SDXL

@@ -14,7 +14,9 @@ from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest
 from easyphoto.ports import Control, ControlRole, Image, Img2Img, Mask, Txt2Img
 from easyphoto.sd import render, samplers, sampling, vae
 from easyphoto.sd.control import layer_weights
+from easyphoto.sd.projection import Projection
 from tests import tiny
+from tests.fakes import Looking
 
 SIDE = 64
 
@@ -47,6 +49,7 @@ def image_job(image: Image, **more: Any) -> Img2Img:
     return Img2Img(**{**given, "image": image, **more})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_every_sampler_makes_the_same_picture_from_the_same_seed(
     parts: sd.Parts, image: Image, mask: Mask, sampler: str
@@ -79,6 +82,7 @@ def test_an_unknown_sampler_is_named(parts: sd.Parts) -> None:
         render.txt2img(parts, text_job(sampler="Nonsense"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_outside_the_blurred_mask_nothing_changes(
@@ -251,3 +255,40 @@ def test_tiles_are_smaller_than_the_pictures_of_a_vae_for_large_ones(parts: sd.P
         assert (parts.vae.tile_sample_min_size, parts.vae.tile_latent_min_size) == (512, 64)
     finally:
         vae.set_tiles(parts.vae, False)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("sampler", ["DPM++ 2M Karras", "Euler a"])
+def test_previews_change_no_pixel(parts: sd.Parts, image: Image, mask: Mask, sampler: str) -> None:
+    jobs = (image_job(image, mask=mask, mask_blur=2, sampler=sampler), text_job(sampler=sampler))
+    for render_job, job in zip((render.img2img, render.txt2img), jobs, strict=True):
+        looking = Looking()
+        watched = render_job(parts, job, None, looking)  # type: ignore[operator]
+        assert np.array_equal(watched.image, render_job(parts, job).image)  # type: ignore[operator]
+        side = SIDE // parts.pixels_per_latent
+        assert [picture.shape for picture in looking.seen] == [(side, side, 3)] * len(looking.told)
+
+
+def test_where_models_take_turns_on_the_device_nothing_is_fetched_for_a_preview(parts: sd.Parts) -> None:
+    parts.placement.by_role = True
+    try:
+        looking = Looking()
+        render.txt2img(parts, text_job(), None, looking)
+    finally:
+        parts.placement.by_role = False
+    assert looking.told[-1] == (4, 4)
+    assert looking.seen == []
+
+
+def test_a_projection_learns_colours_that_follow_from_latents() -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 4, 16, 16, generator=generator)
+    factors = torch.tensor([[0.1, 0, 0.02], [0, 0.08, 0], [-0.05, 0, 0.1], [0.01, 0.04, 0]])
+    colours = (latents[0].permute(1, 2, 0) @ factors + torch.tensor([0.6, 0.5, 0.4])).clamp(0, 1)
+    pixels = colours.permute(2, 0, 1)[None].repeat_interleave(8, -1).repeat_interleave(8, -2)
+    shown = Projection.learned(latents, pixels).picture(latents)
+    assert np.abs(shown / 255 - colours.numpy()).mean() < 0.01
+    broken = torch.full((1, 4, 16, 16), float("nan"))
+    assert Projection.learned(latents, pixels).picture(broken).shape == (16, 16, 3)
+    grey = Projection.learned(torch.zeros(1, 4, 16, 16), torch.full((1, 3, 128, 128), 0.5)).picture(latents)
+    assert set(np.unique(grey)) <= {127, 128}, "latents that say nothing teach the mean colour"

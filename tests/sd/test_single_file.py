@@ -48,6 +48,7 @@ def same(loaded: Any, made: Any) -> bool:
     return set(ours) == set(theirs) and all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
 
+@pytest.mark.thorough
 def test_every_part_is_what_was_written(written: tuple[Family, Path, Any], vocabulary: Path) -> None:
     family, path, made = written
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
@@ -64,6 +65,7 @@ def test_every_part_is_what_was_written(written: tuple[Family, Path, Any], vocab
     assert parts.unet.config.attention_head_dim == made.unet.config.attention_head_dim
 
 
+@pytest.mark.thorough
 def test_a_picture_and_a_lora(written: tuple[Family, Path, Any], vocabulary: Path, tmp_path: Path) -> None:
     family, path, _ = written
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
@@ -81,6 +83,7 @@ def test_a_picture_and_a_lora(written: tuple[Family, Path, Any], vocabulary: Pat
     assert np.array_equal(render.txt2img(parts, job).image, plain)
 
 
+@pytest.mark.thorough
 def test_sdxl_heeds_size_and_empty_negative(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
     path = tiny_files.single_file(tmp_path / "xl.safetensors", Family.SDXL, tiny_files.models(Family.SDXL, tokens))
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
@@ -94,6 +97,7 @@ def test_sdxl_heeds_size_and_empty_negative(tmp_path: Path, vocabulary: Path, to
     assert run.added["time_ids"].tolist() == [[128, 64, 0, 0, 128, 64]] * 2
 
 
+@pytest.mark.thorough
 def test_an_sdxl_lora_opens_with_diffusers_and_predicts_the_same(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
     from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 
@@ -149,6 +153,7 @@ def test_a_controlnet_in_diffusers_naming_needs_no_converter(tmp_path: Path, mon
     assert same(sd.load_controlnet(tmp_path / "d.safetensors", device="cpu", dtype=torch.float32), made)
 
 
+@pytest.mark.thorough
 def test_a_controlnet_from_a_file_controls(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
     path = tiny_files.single_file(tmp_path / "1.safetensors", Family.SD1, tiny_files.models(Family.SD1, tokens))
     parts = sd.load(path, device="cpu", dtype=torch.float32, tokenizers=[vocabulary])
@@ -160,6 +165,7 @@ def test_a_controlnet_from_a_file_controls(tmp_path: Path, vocabulary: Path, tok
     assert not np.array_equal(render.txt2img(parts, job).image, render.txt2img(parts, controlled, nets).image)
 
 
+@pytest.mark.thorough
 def test_an_sdxl_controlnet_of_less_depth_than_its_unet(tmp_path: Path, vocabulary: Path, tokens: int) -> None:
     """The published "mid" and "small" ones, in diffusers' naming, attend in fewer blocks."""
     from diffusers import ControlNetModel
@@ -236,6 +242,7 @@ def test_the_tokenizer_of_an_installed_package(tmp_path: Path, vocabulary: Path,
     assert (made.pad_token_id, made.model_max_length) == (0, 77)
 
 
+@pytest.mark.thorough
 def test_the_published_designs_are_read_from_their_shapes() -> None:
     """SD1's, SD2's and SDXL's published UNets, made without memory."""
     from diffusers import UNet2DConditionModel
@@ -268,6 +275,7 @@ def test_the_published_designs_are_read_from_their_shapes() -> None:
         assert model.config.attention_head_dim == again.config.attention_head_dim
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "place",
     [
@@ -295,6 +303,7 @@ def test_a_tokenizer_is_found_wherever_a_host_may_have_it(
     assert sd.load(written[1], device="cpu", dtype=torch.float32, tokenizers=folders).tokenizers
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_without_vae_says_so(written: tuple[Family, Path, Any], tmp_path: Path, vocabulary: Path) -> None:
     bare = {k: v for k, v in load_file(written[1]).items() if not k.startswith("first_stage_model.")}
     save_file(bare, tmp_path / "bare.safetensors")

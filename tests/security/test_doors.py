@@ -59,6 +59,7 @@ STRANGE_HOSTS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("host", STRANGE_HOSTS)
 @pytest.mark.parametrize("path", [f"{V1}/people", f"{V1}/status"])
@@ -213,6 +214,7 @@ def test_a_body_that_says_it_is_too_large(place: Place, path: str) -> None:
     assert answer.sentence == "The request is larger than 512 MB."
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("path", WAYS.values(), ids=WAYS.keys())
 def test_a_body_without_a_length_that_never_ends(place: Place, path: str) -> None:
@@ -264,6 +266,7 @@ def _clients(place: Place, photos: list[str], count: int) -> Iterator[list[Futur
                 job.cancel()
 
 
+@pytest.mark.thorough
 @both
 def test_forty_waiting_clients_leave_the_rest_answered(slow: Place, tmp_path: Path) -> None:
     photos = [b64(p) for p in photos_in(tmp_path / "photos")]
@@ -284,6 +287,7 @@ def _train_typed(place: Place, photos: list[str], name: str) -> Answer:
     return ask(place.address, "POST", f"{V1}/jobs/train", kind, body)
 
 
+@pytest.mark.thorough
 @both
 def test_a_client_that_went_away_holds_nothing(slow: Place, tmp_path: Path) -> None:
     photos = [b64(p) for p in photos_in(tmp_path / "photos")]
@@ -295,6 +299,7 @@ def test_a_client_that_went_away_holds_nothing(slow: Place, tmp_path: Path) -> N
     assert job.state == "running", "the job goes on: others may follow it"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dialect", [A1111, FORGE])
 def test_reloading_the_ui_waits_for_nobody(dialect: str, tmp_path: Path) -> None:
     """A WebUI joins its server, which waits for each open request: they end when it is told to stop."""
@@ -335,6 +340,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 FILE = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nabc\r\n--x--\r\n'
 
 
+@pytest.mark.thorough
 def test_uploads_of_another_site(served_alone: str) -> None:
     assert ask(served_alone, "POST", UPLOAD, {**FORM, "Origin": served_alone}, FILE).status == 200
     for forged in (*FORGED.values(), {"Host": "evil.example"}):
@@ -376,6 +382,7 @@ def test_an_upload_that_never_ends(served_alone: str) -> None:
     assert ask(served_alone, "POST", "/gradio_api/queue/join", told).status == 413
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_the_server_stops_while_it_is_watched(tmp_path: Path, number: signal.Signals) -> None:

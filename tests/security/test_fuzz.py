@@ -170,6 +170,7 @@ def fuzz(service: EasyPhoto, app: FastAPI, folder: Path, calls: int, seed: int) 
     return counted
 
 
+@pytest.mark.thorough
 def test_calls_at_random(fuzzed: tuple[EasyPhoto, FastAPI], tmp_path: Path) -> None:
     counted = fuzz(*fuzzed, tmp_path, calls=400, seed=1)
     assert {200, 202, 403, 404, 415, 422} <= set(counted), counted

@@ -23,6 +23,7 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", [Family.SD1, Family.SD2, Family.SDXL], ids=lambda f: f.value)
 def test_a_lora_of_each_family_trains_and_does_the_same_from_its_file(
     family: Family, vocabulary: Path, tmp_path: Path
@@ -52,6 +53,7 @@ def test_a_lora_of_each_family_trains_and_does_the_same_from_its_file(
         torch.testing.assert_close(predict(fresh), predict(parts), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_sdxl_is_told_the_size_of_its_pictures(vocabulary: Path, tmp_path: Path) -> None:
     tokens = len(json.loads((vocabulary / "vocab.json").read_text(encoding="utf-8")))
     path = tiny_files.single_file(tmp_path / "xl.safetensors", Family.SDXL, tiny_files.models(Family.SDXL, tokens))

@@ -73,6 +73,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, astronaut: Image, checkpoint:
 # --- a whole training ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_training_leaves_a_person(done: Done) -> None:
     person = done.spec.person_folder
     names = {str(p.relative_to(person)) for p in person.rglob("*") if p.is_file() and "job" not in p.parts}
@@ -95,6 +96,7 @@ def test_a_training_leaves_a_person(done: Done) -> None:
     assert marks["panel"] == done.result.panel
 
 
+@pytest.mark.thorough
 def test_the_last_event_has_the_panel_of_the_likeness(done: Done) -> None:
     """The tiny model draws no face, so each face is missing and counts as a stranger's."""
     last = done.watch.events[-1]
@@ -107,6 +109,7 @@ def test_the_last_event_has_the_panel_of_the_likeness(done: Done) -> None:
     assert panel["judge"]["value"] == panel["judge"]["floor"] < panel["judge"]["ceiling"]
 
 
+@pytest.mark.thorough
 def test_the_lora_says_what_it_is(done: Done) -> None:
     info = headers.inspect(done.result.lora)
     assert (info.family, info.kind, info.rank, info.alpha) == (Family.BENCH, "lora", 4, 2.0)
@@ -118,6 +121,7 @@ def test_the_lora_says_what_it_is(done: Done) -> None:
     assert any(layer.up.abs().max() > 0 for layer in layers.values())
 
 
+@pytest.mark.thorough
 def test_the_events_tell_the_whole_story(done: Done) -> None:
     seen = done.watch.events
     kinds = [type(e) for e in seen if not isinstance(e, Progress | Notice)]
@@ -133,11 +137,13 @@ def test_the_events_tell_the_whole_story(done: Done) -> None:
     assert list(events.read_log(done.folder / "events.jsonl")) == seen
 
 
+@pytest.mark.thorough
 def test_a_model_that_makes_no_faces_did_not_work_and_says_so(done: Done) -> None:
     assert done.result.works is False
     assert any("did not work" in e.message for e in done.watch.events if isinstance(e, Notice))
 
 
+@pytest.mark.thorough
 def test_what_only_a_resume_needs_is_gone(done: Done) -> None:
     left = {p.name for p in done.folder.iterdir()}
     assert not {state.STATE, "latents.safetensors", "user_weights", "processed_images"} & left
@@ -146,6 +152,7 @@ def test_what_only_a_resume_needs_is_gone(done: Done) -> None:
 # --- cut short -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_after_kill_9_the_losses_are_those_of_an_unbroken_training(done: Done, make_spec: SpecMaker) -> None:
     spec = make_spec(max_train_steps=6, photos=done.spec.photos)
     folder = spec.person_folder / "job"
@@ -172,6 +179,7 @@ def test_after_kill_9_the_losses_are_those_of_an_unbroken_training(done: Done, m
     )
 
 
+@pytest.mark.thorough
 def test_cancelling_stops_within_a_step_and_leaves_a_usable_lora(done: Done, make_spec: SpecMaker) -> None:
     spec = make_spec(max_train_steps=5000, steps_per_photos=5000, val_and_checkpointing_steps=5000, validation=False)
     watch = Watch(at_step(1))
@@ -200,6 +208,7 @@ def test_a_cancelled_training_keeps_the_lora_that_was_there(make_spec: SpecMaker
     assert not (spec.person_folder / "ref_image.jpg").exists()
 
 
+@pytest.mark.thorough
 def test_a_killed_trainer_is_an_error_with_a_reason(make_spec: SpecMaker) -> None:
     import psutil
 
@@ -266,6 +275,7 @@ def run(spec: TrainingSpec) -> None:
     job.run(spec, spec.person_folder / "job", watch, watch.cancelled)
 
 
+@pytest.mark.thorough
 def test_photos_without_a_face_are_refused_as_that(make_spec: SpecMaker, tmp_path: Path) -> None:
     from easyphoto import pictures
     from tests.fakes import blank
@@ -325,6 +335,7 @@ def test_every_error_is_one_sentence(error: BaseException, kind: type[Exception]
     assert words in str(told) and "\n" not in str(told)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_ends_the_training_with_a_sentence(make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file of the child is limited to 20 kB: the first large one is as on a full disk."""
     import resource

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
 
 from easyphoto import families, sd
 from easyphoto.config import Family, TrainConfig
@@ -21,7 +20,7 @@ from easyphoto.sd.placement import Placement
 from easyphoto.training import dataset, draws, loop
 from easyphoto.training.lora import LoraShape, TrainedLora
 from easyphoto.training.samples import Sample
-from tests import tiny
+from tests import accelerators, tiny
 from tests.fakes import blank
 
 CAPTION = "easyphoto_face, easyphoto, 1person"
@@ -44,8 +43,7 @@ def config(**chosen: object) -> TrainConfig:
 
 
 def trainer_of(parts: Parts, cfg: TrainConfig) -> tuple[TrainedLora, loop.Trainer]:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    accelerators.forget()
     accelerator = Accelerator(
         mixed_precision=loop.precision(cfg, torch.device("cpu")),
         gradient_accumulation_steps=cfg.gradient_accumulation_steps,
@@ -61,11 +59,13 @@ def train(parts: Parts, cfg: TrainConfig, steps: int = 3, first: int = 1) -> tup
     return lora, [loss for _, loss in loop.steps(trainer, first, first + steps - 1, lambda: False)]
 
 
+@pytest.mark.thorough
 def test_training_lowers_the_loss(parts: Parts) -> None:
     _, losses = train(parts, config(learning_rate=5e-3, seed=1), steps=40)
     assert sum(losses[-10:]) < sum(losses[:10]) * 0.98
 
 
+@pytest.mark.thorough
 def test_how_a_batch_is_split_changes_nothing(checkpoint: Path) -> None:
     results = []
     for batch, accumulation in ((4, 1), (2, 2), (1, 4)):
@@ -80,6 +80,7 @@ def test_how_a_batch_is_split_changes_nothing(checkpoint: Path) -> None:
             assert (tensor - results[0][1][name]).abs().mean() < 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("train_text", [False, True])
 def test_moving_parts_away_changes_nothing(checkpoint: Path, train_text: bool) -> None:
     """A step finds what it uses on the device, after a picture was made in between too, and learns the same."""
@@ -114,6 +115,7 @@ def test_only_the_lora_changes(parts: Parts) -> None:
     assert all(layer.up.abs().max() > 0 for name, layer in layers.items() if "attn2_to_v" in name)
 
 
+@pytest.mark.thorough
 def test_the_written_lora_does_what_the_trained_one_did(parts: Parts, checkpoint: Path, tmp_path: Path) -> None:
     lora, _ = train(parts, config(learning_rate=5e-3), steps=5)
     path = tmp_path / "lora.safetensors"
@@ -172,7 +174,7 @@ def test_times_are_spread_over_the_whole_range() -> None:
 
 def test_snr_weighting_bounds_the_easy_steps(parts: Parts) -> None:
     lora = TrainedLora(parts, LoraShape(4, 2.0), seed=0, train_text=False)
-    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerators.forget()
     trainer = loop.Trainer(parts, lora, latents(), [CAPTION] * 3, config(snr_gamma=5.0), Accelerator(cpu=True))
     weights = trainer._weights(torch.tensor([1, 300, 950]))
     # Little noise: SNR far over 5, weight 5 / SNR. Much noise: SNR under 5, weight 1.
@@ -216,6 +218,7 @@ def test_errors_beyond_the_photo_count_nothing(parts: Parts) -> None:
     assert trainer._mean_known(errors, [0, 3]).tolist() == [5.0, 1.0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "choice", [{"optimizer": "adafactor"}, {"gradient_checkpointing": True}, {"mixed_precision": "bf16"}]
 )

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 from easyphoto import families, sd
 from easyphoto.config import Family
 from easyphoto.sd.placement import Placement
 from easyphoto.training import dataset, hardware, loop
 from easyphoto.training.lora import LoraShape, TrainedLora
+from tests import accelerators
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no graphics card")
 
@@ -24,8 +24,7 @@ def train(
     checkpoint: Path, device: str, precision: str, *, by_role: bool = False, **chosen: Any
 ) -> tuple[list[float], loop.Trainer]:
     """Five steps on made-up latents: their losses, and what did them."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    accelerators.forget()
     values = {"rank": 4, "network_alpha": 2, "resolution": 64, "train_batch_size": 2, **chosen}
     config = families.spec(Family.BENCH).train_config(mixed_precision=precision, **values)
     parts = sd.load(checkpoint, device="cpu" if by_role else device, dtype=loop.weight_type(precision))

@@ -74,6 +74,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, astronaut: Image, checkpoint
     return Run(in_folder(tmp_path_factory.mktemp("whole"), astronaut, checkpoint))
 
 
+@pytest.mark.thorough
 def test_the_phase_runs_in_its_place_and_the_person_keeps_what_it_made(whole: Run) -> None:
     seen = whole.watch.events
     assert stages(seen) == ["photos", "crops", "latents", "validate", "train", "reward"]
@@ -89,6 +90,7 @@ def test_the_phase_runs_in_its_place_and_the_person_keeps_what_it_made(whole: Ru
     assert not JobFolder(whole.folder).phases.exists()
 
 
+@pytest.mark.thorough
 def test_a_cancel_within_the_phase_leaves_a_usable_person_and_can_be_resumed(
     whole: Run, tmp_path: Path, astronaut: Image, checkpoint: Path
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_cancel_within_the_phase_leaves_a_usable_person_and_can_be_resumed(
     assert all(torch.equal(mine[n], unbroken[n]) for n in unbroken)
 
 
+@pytest.mark.thorough
 def test_after_kill_9_within_the_phase_it_goes_on_where_it_was(
     whole: Run, tmp_path: Path, astronaut: Image, checkpoint: Path
 ) -> None:

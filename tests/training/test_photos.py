@@ -58,6 +58,7 @@ def verdict(report: PhotoReport, name: str) -> photos.PhotoVerdict:
     return next(p for p in report.photos if p.name == name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -171,6 +172,7 @@ def test_no_photo_and_no_face_are_reports_too() -> None:
         crops.select(report)
 
 
+@pytest.mark.thorough
 def test_photos_that_lie_on_their_side_are_turned_upright(astronaut: Image, vision: Vision) -> None:
     """No EXIF says so: the face does, among upright photos of the person and alone."""
     good = portraits(astronaut, 3, 320)
@@ -185,12 +187,14 @@ def test_photos_that_lie_on_their_side_are_turned_upright(astronaut: Image, visi
         assert all(p.turned == 0 for p in found.photos if p.name != "lying.jpg")
 
 
+@pytest.mark.thorough
 def test_a_photo_alone_that_lies_on_its_side_is_turned(grace_hopper: Image, vision: Vision) -> None:
     lying = np.ascontiguousarray(np.rot90(grace_hopper))
     assert photos.report([("lying.jpg", lying)], vision).photos[0].turned == 3
     assert photos.report([("upright.jpg", grace_hopper)], vision).photos[0].turned == 0
 
 
+@pytest.mark.thorough
 def test_a_dark_photo_is_dark_and_not_blurred(astronaut: Image, vision: Vision) -> None:
     first, second = portraits(astronaut, 1)[0], portraits(astronaut, 7)[6]
     dim, dark = ((first * share).astype(np.uint8) for share in (0.35, 0.12))
@@ -204,6 +208,7 @@ def test_a_dark_photo_is_dark_and_not_blurred(astronaut: Image, vision: Vision) 
     assert verdict(found, "soft dim").verdict in (PhotoOutcome.BLURRED, PhotoOutcome.TOO_DARK)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [(1500, 12_000), (3000, 12_000)])
 def test_a_small_face_in_a_panorama_is_found(
     astronaut: Image, vision: Vision, tmp_path: Path, size: tuple[int, int]

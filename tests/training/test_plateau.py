@@ -79,6 +79,7 @@ def train(spec: TrainingSpec) -> tuple[Any, Watch]:
     return job.run(spec, spec.person_folder / "job", watch, watch.cancelled, MODULE), watch
 
 
+@pytest.mark.thorough
 def test_a_training_ends_when_the_person_is_learned_unless_all_steps_are_asked_for(make_spec: SpecMaker) -> None:
     spec = make_spec(max_train_steps=12, steps_per_photos=12, patience=2, fusion="last")
     result, watch = train(spec)

@@ -73,6 +73,17 @@ def test_validation_pictures_that_cant_be_written_cost_the_pictures_alone(
     ]
 
 
+def test_a_torn_face_counts_as_that_of_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, vision = portrait_of(20, 128, 128), FakeVision()
+    (face,) = vision.detector.detect(image)
+    template = validation.ValidationTemplate(image, masks.empty((128, 128)), "a", face)
+    photo = vision.embedder.embed(image, face)
+    validator = validation.Validator(cast("Any", SimpleNamespace(family=Family.BENCH)), vision, [template], [photo], 1)
+    assert validator.cosine(image, template) == pytest.approx(1.0)
+    monkeypatch.setattr(validation.damage, "torn", lambda *_: True)
+    assert validator.cosine(image, template) == vision.embedder.calibration.stranger_mean
+
+
 def test_a_report_that_cant_be_written_stops_no_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     spec = TrainingSpec(

@@ -97,6 +97,50 @@ def embedder(path: Path, dark: Array, bright: Array) -> Path:
     return _model(path, nodes, {"input.1": ("None", 3, 112, 112)}, {"683": ("None", 512)}, constants)
 
 
+def residual_embedder(path: Path, unknown: str = "", centres: bool = False) -> Path:
+    """Of w600k_r50's shape and of its operations, with random weights: convolutions, batch norms, PReLUs, a sum around
+    a block, and one layer at the end. ``unknown`` is an operation to put at its end, and ``centres`` lets the network
+    centre and scale its pixels itself, as some do."""
+    rng = np.random.default_rng(3)
+    constants: dict[str, NDArray[np.generic]] = {"mean": np.float32(127.5), "scale": np.float32(1 / 127.5)}
+    nodes = []
+    begin = "input.1"
+    if centres:
+        nodes += [helper.make_node("Sub", [begin, "mean"], ["centred"])]
+        nodes += [helper.make_node("Mul", ["centred", "scale"], ["scaled"])]
+        begin = "scaled"
+
+    def convolution(source: str, made: str, before: int, after: int, stride: int) -> None:
+        constants[f"{made}.w"] = rng.normal(0, (9 * before) ** -0.5, (after, before, 3, 3)).astype(np.float32)
+        constants[f"{made}.b"] = rng.normal(0, 0.1, after).astype(np.float32)
+        inputs = [source, f"{made}.w", f"{made}.b"]
+        settings = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [stride, stride]}
+        nodes.append(helper.make_node("Conv", inputs, [made], **settings))
+
+    def norm(source: str, made: str, channels: int) -> None:
+        parts = [f"{made}.{name}" for name in ("scale", "shift", "mean", "spread")]
+        for name in parts:
+            constants[name] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
+        nodes.append(helper.make_node("BatchNormalization", [source, *parts], [made], epsilon=2e-5))
+
+    convolution(begin, "stem", 3, 4, 4)
+    constants["slope"] = rng.uniform(0.1, 0.4, (4, 1, 1)).astype(np.float32)
+    nodes.append(helper.make_node("PRelu", ["stem", "slope"], ["bent"]))
+    norm("bent", "normed", 4)
+    convolution("normed", "through", 4, 4, 1)
+    nodes.append(helper.make_node("Add", ["through", "bent"], ["summed"]))
+    convolution("summed", "small", 4, 2, 4)
+    nodes.append(helper.make_node("Flatten", ["small"], ["flat"], axis=1))
+    nodes.append(helper.make_node("Dropout", ["flat"], ["kept"]))
+    constants["head.w"] = rng.normal(0, 0.1, (512, 98)).astype(np.float32)
+    constants["head.b"] = rng.normal(0, 0.1, 512).astype(np.float32)
+    last = "head" if unknown else "683"
+    nodes.append(helper.make_node("Gemm", ["kept", "head.w", "head.b"], [last], transB=1))
+    if unknown:
+        nodes.append(helper.make_node(unknown, [last], ["683"]))
+    return _model(path, nodes, {"input.1": ("None", 3, 112, 112)}, {"683": ("None", 512)}, constants)
+
+
 def looking_embedder(path: Path, places: NDArray[np.int64]) -> Path:
     """Of w600k_r50's shape; gives back the 512 values of its input that lie at ``places`` of the flattened picture."""
     nodes = [

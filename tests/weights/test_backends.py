@@ -378,6 +378,7 @@ def test_an_onnx_model_runs_what_it_is_given(tmp_path: Path) -> None:
 # --- five points -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_faces_without_the_68_point_model(astronaut: Image, six_people: Image) -> None:
     detector = FivePointDetector()
     (face,) = detector.detect(astronaut)

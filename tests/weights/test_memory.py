@@ -116,6 +116,17 @@ def test_more_of_anything_needs_more(family: Family) -> None:
     assert rendering(family, width=512, height=512, controls=2).total > rendering(family, width=512, height=512).total
 
 
+def test_the_reward_is_counted_where_it_needs_more_than_the_training() -> None:
+    """SDXL on 16 GB: the face is decoded so that little is kept, and the text encoders wait."""
+    asked = families.spec(Family.SDXL).train_config(enable_rl=True)
+    made = plan(asked, Family.SDXL, "bf16", 16_000_000_000)
+    assert made.fits and made.by_role and made.config.gradient_checkpointing
+    assert made.need.total > plan(replace(asked, enable_rl=False), Family.SDXL, "bf16", 16_000_000_000).need.total
+    assert not plan(asked, Family.SDXL, "bf16", 12_000_000_000).fits
+    small = families.spec(Family.SD1).train_config(enable_rl=True)
+    assert plan(small, Family.SD1, "fp16", 8_000_000_000).fits
+
+
 def test_a_plan_changes_nothing_that_fits_or_is_not_known() -> None:
     config = TrainConfig()
     for available in (None, 80_000_000_000):

@@ -195,6 +195,7 @@ def test_a_damaged_reporter_is_noticed_and_the_next_one_serves(trusting: Catalog
     assert "faceres could not be loaded" in notice
 
 
+@pytest.mark.thorough
 def test_a_reporter_crosses_to_another_process(tmp_path: Path) -> None:
     """The worker has no weights here, so it has no reporter either, and says so."""
     remote = RemoteVision(lambda: Path(sys.executable), {"models": str(tmp_path)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,22 @@ class TfjsWriter:
         self._nodes.append({"name": name, "op": "Placeholder"})
         return name
 
-    def add(self, name: str, operation: str, *inputs: str, stride: int = 1, padding: str = "VALID") -> str:
+    def add(
+        self,
+        name: str,
+        operation: str,
+        *inputs: str,
+        stride: int = 1,
+        padding: str = "VALID",
+        size: int = 1,
+        joined: Sequence[str] = (),
+    ) -> str:
+        """Add an operation. ``size`` is that of a pool, and ``joined`` names what is joined to a convolution."""
         attributes = {
             "strides": {"list": {"i": ["1", str(stride), str(stride), "1"]}},
+            "ksize": {"list": {"i": ["1", str(size), str(size), "1"]}},
             "padding": {"s": base64.b64encode(padding.encode()).decode()},
+            "fused_ops": {"list": {"s": [base64.b64encode(one.encode()).decode() for one in joined]}},
         }
         self._nodes.append({"name": name, "op": operation, "input": list(inputs), "attr": attributes})
         return name

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from easyphoto import checkpoint, families, memory, naming
+from easyphoto import checkpoint, families, memory
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, HostFailed
 from easyphoto.hosts.embedded import annotators, library, motion_files
 from easyphoto.hosts.embedded.device import choose, free_memory, precision
+from easyphoto.hosts.infotexts import infotext
 from easyphoto.messages import Message
 from easyphoto.ports import (
     BrokenModel,
@@ -24,6 +25,7 @@ from easyphoto.ports import (
     ClipJob,
     Control,
     ControlRole,
+    Identity,
     IdentityKind,
     Image,
     Img2Img,
@@ -97,7 +99,7 @@ class EmbeddedHost:
             asked = job
             files = self._adapter_files(job, chosen.family)
             job, loras = self._resolve(job, chosen)
-            nets = self._control_files(job.controls, chosen.family)
+            nets = self._control_files(job.controls, chosen.family) | self._placing_nets(job, chosen.family)
             vae = library.find_vae(self._paths, job.vae)
             size = (job.height, job.width)
             maps = [annotators.as_map(c, chosen.family, size, self._vision) for c in job.controls]
@@ -119,7 +121,7 @@ class EmbeddedHost:
                 used = {path: controlnets[role] for role, path in nets.items()}
                 fault = models.fault(parts, vae, [path for path, _ in loras], used)
                 raise HostFailed(fault or _NO_PICTURE) from error
-            return replace(rendered, infotext=_infotext(asked, job.seed, chosen), notice=plan.notice())
+            return replace(rendered, infotext=infotext(asked, job.seed, chosen), notice=plan.notice())
 
     # --- clips -------------------------------------------------------------------------------------------------------
 
@@ -157,7 +159,10 @@ class EmbeddedHost:
                 used = {file: controlnets[role] for role, file in nets.items()}
                 fault = models.fault(parts, vae, [file for file, _ in loras], used)
                 raise HostFailed(fault or _NO_PICTURE) from error
-            return RenderedClip(frames, job.seed, _infotext(asked, job.seed, chosen), plan.notice())
+            return RenderedClip(frames, job.seed, infotext(asked, job.seed, chosen), plan.notice())
+
+    def repaint_clip(self, job: ClipJob, on_step: OnStep | None = None) -> RenderedClip:
+        return self.animate(job, on_step)
 
     def _mapped(self, job: ClipJob, family: Family) -> ClipJob:
         """``job`` with the maps of its controls in place of the pictures that they are taken from."""
@@ -215,8 +220,14 @@ class EmbeddedHost:
         seed = job.seed if job.seed >= 0 else secrets.randbelow(2**32)
         return replace(job, prompt=prompt, negative_prompt=negative, seed=seed), loras
 
-    def _control_files(self, controls: Sequence[Control], family: Family) -> dict[ControlRole, Path]:
-        files = {}
+    def _placing_nets(self, job: Txt2Img, family: Family) -> dict[ControlRole | IdentityKind, Path]:
+        """The ControlNets of those identities that hold the face in its place."""
+        wanted = {one.kind for one in job.identities if one.placing > 0}
+        found = {kind: library.placing_net(self._paths, family, kind) for kind in wanted}
+        return {kind: path for kind, path in found.items() if path is not None}
+
+    def _control_files(self, controls: Sequence[Control], family: Family) -> dict[ControlRole | IdentityKind, Path]:
+        files: dict[ControlRole | IdentityKind, Path] = {}
         for control in controls:
             path = library.controlnet(self._paths, family, control.role)
             if path is None:
@@ -238,7 +249,7 @@ class EmbeddedHost:
 
     def _cues(self, job: Txt2Img, models: Models, files: Sequence[Path]) -> list[Cue]:
         """What the adapters are told, in the order of the job's identities."""
-        from easyphoto.hosts.embedded import adapters
+        from easyphoto.hosts.embedded import adapters, instant_id
 
         def see(picture: Image, patches: bool) -> adapters.Seen:
             encoder = library.image_encoder(self._paths)
@@ -249,10 +260,12 @@ class EmbeddedHost:
                 )
             return models.see(encoder, picture, patches)
 
-        return [
-            adapters.cue(identity, models.adapter(path), self._vision, see)
-            for identity, path in zip(job.identities, files, strict=True)
-        ]
+        def cue(identity: Identity, path: Path) -> Cue:
+            if identity.kind is IdentityKind.INSTANTID:
+                return instant_id.cue(identity, models.adapter(path), self._vision, job)
+            return adapters.cue(identity, models.adapter(path), self._vision, see)
+
+        return [cue(identity, path) for identity, path in zip(job.identities, files, strict=True)]
 
     # --- what it has -------------------------------------------------------------------------------------------------
 
@@ -267,6 +280,10 @@ class EmbeddedHost:
 
     def identities(self, family: Family) -> Mapping[IdentityKind, int]:
         return {kind: 1 for kind in IdentityKind if library.adapter(self._paths, family, kind) is not None}
+
+    def adapter_files(self, family: Family, kind: IdentityKind) -> Sequence[Path | str]:
+        found = library.adapter(self._paths, family, kind), library.placing_net(self._paths, family, kind)
+        return [] if found[0] is None else [path for path in found if path is not None]
 
     def samplers(self) -> list[str]:
         return list(SAMPLERS)
@@ -344,24 +361,3 @@ _NO_PICTURE = Message(
     "the weights of LoRAs and controls, or try another checkpoint."
 )
 _OUT_OF_MEMORY = Message("The picture needs more memory than there is; choose a smaller size or close other programs.")
-
-
-def _infotext(job: Txt2Img, seed: int, chosen: Checkpoint) -> str:
-    """The settings as WebUIs write them: the prompt with all LoRAs as tags, the negative prompt, and one line of names
-    and values. In a WebUI that has the same files, they ask for the same picture.
-    """
-    settings: Sequence[tuple[str, Any]] = [
-        ("Steps", job.steps),
-        ("Sampler", job.sampler),
-        ("CFG scale", f"{job.cfg_scale:g}"),
-        ("Seed", seed),
-        ("Size", f"{job.width}x{job.height}"),
-        ("Model", naming.bare(chosen.name).rpartition("/")[2]),
-    ]
-    if isinstance(job, Img2Img):
-        settings = [*settings, ("Denoising strength", f"{job.denoising_strength:g}")]
-        if job.mask is not None:
-            settings = [*settings, ("Mask blur", job.mask_blur)]
-    tags = "".join(f" <lora:{ref.name}:{ref.weight:g}>" for ref in job.loras)
-    lines = [job.prompt + tags, *([f"Negative prompt: {job.negative_prompt}"] if job.negative_prompt else [])]
-    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in settings)])

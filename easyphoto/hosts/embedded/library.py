@@ -13,6 +13,7 @@ from easyphoto.errors import AssetMissing, EasyPhotoError, InvalidRequest, NotFo
 from easyphoto.families.spec import ControlModel
 from easyphoto.messages import Message, joined
 from easyphoto.ports import BrokenModel, Checkpoint, ControlRole, IdentityKind
+from easyphoto.storage import listing
 from easyphoto.vision import annotate
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,8 @@ BENCH_NAME = "bench"
 DRAWN = frozenset({*annotate.MAPS, ControlRole.OPENPOSE})
 """The controls whose maps this host draws."""
 
-SHOWN_PICTURES = frozenset({IdentityKind.IP_ADAPTER_FACE})
-"""The kinds of identity that this host serves by showing a picture to CLIP's image encoder."""
+SERVED = frozenset({IdentityKind.IP_ADAPTER_FACE, IdentityKind.FACE_ID, IdentityKind.INSTANTID})
+"""The kinds of identity that this host serves from files of the user's."""
 SHIPPED_ADAPTER = "ip-adapter-faceid_bench.safetensors"
 
 IMAGE_ENCODER = "image_encoder"
@@ -98,17 +99,35 @@ def controlnet(paths: Paths, family: Family, role: ControlRole) -> Path | None:
 
 
 def adapter(paths: Paths, family: Family, kind: IdentityKind) -> Path | None:
-    """The file of the adapter that serves ``kind`` for ``family``, or None where there is none. An adapter that is
-    shown pictures is there only together with the :func:`image_encoder`."""
+    """The file of the adapter that serves ``kind`` for ``family``, or None where there is none. An IP-Adapter that is
+    shown nothing but pictures is there only together with the :func:`image_encoder`, and InstantID with its
+    :func:`placing_net`."""
     spec = families.spec(family)
     if spec.shipped:
         shipped = paths.bench / "adapter" / SHIPPED_ADAPTER
         return shipped if kind is spec.adapter and shipped.is_file() else None
-    if kind not in SHOWN_PICTURES or image_encoder(paths) is None:
+    encoder = image_encoder(paths) is not None
+    if kind not in SERVED or (kind is IdentityKind.IP_ADAPTER_FACE and not encoder):
         return None
-    names = (name for model in spec.control_models.get(kind, ()) for name in model.names)
-    files = [e.value for e in naming.listed(paths.models / CONTROLNET_MODELS) if e.value.suffix == ".safetensors"]
-    return next((path for name in names for path in files if called(path, name)), None)
+    files = [_files(paths, model) for model in spec.control_models.get(kind, ())]
+    if not files or not all(files):
+        return None
+    # FaceID does without the encoder, and FaceID-plus doesn't.
+    return next((path for path in files[0] if encoder or "plus" not in path.name.lower()), files[0][0])
+
+
+def placing_net(paths: Paths, family: Family, kind: IdentityKind) -> Path | None:
+    """The file of the ControlNet by which the adapter of ``kind`` holds a face in its place, or None where there is
+    none."""
+    models = families.spec(family).control_models.get(kind, ())
+    return None if len(models) < 2 else next(iter(_files(paths, models[1])), None)
+
+
+def _files(paths: Paths, model: ControlModel) -> list[Path]:
+    """The files that have a name of ``model``, the best first; those that can't run code come before the others."""
+    listed = [entry.value for entry in naming.listed(paths.models / CONTROLNET_MODELS)]
+    files = sorted(listed, key=lambda path: path.suffix.lower() in naming.PICKLED)
+    return [path for name in model.names for path in files if called(path, name)]
 
 
 def image_encoder(paths: Paths) -> Path | None:
@@ -135,7 +154,7 @@ def stamp(path: Path) -> tuple[Path, float]:
     """What tells one state of a file or a folder from another: its path, and the time of its last change or of that of
     any file in it."""
     if path.is_dir():
-        return path, max((f.stat().st_mtime for f in path.rglob("*") if f.is_file()), default=0.0)
+        return path, listing.newest(listing.below(path))
     return path, path.stat().st_mtime
 
 

@@ -20,7 +20,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.hosts.embedded import adapters, library
 from easyphoto.memory import RenderPlan
 from easyphoto.messages import Message
-from easyphoto.ports import Checkpoint, ControlRole, Image
+from easyphoto.ports import Checkpoint, ControlRole, IdentityKind, Image
 from easyphoto.sd import adapter, finite, lora, motion, tokenizers
 from easyphoto.sd.placement import Placement
 from easyphoto.sd.vae import set_tiles
@@ -101,7 +101,7 @@ class Models:
         self.loaded = checkpoint
         return parts
 
-    def controlnet(self, role: ControlRole, path: Path) -> Any:
+    def controlnet(self, role: ControlRole | IdentityKind, path: Path) -> Any:
         return self._controlnets.get(
             (role, library.stamp(path)), lambda: sd.load_controlnet(path, device="cpu", dtype=self.dtype)
         )
@@ -144,7 +144,7 @@ class Models:
                 if name.endswith("motion_modules"):
                     module.to(self.placement.rest)
 
-    def idle(self, nets: Mapping[ControlRole, Path]) -> int:
+    def idle(self, nets: Mapping[ControlRole | IdentityKind, Path]) -> int:
         """How many ControlNets are loaded that don't belong to ``nets``."""
         used = {(role, library.stamp(path)) for role, path in nets.items()}
         return sum(key not in used for key in self._controlnets)
@@ -170,7 +170,7 @@ class Models:
             return
         layers = [(self._loras.get(library.stamp(p), lambda p=p: lora.read(p).layers), w) for p, w in loras]  # type: ignore[misc]
         try:
-            self._merged = lora.Applied(parts, layers)
+            self._merged = lora.Applied(lora.modules(parts), layers)
         except InvalidRequest as error:
             names = ", ".join(path.name for path, _ in loras)
             raise InvalidRequest("{loras}: {error}", loras=names, error=error) from error
