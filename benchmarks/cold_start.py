@@ -5,9 +5,10 @@
 Three starts, each of a new process: ``python -m easyphoto --help`` to its end, ``serve`` until the page with the tabs
 answers, and ``generate`` on the bench checkpoint until the first step of the sampler is done, with a person who is
 trained for one step beforehand. What counts is the CPU time of the process and of its children, with one thread; the
-wall time stands beside it, and on a busy machine says nothing. ``--before`` starts another checkout of the project in
-turns with this one. ``--memory`` makes whole portraits of a few steps in place of that, on templates of 600 and 4096
-pixels, and tells the most memory that the process ever had.
+wall time stands beside it, and on a busy machine says nothing. Below a start stands its limit, in turns with it: a
+Python that only imports the packages without which there is no page and no step. ``--before`` starts another checkout
+of the project in turns with this one. ``--memory`` makes whole portraits of a few steps in place of that, on templates
+of 600 and 4096 pixels, and tells the most memory that the process ever had.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -34,6 +37,15 @@ from easyphoto.vision import geometry
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 3600.0
+PAGE, STEP = "the page", "first step"
+IMPORTS: Mapping[str, str] = MappingProxyType(
+    {
+        PAGE: "import gradio, fastapi, uvicorn",
+        STEP: "import torch, dlib, cv2; from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel; "
+        "from transformers import CLIPTextModel, CLIPTokenizer",
+    }
+)
+"""What a start has to import at the least."""
 HEIGHTS = (600, 4096)
 """The templates whose portraits' memory is told: the photograph as it is, and as large as templates may be."""
 
@@ -96,11 +108,30 @@ class Program:
 
     def _started(self, *command: object, data: bool = True) -> subprocess.Popen[str]:
         where = ("--data", str(self._folder)) if data else ()
-        given = [sys.executable, "-m", "easyphoto", *map(str, command[:1]), *where, *map(str, command[1:])]
-        environment = {**os.environ, "PYTHONPATH": str(self._root), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            given, cwd=self._root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        given = ["-m", "easyphoto", *map(str, command[:1]), *where, *map(str, command[1:])]
+        return _python(*given, root=self._root)
+
+
+def imported(packages: str) -> Took:
+    """Until a new Python has done these imports."""
+    begin, before = time.perf_counter(), _of_ended_children()
+    with _python("-c", packages) as process:
+        if process.wait(PATIENCE) != 0:
+            raise SystemExit(f"{packages}: failed.")
+    return Took(_of_ended_children() - before, time.perf_counter() - begin)
+
+
+def _python(*given: str, root: Path = ROOT) -> subprocess.Popen[str]:
+    """A new Python with one thread, which finds the project in ``root``."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *given],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
 
 
 def _of_ended_children() -> float:
@@ -158,9 +189,12 @@ def main() -> None:
                 for name, program in programs.items():
                     print(f"template of {height} pixels, {name}: {program.peak(height) / 1e9:.2f} GB", flush=True)
             return
-        for what, start in (("--help", Program.help), ("the page", Program.page), ("first step", Program.first_step)):
-            rounds = [{name: start(program) for name, program in programs.items()} for _ in range(options.rounds)]
-            for name in programs:
+        for what, start in (("--help", Program.help), (PAGE, Program.page), (STEP, Program.first_step)):
+            starts: dict[str, Callable[[], Took]] = {name: partial(start, one) for name, one in programs.items()}
+            if what in IMPORTS:
+                starts["its imports alone"] = partial(imported, IMPORTS[what])
+            rounds = [{name: begin() for name, begin in starts.items()} for _ in range(options.rounds)]
+            for name in starts:
                 told(f"{what}, {name}", [one[name] for one in rounds])
 
 
