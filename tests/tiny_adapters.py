@@ -14,10 +14,10 @@ CLIP_WIDTH, CLIP_VECTOR = 32, 24
 TOKENS, DEPTH, INNER, HEAD = 4, 4, 48, 64
 
 
-def image_encoder(folder: Path, seed: int = 5) -> Path:
+def image_encoder(folder: Path, seed: int = 5, heads: int = 4) -> Path:
     torch.manual_seed(seed)
     config = CLIPVisionConfig(
-        hidden_size=CLIP_WIDTH, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, image_size=32,
+        hidden_size=CLIP_WIDTH, intermediate_size=64, num_hidden_layers=3, num_attention_heads=heads, image_size=32,
         patch_size=8, projection_dim=CLIP_VECTOR,
     )  # fmt: skip
     CLIPVisionModelWithProjection(config).save_pretrained(folder)

@@ -51,8 +51,8 @@ class Asset:
             raise ValueError(f"{self.name}: no folder {self.folder!r}")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"{self.name}: {self.sha256!r} is no sha256")
-        if self.bytes <= 0 or len(self.sources) < 2 or not self.licence:
-            raise ValueError(f"{self.name}: needs a size, two sources and a licence")
+        if self.bytes <= 0 or len(self.urls({})) < 2 or not self.licence:
+            raise ValueError(f"{self.name}: needs a size, two addresses and a licence")
 
     def urls(self, environment: Mapping[str, str] | None = None) -> list[str]:
         """The addresses to try, in order: those of ``sources``, and then the mirror of each one at Hugging Face."""

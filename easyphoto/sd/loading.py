@@ -87,6 +87,18 @@ def load_vae(path: Path, *, device: str | torch.device, family: Family = checkpo
     return placed(model, device).eval().requires_grad_(False)
 
 
+def load_image_encoder(path: Path, *, dtype: torch.dtype) -> Any:
+    """Return a ``CLIPVisionModelWithProjection`` on the CPU, from a folder as transformers saves it or from its single
+    file of weights."""
+    if path.is_dir():
+        from transformers import CLIPVisionModelWithProjection
+
+        model = pretrained(CLIPVisionModelWithProjection, path, dtype)
+    else:
+        model = single_file.load_image_encoder(path, dtype=dtype)
+    return model.eval().requires_grad_(False)
+
+
 def pretrained(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Call ``cls.from_pretrained`` on a local folder. It takes safetensors if there are any, and the fp16 variant if
     that is the only one.

@@ -7,8 +7,10 @@ SDXL) have heads of 64 channels, the others (SD1) have 8 heads.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from easyphoto.storage.headers import TensorShape
@@ -17,6 +19,8 @@ Shapes = Mapping[str, TensorShape]
 
 HEADS, HEAD_CHANNELS = 8, 64
 _TIME_CHANNELS = 256
+OPEN_CLIP_HEADS: Mapping[int, int] = MappingProxyType({1280: 16, 1408: 16, 1664: 16})
+"""Width of an image encoder of OpenCLIP (ViT-H, ViT-g, ViT-bigG) -> its number of heads."""
 
 
 def unet(shapes: Shapes) -> dict[str, Any]:
@@ -79,6 +83,25 @@ def clip(shapes: Shapes) -> dict[str, Any]:
         "bos_token_id": tokens - 2,
         "eos_token_id": tokens - 1,
         "pad_token_id": tokens - 1,
+    }
+
+
+def clip_vision(shapes: Shapes) -> dict[str, Any]:
+    """Return ``CLIPVisionConfig``'s arguments for an image encoder with a projection in the naming of transformers, for
+    square pictures. The widths of OpenCLIP's encoders have heads and an activation of their own; others are
+    OpenAI's."""
+    width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
+    patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
+    heads = OPEN_CLIP_HEADS.get(width)
+    return {
+        "hidden_size": width,
+        "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": count_of(shapes, r"vision_model\.encoder\.layers\.(\d+)\."),
+        "num_attention_heads": heads or max(1, width // HEAD_CHANNELS),
+        "hidden_act": "quick_gelu" if heads is None else "gelu",
+        "image_size": math.isqrt(patches) * patch,
+        "patch_size": patch,
+        "projection_dim": shapes["visual_projection.weight"][0],
     }
 
 

@@ -87,6 +87,15 @@ def load_vae(path: Path, family: Family) -> Any:
     return _vae(read(path), path.name, family)
 
 
+def load_image_encoder(path: Path, *, dtype: torch.dtype) -> Any:
+    """Return a ``CLIPVisionModelWithProjection`` from a file in the naming of transformers."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    state = read(path)
+    config = CLIPVisionConfig(**derived(architectures.clip_vision, state, path.name))
+    return build(CLIPVisionModelWithProjection, {"config": config}, state, path.name, dtype)
+
+
 def read(path: Path) -> dict[str, torch.Tensor]:
     """Return all tensors of a file by name. Those of a safetensors file lie in the file, which is mapped into memory,
     until they are used. A pickle is read without running what is in it, or refused; where it holds nothing but further

@@ -99,8 +99,8 @@ def test_a_list_that_contradicts_itself_is_refused(tmp_path: Path, catalog: Cata
     file.write_text(json.dumps({"assets": [], "bundles": [{"name": "b", "what": "", "assets": ["gone"]}]}))
     with pytest.raises(ValueError, match="gone"):
         read(file)
-    with pytest.raises(ValueError, match="two sources"):
-        replace(catalog.assets["sd15"], sources=("hf:a/b/c",))
+    with pytest.raises(ValueError, match="two addresses"):
+        replace(catalog.assets["sd15"], sources=("https://h/c",))
     with pytest.raises(ValueError, match="sha256"):
         replace(catalog.assets["sd15"], sha256="ABC")
 

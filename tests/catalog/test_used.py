@@ -11,6 +11,7 @@ import pytest
 
 from easyphoto import families
 from easyphoto.catalog import Asset, Catalog, Folders
+from easyphoto.catalog.model_folders import KINDS
 from easyphoto.catalog.weights import Weights
 from easyphoto.cli.main import main
 from easyphoto.config import Paths
@@ -23,16 +24,18 @@ from easyphoto.templates import fetched_gallery
 from easyphoto.vision.registry import BACKENDS
 from tests.fakes import FakeVision
 
-PLANNED = ("instantid", "ip-adapter-sd1", "ip-adapter-sdxl")
+PLANNED = ("instantid-preprocessor",)
 LISTED = {"checkpoint", "vae"}
 """Kinds of folders whose every file a user chooses from a list."""
 
 
 def by_the_library(asset: Asset) -> bool:
-    """Chosen from a list, or found by its published name."""
-    models = [m for spec in families.known() for role in library.DRAWN for m in spec.control_models.get(role, ())]
+    """Chosen from a list, found by its published name, or taken as the image encoder."""
+    served = (*library.DRAWN, *library.SERVED)
+    models = [m for spec in families.known() for role in served for m in spec.control_models.get(role, ())]
     published = [name for model in models for name in model.names]
-    return asset.folder in LISTED or any(library.called(Path(asset.file), name) for name in published)
+    encoder = KINDS[asset.folder] == library.IMAGE_ENCODERS and asset.file in library.IMAGE_ENCODER_FILES
+    return encoder or asset.folder in LISTED or any(library.called(Path(asset.file), name) for name in published)
 
 
 def by_the_motion_files(asset: Asset) -> bool:
@@ -95,7 +98,7 @@ def test_every_asset_of_a_backend_is_offered() -> None:
     assert {asset for backend in BACKENDS for asset in backend.assets} <= offered
 
 
-@pytest.mark.parametrize("name", [*PLANNED, "instantid-adapter", "ip-adapter-full-face-sd15", "clip-vit-h"])
+@pytest.mark.parametrize("name", [*PLANNED, "antelope-genderage", "antelope-1k3d68"])
 def test_what_has_no_code_is_neither_listed_nor_fetched(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

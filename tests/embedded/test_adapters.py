@@ -3,6 +3,7 @@ the host."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import pytest
 import torch
 from PIL import Image as Pil
 from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from easyphoto import sd
+from easyphoto.catalog import Catalog, Folders
 from easyphoto.config import Family, Paths
 from easyphoto.errors import AssetMissing, InvalidRequest
 from easyphoto.hosts.embedded import EmbeddedHost, adapters, library
 from easyphoto.ports import Identity, IdentityKind, Image, Img2Img, Txt2Img
-from easyphoto.sd import adapter
+from easyphoto.sd import adapter, shapes
 from tests import tiny, tiny_adapters
 from tests.fakes import FakeVision, blank, draw_face
 
@@ -57,7 +60,7 @@ def job(**more: object) -> Txt2Img:
 @pytest.mark.parametrize("layout", ["plain", "full", "plus", "faceid"])
 def test_a_published_layout_acts_as_in_diffusers_own_pipeline(layout: str, tmp_path: Path, face: Image) -> None:
     from diffusers import StableDiffusionPipeline
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+    from transformers import CLIPImageProcessor
 
     folder, eyes = tiny.folder(tmp_path / "base"), tiny_adapters.image_encoder(tmp_path / "eyes")
     parts = sd.load(folder, device="cpu", dtype=torch.float32)
@@ -101,7 +104,7 @@ def test_a_published_layout_acts_as_in_diffusers_own_pipeline(layout: str, tmp_p
 @pytest.mark.thorough
 def test_several_pictures_act_as_in_diffusers_own_pipeline(tmp_path: Path, face: Image) -> None:
     from diffusers import StableDiffusionPipeline
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+    from transformers import CLIPImageProcessor
 
     folder, eyes = tiny.folder(tmp_path / "base"), tiny_adapters.image_encoder(tmp_path / "eyes")
     parts = sd.load(folder, device="cpu", dtype=torch.float32)
@@ -178,6 +181,46 @@ def test_pictures_are_shown_to_clip_where_its_encoder_is_there(
     turned = replace(shown, pictures=(np.ascontiguousarray(255 - shown.pictures[0]),))
     assert not np.array_equal(mine, plain)
     assert not np.array_equal(mine, host.txt2img(job(checkpoint="mine", identities=[turned])).image)
+
+
+def test_the_image_encoder_is_taken_from_its_file_of_weights(
+    host: EmbeddedHost, paths: Paths, sd1: Path, who: Identity
+) -> None:
+    unet = sd.load(sd1, device="cpu", dtype=torch.float32).unet
+    tiny_adapters.write(paths.models / "ControlNet" / "ip-adapter-plus-face_sd15.safetensors", unet, "plus")
+    asked = job(checkpoint="mine", identities=[replace(who, kind=PLUS_FACE)])
+    folder = tiny_adapters.image_encoder(paths.models / library.IMAGE_ENCODER, heads=1)
+    from_folder = host.txt2img(asked).image
+    fetched = Catalog.load().assets["clip-vit-h"]
+    file = Folders.under(paths.models).destinations[fetched.folder] / fetched.file
+    file.parent.mkdir()
+    (folder / "model.safetensors").rename(file)
+    shutil.rmtree(folder)
+    assert host.identities(Family.SD1) == {PLUS_FACE: 1}
+    assert np.array_equal(host.txt2img(asked).image, from_folder)
+    state = load_file(file)
+    save_file({name: tensor for name, tensor in state.items() if "post_layernorm" not in name}, file)
+    with pytest.raises(InvalidRequest, match=r"CLIP-ViT-H.* is incomplete: 2 weights are missing"):
+        host.txt2img(asked)
+    save_file({"some.weight": torch.zeros(2)}, file)
+    with pytest.raises(InvalidRequest, match=r"CLIP-ViT-H.* isn't known"):
+        host.txt2img(asked)
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "heads", "act"),
+    [(768, 12, 12, "quick_gelu"), (1024, 24, 16, "quick_gelu"), (1280, 32, 16, "gelu")],
+)
+def test_published_image_encoders_are_known_by_their_shapes(width: int, depth: int, heads: int, act: str) -> None:
+    """CLIP's ViT-B/32 and ViT-L/14 of OpenAI, and OpenCLIP's ViT-H/14."""
+    patch, vector = (32, 512) if width == 768 else (14, 768 if width == 1024 else 1024)
+    wanted = {
+        "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": depth, "num_attention_heads": heads,
+        "hidden_act": act, "image_size": 224, "patch_size": patch, "projection_dim": vector,
+    }  # fmt: skip
+    with torch.device("meta"):
+        model = CLIPVisionModelWithProjection(CLIPVisionConfig(**wanted))
+    assert shapes.clip_vision({name: tuple(t.shape) for name, t in model.state_dict().items()}) == wanted
 
 
 def test_an_adapter_of_another_family_or_a_damaged_one_is_one_sentence(

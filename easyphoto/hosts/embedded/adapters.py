@@ -12,7 +12,7 @@ import torch
 from easyphoto.errors import AssetMissing, InvalidRequest, VisionFailed
 from easyphoto.ports import Embedding, Face, FaceEmbedder, Identity, Image, Vision
 from easyphoto.sd.adapter import Adapter, Cue, Wants, beside
-from easyphoto.sd.loading import pretrained
+from easyphoto.sd.loading import load_image_encoder
 from easyphoto.vision import embedder_named, largest
 from easyphoto.vision.face_on_white import largest_on_white
 
@@ -23,10 +23,11 @@ Seen: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 class ImageEncoder:
     """CLIP's image encoder with its own way of preparing pictures."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
-        from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        """``path`` is that of a folder or of a file; see :func:`easyphoto.sd.loading.load_image_encoder`."""
+        from transformers import CLIPImageProcessor
 
-        self._model: Any = pretrained(CLIPVisionModelWithProjection, folder, dtype).eval().requires_grad_(False)
+        self._model: Any = load_image_encoder(path, dtype=dtype)
         side = int(self._model.config.image_size)
         self._prepare = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 

@@ -255,8 +255,10 @@ class EmbeddedHost:
             encoder = library.image_encoder(self._paths)
             if encoder is None:
                 raise AssetMissing(
-                    "The image encoder of IP-Adapter is missing: put it into models/{folder}.",
-                    folder=library.IMAGE_ENCODER,
+                    "The image encoder of IP-Adapter is missing: fetch {asset} in the Weights tab, or put it into "
+                    "models/{folder}.",
+                    asset="clip-vit-h",
+                    folder=library.IMAGE_ENCODERS,
                 )
             return models.see(encoder, picture, patches)
 

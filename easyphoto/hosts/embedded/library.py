@@ -30,6 +30,9 @@ SHIPPED_ADAPTER = "ip-adapter-faceid_bench.safetensors"
 IMAGE_ENCODER = "image_encoder"
 """The folder of CLIP's image encoder (ViT-H) in the models folder, as transformers saves it and as IP-Adapter's own
 repository has it."""
+IMAGE_ENCODERS = "clip_vision"
+"""The folder in which its weights alone may lie, in one file of these names:"""
+IMAGE_ENCODER_FILES = ("CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "CLIP-ViT-H-14.safetensors", "clip_h.pth")
 CHECKPOINTS, VAES, CONTROLNET_MODELS = "Stable-diffusion", "VAE", "ControlNet"
 """The names of the folders of models, which lie in the models folder."""
 
@@ -131,9 +134,12 @@ def _files(paths: Paths, model: ControlModel) -> list[Path]:
 
 
 def image_encoder(paths: Paths) -> Path | None:
-    """The folder of CLIP's image encoder, or None where there is none."""
+    """CLIP's image encoder, as a folder or as a file, or None where there is none."""
     folder = paths.models / IMAGE_ENCODER
-    return folder if (folder / "config.json").is_file() else None
+    if (folder / "config.json").is_file():
+        return folder
+    files = (paths.models / IMAGE_ENCODERS / name for name in IMAGE_ENCODER_FILES)
+    return next((path for path in files if path.is_file()), None)
 
 
 def find_vae(paths: Paths, name: str | None) -> Path | None:

@@ -110,7 +110,7 @@ class Models:
         return self._adapters.get(library.stamp(path), lambda: adapter.read(path))
 
     def see(self, encoder: Path, picture: Image, patches: bool) -> adapters.Seen:
-        """How CLIP's image encoder of the folder ``encoder`` sees a picture. What it saw last is remembered, because
+        """How CLIP's image encoder at ``encoder`` sees a picture. What it saw last is remembered, because
         every pass over a face asks for the same."""
         stamp = library.stamp(encoder)
         key = (stamp, patches, picture.shape, hashlib.sha256(picture.tobytes()).digest())
