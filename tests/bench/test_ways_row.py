@@ -56,6 +56,20 @@ def test_several_attempts_are_also_compared_with_their_mean() -> None:
     assert ways_row.mean([0.25, None, 0.75]) == 0.5 and ways_row.mean([None]) is None
 
 
+def test_what_a_training_brings_stands_beside_what_it_costs() -> None:
+    rows = [
+        row("ann", "one", ONE, 0.5, making=100.0),
+        row("ann", "one", ways_row.PLAIN, 0.2, making=4.0),
+        row("ben", "one", ONE, 0.9, making=140.0),
+        row("ben", "one", ways_row.PLAIN, 0.8, making=None),
+        row("ann", "one", ways_row.mean_of("best of 4"), 0.4, making=100.0),
+    ]
+    told = list(ways_row.lines(rows))
+    assert any(line.startswith(f"| {ONE}, less {ways_row.PLAIN} | 2 | +0.200 [+0.100, +0.300] |") for line in told)
+    assert "To train a person took 120 s of the processor in the median of 2 (100 to 140)." in told
+    assert "To add a person took 4 s of the processor in the median of 1 (4 to 4)." in told
+
+
 def test_every_way_is_told_in_parameters_and_compared_with_another_of_its_kind() -> None:
     for way in WAYS.values():
         assert from_mapping(PortraitConfig, dict(way.changes)) is not None

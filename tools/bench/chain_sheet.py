@@ -55,8 +55,8 @@ class Workshop:
         from easyphoto.config import Family
         from easyphoto.service import TrainRequest
 
-        name = Path(file).stem
-        if (self.folder / "loras" / f"{name}.safetensors").is_file():
+        name = trained_id(file)
+        if self.has_trained(name):
             return name
         photos = self._photos(file)
         config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS, validation=False)
@@ -66,10 +66,18 @@ class Workshop:
 
     def untrained(self, file: str) -> str:
         """The user id of the person of a portrait, who is added from photos alone if that was not done before."""
-        name = f"{Path(file).stem} untrained"
-        if all(person.user_id != name for person in self._service.people.list()):
+        name = untrained_id(file)
+        if not self.has_added(name):
             self._service.add_person(name, self._photos(file))
         return name
+
+    def has_trained(self, user_id: str) -> bool:
+        """Whether somebody of this id was trained to the end."""
+        return (self.folder / "loras" / f"{user_id}.safetensors").is_file()
+
+    def has_added(self, user_id: str) -> bool:
+        """Whether somebody of this id was added from photos."""
+        return any(person.user_id == user_id for person in self._service.people.list())
 
     def _photos(self, file: str) -> tuple[Path, ...]:
         """The photos of the person of a portrait, written below the folder."""
@@ -135,6 +143,16 @@ class Workshop:
         from easyphoto.vision import largest
 
         return largest(self._vision.detector.detect(picture))
+
+
+def trained_id(file: str) -> str:
+    """The user id of the person of a portrait who was trained."""
+    return Path(file).stem
+
+
+def untrained_id(file: str) -> str:
+    """That of one who was only added from the same photos."""
+    return f"{Path(file).stem} untrained"
 
 
 def summary(rows: Sequence[Row]) -> Row:

@@ -13,14 +13,16 @@ one attempt. ``--model`` is the bench checkpoint; the ways with an adapter need 
 A row has the likeness to the person's one portrait by both embedders, in units in which a stranger is 0 and a second
 photo of the person 1, the sharpness of the face, the processor's seconds, and how many attempts were made. Where
 there were several, a second row has the mean of them all, because the one attempt on the first seed may be lucky or
-not. Rows are written as they come to ``--work``/ways.json, and what is there isn't made again. Intervals are over
-people: the templates of a person are one number.
+not. ``making`` are the processor's seconds that the person took to be trained or added, known where this run did it.
+Rows are written as they come to ``--work``/ways.json, and what is there isn't made again. Intervals are over people:
+the templates of a person are one number.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from benchkit import MODEL_DIR, PORTRAITS, WORK, find_project, say
 from chain_row import Onlookers
-from chain_sheet import Workshop
+from chain_sheet import Workshop, trained_id, untrained_id
 from study_table import told
 
 find_project()
@@ -70,6 +72,8 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "untrained, adapter alone": Way({"ipa_only_weight": 1.0, **_NO_FUSION}, BARE, False),
     }
 )
+TRAINED = ((ONE, PLAIN), ("fusion only", "untrained, fusion only"))
+"""The same portrait of a person who was trained, and of one who was only added from the same photos."""
 
 
 def main() -> None:
@@ -114,23 +118,39 @@ def measure(options: argparse.Namespace) -> None:
         for way in options.ways.split("|")
         if (file, template, way) not in done
     ]
-    known: set[tuple[str, bool]] = set()
+    known: dict[tuple[str, bool], float | None] = {}
     for order in orders:
         file, template, way = order
-        if (file, WAYS[way].trained) not in known:
-            # Models are loaded once, and the photos of a person looked at once: that is no portrait's time.
+        who = file, WAYS[way].trained
+        if who not in known:
             changes = {"fusion_only": bool(known)}
+            known[who] = making(shop, file, way)
+            # Models are loaded once, and the photos of a person looked at once: that is no portrait's time.
             shop.portraits(user_id(shop, file, way), [options.portraits / template], changes)
-            known.add((file, WAYS[way].trained))
         for row in made(shop, eyes, options.portraits, order):
-            rows.append(row)
-            say(json.dumps(row))
+            rows.append({**row, "making": known[who]})
+            say(json.dumps(rows[-1]))
         pictures.write_bytes(options.work / TABLE, json.dumps(rows, indent=1).encode())
 
 
 def user_id(shop: Workshop, file: str, way: str) -> str:
     """The person of a portrait as the way shows them, who is made first where they aren't there."""
     return shop.person(file) if WAYS[way].trained else shop.untrained(file)
+
+
+def making(shop: Workshop, file: str, way: str) -> float | None:
+    """Make the person of a portrait as the way shows them, and return the processor's seconds of this program and of
+    its trainer; None where they are there already."""
+    there = shop.has_trained(trained_id(file)) if WAYS[way].trained else shop.has_added(untrained_id(file))
+    begun = busy()
+    user_id(shop, file, way)
+    return None if there else round(busy() - begun, 1)
+
+
+def busy() -> float:
+    """The processor's seconds of this program, and of those that it started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def made(shop: Workshop, eyes: Onlookers, portraits: Path, order: tuple[str, str, str]) -> list[Row]:
@@ -173,6 +193,11 @@ def mean_of(way: str) -> str:
     return f"{way}, an attempt of it"
 
 
+def trained_in(way: str) -> bool:
+    """Whether the person of a row was trained; the row may be that of a mean."""
+    return next(known.trained for name, known in WAYS.items() if way in (name, mean_of(name)))
+
+
 def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The table: each way over its people, and what it has more than the way that it is compared with."""
     known = [name for way in WAYS for name in (way, mean_of(way)) if any(row["way"] == name for row in rows)]
@@ -181,13 +206,21 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
     for way in known:
         told_of = [told(over_people(rows, way, way, name)) for name in MEASURES]
         yield f"| {way} | {len(over_people(rows, way, way, 'judge'))} | " + " | ".join(told_of) + " |"
-    pairs = [(way, other) for way in WAYS for other in (WAYS[way].against, mean_of(way))]
+    pairs = [(way, other) for way in WAYS for other in (WAYS[way].against, mean_of(way))] + [*TRAINED]
     for way, other in pairs:
         if way in known and other is not None and other in known:
             more = [over_people(rows, way, other, n) - over_people(rows, other, way, n) for n in MEASURES]
             yield f"| {way}, less {other} | {len(more[0])} | " + " | ".join(told(m, "+") for m in more) + " |"
     missing = sum(row["judge"] is None for row in rows)
     yield ""
+    for trained, word in ((True, "train"), (False, "add")):
+        took = {row["who"]: row["making"] for row in rows if trained_in(row["way"]) is trained and row.get("making")}
+        if took:
+            seconds = [*took.values()]
+            yield (
+                f"To {word} a person took {np.median(seconds):.0f} s of the processor in the median of {len(seconds)} "
+                f"({min(seconds):.0f} to {max(seconds):.0f})."
+            )
     yield f"{len({row['on'] for row in rows})} templates, {len(rows)} portraits, {missing} without a face."
 
 
