@@ -309,7 +309,8 @@ class Painter:
         if missing:
             self._meter.notice(
                 Message(
-                    "The host has no adapter for {kinds} ({family}): the portrait is made without.",
+                    "The host has no adapter for {kinds} ({family}): the portrait is made without. The Weights tab "
+                    "says what it needs.",
                     kinds=", ".join(missing),
                     family=self._checkpoint.family.value,
                 )

@@ -59,7 +59,9 @@ MODELS = (
     "made_up_canny [0a1b2c3d]",
 )
 EVERY_KIND = {IP_ADAPTER: 1, INSTANTID: 2}
-ADAPTER_MISSING = "The host has no adapter for {} (made-up): the portrait is made without."
+ADAPTER_MISSING = (
+    "The host has no adapter for {} (made-up): the portrait is made without. The Weights tab says what it needs."
+)
 
 
 @pytest.fixture(autouse=True)

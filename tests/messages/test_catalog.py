@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import string
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ ELSEWHERE = ("cli/", "api/", "messages/")
 """What speaks to a terminal or to a program only."""
 KINDS = frozenset(name for name in dir(errors) if name[0].isupper() and name != "Iterator")
 SPEAKS = KINDS | {"Message"}
+TRANSLATED = [language for language in LANGUAGES if language != languages.ENGLISH]
 
 
 def templates(folder: Path = PACKAGE) -> dict[str, str]:
@@ -109,7 +111,18 @@ def words_of_the_catalog() -> set[str]:
     return spoken | {a.licence for a in catalog.assets.values() if re.search(r"[a-z] [a-z]", a.licence)}
 
 
-@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != languages.ENGLISH])
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_no_sentence_is_translated_twice(language: str) -> None:
+    """Of two lines with one sentence JSON takes the last, and whoever mends the first sees no change."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        assert len({name for name, _ in pairs}) == len(pairs), sorted(name for name, _ in pairs)
+        return dict(pairs)
+
+    json.loads((PACKAGE / "messages" / f"{language}.json").read_text(encoding="utf-8"), object_pairs_hook=once)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
 def test_translations_have_the_places_of_their_templates(language: str) -> None:
     for english, other in languages.catalog(language).items():
         assert places(other) <= places(english), english
