@@ -19,9 +19,9 @@ from easyphoto.vision.pose import Pose, pose_in
 log = logging.getLogger(__name__)
 
 MAX_YAW, MAX_PITCH = 32.0, 30.0
-"""The face of one head is bent onto another only if the two are turned apart by at most so many degrees. Faces that were
-bent by 26 to 30 degrees of yaw look no worse than others, and from 40 degrees on the eyes look askew. The pitch, which
-is measured from the length of the nose and so less surely, gets as much."""
+"""The face of one head is bent onto another only if the two are turned apart by at most so many degrees. Faces that
+were bent by 26 to 30 degrees of yaw look no worse than others, and from 40 degrees on the eyes look askew. The pitch,
+which is measured from the length of the nose and so less surely, gets nearly as much."""
 MAX_TURN = 65.0
 """A head that is turned further, in degrees, shows too little of its face for points that can be trusted."""
 PITCH_WEIGHT = 0.5
