@@ -27,7 +27,7 @@ class WeightsTab(JobTab):
     def __init__(self, service: EasyPhoto, settings: Settings, language: Callable[[Any], str]) -> None:
         super().__init__(service, language)
         self._settings = settings
-        self._features = {bundle.what: name for name, bundle in service.weights.catalog.bundles.items()}
+        self._features = {bundle.what: name for name, bundle in service.weights.catalog.offered.items()}
 
     def build(self) -> None:
         """Make the components, inside the current tab."""

@@ -42,6 +42,14 @@ def test_every_word_of_the_page_has_its_chinese(service: EasyPhoto) -> None:
     assert not unknown
 
 
+def test_the_weights_tab_offers_what_can_be_fetched_and_nothing_else(service: EasyPhoto) -> None:
+    ids = {getattr(b, "elem_id", None): b for b in build_tabs(service).blocks.values()}
+    catalog = service.weights.catalog
+    shown = [what for what, _ in ids["easyphoto_weights_feature"].choices]
+    assert shown == [bundle.what for bundle in catalog.offered.values()]
+    assert len(shown) < len(catalog.bundles), "there is something to leave out"
+
+
 def test_every_declared_parameter_has_a_component(service: EasyPhoto) -> None:
     blocks = build_tabs(service)
     ids = {getattr(b, "elem_id", None) for b in blocks.blocks.values()}
