@@ -255,8 +255,8 @@ class EmbeddedHost:
             encoder = library.image_encoder(self._paths)
             if encoder is None:
                 raise AssetMissing(
-                    "The image encoder of IP-Adapter is missing: fetch {asset} in the Weights tab, or put it into "
-                    "models/{folder}.",
+                    "The image encoder of IP-Adapter is missing: `python -m easyphoto models fetch {asset}` gets it "
+                    "into models/{folder}.",
                     asset="clip-vit-h",
                     folder=library.IMAGE_ENCODERS,
                 )
