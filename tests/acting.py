@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,8 +77,28 @@ def lora_file(**metadata: str) -> bytes:
     return len(header).to_bytes(8, "little") + header + bytes(end)
 
 
-def play(service: EasyPhoto, pause: float) -> Callable[..., TrainingResult]:
+class Pace:
+    """How far played trainings go before they wait for the test, so that a browser on a busy machine sees them run."""
+
+    def __init__(self, until: int = STEPS) -> None:
+        self._until, self._changed = until, threading.Condition()
+
+    def go(self, until: int = STEPS) -> None:
+        """Let them go as far as this step; without one to the end."""
+        with self._changed:
+            self._until = until
+            self._changed.notify_all()
+
+    def wait(self, step: int, cancelled: Callable[[], bool]) -> None:
+        """Come back when this step may be done, or the training is to end."""
+        with self._changed:
+            while step > self._until and not cancelled():
+                self._changed.wait(0.05)
+
+
+def play(service: EasyPhoto, pace: Pace | None = None) -> Callable[..., TrainingResult]:
     """A ``training.job.run`` that says what a training says and leaves the files that a training leaves."""
+    pace = pace or Pace()
 
     def run(spec: TrainingSpec, folder: Path, listener: Listener, cancelled: Callable[[], bool]) -> TrainingResult:
         state = folder / "state.pt"
@@ -90,12 +110,12 @@ def play(service: EasyPhoto, pause: float) -> Callable[..., TrainingResult]:
             listener(Progress(stage="photos", step=i + 1, total=len(spec.photos)))
         likeness = 0.0
         for step in range(begun + 1, STEPS + 1):
+            pace.wait(step, cancelled)
             if cancelled():
                 state.write_text(str(step - 1))
                 raise Cancelled("Stopped.")
-            time.sleep(pause)
             loss = 0.14 * math.exp(-step / 12) + 0.02 * math.sin(step * 2.3) + 0.05
-            left = (STEPS - step) * max(pause, 0.01)
+            left = (STEPS - step) * 0.4
             listener(Progress(stage="train", step=step, total=STEPS, loss=loss, seconds_left=left))
             if step % EVERY == 0:
                 likeness = 0.3 + 0.5 * step / STEPS
@@ -111,8 +131,8 @@ def play(service: EasyPhoto, pause: float) -> Callable[..., TrainingResult]:
     return run
 
 
-def acting_service(paths: Paths, monkeypatch: pytest.MonkeyPatch, pause: float = 0.0) -> EasyPhoto:
-    """The service; ``pause`` seconds for each step of a training."""
+def acting_service(paths: Paths, monkeypatch: pytest.MonkeyPatch, pace: Pace | None = None) -> EasyPhoto:
+    """The service, whose trainings keep to a pace."""
     service = EasyPhoto(FakeHost(), FakeVision(), paths)
-    monkeypatch.setattr("easyphoto.training.job.run", play(service, pause))
+    monkeypatch.setattr("easyphoto.training.job.run", play(service, pace))
     return service

@@ -49,7 +49,7 @@ def test_precision_and_licence_reach_the_trainer(
     service = acting_service(paths, monkeypatch)
     service.preferences = lambda: Preferences(True, "bf16")
     specs: list[TrainingSpec] = []
-    train: Callable[..., Any] = play(service, 0)
+    train: Callable[..., Any] = play(service)
 
     def run(spec: TrainingSpec, *rest: Any) -> Any:
         specs.append(TrainingSpec.from_json(spec.to_json()))

@@ -59,7 +59,7 @@ def make(single_file: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Ma
     def make() -> EasyPhoto:
         host = FakeHost(available=(replace(FAKE_CHECKPOINT, path=single_file),))
         service = EasyPhoto(host, FakeVision(), paths)
-        monkeypatch.setattr("easyphoto.training.job.run", play(service, 0.0))
+        monkeypatch.setattr("easyphoto.training.job.run", play(service))
         return service
 
     return make

@@ -91,7 +91,23 @@ class Page:
         return self.driver.find_element("css selector", selector)
 
     def text(self, selector: str) -> str:
-        return str(self.one(selector).text)
+        return self._steady(lambda: str(self.one(selector).text))
+
+    def attribute(self, selector: str, name: str) -> str:
+        return self._steady(lambda: str(self.one(selector).get_attribute(name)))
+
+    def _steady(self, act: Callable[[], Found], seconds: float = 30) -> Found:
+        """What ``act`` answers, which finds its elements anew while gradio puts others in their place or over them."""
+        from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
+
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return act()
+            except (ElementClickInterceptedException, StaleElementReferenceException):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def script(self, code: str, *arguments: Any) -> Any:
         return self.driver.execute_script(code, *arguments)
@@ -138,14 +154,34 @@ class Page:
 
     # --- doing -------------------------------------------------------------------------------------------------------
 
-    def click(self, selector: str) -> None:
-        self.wait(lambda: self.one(selector).is_displayed())
-        self.one(selector).click()
+    def click(self, selector: str, number: int = 0) -> None:
+        """Click an element, or the one of this number among those that the selector finds, once it is shown."""
+
+        def shown() -> bool:
+            found = self.all(selector)
+            return len(found) > number and bool(found[number].is_displayed())
+
+        def clicked() -> None:
+            self.all(selector)[number].click()
+
+        self.wait(shown)
+        self._steady(clicked)
+
+    def click_words(self, selector: str, words: str) -> None:
+        """Click the first of the elements that says ``words``, apart from a tick before them."""
+
+        def say_them() -> list[int]:
+            texts = [element.text.strip().lstrip("✓").strip() for element in self.all(selector)]
+            return [number for number, text in enumerate(texts) if text == words]
+
+        def clicked() -> None:
+            self.all(selector)[self.wait(say_them)[0]].click()
+
+        self._steady(clicked)
 
     def tab(self, number: int, tabs: str = "#easyphoto_tabs") -> None:
         """Open one of our tabs, from 0, or one of the tabs within ``tabs``."""
-        self.wait_for(f"{tabs} [role=tab]", number + 1)
-        self.all(f"{tabs} [role=tab]")[number].click()
+        self.click(f"{tabs} [role=tab]", number)
 
     def unfold(self) -> None:
         """Open every folded part that is in sight."""
@@ -154,17 +190,23 @@ class Page:
                 button.click()
 
     def type(self, selector: str, text: str) -> None:
-        box = self.one(f"{selector} textarea, {selector} input")
-        box.clear()
-        box.send_keys(text)
+        def typed() -> None:
+            box = self.one(f"{selector} textarea, {selector} input")
+            box.clear()
+            box.send_keys(text)
+
+        self._steady(typed)
 
     def number(self, selector: str, value: float) -> None:
         """Type into a number field, or the one beside a slider."""
         from selenium.webdriver.common.keys import Keys
 
-        box = self.one(f"{selector} input[type=number]")
-        box.send_keys(Keys.CONTROL, "a")
-        box.send_keys(f"{value}", Keys.TAB)
+        def typed() -> None:
+            box = self.one(f"{selector} input[type=number]")
+            box.send_keys(Keys.CONTROL, "a")
+            box.send_keys(f"{value}", Keys.TAB)
+
+        self._steady(typed)
 
     def upload(self, name: str, files: Sequence[Path]) -> None:
         """Give files, or a folder, to an upload button or a picture field by its id."""
@@ -176,5 +218,5 @@ class Page:
 
     def pick_preset(self, number: int) -> None:
         """Click a picture in the gallery of presets."""
-        self.wait_for("#easyphoto_generate_presets .thumbnail-item", number + 1)[number].click()
+        self.click("#easyphoto_generate_presets .thumbnail-item", number)
         time.sleep(0.5)

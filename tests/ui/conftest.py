@@ -12,7 +12,7 @@ import pytest
 from easyphoto import pictures
 from easyphoto.config import Paths
 from easyphoto.service import EasyPhoto
-from tests.acting import acting_service, templates_in
+from tests.acting import STEPS, Pace, acting_service, templates_in
 from tests.serving import served
 from tests.ui import browser
 
@@ -29,9 +29,17 @@ def _gradio_leaves_loops_open() -> Iterator[None]:
 
 
 @pytest.fixture
-def service(request: pytest.FixtureRequest, paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EasyPhoto:
-    """One preset of the user's own. The parameter, if any, is how many seconds each of a training's 24 steps takes."""
-    service = acting_service(paths, monkeypatch, pause=getattr(request, "param", 0.1))
+def pace(request: pytest.FixtureRequest) -> Iterator[Pace]:
+    """The parameter, if any, is the step at which trainings wait."""
+    pace = Pace(getattr(request, "param", STEPS))
+    yield pace
+    pace.go()
+
+
+@pytest.fixture
+def service(pace: Pace, paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EasyPhoto:
+    """One preset of the user's own, and a trainer that keeps the pace."""
+    service = acting_service(paths, monkeypatch, pace)
     service.templates.add("mine", pictures.load(templates_in(tmp_path, 1)[0]))
     return service
 

@@ -74,8 +74,8 @@ def test_six_photos_a_short_training_and_a_portrait(
             page.number(f"#easyphoto_train_{name}", value)
         page.click("#easyphoto_train_start")
         page.wait_for(f"{TRAINING} polyline.loss", seconds=LONG)
-        seen = page.one(f"{TRAINING} polyline.loss").get_attribute("points")
-        page.wait(lambda: page.one(f"{TRAINING} polyline.loss").get_attribute("points") != seen, LONG)
+        seen = page.attribute(f"{TRAINING} polyline.loss", "points")
+        page.wait(lambda: page.attribute(f"{TRAINING} polyline.loss", "points") != seen, LONG)
         page.wait_for(f"{TRAINING} [data-state=finished]", seconds=LONG)
         assert len(page.all(f"{TRAINING} circle.likeness")) == 3  # before the first step, and twice while training
         assert "eileen" in page.text(TRAINING) and len(page.all("#easyphoto_train_validation img")) >= 2

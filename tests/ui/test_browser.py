@@ -8,7 +8,7 @@ import pytest
 
 from easyphoto.service import EasyPhoto
 from easyphoto.ui.texts import dictionary
-from tests.acting import photos_in, trained
+from tests.acting import Pace, photos_in, trained
 from tests.ui.browser import Page
 
 # gradio warns of itself in the server's thread
@@ -18,8 +18,8 @@ PROGRESS, PORTRAITS = "#easyphoto_train_progress", "#easyphoto_generate_progress
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("service", [0.4], indirect=True)
-def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pace", [5], indirect=True)
+def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, pace: Pace, tmp_path: Path) -> None:
     with Page(address) as page:
         page.click("#easyphoto_train_start")
         page.wait_for("#easyphoto_train_error .easyphoto-error")
@@ -32,9 +32,11 @@ def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: P
         page.type("#easyphoto_train_user_id", "小美")
         page.click("#easyphoto_train_start")
         page.wait_for(f"{PROGRESS} [data-state=running] polyline.loss")
-        seen = page.one(f"{PROGRESS} polyline.loss").get_attribute("points")
-        page.wait(lambda: len(page.one(f"{PROGRESS} polyline.loss").get_attribute("points")) > len(seen))
+        seen = page.attribute(f"{PROGRESS} polyline.loss", "points")
+        pace.go(15)
+        page.wait(lambda: len(page.attribute(f"{PROGRESS} polyline.loss", "points")) > len(seen))
         page.open()
+        pace.go()
         page.wait_for(f"{PROGRESS} [data-state=finished] circle.likeness", 3, seconds=120)
         assert "小美 is trained. Likeness 0.82" in page.text(PROGRESS)
         assert len(page.all("#easyphoto_train_validation img")) == 3
@@ -54,7 +56,7 @@ def test_from_photos_to_a_portrait(address: str, service: EasyPhoto, tmp_path: P
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("service", [5.0], indirect=True)
+@pytest.mark.parametrize("pace", [0], indirect=True)
 def test_cancel_and_what_cannot_be_done(address: str, service: EasyPhoto, tmp_path: Path) -> None:
     with Page(address) as page:
         page.upload("easyphoto_train_upload", photos_in(tmp_path / "photos"))

@@ -72,7 +72,7 @@ def test_weights_are_looked_at_fetched_and_stopped(service: EasyPhoto, mirror: M
         page.wait_for(f"{NEEDS} tr.missing")
         assert "1 files to download, 640 kB" in page.text(NEEDS) and "MIT" in page.text(NEEDS)
         page.wait(lambda: "Commercial use only: off" in page.text("#easyphoto_weights_decided"))
-        page.all("#easyphoto_weights_feature label")[1].click()
+        page.click("#easyphoto_weights_feature label", 1)
         page.wait_for(f"{NEEDS} tr.missing", 2)
         assert "Some of these may not be used commercially" in page.text(NEEDS)
         page.click("#easyphoto_weights_start")

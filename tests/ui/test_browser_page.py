@@ -13,7 +13,7 @@ import pytest
 
 from easyphoto.config import POSES
 from easyphoto.service import EasyPhoto, PortraitRequest, TrainRequest
-from tests.acting import photos_in, templates_in, trained
+from tests.acting import Pace, photos_in, templates_in, trained
 from tests.ui.browser import Page
 
 # gradio warns of itself in the server's thread
@@ -25,12 +25,14 @@ INFERENCE, TEXT = 1, 3
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("service", [0.4], indirect=True)
-def test_a_page_keeps_its_photos_its_name_and_its_job(address: str, service: EasyPhoto, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pace", [4], indirect=True)
+def test_a_page_keeps_its_photos_its_name_and_its_job(
+    address: str, service: EasyPhoto, pace: Pace, tmp_path: Path
+) -> None:
     with Page(address) as page:
         page.upload("easyphoto_train_upload", photos_in(tmp_path / "photos"))
         page.wait_for(f"{REPORT} figure.taken", 4)
-        assert "photo-0.jpg" in page.one(f"{REPORT} figure").get_attribute("title")
+        assert "photo-0.jpg" in page.attribute(f"{REPORT} figure", "title")
         page.type("#easyphoto_train_user_id", "ada")
         page.unfold()
         page.number("#easyphoto_train_rank", 24)
@@ -45,10 +47,11 @@ def test_a_page_keeps_its_photos_its_name_and_its_job(address: str, service: Eas
         page.wait_for(f"{PROGRESS} [data-state=cancelled]")
         page.wait(lambda: "bea (running)" in page.text(f"{PROGRESS} .easyphoto-others"))
         page.wait_for(f"{REPORT} figure.taken", 4)
-        name = page.one("#easyphoto_train_user_id textarea, #easyphoto_train_user_id input")
-        page.wait(lambda: name.get_attribute("value") == "ada")
+        name = "#easyphoto_train_user_id textarea, #easyphoto_train_user_id input"
+        page.wait(lambda: page.attribute(name, "value") == "ada")
         page.unfold()
         page.wait(lambda: page.one("#easyphoto_train_rank input[type=number]").get_attribute("value") == "24")
+        pace.go()
         other.wait(60)
         page.click("#easyphoto_train_resume")
         page.wait_for(f"{PROGRESS} [data-state=finished]")
@@ -90,8 +93,8 @@ def test_a_failure_is_red_and_goes_with_its_inputs(address: str, service: EasyPh
         page.tab(INFERENCE)
         page.wait(lambda: page.one("#easyphoto_generate_user_1 input").get_attribute("value") == "ada")
         page.click("#easyphoto_generate_start")  # no disc in the photograph that is chosen first
-        failed = page.wait_for(f"{PORTRAITS} .easyphoto-state.failed")[0]
-        assert failed.value_of_css_property("color") == "rgba(185, 28, 28, 1)"
+        failed = f"{PORTRAITS} .easyphoto-state.failed"
+        page.wait(lambda: page.one(failed).value_of_css_property("color") == "rgba(185, 28, 28, 1)")
         assert "No face was found" in page.text(PORTRAITS)
         service.generate(PortraitRequest(("ada",), tuple(templates_in(tmp_path, 1)))).wait(60)
         page.open()
@@ -115,23 +118,21 @@ def test_faces_and_pose_follow_what_was_chosen(address: str, service: EasyPhoto)
             page.number("#easyphoto_generate_faces", count)
             page.wait(partial(shows, count), 15)
         page.tab(TEXT, "#easyphoto_generate_templates")
-        ways = page.wait_for("#easyphoto_generate_t2i_control_way label", 3)
-        assert [way.text for way in ways] == [
-            "Without Control",
-            "Control with inner template",
-            "Control with uploaded template",
-        ]
+        ways = "#easyphoto_generate_t2i_control_way label"
+        expected = ["Without Control", "Control with inner template", "Control with uploaded template"]
+        page.wait(lambda: [way.text for way in page.all(ways)] == expected)
         assert not any(e.is_displayed() for e in page.all("#easyphoto_generate_pose, #easyphoto_generate_poses"))
-        ways[2].click()
+        page.click(ways, 2)
         page.wait(lambda: page.one("#easyphoto_generate_pose").is_displayed())
-        ways[1].click()
+        page.click(ways, 1)
         page.wait(lambda: page.one("#easyphoto_generate_poses").is_displayed())
         page.wait(lambda: not any(e.is_displayed() for e in page.all("#easyphoto_generate_pose")))
-        shown = page.wait_for("#easyphoto_generate_poses .thumbnail-item img", len(POSES) - 1)
-        page.wait(lambda: all(page.script("return arguments[0].naturalWidth", picture) for picture in shown))
-        page.all("#easyphoto_generate_poses .thumbnail-item")[9].click()
-        chosen = page.one("#easyphoto_generate_t2i_pose_inner input")
-        page.wait(lambda: chosen.get_attribute("value") == POSES[10] == "hand-at-chin")
+        shown = "#easyphoto_generate_poses .thumbnail-item img"
+        page.wait_for(shown, len(POSES) - 1)
+        page.wait(lambda: all(page.script("return arguments[0].naturalWidth", picture) for picture in page.all(shown)))
+        page.click("#easyphoto_generate_poses .thumbnail-item", 9)
+        chosen = "#easyphoto_generate_t2i_pose_inner input"
+        page.wait(lambda: page.attribute(chosen, "value") == POSES[10] == "hand-at-chin")
 
 
 @pytest.mark.thorough
@@ -150,7 +151,7 @@ def test_a_scene_is_trained_with_the_captions_that_were_uploaded(
         page.wait_for(f"{REPORT} figure.taken", 3)
         assert "2 captions" in page.text(REPORT)
         page.type("#easyphoto_train_user_id", "coast")
-        page.wait_for("#easyphoto_train_train_mode_choose label", 2)[1].click()
+        page.click("#easyphoto_train_train_mode_choose label", 1)
         page.click("#easyphoto_train_start")
         page.wait_for(f"{PROGRESS} [data-state=finished]")
         request = service.people.at("coast").job.request.read_text(encoding="utf-8")

@@ -133,7 +133,7 @@ def test_from_a_person_to_a_portrait_and_back(address: str, service: EasyPhoto) 
         page.click(".easyphoto-person[data-person=bea] .first")
         page.wait(lambda: page.one(user).is_displayed() and page.one(user).get_attribute("value") == "bea")
         page.tab(PORTRAITS)
-        page.wait_for("#easyphoto_history_gallery .thumbnail-item")[0].click()
+        page.click("#easyphoto_history_gallery .thumbnail-item")
         page.wait_for("#easyphoto_history_one .easyphoto-compare img", 2)
         page.script(
             "const s = document.querySelector('.easyphoto-compare input'); s.value = 20;"
@@ -141,7 +141,7 @@ def test_from_a_person_to_a_portrait_and_back(address: str, service: EasyPhoto) 
         )
         style = "return getComputedStyle(document.querySelector('.easyphoto-compare img.before')).clipPath"
         page.wait(lambda: "80%" in page.script(style))
-        page.all("#easyphoto_history_one .easyphoto-do button")[1].click()
+        page.click("#easyphoto_history_one .easyphoto-do button", 1)
         page.wait(lambda: page.one(user).is_displayed() and page.one(user).get_attribute("value") == "ada")
         page.wait(lambda: "The recipe is filled in" in page.text("#easyphoto_generate_error"))
         page.tab(PEOPLE)
@@ -165,7 +165,7 @@ def test_somebody_without_a_training_is_added_and_faces_are_given_by_clicks(
     pictures.save_png(tmp_path / "group.png", group)
 
     def user(face: int) -> str:
-        return str(page.one(f"#easyphoto_generate_user_{face} input").get_attribute("value"))
+        return page.attribute(f"#easyphoto_generate_user_{face} input", "value")
 
     with Page(address) as page:
         page.upload("easyphoto_train_upload", photos_in(tmp_path / "photos", who=60))
@@ -177,10 +177,11 @@ def test_somebody_without_a_training_is_added_and_faces_are_given_by_clicks(
         page.tab(1, "#easyphoto_generate_templates")
         page.upload("easyphoto_generate_single", [tmp_path / "group.png"])
         page.click("#easyphoto_generate_show_faces")
-        crops = page.wait_for("#easyphoto_generate_crops .thumbnail-item", 2)
+        crops = "#easyphoto_generate_crops .thumbnail-item"
+        page.wait_for(crops, 2)
         page.wait(lambda: page.one("#easyphoto_generate_user_2").is_displayed() and user(2) == "none")
-        crops[1].click()
+        page.click(crops, 1)
         page.wait(lambda: user(2) == "ann")
-        page.all("#easyphoto_generate_crops .thumbnail-item")[0].click()
+        page.click(crops)
         page.wait(lambda: user(1) == "none" and user(2) == "ann")
         assert page.complaints() == []

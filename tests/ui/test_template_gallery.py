@@ -151,7 +151,7 @@ def test_the_gallery_comes_with_one_click_and_is_chosen_from(fetching: EasyPhoto
 
         page.type("#easyphoto_templates_words", "studio woman")
         page.wait(lambda: len(page.all(SHOWN)) == 4)
-        page.wait_for(SHOWN, 1)[0].click()
+        page.click(SHOWN)
         page.wait(lambda: "Long hair, grey studio" in page.text(CHOSEN))
         page.wait(lambda: "-chosen" in page.one(f"{SHOWN} img").get_attribute("src"))
         page.wait_for(f"{CHOSEN} label", 2)
@@ -168,8 +168,7 @@ def test_a_folder_is_uploaded_as_a_gallery_and_removed(address: str, service: Ea
     with Page(address) as page:
         page.tab(1)
         page.wait_for(SHOWN, 3)
-        heads = page.all("#easyphoto button.label-wrap")
-        next(head for head in heads if "Galleries of your own" in head.text).click()
+        page.click_words("#easyphoto button.label-wrap span", "Galleries of your own")
         page.wait(lambda: page.one("#easyphoto_templates_name").is_displayed())
         page.type("#easyphoto_templates_name", "Holidays")
         page.upload("easyphoto_templates_upload", [folder])
