@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 
-from easyphoto.ports import Face, Image, Vision
-from easyphoto.vision import detect_near, geometry, landmarks, likeness, pose, sharpness
+from easyphoto.ports import Face, Image, Points, Vision
+from easyphoto.vision import detect_near, eyewear, geometry, landmarks, likeness, pose, sharpness
 from easyphoto.vision.backends import hog_levels
+from easyphoto.vision.backends.dlib_faces import DlibBox, LandmarkPredictor, box_of_five
 
 
 def padded(image: Image, fraction: float) -> Image:
@@ -209,3 +211,38 @@ def test_blur_lowers_the_sharpness_at_any_size(astronaut: Image, collins: Face) 
     large = sharpness.sharpness(geometry.resize(astronaut, (1024, 1024)), double)
     assert 0.5 < large / sharp < 2
     assert sharpness.sharpness(np.zeros((1, 1, 3), np.uint8)) == 0
+
+
+def _rims(image: Image, points: Points) -> Image:
+    """``image`` with the dark rims of thick glasses, a little low."""
+    worn = image.copy()
+    width = float(np.hypot(*(points[45] - points[36])))
+    for eye in (points[36:42].mean(0), points[42:48].mean(0)):
+        near, far = eye + np.array([-0.3, -0.05]) * width, eye + np.array([0.3, 0.39]) * width
+        corners = (tuple(int(edge) for edge in corner) for corner in (near, far))
+        cv2.rectangle(worn, *corners, (15, 15, 15), round(0.08 * width))
+    return worn
+
+
+def test_points_settle_behind_glasses_and_stay_as_they_are_without(
+    astronaut: Image, collins: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, points = LandmarkPredictor(), collins.landmarks
+    assert points is not None
+    left, top, right, bottom = box_of_five(landmarks.five(points))
+    side = right - left
+    boxes = [
+        (left + x * side, top + y * side, right + x * side, bottom + y * side)
+        for x, y in ((0, 0), (0.06, 0), (-0.06, 0), (0, 0.06), (0, -0.06))
+    ]
+    for box in boxes:
+        assert np.array_equal(predictor.settle(astronaut, box), predictor.predict(astronaut, box))
+
+    behind = _rims(astronaut, points)
+    monkeypatch.setattr(eyewear, "worn", lambda image, points: True)
+
+    def spread(find: Callable[[Image, DlibBox], Points]) -> float:
+        found = np.stack([find(behind, box) for box in boxes])
+        return float(np.sqrt(((found - np.median(found, axis=0)) ** 2).sum(2).mean()))
+
+    assert spread(predictor.settle) < 0.5 * spread(predictor.predict)

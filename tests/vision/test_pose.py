@@ -68,6 +68,19 @@ def test_points_that_do_not_hold_in_the_mirror_are_of_a_head_in_profile() -> Non
     assert pose.unsteadiness(cast(Any, Guessing(0)), image, face) < 0.02
 
 
+def test_mere_guesses_are_of_a_head_in_profile_though_they_turn_it_less() -> None:
+    face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
+    assert face.landmarks is not None
+    aside = face.landmarks.copy()
+    aside[30, 0] += 0.06 * face.width
+    turned = dataclasses.replace(face, landmarks=aside)
+    assert pose.LEANING < abs(pose.pose(turned).yaw) < pose.TURNED
+    shaking, guessing = cast(Any, Guessing(0.03)), cast(Any, Guessing(0.15))
+    assert pose.STEADY < pose.unsteadiness(shaking, image, turned) < pose.GUESSED
+    assert pose.pose_in(shaking, image, turned) == pose.pose(turned)
+    assert abs(pose.pose_in(guessing, image, turned).yaw) == pose.PROFILE
+
+
 def test_a_head_that_looks_ahead_stays_so_however_its_points_move() -> None:
     """Hard shadows, dark glasses and beards move the points too."""
     face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
