@@ -1,7 +1,7 @@
 """Steps of the trainer on a folder of pictures, without validation: what :mod:`benchmarks.stopwatch` times.
 
 python -m benchmarks.train_steps CHECKPOINT PICTURES [--resolution 128] [--batch 1] [--rank 64] [--alpha 32]
-    [--precision no] [--steps 6] [--tokenizer FOLDER] [--no-text] [--out LORA]
+    [--precision no] [--steps 6] [--tokenizer FOLDER] [--no-text] [--checkpointing] [--out LORA]
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--precision", default="no", choices=("no", "bf16"))
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--no-text", action="store_true")
+    parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     config = families.spec(checkpoint.inspect(options.checkpoint).family).train_config(
@@ -40,6 +41,7 @@ def main() -> None:
         network_alpha=options.alpha,
         mixed_precision=options.precision,
         train_text_encoder=not options.no_text,
+        gradient_checkpointing=options.checkpointing,
     )
     folders = [options.tokenizer] if options.tokenizer else []
     parts = sd.load(options.checkpoint, device="cpu", dtype=loop.weight_type(options.precision), tokenizers=folders)
