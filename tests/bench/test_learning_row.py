@@ -80,6 +80,28 @@ def test_the_table_compares_the_same_trainings_by_both_embedders(
         learning_row.main()
 
 
+def test_two_trainings_of_one_person_are_held_against_each_other() -> None:
+    rows = [
+        course("default", 0, [0.0, 0.5, 1.0], reporter=[0.0, 0.1, 0.2]),
+        course("default", 0, [0.2, 0.5, 0.8], seed=1, reporter=[0.0, 0.1, 0.3]),
+        course("default", 1, [0.0, 0.5, 0.6]),
+        course("default", 1, [0.0, 0.5, 0.6], seed=1),
+        course("default", 2, [0.0, 0.5, 0.6]),
+        course("default", 3, [0.0, 0.5, 0.6]),
+        course("default", 3, [0.0, 0.5], seed=1),
+        course("up x4", 2, [0.0, 0.5, 0.6], seed=1),
+    ]
+    twice = learning_row.trained_twice(rows[:7])
+    assert [(row["person"], row["seed"]) for row in twice] == [(0, 0), (0, 1), (1, 0), (1, 1)], "whole and twice"
+    apart, gained = learning_row.seeds_apart(twice, "judge", 40)
+    assert apart == pytest.approx([0.2, 0]) and gained == pytest.approx([0.8, 0.6])
+    judge, reporter = list(learning_row.lines(rows))[-2:]
+    assert judge.startswith("Two trainings of a person by the defaults are 0.100 [0.000, 0.200] apart after 40 steps")
+    assert "by the judge, and bring +0.700 [+0.600, +0.800]. People: 2." in judge
+    assert reporter.split("by the defaults are ")[1].startswith("0.050 [") and "by the reporter" in reporter
+    assert list(learning_row.lines(rows[4:]))[-1].startswith("|"), "nobody was trained twice for as long"
+
+
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     path = learning_row.file_of(tmp_path, "up x4, t 100-700", 3, 1)
     assert learning_row.steps_of(path) == 0

@@ -63,10 +63,16 @@ def test_the_row_is_in_units_of_the_calibration_and_counts_people() -> None:
     assert row["threshold"] == pytest.approx(0.5)
     assert row["way"]["median"] == pytest.approx((0.6 - 0.2) / 0.6, abs=1e-4)
     assert row["higher_for"] == "2 of 3" and row["above_threshold"] == "2 of 3"
-    assert row["seeds_apart"] == pytest.approx((0.2 / 0.6 + 0) / 2, abs=1e-4)
+    apart = row["seeds_apart"]
+    assert apart["people"] == 2 and apart["median"] == pytest.approx((0.2 / 0.6 + 0) / 2, abs=1e-4)
+    assert apart["interval"] == pytest.approx([0, 0.2 / 0.6], abs=1e-4)
+    assert row["gain"]["median"] == pytest.approx(0.4 / 0.6, abs=1e-4)
+    assert row["seeds_apart_of_gain"] == pytest.approx((0.2 / 0.6 / 2) / (0.4 / 0.6), abs=1e-3)
     assert row["copying"]["median"] == pytest.approx(0.3)
     low, high = row["gain"]["interval"]
     assert low <= row["gain"]["median"] <= high
+    once = people_row.summed_up(eye(), people[2:])
+    assert once["seeds_apart"] is None and once["seeds_apart_of_gain"] is None, "nobody was trained twice"
 
 
 def folders(root: Path) -> None:

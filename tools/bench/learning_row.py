@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -332,6 +333,38 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {name} | {people}, {len(both)} | {' | '.join(cells)} | {last} | {keen} | {np.mean(found):.0%} | " + (
             f"{seconds:.2f} s |"
         )
+    twice = trained_twice(list(default.values()))
+    if twice:
+        step = int(min(row["looks"][-1]["step"] for row in twice))
+        yield ""
+        for kind in KINDS:
+            apart, gained = seeds_apart(twice, kind, step)
+            yield (
+                f"Two trainings of a person by the defaults are {told(apart)} apart after {step} steps by the {kind}, "
+                f"and bring {told(gained, '+')}. People: {len(apart)}."
+            )
+
+
+def trained_twice(rows: Sequence[Row]) -> list[Row]:
+    """The trainings of the people who were trained with several seeds for as many steps as anybody."""
+    longest = max((row["looks"][-1]["step"] for row in rows), default=0)
+    whole = [row for row in rows if row["looks"][-1]["step"] == longest]
+    seeds = Counter(row["person"] for row in whole)
+    return [row for row in whole if seeds[row["person"]] > 1]
+
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def seeds_apart(rows: Sequence[Row], kind: str, step: int) -> tuple[Numbers, Numbers]:
+    """For each person, how far the seeds are apart at a step, and how much more alike the person is than before the
+    training, as a mean over the seeds."""
+    people = sorted({row["person"] for row in rows})
+    each = [[row for row in rows if row["person"] == person] for person in people]
+    ends = [at(own, kind, step) for own in each]
+    begins = [at(own, kind, 0) for own in each]
+    apart = np.array([max(values) - min(values) for values in ends])
+    return apart, np.array([np.mean(end) - np.mean(begin) for end, begin in zip(ends, begins, strict=True)])
 
 
 def at(rows: Sequence[Row], what: str, step: int) -> list[float]:

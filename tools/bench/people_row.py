@@ -268,7 +268,8 @@ def person_row(
 
 def summed_up(eye: Onlooker[Any], people: Sequence[PersonRow]) -> Row:
     """Medians over the people with their 95% bootstrap intervals, in units of the embedder's calibration, and as
-    cosines; and how far the seeds of one person are apart."""
+    cosines; and how far the seeds of one person are apart, also as a share of the gain. Seeds train otherwise and draw
+    the templates from other noise."""
     known, units = eye.calibration, eye.calibration.unit
 
     def median(values: Sequence[float]) -> Row:
@@ -278,6 +279,7 @@ def summed_up(eye: Onlooker[Any], people: Sequence[PersonRow]) -> Row:
                       for found in ([p.values for p in people], [p.floors for p in people]))  # fmt: skip
     ways = [(v - f) / max(1e-3, p.ceiling - f) for v, f, p in zip(values, floors, people, strict=True)]
     apart = [units(max(p.values)) - units(min(p.values)) for p in people if len(p.values) > 1]
+    gains = [units(v) - units(f) for v, f in zip(values, floors, strict=True)]
     copying = [float(np.mean(p.copying)) for p in people if p.copying]
     return {
         "embedder": eye.name,
@@ -285,11 +287,12 @@ def summed_up(eye: Onlooker[Any], people: Sequence[PersonRow]) -> Row:
         "floor": median([units(f) for f in floors]),
         "ceiling": median([units(p.ceiling) for p in people]),
         "threshold": round(units(known.threshold), 4),
-        "gain": median([units(v) - units(f) for v, f in zip(values, floors, strict=True)]),
+        "gain": median(gains),
         "way": median(ways),
         "higher_for": f"{sum(v > f for v, f in zip(values, floors, strict=True))} of {len(people)}",
         "above_threshold": f"{sum(v >= known.threshold for v in values)} of {len(people)}",
-        "seeds_apart": None if not apart else round(float(np.mean(apart)), 4),
+        "seeds_apart": None if not apart else {"people": len(apart), **median(apart)},
+        "seeds_apart_of_gain": None if not apart else round(float(np.median(apart) / max(1e-3, np.median(gains))), 4),
         "copying": None if not copying else median(copying),
         "cosines": {
             "value": round(float(np.median(values)), 4),
