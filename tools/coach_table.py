@@ -1,12 +1,15 @@
 """Measure the photo coach on sets that are made wrong on purpose, and print the table of docs/likeness.md.
 
-    python tools/coach_table.py PEOPLE
+    python tools/coach_table.py PEOPLE [--glasses NAME ...]
+    python tools/coach_table.py --portraits FOLDER [--sets N]
 
 PEOPLE: a folder with one folder of photos for each person. Each set of a person is left as it is, and made wrong in one
 way at a time: a stranger mixed in, a photo doubled (cut, tinted and saved again), every photo blurred, one photo
 blurred, one darkened, a mask or a hand drawn over one face, all heads that look ahead alone, a single photo.
 ``--glasses`` names the people who wear glasses on most photos. The last rows tell how the sets as they are were
-called. Precision: of the photos (or sets) that the coach names, how many were made
+called. With ``--portraits`` it
+makes sets whose heads look where they are told to (`head_sets.py`), of synthetic portraits, and counts for which
+directions the coach asks. Precision: of the photos (or sets) that the coach names, how many were made
 wrong. Recall: of those that were made wrong, how many it names.
 """
 
@@ -18,11 +21,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from coverings import COVERINGS
+from head_sets import SIDES, HeadSet, Named, every_way, looking, one_way
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,10 +33,8 @@ sys.path.insert(0, str(ROOT))
 from easyphoto import pictures  # noqa: E402
 from easyphoto.ports import Embedding, Face, Image, Vision  # noqa: E402
 from easyphoto.training import photo_coach, photos  # noqa: E402
-from easyphoto.training.photo_coach import CoachTopic  # noqa: E402
+from easyphoto.training.photo_coach import CoachTopic, HeadBin  # noqa: E402
 from easyphoto.vision import landmarks, largest, pose, registry  # noqa: E402
-
-Named: TypeAlias = list[tuple[str, Image]]
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,19 @@ FAULTS: dict[str, tuple[CoachTopic, Callable[[Named, Named], WrongSet]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("people", type=Path)
+    parser.add_argument("people", type=Path, nargs="?", help="a folder of photos for each person")
+    parser.add_argument("--portraits", type=Path, help="the synthetic portraits, of which sets by direction are made")
+    parser.add_argument("--sets", type=int, default=24, help="at most so many people look in each direction")
     parser.add_argument("--glasses", nargs="*", default=[], help="the folders of people who wear glasses")
     options = parser.parse_args()
     vision = _Remembering(registry.create(ROOT / "models"))
+    if options.portraits is not None:
+        for line in direction_rows(options.portraits, vision, options.sets):
+            print(line, flush=True)
+    if options.people is None:
+        if options.portraits is None:
+            parser.error("say where the photos are: PEOPLE, or --portraits FOLDER")
+        return
     sets = [
         [(f"{folder.name}-{path.name}", pictures.load(path)) for path in sorted(folder.iterdir())]
         for folder in sorted(p for p in options.people.iterdir() if p.is_dir())
@@ -189,6 +199,44 @@ def frontal_row(sets: Sequence[Named], vision: _Remembering) -> str:
     turned = [own for own, before in zip(whole, sets, strict=True) if len(own) > len(before)]
     wrongly = sum(bool(named(own, CoachTopic.POSES, vision, whole=True)) for own in turned)
     return row_of("all heads look ahead", len(made), right, wrongly, len(made) - right)
+
+
+def direction_rows(portraits: Path, vision: _Remembering, count: int) -> Iterator[str]:
+    """Sets of which all heads look the same way, against people who look every way; then what was asked for."""
+    every: list[HeadSet] = []
+    told: dict[str, list[HeadSet]] = {"all heads look ahead": [], "all heads look to one side": []}
+    for where in (HeadBin.FRONT, HeadBin.LEFT, HeadBin.RIGHT):
+        ahead = where is HeadBin.FRONT
+        for name, portrait in looking(portraits, where, vision, count):  # type: ignore[arg-type]
+            told[list(told)[not ahead]].append(one_way(name, portrait, where))
+            every += [every_way(name, portrait)] if ahead else []
+    control = [asked_for(one.photos, vision) for one in every]
+    said = {fault: [asked_for(one.photos, vision) for one in sets] for fault, sets in told.items()}
+    for fault, sets in told.items():
+        right = sum(asked == one.missing for asked, one in zip(said[fault], sets, strict=True))
+        yield row_of(fault, len(sets), right, sum(map(bool, control)), len(sets) - right)
+    for fault, sets, asked in (*((f, told[f], said[f]) for f in told), ("heads look every way", every, control)):
+        yield from asked_in(fault, sets, asked)
+
+
+def asked_in(fault: str, sets: Sequence[HeadSet], asked: Sequence[frozenset[HeadBin]]) -> Iterator[str]:
+    """For each direction, in how many of the sets the coach asked for it, of those that lack it and of those that have
+    it."""
+    for where in (HeadBin.LEFT, HeadBin.FRONT, HeadBin.RIGHT):
+        lacking = [where in one for one, made in zip(asked, sets, strict=True) if where in made.missing]
+        having = [where in one for one, made in zip(asked, sets, strict=True) if where not in made.missing]
+        yield f"{fault}: {where.value} is asked for in {sum(lacking)} of {len(lacking)} sets that lack it and in " + (
+            f"{sum(having)} of {len(having)} that have it"
+        )
+
+
+def asked_for(own: Named, vision: _Remembering) -> frozenset[HeadBin]:
+    """The directions for which the coach asks."""
+    coaching = photo_coach.coach(photos.report(own, vision), vision.calibration)  # type: ignore[arg-type]
+    topics = {one.topic for one in coaching.suggestions}
+    if CoachTopic.DUPLICATE in topics:
+        print(f"near-duplicates are named in the set of {own[0][0]}", file=sys.stderr)
+    return frozenset(where for where in SIDES if CoachTopic.POSES in topics and not coaching.poses[where])
 
 
 def covered_row(thing: str, sets: Sequence[Named], vision: _Remembering) -> str:

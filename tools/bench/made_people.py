@@ -94,31 +94,41 @@ def main() -> None:
 
 def made_of(path: Path, vision: Vision, parts: Any, rng: np.random.Generator) -> Iterator[Image]:
     """The portrait, and then photos that are made of it; nothing where no face is found."""
-    image = pictures.load(path)
-    face = largest(vision.detector.detect(image))
-    if face is None:
+    portraits = loaded(path, vision)
+    if portraits is None:
         return
-    crop = crops.square(face, AROUND, (image.shape[0], image.shape[1]))
-    cut = geometry.cut(image, crop)
-    scale = SOURCE / cut.shape[0]
-    points = landmarks.of(vision, cut, geometry.in_crop(face, crop)) * np.float32(scale)
-    source = geometry.resize(cut, (SOURCE, SOURCE))
-    portraits = Portraits(
-        torch.from_numpy(source).permute(2, 0, 1)[None], torch.from_numpy(points.astype(np.float32))[None], [0]
-    )
-    yield as_photo(source)
+    yield as_photo(portraits.pictures[0].permute(1, 2, 0).numpy())
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     warped = render(portraits, torch.zeros(CANDIDATES, dtype=torch.long), 1, generator)[:, 0]
     for number, one in enumerate(warped):
-        picture = ((one.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+        picture = picture_of(one)
         if number % 2:
             picture = redrawn(picture, parts, WORDS[number // 2 % len(WORDS)], number)
         yield relit(aged(picture, rng), rng)
 
 
+def loaded(path: Path, vision: Vision) -> Portraits | None:
+    """The portrait cut around its face, as it is warped; None where no face is found."""
+    image = pictures.load(path)
+    face = largest(vision.detector.detect(image))
+    if face is None:
+        return None
+    crop = crops.square(face, AROUND, (image.shape[0], image.shape[1]))
+    cut = geometry.cut(image, crop)
+    scale = SOURCE / cut.shape[0]
+    points = landmarks.of(vision, cut, geometry.in_crop(face, crop)) * np.float32(scale)
+    source = torch.from_numpy(geometry.resize(cut, (SOURCE, SOURCE))).permute(2, 0, 1)[None]
+    return Portraits(source, torch.from_numpy(points.astype(np.float32))[None], [0])
+
+
 def as_photo(source: Image) -> Image:
     """The portrait in the size of the photos that are made of it."""
     return np.asarray(cv2.resize(source, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def picture_of(frame: torch.Tensor) -> Image:
+    """A frame of a clip as a picture."""
+    return np.asarray(((frame.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255), np.uint8)
 
 
 def redrawn(picture: Image, parts: Any, words: str, seed: int) -> Image:

@@ -257,11 +257,19 @@ def lid_source(x: torch.Tensor, y: torch.Tensor, marks: torch.Tensor, blink: tor
 
 @torch.no_grad()
 def render(portraits: Portraits, chosen: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
-    """One clip for each chosen portrait (numbers on the device), moving at random: clips x frames x 3 x SIZE x SIZE,
-    float in [-1, 1]."""
-    points = portraits.points[chosen]
+    """One clip for each chosen portrait (numbers on the device), moving at random, half of them mirrored: clips x
+    frames x 3 x SIZE x SIZE, float in [-1, 1]."""
     draw = Draw(len(chosen), frames, generator)
-    move = draw_movement(draw, points)
+    lit = moved(portraits, chosen, draw_movement(draw, portraits.points[chosen]))
+    mirror = draw.chance(0.5)[:, :, None, None, None] > 0
+    return torch.where(mirror, lit.flip(-1), lit)
+
+
+@torch.no_grad()
+def moved(portraits: Portraits, chosen: torch.Tensor, move: Movement) -> torch.Tensor:
+    """One clip for each chosen portrait, moving as it is told: clips x frames x 3 x SIZE x SIZE, float in [-1, 1]."""
+    frames = move.turn.shape[1]
+    points = portraits.points[chosen]
     face = FaceFrame(points)
     ramp = (torch.arange(SIZE, device=points.device) + 0.5) / SIZE
     left, top, side = (_each(part) for part in move.window)
@@ -284,6 +292,4 @@ def render(portraits: Portraits, chosen: torch.Tensor, frames: int, generator: t
     shrunk = nn.functional.avg_pool2d(sampled, 2).reshape(len(chosen), 3, frames, SIZE, SIZE).transpose(1, 2)
     across, down, even = (_each(part) for part in move.light)
     gain = 1 + even + across * (2 * ramp[None, None, None, :] - 1) + down * (2 * ramp[None, None, :, None] - 1)
-    lit = ((shrunk + 1) * gain[:, :, None] - 1).clamp(-1, 1)
-    mirror = draw.chance(0.5)[:, :, None, None, None] > 0
-    return torch.where(mirror, lit.flip(-1), lit)
+    return ((shrunk + 1) * gain[:, :, None] - 1).clamp(-1, 1)
