@@ -3,12 +3,14 @@ version it runs on."""
 
 from __future__ import annotations
 
+import base64
 import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -61,6 +63,13 @@ def picture_player(label: str, **more: Any) -> Any:
     return gr.Image(label=label, type="filepath", interactive=False, **more)
 
 
+def gallery(label: str, **more: Any) -> Any:
+    """Make a gallery whose pictures can be enlarged and downloaded. The button that shares a picture is left out: it
+    works on Hugging Face's own pages alone."""
+    ways = {"buttons": ["download", "fullscreen"], "show_share_button": False}
+    return gr.Gallery(label=label, **more, **_fitting(gr.Gallery.__init__, **ways))
+
+
 def html(value: str, **more: Any) -> Any:
     """Make a piece of HTML, which takes no room on the page while it is empty."""
     return gr.HTML(value, **{"elem_classes": ["easyphoto-slot"], **more})
@@ -83,17 +92,21 @@ def listen(
     outputs: Sequence[Any] | None = None,
     *,
     quiet: bool = False,
+    overlay: bool = True,
     script: str = "",
 ) -> Any:
     """Bind ``function`` to an event, without a named endpoint in the page's own API.
 
     A ``quiet`` event has no progress overlay and no place in gradio's queue; it suits what a page asks once a second.
+    Without ``overlay`` what it changes stays readable meanwhile.
     ``script`` is a function of the browser; its answer takes the place of the one input.
     """
     hidden = _fitting(event, api_name=False, show_api=False, api_visibility="private")
     if "api_visibility" in hidden:
         hidden.pop("api_name", None)
     extra: dict[str, Any] = {"queue": False, "show_progress": "hidden"} if quiet else {}
+    if not overlay:
+        extra["show_progress"] = "hidden"
     if script:
         extra |= {"js": script} if _accepts(event, "js") else {"_js": script}
     return event(function, inputs=inputs, outputs=outputs, **hidden, **_fitting(event, **extra))
@@ -183,6 +196,17 @@ def serve_from(folders: Iterable[Path]) -> None:
     check = getattr(gr.processing_utils, "check_all_files_in_cache", None)
     if check is not None and "is_static_file" in inspect.getsource(check):
         gr.set_static_paths([str(folder) for folder in folders])
+
+
+def file_link(path: Path) -> str:
+    """Return the address of a picture in one of the folders of :func:`serve_from`, for a link that downloads it.
+
+    Versions 3 and 4 don't serve such a folder, so there the address is the picture itself.
+    """
+    if hasattr(gr, "set_static_paths") and _accepts(gr.Gallery.__init__, "buttons"):
+        return f"gradio_api/file={quote(path.as_posix())}"
+    kind = "png" if path.suffix.lower() == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def number(value: Any, name: str, *, whole: bool) -> int | float:

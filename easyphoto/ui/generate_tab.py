@@ -25,7 +25,7 @@ from easyphoto.ui.form import Choices, Form
 from easyphoto.ui.history import History
 from easyphoto.ui.job_tab import JobTab
 from easyphoto.ui.kept import Kept
-from easyphoto.ui.people_desk import PeopleDesk, called, user_id_of
+from easyphoto.ui.people_desk import PeopleDesk, called, nobody, user_id_of
 from easyphoto.ui.settings import MAX_FACES, Settings
 from easyphoto.ui.template_picker import PREFIX, TEXT, TemplatePicker
 from easyphoto.ui.texts import say
@@ -207,9 +207,10 @@ class GenerateTab(JobTab):
             self.cancel = gr.Button("Cancel", variant="stop", elem_id=f"{PREFIX}_cancel")
         self._make_error()
         self._make_progress()
-        self.portraits = gr.Gallery(
-            label="Portraits", columns=2, height="auto", object_fit="contain", elem_id=f"{PREFIX}_portraits"
+        self.portraits = compat.gallery(
+            "Portraits", columns=2, height="auto", object_fit="contain", elem_id=f"{PREFIX}_portraits"
         )
+        self.take = compat.html("", elem_id=f"{PREFIX}_take")
         self.recipe = gr.Textbox(
             label="Parameters of the selected portrait",
             placeholder="Select a portrait to see how it was made.",
@@ -275,7 +276,11 @@ class GenerateTab(JobTab):
         live = [self.progress, self.seen, *self._made]
         compat.listen(self.tick.click, self._tick, {self.job, self.seen}, live, quiet=True)
         compat.listen(
-            self.portraits.select, self._portrait_selected, [self.job], [self.recipe, self.selected], quiet=True
+            self.portraits.select,
+            self._portrait_selected,
+            [self.job],
+            [self.recipe, self.selected, self.take],
+            quiet=True,
         )
 
     def people_now(self, language: str) -> Updates:
@@ -307,7 +312,7 @@ class GenerateTab(JobTab):
         """Return updates that offer a person who has just been trained, and that pick this person if nobody was
         picked."""
         updates, people = self.people_now(language), self._people(language)
-        if first_user in (None, "", NOBODY) and user_id in (name for _, name in people):
+        if user_id_of(first_user, ()) in ("", NOBODY) and user_id in (name for _, name in people):
             updates[self.users[0]] = compat.update(choices=compat.choices(people), value=user_id)
         return updates
 
@@ -383,7 +388,7 @@ class GenerateTab(JobTab):
 
     @property
     def _made(self) -> list[Any]:
-        return [self.portraits, self.selected, self.recipe]
+        return [self.portraits, self.selected, self.recipe, self.take]
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -396,7 +401,7 @@ class GenerateTab(JobTab):
 
     def _trained_here(self, language: str, *, scenes: bool) -> list[tuple[str, str]]:
         known = [p for p in self._service.people.list() if p.scene is scenes]
-        return [(NOBODY, NOBODY), *((called(person, language), person.user_id) for person in known)]
+        return [nobody(language), *((called(person, language), person.user_id) for person in known)]
 
     def _scenes(self, language: str) -> list[tuple[str, str]]:
         return self._trained_here(language, scenes=True)
@@ -538,17 +543,23 @@ class GenerateTab(JobTab):
             self.portraits: [(e.path, _caption(e, language)) for e in made],
             self.selected: made[0].path if made else None,
             self.recipe: panel.recipe(Path(made[0].path)) if made else "",
+            self.take: self._to_take(Path(made[0].path), language) if made else "",
         }
 
-    def _portrait_selected(self, event: gr.SelectData, job_id: str) -> tuple[Any, Any]:
+    def _to_take(self, path: Path, language: str) -> str:
+        """Return the way to the file of a portrait, and to the portrait beside its template."""
+        return history_view.made_just_now(path, self._history.name(path), language)
+
+    def _portrait_selected(self, event: gr.SelectData, job_id: str, request: gr.Request) -> tuple[Any, Any, Any]:
         try:
             made = panel.View.of(self._service.jobs.get(job_id)).portrayed
         except NotFound:
-            return compat.update(), compat.update()
+            made = []
         index = compat.selected(event)
         if index >= len(made):
-            return compat.update(), compat.update()
-        return panel.recipe(Path(made[index].path)), made[index].path
+            return compat.update(), compat.update(), compat.update()
+        path = Path(made[index].path)
+        return panel.recipe(path), made[index].path, self._to_take(path, self._language(request))
 
 
 def _first(people: Sequence[tuple[str, str]]) -> str:

@@ -51,8 +51,8 @@ class HistoryTab:
         with gr.Row():
             with gr.Column(scale=5):
                 self.note = compat.html("", elem_id=f"{PREFIX}_note")
-                self.gallery = gr.Gallery(
-                    label="Portraits",
+                self.gallery = compat.gallery(
+                    "Portraits",
                     columns=4,
                     height="auto",
                     object_fit="cover",
@@ -67,7 +67,7 @@ class HistoryTab:
                 )
             with gr.Column(scale=4):
                 self.one = compat.html("", elem_id=f"{PREFIX}_one")
-                self.open = compat.hidden_button(history_view.OPEN)
+                self.open, self.show = map(compat.hidden_button, (history_view.OPEN, history_view.SHOW))
                 self.fault = compat.html("", elem_id=f"{PREFIX}_fault")
                 self.recipe = gr.Textbox(
                     label="Parameters of the selected portrait",
@@ -88,6 +88,7 @@ class HistoryTab:
         compat.listen(self.gallery.select, self._selected, [self.names], [self.one, self.recipe])
         compat.listen(self.gallery.select, lambda: "", None, [self.fault], quiet=True)
         compat.asking(self.open, self._opened, [], [self.fault])
+        compat.asking(self.show, self._shown, [], [self.one, self.recipe])
         compat.listen(self.pack.click, self._packed, asked, [self.file, self.note])
 
     # --- events ------------------------------------------------------------------------------------------------------
@@ -123,8 +124,12 @@ class HistoryTab:
         return found
 
     def _selected(self, event: gr.SelectData, names: list[str], request: gr.Request) -> tuple[Any, Any]:
-        language, index = self._language(request), compat.selected(event)
-        name = names[index] if 0 <= index < len(names) else ""
+        index = compat.selected(event)
+        return self._shown(names[index] if 0 <= index < len(names) else "", request)
+
+    def _shown(self, name: str, request: gr.Request) -> tuple[Any, Any]:
+        """Return the portrait of this name beside its template, and its recipe."""
+        language = self._language(request)
         made = next((one for one in self.history.list() if self.history.name(one.path) == name), None)
         if made is None:
             return panel.error(say("portrait gone", language)), ""

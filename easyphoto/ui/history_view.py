@@ -8,16 +8,20 @@ from pathlib import Path
 from easyphoto.errors import EasyPhotoError
 from easyphoto.likeness import words as likeness_words
 from easyphoto.service import NOBODY
-from easyphoto.ui import panel
+from easyphoto.ui import compat, panel
 from easyphoto.ui.history import Made
 from easyphoto.ui.texts import say
 
+SHOW = "easyphoto_history_show"
+"""The hidden button that shows a portrait beside its template."""
 OPEN = "easyphoto_history_open"
 """The hidden button that opens the folder of a portrait."""
 USE, AGAIN = "easyphoto_generate_use", "easyphoto_generate_again"
 """The hidden buttons of the Inference tab that make a portrait a template, and that fill in its recipe."""
 SIDE = 1024
 """The longer side, in pixels, of the pictures that are compared."""
+PORTRAITS_TAB = 5
+"""The number of the Portraits tab."""
 PRESETS_TAB, TEXT_TAB = 0, 3
 """The numbers of the inner tabs for templates."""
 
@@ -32,7 +36,7 @@ def shown(made: Made, name: str, template: Path | None, language: str, *, opens:
     if made.template and template is None:
         lines.append(say("template gone", language, name=made.template))
     inner = PRESETS_TAB if made.template else TEXT_TAB
-    buttons = _button(say("use as template", language), USE, name, PRESETS_TAB)
+    buttons = _download(made.path, language) + _button(say("use as template", language), USE, name, PRESETS_TAB)
     buttons += _button(say("again", language), AGAIN, name, inner)
     folder, value = str(made.path.parent), escape(name, quote=True)
     way = (
@@ -49,6 +53,25 @@ def shown(made: Made, name: str, template: Path | None, language: str, *, opens:
         f'<div class="easyphoto-panel" data-portrait="{value}">{pair}'
         f'{said}<div class="easyphoto-do">{buttons}</div>{place}</div>'
     )
+
+
+def made_just_now(path: Path, name: str, language: str) -> str:
+    """Return what can be done at once with a portrait that the history knows by ``name``."""
+    words, value = escape(say("beside template", language)), escape(name, quote=True)
+    look = (
+        f'<button type="button" data-open-tab="{PORTRAITS_TAB}" data-ask="{SHOW}" data-value="{value}">{words}</button>'
+    )
+    return f'<div class="easyphoto-do easyphoto-take">{_download(path, language)}{look}</div>'
+
+
+def _download(path: Path, language: str) -> str:
+    """Return the link that downloads a portrait; nothing if it can't be read."""
+    try:
+        address = compat.file_link(path)
+    except OSError:
+        return ""
+    where, name, words = escape(address, quote=True), escape(path.name, quote=True), escape(say("download", language))
+    return f'<a class="first" href="{where}" download="{name}">{words}</a>'
 
 
 def _pair(portrait: Path, template: Path | None, language: str) -> str:

@@ -28,9 +28,15 @@ def bars(panel: Mapping[str, Any], language: str, floor: str = "floor") -> str:
     """Return the panel that ``person.json`` and a job's last event carry. Numbers that were not measured are left out.
     ``floor`` names what the floor is: "floor" for the base model, "template" for the template's own face."""
     rows = [_row(panel.get(kind), kind, language, floor) for kind in ("judge", "reporter")]
-    lines = [_verdict(panel, language), *_notes(panel, language, floor)]
-    notes = "".join(f'<p class="easyphoto-step">{escape(line)}</p>' for line in lines if line)
-    return f'<div class="easyphoto-likeness">{"".join(rows)}{notes}</div>'
+    shown = _lines(_verdict(panel, language), _doubt(panel, language, floor))
+    rest = _lines(*_notes(panel, language))
+    head = f'<summary class="easyphoto-step">{escape(say("more on likeness", language))}</summary>'
+    more = f"<details>{head}{rest}</details>" if rest else ""
+    return f'<div class="easyphoto-likeness">{"".join(rows)}{shown}{more}</div>'
+
+
+def _lines(*lines: str) -> str:
+    return "".join(f'<p class="easyphoto-step">{escape(line)}</p>' for line in lines if line)
 
 
 def _floor(panel: Mapping[str, Any]) -> str:
@@ -50,16 +56,21 @@ def _verdict(panel: Mapping[str, Any], language: str) -> str:
     return say(word, language) if word in SAYINGS else ""
 
 
-def _notes(panel: Mapping[str, Any], language: str, floor: str) -> list[str]:
-    """What else is worth a line: who judged, what was copied, which faces were missing."""
-    lines = []
+def _doubt(panel: Mapping[str, Any], language: str, floor: str) -> str:
+    """Why no gain is proven, if none is."""
     unmeasured = [str(row.get("embedder", "?")) for row in _told(panel) if row.get("measured") is False]
     if not panel.get("reporter"):
-        lines.append(say("panel one", language))
-    elif unmeasured:
-        lines.append(say("panel unmeasured", language, embedder=", ".join(unmeasured)))
-    elif not panel.get("proven"):
-        lines.append(say("panel unproven" if floor == "floor" else "panel unproven template", language))
+        return say("panel one", language)
+    if unmeasured:
+        return say("panel unmeasured", language, embedder=", ".join(unmeasured))
+    if not panel.get("proven"):
+        return say("panel unproven" if floor == "floor" else "panel unproven template", language)
+    return ""
+
+
+def _notes(panel: Mapping[str, Any], language: str) -> list[str]:
+    """What else is worth a line: what was copied, which faces were missing."""
+    lines = []
     if panel.get("copying") is not None:
         lines.append(say("panel copying", language, index=f"{float(panel['copying']):+.2f}"))
     if panel.get("dominant_photo"):

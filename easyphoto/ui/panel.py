@@ -222,7 +222,8 @@ def _in_vain(view: View) -> bool:
 
 def _state(job: Job[Any], queue: JobQueue, view: View, language: str) -> str:
     if job.state == "queued":
-        return say("queued", language, n=max(1, queue.position(job)))
+        place = queue.position(job)
+        return say("queued", language, n=place) if place else say("starting", language)
     if job.state == "running":
         subject = translated(job.subject, language) if job.what == "models" else job.subject
         return say("cancelling" if job.cancelled() else job.what, language, subject=subject)
@@ -304,12 +305,18 @@ def validation(job: Job[Any], language: str) -> str:
     rows = []
     for event in reversed(View.of(job).validations[-3:]):
         shown = [_figure(Path(p), "", "") for p in event.pictures[:SHOWN]]
-        words = say("validated", language, step=event.step, likeness=likeness_words(event.likeness))
+        words = _validated(event, language)
         if shown:
             rows.append(
                 f'<p class="easyphoto-step">{escape(words)}</p><div class="easyphoto-grid">{"".join(shown)}</div>'
             )
     return f'<div class="easyphoto-validation">{"".join(rows)}</div>' if rows else ""
+
+
+def _validated(event: Validated, language: str) -> str:
+    """Return which step was validated, and how alike its pictures are, in words and as a number."""
+    said = likeness_said(event.likeness, language)
+    return say("validated", language, step=event.step, said=said, likeness=likeness_words(event.likeness))
 
 
 def likeness_caption(scores: Sequence[float | None], language: str) -> str:
@@ -350,7 +357,8 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str, ask
         if verdict.taken and verdict.likeness is not None:
             said = likeness_said(verdict.likeness, language, of="others")
             lines.append(f"{said} ({likeness_words(verdict.likeness)})")
-        lines += [reason] if reason.rstrip(".。").casefold() not in ("", lines[0].casefold()) else []
+        more = _beyond(say("taken", language) if verdict.taken else lines[0], reason)
+        lines += [more] if more else []
         cards.append(_figure(path, "\n".join(lines), kind, _titled(name, reason), _buttons(path, ask, language)))
     if report is None:
         head = say("photos_uploaded", language, n=len(paths))
@@ -361,6 +369,13 @@ def photos(paths: Sequence[Path], report: PhotoReport | None, language: str, ask
         f'<div class="easyphoto-photos"><p class="easyphoto-step">{escape(head)}</p>{warnings}'
         f'<div class="easyphoto-grid">{"".join(cards)}</div></div>'
     )
+
+
+def _beyond(verdict: str, reason: str) -> str:
+    """Return what ``reason`` says beside the ``verdict`` that stands above it, which it may begin with."""
+    begins = reason.casefold().startswith(verdict.casefold())
+    rest = reason[len(verdict) :].lstrip(":： ") if begins and reason[len(verdict) :][:1] in ("", *":：.。") else reason
+    return rest[:1].upper() + rest[1:] if rest.strip(".。") else ""
 
 
 def captions(photos: Sequence[Path], texts: Sequence[Path], language: str) -> str:

@@ -11,7 +11,7 @@ import gradio as gr
 from easyphoto.errors import EasyPhotoError
 from easyphoto.messages import LANGUAGES, translated
 from easyphoto.people import Person, Removed
-from easyphoto.service import EasyPhoto
+from easyphoto.service import NOBODY, EasyPhoto
 from easyphoto.ui import compat, panel
 from easyphoto.ui.compat import Updates
 from easyphoto.ui.texts import say
@@ -32,6 +32,11 @@ def called(person: Person, language: str) -> str:
     return person.user_id
 
 
+def nobody(language: str) -> tuple[str, str]:
+    """Return what a dropdown calls the choice of nobody, and its value."""
+    return say("none", language), NOBODY
+
+
 def user_id_of(value: str | None, people: Iterable[Person]) -> str:
     """Return the user id that a dropdown's ``value`` means. The value is the id itself, or the person's name on the
     page."""
@@ -39,7 +44,8 @@ def user_id_of(value: str | None, people: Iterable[Person]) -> str:
     if not value or any(person.user_id == value for person in everybody):
         return value or ""
     found = (p.user_id for p in everybody if value in (called(p, language) for language in LANGUAGES))
-    return next(found, value)
+    nobodies = [nobody(language)[0] for language in LANGUAGES]
+    return next(found, NOBODY if value in nobodies else value)
 
 
 def asked_words(name: str, shown: int, language: str, *, portraits: bool = False) -> str:

@@ -22,7 +22,7 @@ from easyphoto.ui.compat import Updates
 from easyphoto.ui.form import Form
 from easyphoto.ui.job_tab import JobTab
 from easyphoto.ui.kept import Kept
-from easyphoto.ui.people_desk import called, user_id_of
+from easyphoto.ui.people_desk import called, nobody, user_id_of
 from easyphoto.ui.player import Player
 from easyphoto.ui.settings import MAX_FACES
 from easyphoto.ui.texts import say
@@ -231,7 +231,7 @@ class VideoTab(JobTab):
 
     def _people(self, language: str) -> list[tuple[str, str]]:
         known = [person for person in self._service.people.list() if not person.scene]
-        return [(NOBODY, NOBODY), *((called(person, language), person.user_id) for person in known)]
+        return [nobody(language), *((called(person, language), person.user_id) for person in known)]
 
     def _models(self, language: str) -> list[tuple[str, str]]:
         known = self._service.host.checkpoints()

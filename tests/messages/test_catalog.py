@@ -190,3 +190,10 @@ def photo(name: str, verdict: PhotoOutcome) -> PhotoVerdict:
 def test_every_verdict_has_a_word() -> None:
     assert all(texts.say(verdict.value, "zh") != texts.say(verdict.value, "en") for verdict in PhotoOutcome)
     assert all(translated(verdict.value, "zh") != verdict.value for verdict in PhotoOutcome)
+
+
+def test_chinese_has_its_own_punctuation() -> None:
+    """Half-width marks beside a Chinese letter look like slips; formulas and lists of a command keep them."""
+    pairs = json.loads((PACKAGE / "messages" / "zh.json").read_text(encoding="utf-8"))
+    slips = re.compile(r"[\u4e00-\u9fff）”][,;:?!](?! )|[,:?!][\u4e00-\u9fff（“]|;")
+    assert not {text for text in pairs.values() if slips.search(text)}

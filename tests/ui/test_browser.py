@@ -88,7 +88,7 @@ def test_chinese_by_the_browsers_language(address: str, service: EasyPhoto) -> N
         page.wait(lambda: not known & set(page.words()))
         page.tab(0)
         page.unfold()
-        page.wait(lambda: {"训练分辨率", "LoRA 融合", "裁剪比例(场景)"} <= set(page.words()))
+        page.wait(lambda: {"训练分辨率", "LoRA 融合", "裁剪比例（场景）"} <= set(page.words()))
         page.wait(lambda: not known & set(page.words()))
         page.tab(1)
         page.pick_preset(0)
