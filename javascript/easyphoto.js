@@ -7,12 +7,18 @@
     const LOOK_AT_LAST_MS = 10000;
     const BEAT_MS = 100;
     const REST = 4; // how much longer than a look kept the page busy until the next one
-    const ATTRIBUTES = ["placeholder", "aria-label"];
+    const ATTRIBUTES = ["placeholder", "aria-label", "title"];
     const STORE = "easyphoto";
-    const NARROW = 768; // pixels; below, gradio puts columns one below the other
+    const STARTS = ["train_start", "train_resume", "train_add", "generate_start", "video_start"]
+        .map((name) => `#easyphoto_${name}`)
+        .join();
+    const SAME_AGAIN_MS = 1500;
+    const SAID = ".easyphoto-error, .easyphoto-good";
+    const IN_SIGHT = 0.6; // of the window's height: what begins further down is hardly seen
     let words = null; // English -> the reader's language, null for English
     let read = ""; // the words as they were last read
     let restored = false; // the user id of before
+    let queueSeen = false; // whether the queue was unfolded at the last look
 
     // In gradio 3 a host may put its page inside a shadow root.
     function page() {
@@ -34,6 +40,11 @@
             const shown = here.querySelector("#" + CSS.escape(mark.dataset.prefix + "_progress") + " [data-job]");
             if (shown && shown.dataset.job !== mark.dataset.job) asking.add(mark.dataset.prefix + "_tick");
         });
+        // The queue knows of nothing that began since it was drawn: it is asked when it is unfolded, and while something runs.
+        const queue = here.querySelector("#easyphoto_queue_list");
+        const unfolded = Boolean(queue && queue.offsetParent);
+        if (unfolded && (asking.size || !queueSeen)) asking.add("easyphoto_queue_tick");
+        queueSeen = unfolded;
         asking.forEach((id) => {
             const button = here.querySelector("#" + CSS.escape(id));
             if (button) button.click();
@@ -180,6 +191,22 @@
         );
     }
 
+    // What comes of a click may lie out of sight, on a phone nearly always: the panel of the job, or the line that says what is wrong.
+    function showWhatComes(tab) {
+        const [panel, line] = ["progress", "error"].map((part) => root().querySelector(`#easyphoto_${tab}_${part}`));
+        const job = () => (panel.querySelector("[data-job]") || { dataset: {} }).dataset.job;
+        const words = () => (line.querySelector(SAID) || { textContent: "" }).textContent;
+        const [jobBefore, wordsBefore] = [job(), words()];
+        const go = (place, block) => {
+            const { top } = place.getBoundingClientRect();
+            if (top < 0 || top > window.innerHeight * IN_SIGHT) place.scrollIntoView({ block: block });
+        };
+        const come = () => (job() !== jobBefore ? "start" : words() && words() !== wordsBefore ? "center" : null);
+        whenThere(come, (block) => go(block === "start" ? panel : line, block));
+        // Who asks for the same again is told the same again.
+        setTimeout(() => words() && words() === wordsBefore && go(line, "center"), SAME_AGAIN_MS);
+    }
+
     function close(large) {
         large.hidden = true;
     }
@@ -191,9 +218,8 @@
         const large = clicked.closest(".easyphoto-large");
         if (way) follow(way);
         else if (large && !clicked.closest("input")) close(large);
-        // On a phone what comes of it is far below what was chosen for it.
-        if (clicked.closest("#easyphoto_generate_start") && window.innerWidth < NARROW)
-            root().querySelector("#easyphoto_generate_progress").scrollIntoView({ behavior: "smooth", block: "center" });
+        const start = clicked.closest(STARTS);
+        if (start) showWhatComes(start.id.split("_")[1]);
     });
 
     document.addEventListener("keydown", (event) => {

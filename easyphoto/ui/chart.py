@@ -10,8 +10,8 @@ from easyphoto.likeness import clipped, words
 
 Point = tuple[float, float]
 
-WIDTH, HEIGHT = 640, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 52, 14, 30
+WIDTH, HEIGHT = 640, 240
+LEFT, RIGHT, TOP, BOTTOM = 58, 58, 16, 48
 SMOOTHING = 0.9
 POINTS = 240
 PEOPLE_COLOURS = 5
@@ -51,7 +51,7 @@ def over_time(likeness: Mapping[str, Sequence[Sequence[Point]]], end: float, lab
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = [_grid(), _scale(1.0, 0.0, "left", "scale")]
     parts += [
-        f'<text x="{_x(end * i / 4, end):.0f}" y="{bottom + 14}" text-anchor="middle">{end * i / 4:.1f}</text>'
+        f'<text x="{_x(end * i / 4, end):.0f}" y="{bottom + 22}" text-anchor="middle">{end * i / 4:.1f}</text>'
         for i in range(5)
     ]
     called = [f'<text x="{LEFT}" y="{HEIGHT - 3}">{escape(labels[0])}</text>']
@@ -97,7 +97,7 @@ def _frame(end: float, labels: tuple[str, str, str]) -> str:
     loss, likeness, step = (escape(label) for label in labels)
     whole = sorted({round(end * i / 4) for i in range(5)})  # a short training has no ticks at half a step
     ticks = "".join(
-        f'<text x="{_x(mark, end):.0f}" y="{bottom + 14}" text-anchor="middle">{mark}</text>' for mark in whole
+        f'<text x="{_x(mark, end):.0f}" y="{bottom + 22}" text-anchor="middle">{mark}</text>' for mark in whole
     )
     names = (
         f'<text class="loss" x="{LEFT}" y="{HEIGHT - 3}">{loss}</text>'

@@ -21,6 +21,7 @@ def coaching(said: Coaching, language: str) -> str:
     lines = "".join(f"<li>{escape(translated(one.sentence, language))}</li>" for one in said.suggestions)
     cells = "".join(
         f'<span class="{"seen" if count else "unseen"}" style="grid-area:{row}/{column}" '
+        f'data-looks="{where.value}" '
         f'title="{escape(say(f"looks {where.value}", language))}">{count}</span>'
         for where, count in said.poses.items()
         for row, column in (_PLACES[where.value],)
@@ -28,6 +29,6 @@ def coaching(said: Coaching, language: str) -> str:
     head = escape(say(f"coach {state}", language))
     return (
         f'<div class="easyphoto-coach" data-state="{state}"><div><p class="easyphoto-state">{head}</p>'
-        f'<ul>{lines}</ul></div><div class="easyphoto-poses" aria-label="{escape(say("coach poses", language))}">'
-        f"{cells}</div></div>"
+        f'<ul>{lines}</ul></div><div class="easyphoto-looks"><p>{escape(say("coach poses", language))}</p>'
+        f'<div class="easyphoto-poses">{cells}</div></div></div>'
     )

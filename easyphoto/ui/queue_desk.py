@@ -141,8 +141,9 @@ class QueueDesk:
         )
         alive = f' data-poll="{PREFIX}_tick"' if any(not job.ended for job in jobs) else ""
         notes = "".join(f'<p class="easyphoto-note">{escape(text)}</p>' for text in heads)
+        filled, paused = (str(is_so).lower() for is_so in (bool(jobs), queue.paused))
         return (
-            f'<div class="easyphoto-panel easyphoto-needs" data-paused="{str(queue.paused).lower()}"{alive}>{notes}'
+            f'<div class="easyphoto-panel easyphoto-needs" data-filled="{filled}" data-paused="{paused}"{alive}>{notes}'
             f"<table><tbody>{rows}</tbody></table></div>"
         )
 

@@ -91,7 +91,7 @@ class TrainTab(JobTab):
             self._form.add(*self._form.names("scene"))
         self._make_error()
         self.goes_on = compat.html("", elem_id=f"{PREFIX}_goes_on", elem_classes=["easyphoto-hidden"])
-        with gr.Row():
+        with gr.Row(elem_id=f"{PREFIX}_bar"):
             self.start = gr.Button("Start training", variant="primary", elem_id=f"{PREFIX}_start")
             self.resume = gr.Button("Resume", elem_id=f"{PREFIX}_resume")
             self.add = gr.Button("Add without a training", elem_id=f"{PREFIX}_add")
@@ -106,11 +106,11 @@ class TrainTab(JobTab):
         self._first_user, self._trained = first_user, trained
         listing, have = [self.report, *self._following], {self.upload, self.page, self.job}
         uploaded = compat.listen(self.upload.upload, self._upload, have, listing)
-        compat.listen(uploaded.then, self._check, [self.page], [self.report])
+        compat.listen(uploaded.then, self._check, [self.page], [self.report], overlay=False)
         compat.listen(self.clear.click, self._clear, {self.page, self.job}, listing)
         compat.asking(self.enlarge, self._enlarge, [self.page], [self.enlarged])
         removed = compat.asking(self.remove, self._remove, [self.page, self.job], listing)
-        compat.listen(removed.then, self._check, [self.page], [self.report])
+        compat.listen(removed.then, self._check, [self.page], [self.report], overlay=False)
         compat.asking(self.go_on, self._filled, [], self._resumed)
         compat.listen(self.user_id.change, self._named, [self.user_id], [self.goes_on], quiet=True)
         inputs = {self.page, self.user_id, *self._form.components.values()}
@@ -156,7 +156,7 @@ class TrainTab(JobTab):
 
     def check_again(self, loaded: Any) -> None:
         """Have the photos checked of a page that was ``loaded`` again."""
-        compat.listen(loaded.then, self._check, [self.page], [self.report])
+        compat.listen(loaded.then, self._check, [self.page], [self.report], overlay=False)
 
     # --- photos ------------------------------------------------------------------------------------------------------
 
