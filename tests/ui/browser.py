@@ -220,3 +220,45 @@ class Page:
         """Click a picture in the gallery of presets."""
         self.click("#easyphoto_generate_presets .thumbnail-item", number)
         time.sleep(0.5)
+
+    def telephone(self, width: int = 400, height: int = 860) -> None:
+        """Show the page as a telephone does, and open it again."""
+        telephone = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", telephone)
+        self.open()
+
+    def downloads_to(self, folder: Path) -> None:
+        """Let what is downloaded arrive in ``folder``."""
+        way = {"behavior": "allow", "downloadPath": str(folder)}
+        self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", way)
+
+    def downloaded(self, folder: Path, seconds: float = 90) -> Path:
+        """Wait for the one file that was downloaded."""
+        return self.wait(
+            lambda: [f for f in folder.iterdir() if f.suffix != ".crdownload" and f.stat().st_size], seconds
+        )[0]
+
+    def reach(self, selector: str) -> None:
+        """Scroll to an element, so that what is fixed at the edge of a telephone doesn't lie over it."""
+        self.wait_for(selector)
+        self.script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
+
+    def unfold_all(self) -> None:
+        """Open every folded part of the open tab, wherever it is."""
+        self.script(
+            "document.querySelectorAll('#easyphoto button.label-wrap:not(.open)')"
+            ".forEach((folded) => folded.offsetParent && folded.click())"
+        )
+
+    def in_sight(self, selector: str) -> bool:
+        """Whether the upper edge of an element, and 40 pixels below it, can be seen: nothing lies over them."""
+        return bool(
+            self.script(
+                """const found = document.querySelector(arguments[0]);
+                   if (!found || !found.offsetParent && getComputedStyle(found).position !== 'fixed') return false;
+                   const box = found.getBoundingClientRect(), low = box.top + Math.min(box.height - 2, 40);
+                   const there = document.elementFromPoint(box.left + box.width / 2, low);
+                   return box.top >= 0 && low < innerHeight && found.contains(there)""",
+                selector,
+            )
+        )

@@ -105,3 +105,56 @@ def test_six_photos_a_short_training_and_a_portrait(
         page.wait(lambda: "生成了 1 张写真" in page.text(PORTRAITS))
         page.wait(lambda: "相似度" in page.text("#easyphoto_generate_portraits"))
         assert page.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_newcomer_with_a_telephone_gets_a_portrait(
+    bench: str, place: Paths, tmp_path: Path, astronaut: Image
+) -> None:
+    """In Chinese and 400 pixels wide, from an empty folder to the file of a portrait, with what is lit alone."""
+    photos = [tmp_path / f"photo-{i}.jpg" for i in range(6)]
+    for path, image in zip(photos, demo.photos(astronaut), strict=True):
+        pictures.save_jpg(path, image)
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    with Page(bench, language="zh-CN") as page:
+        page.telephone()
+        page.downloads_to(downloads)
+        page.tab(1)
+        page.wait(lambda: "还没有训练过任何人物" in page.text("#easyphoto_generate_nobody"))
+        page.click("#easyphoto_generate_nobody button")
+        page.wait(lambda: page.in_sight("#easyphoto_train_start"))
+        page.click("#easyphoto_train_start")
+        page.wait(lambda: "用户 ID 为空" in page.text("#easyphoto_train_error"))
+        page.type("#easyphoto_train_user_id", "小美")
+        page.click("#easyphoto_train_start")
+        page.wait(lambda: "没有照片" in page.text("#easyphoto_train_error"))
+        page.upload("easyphoto_train_upload", photos)
+        page.wait_for("#easyphoto_train_report figure.taken", 5, LONG)
+        page.unfold_all()
+        for name, value in QUICK_TRAINING.items():
+            page.number(f"#easyphoto_train_{name}", value)
+        page.settle()
+        assert page.script("return document.documentElement.scrollWidth") <= 400
+        page.click("#easyphoto_train_start")
+        page.wait_for(f"{TRAINING} polyline.loss", seconds=LONG)
+        page.wait(lambda: page.in_sight(f"{TRAINING} .easyphoto-panel"))
+        page.wait_for(f"{TRAINING} [data-state=finished]", seconds=LONG)
+        page.reach(".easyphoto-next button")
+        page.click(".easyphoto-next button")
+        page.wait(lambda: page.attribute("#easyphoto_generate_user_1 input", "value").startswith("小美"))
+        assert page.in_sight("#easyphoto_generate_start")
+        page.click("#easyphoto_generate_start")
+        page.wait_for(f"{PORTRAITS} img.easyphoto-preview", seconds=LONG)
+        assert page.script("return document.documentElement.scrollWidth") <= 400
+        page.wait_for(f"{PORTRAITS} [data-state=finished]", seconds=LONG)
+        page.reach("#easyphoto_generate_take a")
+        page.click("#easyphoto_generate_take a")
+        got = page.downloaded(downloads)
+        page.click("#easyphoto_generate_take button")
+        page.wait_for("#easyphoto_history_one .easyphoto-compare")
+        assert page.script("return document.documentElement.scrollWidth") <= 400
+        assert page.complaints() == []
+    (made,) = place.portraits.glob("*-小美-*.png")
+    assert got.name == made.name and got.read_bytes() == made.read_bytes()
+    assert pictures.load(got).shape[2] == 3
