@@ -124,7 +124,7 @@ def from_all_sides(own: Named, vision: _Remembering) -> Named:
 
 def looks_ahead(image: Image, vision: _Remembering) -> bool:
     face = largest(vision.detect(image))
-    return face is not None and abs(pose.pose(face).yaw) <= photo_coach.TURNED
+    return face is not None and photo_coach.side_of(face, pose.pose(face).yaw) is None
 
 
 def one_photo(own: Named, other: Named) -> WrongSet:

@@ -100,6 +100,22 @@ def pose(face: Face) -> Pose:
     return _solve(_HEAD_FIVE, face.points)
 
 
+def aside(landmarks: Points) -> float:
+    """How many degrees a head of these 68 points is turned to the viewer's right, by the tip of its nose alone: how far
+    that lies beside the middle between eyes and mouth, along the line of the eyes.
+
+    :func:`pose` takes a narrow face or a small mouth for one that is turned, since a turn makes both narrower: of 192
+    photos of heads that look ahead, a tenth had 25 degrees and more by it, and 10 by this.
+    """
+    points = np.asarray(landmarks, np.float64)
+    nose, _, left, right, *mouth = points[_OF_68]
+    across = right - left
+    width = max(1e-6, float(np.hypot(*across)))
+    beside = float((nose - (left + right + sum(mouth)) / 4) @ across) / width
+    depth = _HEAD[2:, 2].mean() / (_HEAD[3, 0] - _HEAD[2, 0])
+    return math.degrees(math.atan(beside / (depth * width)))
+
+
 def _solve(head: NDArray[np.float64], seen: Points) -> Pose:
     points = np.asarray(seen, np.float64)
     middle, spread = points.mean(0), max(1.0, float(np.ptp(points, axis=0).max()))

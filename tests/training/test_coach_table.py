@@ -19,10 +19,10 @@ from easyphoto.training.photos import PhotoOutcome, PhotoReport, PhotoVerdict, p
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.append(str(TOOLS))
 sys.path.append(str(TOOLS / "bench"))
-import captions
-import coach_table
-import head_sets
-from warped_clips import SOURCE, Portraits
+import captions  # noqa: E402
+import coach_table  # noqa: E402
+import head_sets  # noqa: E402
+from warped_clips import SOURCE, Portraits  # noqa: E402
 
 LEFT, FRONT, RIGHT = HeadBin.LEFT, HeadBin.FRONT, HeadBin.RIGHT
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from easyphoto.ports import Calibration, Embedding
-from easyphoto.training.photo_coach import CoachState, CoachTopic, HeadBin, coach, coverage
+from easyphoto.ports import Calibration, Embedding, Face
+from easyphoto.training.photo_coach import CoachState, CoachTopic, HeadBin, coach, coverage, looks
 from easyphoto.training.photos import PhotoOutcome, PhotoReport, PhotoVerdict, perceptual_hash
 
 CALIBRATION = Calibration(0.8, 0.08, 0.0, 0.2, "made up", far_1=0.45)
@@ -160,3 +162,15 @@ def test_a_fingerprint_stays_through_light_and_compression() -> None:
     noisy = np.clip(picture * 0.8 + 10 + draw.normal(0, 3, picture.shape), 0, 255).astype(np.float32)
     assert (perceptual_hash(picture) ^ perceptual_hash(noisy)).bit_count() <= 8
     assert (perceptual_hash(picture) ^ perceptual_hash(other)).bit_count() > 16
+
+
+def test_a_narrow_face_is_no_turned_one() -> None:
+    """Where 68 points are known, the nose says where a head looks."""
+    points = np.zeros((68, 2), np.float32)
+    points[[30, 8, 36, 45, 48, 54]] = [(50, 60), (50, 95), (30, 40), (70, 40), (40, 75), (60, 75)]
+    ahead = Face((20, 20, 80, 100), np.zeros((5, 2), np.float32), landmarks=points)
+    assert looks(photo(0, yaw=25.0, pitch=0.0, face=ahead)) == (HeadBin.FRONT,)
+    moved = points.copy()
+    moved[30] += (4, 0)
+    assert looks(photo(0, yaw=0.0, pitch=0.0, face=replace(ahead, landmarks=moved))) == (HeadBin.RIGHT,)
+    assert looks(photo(0, yaw=25.0, pitch=0.0, face=replace(ahead, landmarks=None))) == (HeadBin.RIGHT,)

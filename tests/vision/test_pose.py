@@ -38,7 +38,20 @@ def test_a_turned_head(yaw: float, pitch: float, roll: float) -> None:
     assert np.allclose((found.yaw, found.pitch, found.roll), (0, 0, roll), atol=4)
 
 
+@given(st.floats(-40, 40), st.floats(-25, 25), st.floats(0.75, 1.3))
+def test_the_nose_tells_a_turn_however_wide_the_face_is(yaw: float, roll: float, wide: float) -> None:
+    points = seen(yaw, 0, roll).landmarks
+    assert points is not None
+    found = pose.aside(points)
+    assert abs(found - yaw) < 4 + 0.1 * abs(yaw)
+    assert abs(pose.aside(points * 0.5 + 7) - found) < 0.1, "wherever and however large the face is"
+    level = seen(yaw, 0, 0).landmarks
+    assert level is not None
+    assert abs(pose.aside(level * np.float32((wide, 1))) - pose.aside(level)) < 0.1
+
+
 def test_a_heap_of_points_has_some_pose() -> None:
+    assert np.isfinite(pose.aside(np.full((68, 2), 3, np.float32)))
     spot = Face(box=(0, 0, 1, 1), points=np.full((5, 2), 3, np.float32))
     assert all(np.isfinite(v) for v in vars(pose.pose(spot)).values())
 
