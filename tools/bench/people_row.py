@@ -266,6 +266,11 @@ def person_row(
     return PersonRow(tuple(likenesses("with")), tuple(likenesses("without")), copying, ceiling)
 
 
+def _share(apart: Sequence[float], gains: Sequence[float]) -> float | None:
+    """The median distance of two trainings as a share of the median gain; None without a second training."""
+    return round(float(np.median(apart)) / max(1e-3, float(np.median(gains))), 4) if apart else None
+
+
 def summed_up(eye: Onlooker[Any], people: Sequence[PersonRow]) -> Row:
     """Medians over the people with their 95% bootstrap intervals, in units of the embedder's calibration, and as
     cosines; and how far the seeds of one person are apart, also as a share of the gain. Seeds train otherwise and draw
@@ -292,7 +297,7 @@ def summed_up(eye: Onlooker[Any], people: Sequence[PersonRow]) -> Row:
         "higher_for": f"{sum(v > f for v, f in zip(values, floors, strict=True))} of {len(people)}",
         "above_threshold": f"{sum(v >= known.threshold for v in values)} of {len(people)}",
         "seeds_apart": None if not apart else {"people": len(apart), **median(apart)},
-        "seeds_apart_of_gain": None if not apart else round(float(np.median(apart) / max(1e-3, np.median(gains))), 4),
+        "seeds_apart_of_gain": _share(apart, gains),
         "copying": None if not copying else median(copying),
         "cosines": {
             "value": round(float(np.median(values)), 4),
