@@ -85,7 +85,7 @@ def test_mere_guesses_are_of_a_head_in_profile_though_they_turn_it_less() -> Non
     face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
     assert face.landmarks is not None
     aside = face.landmarks.copy()
-    aside[30, 0] += 0.06 * face.width
+    aside[30, 0] += 0.02 * face.width
     turned = dataclasses.replace(face, landmarks=aside)
     assert pose.LEANING < abs(pose.pose(turned).yaw) < pose.TURNED
     shaking, guessing = cast(Any, Guessing(0.03)), cast(Any, Guessing(0.15))

@@ -121,9 +121,12 @@ class LandmarkPredictor:
         near, matrix = _brought_near(image, box)
         points = self._look(near, geometry.moved_box(matrix, box))
         around = box_of_five(landmarks.five(points))
-        if eyewear.worn(near, points) and _moved(points, self._look(near, around)) > AGREED * LANDMARK_SIDE:
+        if _moved(points, self._look(near, around)) > AGREED * LANDMARK_SIDE:
             looks = [self._look(near, _shifted(around, *look)) for look in LOOKS]
-            points = np.asarray(np.median(looks, axis=0), np.float32)
+            settled = np.asarray(np.median(looks, axis=0), np.float32)
+            # Around eyes that lie wrong glasses may not be seen.
+            if eyewear.worn(near, points) or eyewear.worn(near, settled):
+                points = settled
         return geometry.transform(geometry.invert(matrix), points)
 
     def _look(self, near: Image, box: DlibBox) -> Points:
