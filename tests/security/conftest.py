@@ -19,7 +19,7 @@ from easyphoto.catalog.model_folders import ALSO_LOOK
 from easyphoto.config import Paths
 from easyphoto.hosts.webui import extension
 from easyphoto.service import EasyPhoto
-from tests.acting import acting_service, trained
+from tests.acting import Pace, acting_service, trained
 from tests.hosts.conftest import write_checkpoint
 from tests.hosts.fake_webui import A1111, FORGE, FakeWebUI
 from tests.serving import served
@@ -64,7 +64,7 @@ class Place:
 
 @contextmanager
 def webui(
-    dialect: str, folder: Path, *, cmd_opts: dict[str, object] | None = None, pause: float = 0.0
+    dialect: str, folder: Path, *, cmd_opts: dict[str, object] | None = None, pace: Pace | None = None
 ) -> Iterator[Place]:
     """The routes as the extension's script mounts them in an app that runs already, as WebUIs do it."""
     root = folder / "web ui 数据"
@@ -75,7 +75,7 @@ def webui(
         extension.webui.cache_clear()
         fake = FakeWebUI(dialect, root).install(patch)
         vars(fake.modules["modules.shared"].cmd_opts).update(cmd_opts or {})
-        service = acting_service(extension.settings().paths(), patch, pause)
+        service = acting_service(extension.settings().paths(), patch, pace)
         patch.setattr(extension, "service", lambda: service)
         app = FastAPI()
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acting import photos_in, trained
+from tests.acting import Pace, photos_in, trained
 from tests.api.conftest import b64
 from tests.hosts.fake_webui import A1111, FORGE
 from tests.security.conftest import SERVE, Place, serving, webui
@@ -229,7 +229,7 @@ def test_a_body_without_a_length_that_never_ends(place: Place, path: str) -> Non
 @pytest.fixture
 def slow(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A WebUI whose trainings take long."""
-    with webui(request.param, tmp_path, pause=3) as place:
+    with webui(request.param, tmp_path, pace=Pace(1)) as place:
         yield place
         assert place.service is not None
         for job in place.service.jobs.list():
@@ -305,7 +305,7 @@ def test_reloading_the_ui_waits_for_nobody(dialect: str, tmp_path: Path) -> None
     """A WebUI joins its server, which waits for each open request: they end when it is told to stop."""
     photos = [b64(p) for p in photos_in(tmp_path / "photos")]
     answers: list[Answer] = []
-    with webui(dialect, tmp_path, pause=0.5) as place:
+    with webui(dialect, tmp_path, pace=Pace(1)) as place:
         assert place.service is not None
         job_id = json.loads(_train_typed(place, photos, "first").body)["id"]
         clients = [
