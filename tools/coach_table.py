@@ -7,10 +7,9 @@ PEOPLE: a folder with one folder of photos for each person. Each set of a person
 way at a time: a stranger mixed in, a photo doubled (cut, tinted and saved again), every photo blurred, one photo
 blurred, one darkened, a mask or a hand drawn over one face, all heads that look ahead alone, a single photo.
 ``--glasses`` names the people who wear glasses on most photos. The last rows tell how the sets as they are were
-called. With ``--portraits`` it
-makes sets whose heads look where they are told to (`head_sets.py`), of synthetic portraits, and counts for which
-directions the coach asks. Precision: of the photos (or sets) that the coach names, how many were made
-wrong. Recall: of those that were made wrong, how many it names.
+called. With ``--portraits`` it makes sets whose heads look where they are told to (`head_sets.py`), of synthetic
+portraits, and counts for which directions the coach asks. Precision: of the photos (or sets) that the coach names, how
+many were made wrong. Recall: of those that were made wrong, how many it names.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ from easyphoto.ports import Embedding, Face, Image, Vision  # noqa: E402
 from easyphoto.training import photo_coach, photos  # noqa: E402
 from easyphoto.training.photo_coach import CoachTopic, HeadBin  # noqa: E402
 from easyphoto.vision import landmarks, largest, pose, registry  # noqa: E402
+
+AHEAD, ASIDE = "all heads look ahead", "all heads look to one side"
 
 
 @dataclass(frozen=True)
@@ -198,17 +199,17 @@ def frontal_row(sets: Sequence[Named], vision: _Remembering) -> str:
     whole = [from_all_sides(own, vision) for own in sets]
     turned = [own for own, before in zip(whole, sets, strict=True) if len(own) > len(before)]
     wrongly = sum(bool(named(own, CoachTopic.POSES, vision, whole=True)) for own in turned)
-    return row_of("all heads look ahead", len(made), right, wrongly, len(made) - right)
+    return row_of(AHEAD, len(made), right, wrongly, len(made) - right)
 
 
 def direction_rows(portraits: Path, vision: _Remembering, count: int) -> Iterator[str]:
     """Sets of which all heads look the same way, against people who look every way; then what was asked for."""
     every: list[HeadSet] = []
-    told: dict[str, list[HeadSet]] = {"all heads look ahead": [], "all heads look to one side": []}
+    told: dict[str, list[HeadSet]] = {AHEAD: [], ASIDE: []}
     for where in (HeadBin.FRONT, HeadBin.LEFT, HeadBin.RIGHT):
         ahead = where is HeadBin.FRONT
         for name, portrait in looking(portraits, where, vision, count):  # type: ignore[arg-type]
-            told[list(told)[not ahead]].append(one_way(name, portrait, where))
+            told[AHEAD if ahead else ASIDE].append(one_way(name, portrait, where))
             every += [every_way(name, portrait)] if ahead else []
     control = [asked_for(one.photos, vision) for one in every]
     said = {fault: [asked_for(one.photos, vision) for one in sets] for fault, sets in told.items()}

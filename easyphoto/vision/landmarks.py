@@ -72,3 +72,8 @@ def grown(points: Points, factor: float) -> Points:
 def from_five(points: Points, mean_shape: Points) -> Points:
     """68 points for a face of which only five are known: ``mean_shape`` laid on them by similarity."""
     return geometry.transform(geometry.similarity(five(mean_shape), points), mean_shape)
+
+
+def distance(a: Points, b: Points) -> float:
+    """How far the points of two sets lie apart, in pixels (root mean square)."""
+    return float(np.sqrt(((a - b) ** 2).sum(1).mean()))

@@ -37,7 +37,7 @@ had harsh shadows, dark glasses, a beard or an open mouth, and one was nearly in
 count as those of a profile all the same: a head with glasses at 28 degrees came out torn on faces that look ahead."""
 GUESSED, LEANING = 0.14, 18.0
 """Points that move by this much are guesses, and ``LEANING`` degrees are then enough for a head in profile. Of 520
-portraits eight were so and had less than ``TURNED``: five were in profile or nearly so, and of the others two had their
+portraits eight were so at less than 30 degrees: five were in profile or nearly so, and of the others two had their
 eyes cast down and one looked up."""
 _PART = 2.5
 
@@ -86,12 +86,8 @@ def unsteadiness(vision: Vision, image: Image, face: Face) -> float:
     there = locator.locate(np.ascontiguousarray(part[:, ::-1]), mirrored)[landmarks.JAW][::-1]
     here = locator.locate(part, bare)
     width = max(face.width, 1.0)
-    moved = _distance(geometry.transform(flip, there), here[landmarks.JAW]) / width
-    return moved if own.landmarks is None else moved + _distance(own.landmarks, here) / width
-
-
-def _distance(a: Points, b: Points) -> float:
-    return float(np.sqrt(((a - b) ** 2).sum(1).mean()))
+    moved = landmarks.distance(geometry.transform(flip, there), here[landmarks.JAW]) / width
+    return moved if own.landmarks is None else moved + landmarks.distance(own.landmarks, here) / width
 
 
 def pose(face: Face) -> Pose:

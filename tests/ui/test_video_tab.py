@@ -163,8 +163,7 @@ def test_the_tab_speaks_chinese_and_fits_a_telephone(address: str, service: Easy
     trained(service, "小美")
     known = {english for english, chinese in dictionary().items() if english != chinese}
     with Page(address, language="zh-CN") as page:
-        telephone = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True}
-        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", telephone)
+        page.telephone()
         page.wait(lambda: "视频" in page.text("#easyphoto_tabs"))
         page.script("document.querySelectorAll('#easyphoto_tabs [role=tab]')[arguments[0]].click()", VIDEO)
         page.upload(f"{PREFIX}_clip", [two_walk(tmp_path / "walk.mp4")])

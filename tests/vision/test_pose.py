@@ -69,12 +69,17 @@ class Guessing:
         return found + np.array([self._lean * face.width, 0], np.float32)
 
 
-def test_points_that_do_not_hold_in_the_mirror_are_of_a_head_in_profile() -> None:
-    face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
+def with_nose_moved(face: Face, share: float) -> Face:
+    """A face whose nose lies aside by this share of its width, as in a head that is turned."""
     assert face.landmarks is not None
     aside = face.landmarks.copy()
-    aside[30, 0] += 0.2 * face.width
-    turned = dataclasses.replace(face, landmarks=aside)
+    aside[30, 0] += share * face.width
+    return dataclasses.replace(face, landmarks=aside)
+
+
+def test_points_that_do_not_hold_in_the_mirror_are_of_a_head_in_profile() -> None:
+    face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
+    turned = with_nose_moved(face, 0.2)
     steady = pose.pose_in(cast(Any, Guessing(0)), image, turned)
     assert pose.TURNED < abs(steady.yaw) < 60
     assert abs(pose.pose_in(cast(Any, Guessing(0.08)), image, turned).yaw) == pose.PROFILE
@@ -83,10 +88,7 @@ def test_points_that_do_not_hold_in_the_mirror_are_of_a_head_in_profile() -> Non
 
 def test_mere_guesses_are_of_a_head_in_profile_though_they_turn_it_less() -> None:
     face, image = face_in((60.0, 60.0, 140.0, 160.0)), np.full((200, 200, 3), 128, np.uint8)
-    assert face.landmarks is not None
-    aside = face.landmarks.copy()
-    aside[30, 0] += 0.02 * face.width
-    turned = dataclasses.replace(face, landmarks=aside)
+    turned = with_nose_moved(face, 0.02)
     assert pose.LEANING < abs(pose.pose(turned).yaw) < pose.TURNED
     shaking, guessing = cast(Any, Guessing(0.03)), cast(Any, Guessing(0.15))
     assert pose.STEADY < pose.unsteadiness(shaking, image, turned) < pose.GUESSED

@@ -121,7 +121,7 @@ class LandmarkPredictor:
         near, matrix = _brought_near(image, box)
         points = self._look(near, geometry.moved_box(matrix, box))
         around = box_of_five(landmarks.five(points))
-        if _moved(points, self._look(near, around)) > AGREED * LANDMARK_SIDE:
+        if landmarks.distance(points, self._look(near, around)) > AGREED * LANDMARK_SIDE:
             looks = [self._look(near, _shifted(around, *look)) for look in LOOKS]
             settled = np.asarray(np.median(looks, axis=0), np.float32)
             # Around eyes that lie wrong glasses may not be seen.
@@ -154,10 +154,6 @@ def _shifted(box: DlibBox, right: float, down: float, larger: float) -> DlibBox:
     x, y = (box[0] + box[2]) / 2 + right * side, (box[1] + box[3]) / 2 + down * side
     half = larger * side / 2
     return x - half, y - half, x + half, y + half
-
-
-def _moved(a: Points, b: Points) -> float:
-    return float(np.sqrt(((a - b) ** 2).sum(1).mean()))
 
 
 # The five points of an average face in dlib's box of it, from (0, 0) to (1, 1): the median of 85 portraits.
