@@ -455,10 +455,11 @@ def test_a_file_that_is_damaged_while_it_is_used_loses_nothing_that_is_in_hand(p
     queue.attend()
     running, waiting = queue.put(order(1, "ada")), queue.put(order(2, "bob", pictures=(b"template",)))
     until(lambda: running.state == "running")
-    queue.store._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with (programs.folder / FILE).open("r+b") as file:
-        file.write(b"\xff" * (programs.folder / FILE).stat().st_size)
-    queue.store.close()  # else SQLite goes on with the pages that it remembers
+    with queue.store._lock:  # the queue's own thread looks into the file at any time
+        queue.store._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with (programs.folder / FILE).open("r+b") as file:
+            file.write(b"\xff" * (programs.folder / FILE).stat().st_size)
+        queue.store.close()  # else SQLite goes on with the pages that it remembers
     third = None
     for _ in range(5):
         with contextlib.suppress(StorageFailed):
