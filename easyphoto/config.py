@@ -465,7 +465,8 @@ class PortraitConfig:
         True,
         "Second diffusion",
         group="advanced",
-        help="Blend the face's surroundings in a second pass.",
+        help="Blend the face's surroundings in a second pass. The small demo model does so only if the API or the "
+        "command line asks for it: with it, likeness is lost there.",
     )
     crop_face_preprocess: bool = param(
         True,

@@ -71,6 +71,8 @@ SPEC = FamilySpec(
     # beside the face were lost.
     reach=MaskReach(growth=0.02, ring_outer=5 / 170, paste=3 / 170, paste_edge=3 / 170),
     softens=True,
+    # On twelve people and eight templates it cost likeness, detail and surroundings (docs/chain.md).
+    repaints_twice=False,
     controls=CONTROLS,
     control_models=table({}),
     memory=MemoryNumbers(

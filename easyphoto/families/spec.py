@@ -285,7 +285,8 @@ class FamilySpec:
     pass is a ValueError. ``adapter`` is the kind that joins in those passes when the user asks for it.
 
     ``reach`` says how far the masks of a face reach. A family that ``softens`` what it repaints gets the fine detail of
-    the fused picture back."""
+    the fused picture back. One that doesn't ``repaints_twice`` leaves the repainting of the second pass out unless the
+    user asks for it."""
 
     family: Family
     title: str
@@ -304,6 +305,7 @@ class FamilySpec:
     identities: Mapping[Pass, tuple[IdentityRow, ...]] = field(default_factory=dict)
     reach: MaskReach = MaskReach()
     softens: bool = False
+    repaints_twice: bool = True
     animation: Animation | None = None
     """None for a family for which there are no motion modules."""
 

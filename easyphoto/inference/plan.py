@@ -98,9 +98,9 @@ HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
 
 
 def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = None, *, alone: bool = False) -> PassRow:
-    """The row of the pass ``which`` for ``family``, as ``config`` wants it. A default gives way to what suits LCM
-    better; a value that the user has ``chosen`` stays, even where it is the default's. ``alone``: for a person who is
-    shown without a LoRA."""
+    """The row of the pass ``which`` for ``family``, as ``config`` wants it. A default gives way to what suits LCM or the
+    family better; a value that the user has ``chosen`` stays, even where it is the default's. ``alone``: for a person
+    who is shown without a LoRA."""
     named = unlike_defaults(config) if chosen is None else chosen
     spec = families.spec(family)
     controls = spec.controls.get(which, ())
@@ -128,9 +128,9 @@ def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = No
     if which is Pass.SECOND:
         fusion = config.after_face_fusion_ratio if config.apply_face_fusion_after else None
         shift = config.color_shift_last
-        return replace(
-            plain, fusion=fusion, colour_shift=shift, shift_lips=False, repaint=config.enable_second_diffusion
-        )
+        wanted = spec.repaints_twice or "enable_second_diffusion" in named
+        repaint = config.enable_second_diffusion and wanted
+        return replace(plain, fusion=fusion, colour_shift=shift, shift_lips=False, repaint=repaint)
     return plain
 
 

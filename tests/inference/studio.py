@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from easyphoto.config import Family, PortraitConfig
+from easyphoto.config import Family, PortraitConfig, unlike_defaults
 from easyphoto.inference.task import PortraitTask, Subject, TemplatePicture
 from easyphoto.ports import Checkpoint, Image
 from tests.fakes import blank, draw_face
@@ -39,7 +39,8 @@ def config(**more: Any) -> PortraitConfig:
 def task(
     templates: tuple[TemplatePicture, ...], *people: Subject | None, family: Family = Family.BENCH, **more: Any
 ) -> PortraitTask:
-    """A task with :func:`config` unless another is given."""
-    chosen = more.pop("config", None) or config()
+    """A task with :func:`config` unless another is given, and with both passes for every family."""
+    wanted = more.pop("config", None) or config()
+    more.setdefault("chosen", unlike_defaults(wanted) | {"enable_second_diffusion"})
     checkpoint = Checkpoint(f"{family.value} base", Path("base.safetensors"), family)
-    return PortraitTask(templates=templates, people=people, config=chosen, checkpoint=checkpoint, **more)
+    return PortraitTask(templates=templates, people=people, config=wanted, checkpoint=checkpoint, **more)

@@ -43,7 +43,7 @@ def sdxl(folder: Path) -> PortraitTask:
 
 
 def bench(folder: Path) -> PortraitTask:
-    return task((template(10),), person(folder), family=Family.BENCH, config=PortraitConfig(seed=7))
+    return task((template(10),), person(folder), family=Family.BENCH, config=PortraitConfig(seed=7), chosen=None)
 
 
 def lcm(folder: Path) -> PortraitTask:

@@ -32,6 +32,16 @@ def test_a_number_of_steps_that_was_chosen_survives_lcm() -> None:
     assert (chosen.steps, chosen.strength) == (6, 0.4)
 
 
+def test_the_demo_model_repaints_a_second_time_only_if_it_is_told_to() -> None:
+    asked = frozenset({"enable_second_diffusion"})
+    for spec in families.known():
+        usual = plan.row(Pass.SECOND, spec.family, PortraitConfig())
+        assert usual.repaint == (spec.family is not Family.BENCH)
+        assert usual.fusion == PortraitConfig().after_face_fusion_ratio, "the face is fused in again all the same"
+        assert plan.row(Pass.SECOND, spec.family, PortraitConfig(), asked).repaint
+        assert not plan.row(Pass.SECOND, spec.family, PortraitConfig(enable_second_diffusion=False), asked).repaint
+
+
 def test_lcm_without_its_lora_says_which_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(AssetMissing, match="lcm_lora_sdxl"):
         plan.style_loras(Family.SDXL, PortraitConfig(lcm_accelerate=True), tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from easyphoto.ports import Face, Image, Points, Vision
 from easyphoto.vision import detect_near, eyewear, geometry, landmarks, likeness, pose, sharpness
 from easyphoto.vision.backends import hog_levels
-from easyphoto.vision.backends.dlib_faces import DlibBox, LandmarkPredictor, box_of_five
+from easyphoto.vision.backends.dlib_faces import SURE, DlibBox, Found, LandmarkPredictor, box_of_five, whole
 
 
 def padded(image: Image, fraction: float) -> Image:
@@ -147,6 +147,19 @@ def test_a_face_whose_place_is_known_is_found_in_less_time_and_bit_by_bit_the_sa
         np.testing.assert_array_equal(known.points, found.points)
         if backend == "dlib":
             np.testing.assert_array_equal(np.asarray(known.landmarks), np.asarray(found.landmarks))
+
+
+def test_a_part_of_a_face_is_no_face() -> None:
+    face, mouth, beside = (158.0, 85.0, 415.0, 380.0), (193.0, 218.0, 309.0, 351.0), (400.0, 85.0, 520.0, 215.0)
+    unsure = SURE / 2
+
+    def left(*found: Found) -> list[DlibBox]:
+        return [box for box, _ in whole(list(found))]
+
+    assert left((mouth, unsure), (face, 0.54)) == left((face, 0.54), (mouth, unsure)) == [face]
+    assert left((mouth, SURE), (face, 0.54)) == [mouth, face], "one head may be seen before another"
+    assert left((beside, unsure), (face, 0.54)) == [beside, face], "it only touches the other"
+    assert left((mouth, 0.2), (face, 0.1)) == [mouth, face], "the larger one is less sure"
 
 
 def test_a_face_that_is_not_where_it_was_expected_is_looked_for_everywhere(vision: Vision, astronaut: Image) -> None:

@@ -30,7 +30,7 @@ STAGES = {"fusion": "fusion alone", "first": "first pass"}
 GAINS = {
     "lora": ("without LoRA", USUAL),
     "greedy_fusion": ("last checkpoint", USUAL),
-    "second_pass": ("one pass", USUAL),
+    "second_pass": (USUAL, "two passes"),
     "face_fusion": ("without face fusion", USUAL),
     "first_pass_after_fusion": ("fusion alone", "first pass"),
     "passes_after_fusion": ("fusion alone", USUAL),
@@ -73,12 +73,13 @@ class Job:
 
     def stages(self, templates: Sequence[Path], **changes: Any) -> dict[str, list[Image | None]]:
         """The same portraits as ``final``, and each stage of them by its name."""
-        from easyphoto.config import PortraitConfig
+        from easyphoto.config import PortraitConfig, unlike_defaults
         from easyphoto.service import PortraitRequest
 
         usual = PortraitConfig(seed=SEED, first_diffusion_steps=FIRST_STEPS, second_diffusion_steps=SECOND_STEPS)
+        chosen = unlike_defaults(usual) | set(changes)
         config = replace(usual, **changes)
-        request = PortraitRequest((USER,), tuple(templates), config, keep_stages=True)
+        request = PortraitRequest((USER,), tuple(templates), config, keep_stages=True, chosen=chosen)
         made = {portrait.template: portrait for portrait in self._service.generate(request).wait().portraits}
         everything = {index: {**portrait.stages, "final": portrait.image} for index, portrait in made.items()}
         places = range(len(templates))
@@ -148,7 +149,7 @@ def ways(job: Job, person: Any, templates: Sequence[Path]) -> dict[str, list[Ima
         **{title: usual[stage] for stage, title in STAGES.items()},
         USUAL: usual["final"],
         "without LoRA": job.portraits(templates, lora_weights=0.0),
-        "one pass": job.portraits(templates, enable_second_diffusion=False),
+        "two passes": job.portraits(templates, enable_second_diffusion=True),
         "without face fusion": job.portraits(templates, apply_face_fusion_before=False, apply_face_fusion_after=False),
     }
     saved = sorted(person.folder.rglob("checkpoint-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))

@@ -103,8 +103,10 @@ class Workshop:
         from easyphoto.service import PortraitRequest
 
         usual = {"seed": SEED, "first_diffusion_steps": FIRST_STEPS, "second_diffusion_steps": SECOND_STEPS}
-        config = from_mapping(PortraitConfig, {**usual, **changes})
-        result = self._service.generate(PortraitRequest((who,), tuple(templates), config, keep_stages=True)).wait()
+        wanted = {**usual, **changes}
+        config, chosen = from_mapping(PortraitConfig, wanted), frozenset(wanted)
+        request = PortraitRequest((who,), tuple(templates), config, keep_stages=True, chosen=chosen)
+        result = self._service.generate(request).wait()
         for failure in result.failures:
             say(f"{who} on {templates[failure.template].stem}: {failure.message}")
         return list(result.portraits)
