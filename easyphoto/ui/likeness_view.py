@@ -7,7 +7,8 @@ from html import escape
 from typing import Any
 
 from easyphoto.likeness import cosine_words
-from easyphoto.ui.texts import SAYINGS, say
+from easyphoto.measures.likeness_panel import PanelWord
+from easyphoto.ui.texts import say
 
 
 def of_result(result: Mapping[str, Any], language: str) -> str:
@@ -49,11 +50,17 @@ def _told(panel: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for kind in ("judge", "reporter") if isinstance(row := panel.get(kind), Mapping)]
 
 
+def word(panel: Any) -> PanelWord | None:
+    """Return what the panel of an event or a file says in a few words; None where it says nothing that is known."""
+    said = panel.get("word") if isinstance(panel, Mapping) else None
+    return next((known for known in PanelWord if known == said), None)
+
+
 def _verdict(panel: Mapping[str, Any], language: str) -> str:
-    word = f"panel {panel.get('word')}"
-    if word == "panel copies a photo":
+    said = word(panel)
+    if said is PanelWord.COPY:
         return say("panel copies", language, photo=panel.get("dominant_photo") or "?")
-    return say(word, language) if word in SAYINGS else ""
+    return say(f"panel {said.value}", language) if said else ""
 
 
 def _doubt(panel: Mapping[str, Any], language: str, floor: str) -> str:

@@ -262,6 +262,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "trained quite": "That is quite alike.",
         "trained little": "That is only a little alike: more or better photos help most.",
         "trained hardly": "That is hardly alike: look at the photos, and train again.",
+        "trained advice": "More or better photos help most.",
         "others very": "very like the other photos",
         "others quite": "quite like the other photos",
         "others little": "only a little like the other photos",

@@ -129,8 +129,8 @@ def test_a_likeness_is_said_in_words_and_what_follows_from_it_is_folded(service:
 
     job = service.jobs.submit("train", "ada", work)
     job.wait(20)
-    assert "Step 40: quite alike, likeness 0.60" in panel.validation(job, "en")
-    assert "第 40 步：较像，相似度 0.60" in panel.validation(job, "zh")
+    assert "Step 40: a little alike, likeness 0.60" in panel.validation(job, "en")
+    assert "第 40 步：有点像，相似度 0.60" in panel.validation(job, "zh")
     told = {"word": "looks like the person", "copying": 0.1, "held_out": ["a.jpg"], "pictures": 2}
     html = likeness_view.bars(told, "en")
     shown, folded = html.split("<details>")

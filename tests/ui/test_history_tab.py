@@ -102,7 +102,7 @@ def test_people_are_shown_with_what_can_be_done(service: EasyPhoto, tmp_path: Pa
         tab.bind(gr.Tab("People"), page, [], lambda user_id, page, language: {})
     cards = tab._look(ENGLISH)[tab.list]
     assert [f'data-person="{name}"' in cards for name in ("ada", "bea", "cleo")] == [True, True, True]
-    assert cards.count("Likeness 0.82, very alike.") == 2 and cards.count(">Resume<") == 1
+    assert cards.count("Likeness 0.82, quite alike.") == 2 and cards.count(">Resume<") == 1
     exported = Path(tab._export("ada", ENGLISH)[tab.file]["value"])
     assert exported.name == "ada.easyphoto.zip"
     taken = tab._bring({tab.bring: [str(exported)], page: ""}, ENGLISH)

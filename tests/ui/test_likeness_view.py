@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+import pytest
+
 from easyphoto.cli.show import panel_lines
+from easyphoto.events import Finished
+from easyphoto.jobs import JobQueue
+from easyphoto.measures.likeness_panel import PanelRow, PanelWord
 from easyphoto.messages import Message
 from easyphoto.training.photo_coach import Coaching, CoachState, CoachSuggestion, CoachTopic, HeadBin
 from easyphoto.ui import coach_view, likeness_view
+from easyphoto.ui.panel import job_panel, likeness_said
+from easyphoto.vision.backends import calibrations
 
 
 def row(embedder: str, value: float | None) -> dict[str, Any]:
@@ -99,3 +107,24 @@ def test_the_coach_says_its_state_its_advice_and_where_the_heads_look() -> None:
         ("seen", "1", "1"), ("seen", "2", "5"), ("unseen", "3", "0"),
     ]  # fmt: skip
     assert "照片已就绪" in coach_view.coaching(Coaching(CoachState.READY, (), poses), "zh")
+
+
+def test_the_scale_and_the_panel_agree_on_where_strangers_end() -> None:
+    calibration = calibrations.load("dlib-resnet")
+    for cosine in np.linspace(-0.2, 1, 241):
+        said = likeness_said(calibration.score(float(cosine)), "en")
+        one = PanelRow("dlib-resnet", float(cosine), 0.0, 0.9, calibration.threshold)
+        if abs(cosine - calibration.threshold) > 0.005:
+            assert (one.word is PanelWord.PERSON) == (said in ("quite alike", "very alike")), cosine
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"), [("looks like the person", False), ("looks like a relative", True), ("copies a photo", True)]
+)
+def test_after_a_training_only_the_panel_says_whom_it_looks_like(word: str, advice: bool) -> None:
+    queue = JobQueue()
+    job = queue.submit("train", "ada", lambda j: j.emit(Finished(result={"likeness": 0.95, "panel": panel(word=word)})))
+    job.wait(20)
+    told = job_panel(job, queue, "en", "")
+    assert "ada is trained. Likeness 0.95." in told and "alike" not in told
+    assert ("More or better photos help most." in told) == advice
