@@ -73,6 +73,8 @@ SPEC = FamilySpec(
     softens=True,
     # On twelve people and eight templates it cost likeness, detail and surroundings (docs/chain.md).
     repaints_twice=False,
+    # It learned hardly any: eleven that it painted lost eyes and glasses, and came no nearer to the person.
+    paints_profiles=False,
     controls=CONTROLS,
     control_models=table({}),
     memory=MemoryNumbers(

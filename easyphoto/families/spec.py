@@ -286,7 +286,7 @@ class FamilySpec:
 
     ``reach`` says how far the masks of a face reach. A family that ``softens`` what it repaints gets the fine detail of
     the fused picture back. One that doesn't ``repaints_twice`` leaves the repainting of the second pass out unless the
-    user asks for it."""
+    user asks for it. ``paints_profiles``: whether it can paint a head that is seen from the side."""
 
     family: Family
     title: str
@@ -306,6 +306,7 @@ class FamilySpec:
     reach: MaskReach = MaskReach()
     softens: bool = False
     repaints_twice: bool = True
+    paints_profiles: bool = True
     animation: Animation | None = None
     """None for a family for which there are no motion modules."""
 

@@ -98,9 +98,9 @@ HIRES_SCALE, HIRES_STRENGTH = 1.5, 0.2
 
 
 def row(which: Pass, family: Family, config: PortraitConfig, chosen: Chosen = None, *, alone: bool = False) -> PassRow:
-    """The row of the pass ``which`` for ``family``, as ``config`` wants it. A default gives way to what suits LCM or the
-    family better; a value that the user has ``chosen`` stays, even where it is the default's. ``alone``: for a person
-    who is shown without a LoRA."""
+    """The row of the pass ``which`` for ``family``, as ``config`` wants it. A default gives way to what suits LCM or
+    the family better; a value that the user has ``chosen`` stays, even where it is the default's. ``alone``: for a
+    person who is shown without a LoRA."""
     named = unlike_defaults(config) if chosen is None else chosen
     spec = families.spec(family)
     controls = spec.controls.get(which, ())

@@ -127,7 +127,7 @@ class Sitting:
             painted = yield PassOrder(row, image, mask, feeds, self._words)
             assert painted is not None
             if mask is None:
-                kept = stages.shape_mask(studio.look(painted, before.face).parts, width, self._reach)
+                kept = stages.shape_mask(self._look_at(painted, before.face).parts, width, self._reach)
                 self._mark((kept > 0.02).astype(np.float32))
                 painted = geometry.blend(image, painted, kept)
             image = painted
@@ -200,7 +200,7 @@ class Sitting:
         if bends and self._donor is None:
             image, glasses = self._without_glasses(image, before.face)
         fused = studio.vision.fuser.fuse(image, before.face, source.image, source.face)
-        after = studio.look(fused, before.face)
+        after = self._look_at(fused, before.face)
         if not stages.same_mouth(before.parts, after.parts):
             fused = stages.tint_lips(fused, after.parts, self._frame.image, self._look.parts, self._width)
         unlike = stages.unlike(image, fused, self._width)
@@ -259,9 +259,12 @@ class Sitting:
         about the same array has the same answer."""
         last, asked, seen = self._seen
         if image is not last or (near is not asked and near is not seen.face):
-            seen = self._studio.look(image, near)
+            seen = self._look_at(image, near)
             self._seen = (image, near, seen)
         return seen
+
+    def _look_at(self, image: Image, near: Face) -> ParsedFace:
+        return self._studio.look(image, near, guessed=self.head.guessed)
 
     def _mask(self, kind: MaskKind, look: ParsedFace) -> Mask | None:
         if kind is MaskKind.WHOLE:

@@ -43,6 +43,8 @@ MOST_CONTRAST = 1.15
 """By how much the colour shift may raise the contrast of a face. More would turn harsh light into white patches."""
 FINE = 1.5 / 170, 6 / 170
 """Below which size detail counts as fine, and over what distance its strength is compared, in widths of the face."""
+INNER_GROWTH = 1.1
+"""How many times larger than the features of a face in profile the part is that is repainted."""
 OTHERS_MARGIN = 1.1
 """How many times larger than its box the region is that is guarded around another face."""
 
@@ -169,6 +171,14 @@ def second_mask(parts: FaceParts, face_width: float, reach: MaskReach = ORIGINAL
     """A ring along the outline of the face, together with the eyes and the lips."""
     outline = masks.ring(masks.close_holes(parts.face), reach.ring_inner * face_width, reach.ring_outer * face_width)
     return masks.union(outline, _hard(parts.eyes), _hard(parts.lips))
+
+
+def inner_parts(parts: FaceParts, points: Points) -> FaceParts:
+    """The parts of a face whose 68 points are guesses: what lies between brows, nose and mouth. The outline that is
+    guessed for a head in profile runs through its hair and behind its ear."""
+    size = parts.face.shape[0], parts.face.shape[1]
+    inner = masks.hull(size, landmarks.grown(points[17:], INNER_GROWTH))
+    return replace(parts, face=masks.intersection(parts.face, inner), skin=masks.intersection(parts.skin, inner))
 
 
 def shape_mask(parts: FaceParts, face_width: float, reach: MaskReach = ORIGINAL) -> Mask:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from easyphoto import families
 from easyphoto.config import PortraitConfig, auto_name, unlike_defaults
-from easyphoto.errors import Cancelled, NoFace, reason
+from easyphoto.errors import Cancelled, InvalidRequest, NoFace, reason
 from easyphoto.families.spec import Pass
 from easyphoto.inference import face_sources, gallery, plan, stages, text
 from easyphoto.inference.face_sources import FaceSource, FaceSources
@@ -23,12 +23,14 @@ from easyphoto.inference.plan import PassRow
 from easyphoto.inference.task import LoadedTemplate, PortraitTask, Subject, Unusable
 from easyphoto.messages import Message
 from easyphoto.ports import Embedding, Face, FaceParts, Host, Image, LoraRef, Vision
-from easyphoto.vision import detect_near
+from easyphoto.vision import detect_near, landmarks
 from easyphoto.vision.pose import Pose, pose_in
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+BY_POINTS = "landmarks"
+"""The parser that knows no more of a face than its points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +242,7 @@ class Studio:
             raise NoFace(
                 "Nobody was chosen for the {count} face(s) of {template}.", count=len(faces), template=template.name
             )
+        self._leave_profiles(template)
         for sitter in self.seats:
             if isinstance(sitter, Unusable):
                 raise sitter.error
@@ -253,6 +256,38 @@ class Studio:
                 )
             )
         return faces
+
+    def _leave_profiles(self, template: LoadedTemplate) -> None:
+        """Take away the seats of faces that the model can't paint because they are seen from the side. Raises
+        :class:`InvalidRequest` where no seat is left. A picture from text is painted as it is."""
+        spec = families.spec(self.family)
+        fuses_any = self.config.fusion_only and not getattr(self.vision.fuser, "bends", True)
+        if spec.paints_profiles or fuses_any or not self.task.templates or self._found is None:
+            return
+        turned = [
+            i
+            for i, (face, seat) in enumerate(zip(self._found[1], self.seats, strict=True))
+            if seat is not None and self.placed(template.image, face).head.guessed
+        ]
+        if not turned:
+            return
+        self.seats = [None if i in turned else seat for i, seat in enumerate(self.seats)]
+        if all(seat is None for seat in self.seats):
+            raise InvalidRequest(
+                "{template} shows a head from the side, which {model} can't paint: take a template whose head looks "
+                "more ahead, or another base model.",
+                template=template.name,
+                model=spec.title,
+            )
+        self.meter.notice(
+            Message(
+                "{count} face(s) of {template} were left as they are: {model} can't paint a head that is seen from the "
+                "side.",
+                count=len(turned),
+                template=template.name,
+                model=spec.title,
+            )
+        )
 
     def _seated_at(self, image: Image, faces: list[Face]) -> list[Sitter | Unusable | None]:
         """Who sits for each face: from left to right, or whoever is most like it."""
@@ -284,8 +319,8 @@ class Studio:
 
     def _place(self, picture: Image, face: Face) -> PlacedFace:
         frame = stages.frame(picture, face, self.family, crop=self.config.crop_face_preprocess)
-        look = self.look(frame.image, frame.face)
-        return PlacedFace(frame, look, pose_in(self.vision, picture, face))
+        head = pose_in(self.vision, picture, face)
+        return PlacedFace(frame, self.look(frame.image, frame.face, guessed=head.guessed), head)
 
     def spared(self, what: str, otherwise: T, work: Callable[[], T]) -> T:
         """What ``work`` returns; where it fails, ``otherwise`` and a notice. What is done to a picture that is already
@@ -318,10 +353,14 @@ class Studio:
         """The face that stands near ``expected`` in ``image``, or ``expected`` itself where none is found."""
         return stages.nearest(detect_near(self.vision.detector, image, expected), expected) or expected
 
-    def look(self, image: Image, expected: Face) -> ParsedFace:
-        """The face that :meth:`face` finds, with the masks of its parts."""
+    def look(self, image: Image, expected: Face, *, guessed: bool = False) -> ParsedFace:
+        """The face that :meth:`face` finds, with the masks of its parts; only the inner ones where its points are
+        ``guessed`` and the masks come from them."""
         face = self.face(image, expected)
-        return ParsedFace(face, self.vision.parser.parse(image, face))
+        parts = self.vision.parser.parse(image, face)
+        if guessed and self.vision.parser.name == BY_POINTS:
+            parts = stages.inner_parts(parts, landmarks.of(self.vision, image, face))
+        return ParsedFace(face, parts)
 
 
 def _preferring(task: PortraitTask, vision: Vision, meter: Meter) -> Vision:

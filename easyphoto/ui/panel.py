@@ -55,8 +55,8 @@ REWARD = "reward"
 SHOWN = 4
 """At most this many pictures of a validation are shown."""
 LEVELS = ((0.9, "very"), (0.77, "quite"), (0.4, "little"), (0.0, "hardly"))
-"""From which likeness on which word is said of it. By dlib's calibration three of four pairs of photos of one person reach
-the first, and only one of 100 pairs of strangers reaches the second: below that a panel calls a face a relative's."""
+"""From which likeness on which word is said of it. By dlib's calibration three of four pairs of photos of one person
+reach the first, and only one of 100 pairs of strangers the second: below that a panel calls a face a relative's."""
 
 
 @dataclass

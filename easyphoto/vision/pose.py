@@ -51,6 +51,11 @@ class Pose:
     pitch: float
     roll: float
 
+    @property
+    def guessed(self) -> bool:
+        """Whether the head is in profile, so that its points are guesses."""
+        return abs(self.yaw) >= PROFILE
+
 
 def pose_in(vision: Vision, image: Image, face: Face) -> Pose:
     """The pose of a face of ``image``, measured from its 68 points, whichever detector found it. Where the detector

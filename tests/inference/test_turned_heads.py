@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from easyphoto import pictures
-from easyphoto.events import Event, Notice
+from easyphoto.config import Family
+from easyphoto.events import Event, Notice, TemplateFailed
 from easyphoto.inference import gallery
 from easyphoto.inference.face_sources import agree, apart
 from easyphoto.inference.portrait import portray
 from easyphoto.inference.task import Subject
-from easyphoto.ports import Calibration, Face, Image, Points, Portrait
+from easyphoto.ports import Calibration, Face, Image, Img2Img, Points, Portrait, Vision
 from easyphoto.vision import pose
 from easyphoto.vision.pose import Pose
 from tests.fakes import (
@@ -27,6 +28,7 @@ from tests.fakes import (
     FakeFuser,
     FakeHost,
     FakeLandmarks,
+    FakeParser,
     FakeVision,
     blank,
     draw_face,
@@ -252,3 +254,65 @@ def test_an_embedder_that_changes_while_a_portrait_is_made_gives_no_number(tmp_p
     assert made.likeness == (None,)
     said = " ".join(e.message for e in events if isinstance(e, Notice))
     assert "Likeness was measured with fake-embedder and another serves now" in said
+
+
+@pytest.fixture
+def profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The points of heads that are turned by more than 45 degrees are guesses."""
+
+    def guessing(vision: Vision, image: Image, face: Face) -> Pose:
+        seen = pose.pose(face)
+        return dataclasses.replace(seen, yaw=pose.PROFILE) if abs(seen.yaw) > 45 else seen
+
+    monkeypatch.setattr("easyphoto.inference.studio.pose_in", guessing)
+
+
+def made_on(
+    picture: Image, folder: Path, vision: Heads, people: int = 1, **more: Any
+) -> tuple[list[Portrait], list[Event], FakeHost]:
+    events: list[Event] = []
+    host = FakeHost()
+    chosen = more.pop("config", config(super_resolution=False))
+    job = task((picture,), *[person(folder)] * people, config=chosen, **more)
+    return list(portray(job, host, vision, events.append)), events, host
+
+
+@pytest.mark.usefixtures("profiles")
+def test_the_demo_model_paints_no_head_that_is_seen_from_the_side(tmp_path: Path) -> None:
+    made, events, host = made_on(template(60), tmp_path, Heads())
+    (failed,) = [e for e in events if isinstance(e, TemplateFailed)]
+    assert not made and not host.jobs
+    assert "shows a head from the side, which the bench model can't paint" in failed.message
+
+
+@pytest.mark.usefixtures("profiles")
+def test_of_several_heads_only_those_from_the_side_stay_as_they_are(tmp_path: Path) -> None:
+    both = turned(turned(blank(500, 300), (120, 150), 90, 10, 60), (380, 150), 90, 20, 0)
+    (portrait,), events, _ = made_on(both, tmp_path, Heads(), people=2)
+    said = " ".join(e.message for e in events if isinstance(e, Notice))
+    assert "1 face(s) of" in said and "seen from the side" in said
+    assert [found is not None for found in portrait.likeness] == [False, True]
+    assert (portrait.image[100:200, 70:170] == both[100:200, 70:170]).all()
+    assert (portrait.image[150, 380] != both[150, 380]).any()
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_network_that_swaps_faces_alone_may_do_so_from_the_side(tmp_path: Path) -> None:
+    vision = Heads()
+    vision.fuser.bends = False
+    wanted = config(super_resolution=False, fusion_only=True)
+    made, _, host = made_on(template(60), tmp_path, vision, config=wanted)
+    assert len(made) == 1 and not host.jobs and sources(vision)
+
+
+@pytest.mark.usefixtures("profiles")
+def test_of_a_head_from_the_side_only_what_lies_between_the_features_is_repainted(tmp_path: Path) -> None:
+    def masked(parser: str) -> float:
+        vision = Heads()
+        vision.parser = FakeParser(parser)
+        (_,), _, host = made_on(template(60), tmp_path, vision, family=Family.SD1)
+        job = host.jobs[0]
+        assert isinstance(job, Img2Img) and job.mask is not None
+        return float(job.mask.mean())
+
+    assert 0 < masked("landmarks") < 0.8 * masked("a network that sees the face")

@@ -48,8 +48,8 @@ TILE, TILE_OVERLAP, TILE_SCALE = 1024, 320, 1.3
 this overlap, which are enlarged so many times. A face of 62 pixels then has 80, the least that HOG can find. Faces that
 are larger than the overlap were seen before."""
 PART = 0.4
-"""A box with a score under ``SURE`` is a part of a surer face if so much of it lies in that face's box: a mouth in a beard
-was taken for a face of its own. Of 1,198 portraits two had such boxes."""
+"""A box with a score under ``SURE`` is a part of a surer face if so much of it lies in that face's box: a mouth in a
+beard was taken for a face of its own. Of 1,198 portraits two had such boxes."""
 NETWORK_TRUST = 0.5
 """What a score of the network is worth in scores of HOG. It is worth less, because the network is just as sure of faces
 that lie on their side."""
