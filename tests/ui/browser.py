@@ -184,10 +184,11 @@ class Page:
         self.click(f"{tabs} [role=tab]", number)
 
     def unfold(self) -> None:
-        """Open every folded part that is in sight."""
-        for button in self.all("#easyphoto button.label-wrap:not(.open)"):
-            if button.is_displayed():
-                button.click()
+        """Open every folded part of the open tab, wherever it is."""
+        self.script(
+            "document.querySelectorAll('#easyphoto button.label-wrap:not(.open)')"
+            ".forEach((folded) => folded.offsetParent && folded.click())"
+        )
 
     def type(self, selector: str, text: str) -> None:
         def typed() -> None:
@@ -242,13 +243,6 @@ class Page:
         """Scroll to an element, so that what is fixed at the edge of a telephone doesn't lie over it."""
         self.wait_for(selector)
         self.script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
-
-    def unfold_all(self) -> None:
-        """Open every folded part of the open tab, wherever it is."""
-        self.script(
-            "document.querySelectorAll('#easyphoto button.label-wrap:not(.open)')"
-            ".forEach((folded) => folded.offsetParent && folded.click())"
-        )
 
     def in_sight(self, selector: str) -> bool:
         """Whether the upper edge of an element, and 40 pixels below it, can be seen: nothing lies over them."""

@@ -131,7 +131,7 @@ def test_a_newcomer_with_a_telephone_gets_a_portrait(
         page.wait(lambda: "没有照片" in page.text("#easyphoto_train_error"))
         page.upload("easyphoto_train_upload", photos)
         page.wait_for("#easyphoto_train_report figure.taken", 5, LONG)
-        page.unfold_all()
+        page.unfold()
         for name, value in QUICK_TRAINING.items():
             page.number(f"#easyphoto_train_{name}", value)
         page.settle()

@@ -49,7 +49,7 @@ def test_on_a_telephone_what_comes_of_a_click_is_seen(
         page.wait_for("#easyphoto_train_report figure.taken", 4)
         assert page.one("#easyphoto_train_add").is_displayed()
         page.type("#easyphoto_train_user_id", "小美")
-        page.unfold_all()
+        page.unfold()
         page.settle()
         assert page.script(TALLEST_NAME) < ROW_AND_A_HALF
         assert page.script(WIDEST) <= 400
