@@ -201,13 +201,12 @@ def subjects(portraits: Path, vision: Vision, wanted: Sequence[int]) -> Iterator
         raise SystemExit(f"There are too few portraits in {portraits}: {len(paths)} of {PEOPLE + TEMPLATES}.")
     templates = paths[5 :: len(paths) // TEMPLATES][:TEMPLATES]
     others = [path for path in paths if path not in templates]
-    people = others[:: len(others) // PEOPLE][:PEOPLE]
+    apart = len(others) // PEOPLE
     scenes = [scene for path in templates if (scene := scene_of(path, vision)) is not None]
     for number in wanted:
-        own = scene_of(people[number], vision)
-        if own is None:
-            say(f"person {number} is left out: no face was found in {people[number].name}")
-            continue
+        # A portrait in which no face is found gives way to the next one.
+        found = (scene_of(path, vision) for path in others[number * apart : (number + 1) * apart])
+        own = next(scene for scene in found if scene is not None)
         photos = []
         for photo in photos_of(own.image, number):
             face = largest(vision.detector.detect(photo))
