@@ -3,7 +3,7 @@
     python tools/screenshots.py                        # the bench checkpoint, photos from an installed package
     python tools/screenshots.py --photos my/photos --user-id Ada --data my/data
 
-Needs Chromium, its driver and selenium. Writes docs/images/<tab>-<language>.png or .jpg.
+Needs Chromium, its driver, selenium and a Chinese font. Writes docs/images/<tab>-<language>.png or .jpg.
 """
 
 from __future__ import annotations
