@@ -62,16 +62,21 @@ class State:
         self.interrupted = self.skipped = self.stopping_generation = False
         self.sampling_step, self.sampling_steps = 20, 20  # left over from the last picture
         self.previews = True
+        self.period = 10
         self.current_image: Any = None
+        self.current_image_sampling_step = 0
 
     def begin(self, job: str = "") -> None:
         self.job, self.interrupted, self.skipped, self.stopping_generation = job, False, False, False
         self.current_image = None
+        self.current_image_sampling_step = 0
         self.begun += 1
 
     def set_current_image(self) -> None:
-        """As in A1111: it makes a preview when it is asked, unless the user's settings say no."""
-        if self.previews:
+        """As in A1111: it makes a preview when it is asked, unless the user's settings say no or too few steps have
+        passed since the last one."""
+        if self.previews and self.sampling_step - self.current_image_sampling_step >= self.period:
+            self.current_image_sampling_step = self.sampling_step
             self.current_image = PilImage.new("RGBA", (32, 24), (self.sampling_step % 256, 0, 0, 255))
 
     def end(self) -> None:

@@ -485,6 +485,13 @@ def test_the_hosts_own_previews_are_shown(fake: FakeWebUI) -> None:
     assert len(looking.seen) > 2
 
 
+def test_a_pass_has_previews_however_seldom_the_hosts_page_shows_one(fake: FakeWebUI) -> None:
+    fake.state.period = 32
+    looking = Looking()
+    host_of(fake).img2img(img2img(steps=30), looking)
+    assert looking.seen
+
+
 def test_previews_that_the_user_switched_off_in_the_host_stay_off(fake: FakeWebUI) -> None:
     fake.state.previews = False
     looking = Looking()

@@ -13,7 +13,7 @@ import pytest
 
 from easyphoto import pictures
 from easyphoto.clips import decoding
-from easyphoto.config import Family
+from easyphoto.config import Family, unlike_defaults
 from easyphoto.errors import Cancelled, InvalidRequest, NoFace
 from easyphoto.events import Event, Notice, Progress
 from easyphoto.inference import flow
@@ -48,10 +48,12 @@ def clip(folder: Path, images: Sequence[Image]) -> decoding.Clip:
 
 
 def task(folder: Path, images: Sequence[Image], *people: Subject | None, **more: Any) -> ClipTask:
+    wanted = more.pop("config", config(color_shift_last=False))
     return ClipTask(
         clip=clip(folder, images),
         people=people,
-        config=more.pop("config", config(color_shift_last=False)),
+        config=wanted,
+        chosen=unlike_defaults(wanted) | {"enable_second_diffusion"},
         checkpoint=Checkpoint("base", Path("base.safetensors"), Family.BENCH),
         folder=folder / "work",
         **more,

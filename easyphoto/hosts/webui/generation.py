@@ -27,6 +27,8 @@ POLL = 0.1
 """How many seconds lie between two looks at the step that the host has reached."""
 REMIND = 1.0
 """After how many seconds a step that has not changed is told again. Whoever listens may want to stop the picture."""
+PERIODS = 1000
+"""More steps than a host's setting may ask for between two live previews."""
 NEUTRAL = {
     "img2img_color_correction": False,
     "img2img_fix_steps": False,
@@ -239,7 +241,7 @@ def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
     state.sampling_step, state.sampling_steps = 0, 0
 
     def watch() -> None:
-        reported, at, shown = -1, 0.0, None
+        reported, previewed, at, shown = -1, -1, 0.0, None
         while not done.wait(POLL):
             step, total = int(state.sampling_step), max(int(state.sampling_steps), 1)
             if step == reported and time.monotonic() - at < REMIND:
@@ -247,9 +249,10 @@ def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
             reported, at = step, time.monotonic()
             try:
                 tell(min(step, total), total)
-                if isinstance(tell, PreviewWatcher) and tell.wants_preview():
+                if step != previewed and isinstance(tell, PreviewWatcher) and tell.wants_preview():
                     shown, before = _live_preview(state), shown
                     if shown is not None and shown is not before:
+                        previewed = step  # until the next one the host would only make the same picture again
                         tell.preview(np.asarray(shown.convert("RGB"), np.uint8))
             except BaseException as error:  # noqa: BLE001 - raised again where the host's work ends
                 problem.append(error)
@@ -271,8 +274,10 @@ def _steps_reported(state: Any, on_step: OnStep | None) -> Iterator[None]:
 
 def _live_preview(state: Any) -> PilImage.Image | None:
     """The host's own live preview of what it samples, None where it has none or the user has switched it off. The host
-    makes a new one when it is asked, as often and in the way that its settings say."""
+    makes a new one when it is asked, in the way that its settings say. How often its own page shows one, every ten
+    steps as a rule, does not count: a pass of a portrait has hardly more."""
     if hasattr(state, "set_current_image"):
+        state.current_image_sampling_step = state.sampling_step - PERIODS  # or it waits until enough have passed
         state.set_current_image()
     found = getattr(state, "current_image", None)
     return found if isinstance(found, PilImage.Image) else None
