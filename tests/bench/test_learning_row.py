@@ -42,6 +42,8 @@ def test_a_variant_is_held_to_the_way_that_the_defaults_make_with_the_same_peopl
     assert mine == pytest.approx(20 + 20 * 0.25 / 0.4) and theirs == pytest.approx(40 + 20 * 0.35 / 0.4)
     assert learning_row.learned_after(usual[:1], usual, "judge")[0] is None
     assert learning_row.ahead(fast, usual, "judge", 40) == pytest.approx([0.7, 0.3])
+    low, high = learning_row.sooner(fast, usual, "judge")
+    assert low <= mine - theirs <= high < 0, "with either of the two people alone it is sooner, too"
 
 
 def test_the_seeds_of_a_person_count_as_one() -> None:
