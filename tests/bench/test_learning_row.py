@@ -74,9 +74,9 @@ def test_the_table_compares_the_same_trainings_by_both_embedders(
     assert list(cells) == ["default", "up x4", "up x4, averaged"]
     assert cells["default"][:3] == ["3, 3", "38", ""] and cells["default"][5] == "40"
     up = cells["up x4"]
-    assert up[0] == "2, 2" and up[1] == "19 (default 38)" and up[2] == "+0.500 [+0.500, +0.500]"
-    assert up[3] == "not (default 38)" and up[4].startswith("-0.100") and up[5] == "20"
-    assert cells["up x4, averaged"][1] == "not (default 38)"
+    assert up[0] == "2, 2" and up[1] == "19 (default 38; difference [-19, -19])" and up[2] == "+0.500 [+0.500, +0.500]"
+    assert up[3].startswith("not (default 38; ") and up[4].startswith("-0.100") and up[5] == "20"
+    assert cells["up x4, averaged"][1].startswith("not (default 38; ")
     monkeypatch.setattr(sys, "argv", ["learning_row.py", "--out", str(tmp_path / "none"), "--table"])
     with pytest.raises(SystemExit, match="There is no training in"):
         learning_row.main()
