@@ -12,6 +12,7 @@ import pytest
 from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto
 from tests.acting import trained
+from tests.looking import contents
 
 V1 = "/easyphoto/v1"
 
@@ -77,7 +78,7 @@ def test_deleting_somebody_takes_what_waits_with_them(
     assert client.delete(f"{V1}/people/{person}").status_code == 200
     assert [job["id"] for job in client.get(f"{V1}/jobs").json()] == [others]
     assert client.get(f"{V1}/jobs/{waits}").status_code == client.get(f"{V1}/jobs/{first}").status_code == 404
-    left = [p for p in service.paths.queue.rglob("*") if p.is_file() and person.encode() in p.read_bytes()]
+    left = [path for path, content in contents(service.paths.queue).items() if person.encode() in content]
     assert left == [] and len(list((service.paths.queue / "pictures").iterdir())) == 1
 
 

@@ -11,14 +11,15 @@ from easyphoto.service import EasyPhoto
 from easyphoto.storage.batch_reports import PAGE, TABLE, THUMBNAILS
 from tests.acting import photos_in, trained
 from tests.batch.asking import run
+from tests.looking import contents
 
 NAME = "Zoraida, Quux & (Söhne)"
 
 
 def holding(folder: Path, name: str) -> list[str]:
     """The files below a folder that have the name in their content or their own name."""
-    found = (p for p in folder.rglob("*") if p.is_file())
-    return [p.name for p in found if name in p.name or name.encode() in p.read_bytes()]
+    found = contents(folder).items()
+    return [path.name for path, content in found if name in path.name or name.encode() in content]
 
 
 @pytest.mark.thorough

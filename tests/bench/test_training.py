@@ -271,13 +271,14 @@ def test_the_first_pass_keeps_a_share_of_what_the_fusion_brought() -> None:
     assert kept_share([0.48, 0.0], [0.5, 0.4], [0.1, 0.3]) == pytest.approx(0.75), "the first face was not fused"
     assert kept_share([0.0], [None], [0.9]) is None
     assert kept_share([-0.5], [-0.1], [0.2]) is None
-    rest = {"as it comes": [0.9], "without LoRA": [0.7], "one pass": [0.9], "last checkpoint": [1.0]}
+    rest = {"as it comes": [0.9], "without LoRA": [0.7], "two passes": [0.8], "last checkpoint": [1.0]}
     row = of_one_embedder(
         [{"template": [0.2], "fusion alone": [0.8], "first pass": [0.6], "without face fusion": [0.3], **rest}]
     )
     assert row["first_pass_keeps"]["median"] == pytest.approx(0.75)
     assert row["first_pass_after_fusion"]["median_gain"] == pytest.approx(-0.2)
     assert row["greedy_fusion"]["median_gain"] == pytest.approx(-0.1)
+    assert row["second_pass"]["median_gain"] == pytest.approx(-0.1)
     assert row["median"]["as it comes"] == pytest.approx(0.9)
 
 

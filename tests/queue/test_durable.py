@@ -33,6 +33,7 @@ from easyphoto.queue.database import FILE
 from easyphoto.queue.durable import DurableQueue
 from easyphoto.queue.lanes import LocalRunner
 from easyphoto.queue.port import DurableRequest, Order
+from tests.looking import contents
 
 PHOTO = b"a photo of ada " * 5000
 
@@ -116,7 +117,7 @@ def held(gate: threading.Event) -> Work:
 
 
 def everything_in(folder: Path) -> bytes:
-    return b"".join(str(p).encode() + p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
+    return b"".join(str(path).encode() + content for path, content in contents(folder).items())
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
