@@ -200,12 +200,16 @@ class _PortraitRun:
             except TimeoutError:
                 self._pass_on_notices(asked)  # why it waits may be among them
                 if self._cancelled():
+                    self._cancel_waiting()  # first: else the next one begins as soon as this one ends
                     asked.cancel()
+
+    def _cancel_waiting(self) -> None:
+        for _, asked in reversed(self._waiting):
+            asked.cancel()
 
     def _withdraw(self) -> None:
         """Cancel what waits in the queue; a portrait that was made meanwhile still counts."""
-        for _, asked in self._waiting:
-            asked.cancel()
+        self._cancel_waiting()
         while self._waiting:
             piece, asked = self._waiting.popleft()
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from easyphoto.service import EasyPhoto, Preferences
 from tests.acting import acting_service
 from tests.catalog.little import little
 from tests.catalog.server import Answer, Mirror, serve
+from tests.waiting import until
 
 V1 = "/easyphoto/v1"
 
@@ -86,31 +87,18 @@ def test_what_goes_wrong_is_said(client: httpx.Client, mirror: Mirror, monkeypat
 
 @pytest.mark.thorough
 def test_a_download_can_be_cancelled_and_keeps_nobody_waiting(
-    client: httpx.Client, service: EasyPhoto, mirror: Mirror, wait_until: Callable[[Callable[[], bool]], None]
+    client: httpx.Client, service: EasyPhoto, mirror: Mirror
 ) -> None:
     mirror.answers["/free-net.onnx"] = [Answer(pause=0.2)]
     job = client.post(f"{V1}/jobs/models", json={"features": ["free"]}).json()["id"]
-    wait_until(lambda: service.jobs.get(job).state == "running")
+    until(lambda: service.jobs.get(job).state == "running")
     portrait = service.jobs.submit("generate", "ada", lambda _: None)
     portrait.wait(20)
     assert service.jobs.get(job).state == "running" and client.get(f"{V1}/status").json()["running"] is None
     client.delete(f"{V1}/jobs/{job}")
-    wait_until(lambda: service.jobs.get(job).ended)
+    until(lambda: service.jobs.get(job).ended)
     assert service.jobs.get(job).state == "cancelled"
     assert not (service.paths.models / "free-net.onnx").exists()
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], bool]], None]:
-    import time
-
-    def wait(ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not ready():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    return wait
 
 
 @pytest.mark.thorough

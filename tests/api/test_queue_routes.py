@@ -13,6 +13,7 @@ from easyphoto.jobs import Job
 from easyphoto.service import EasyPhoto
 from tests.acting import trained
 from tests.looking import contents
+from tests.waiting import until
 
 V1 = "/easyphoto/v1"
 
@@ -89,8 +90,7 @@ def test_the_queue_says_who_works(client: httpx.Client, service: EasyPhoto) -> N
         goes_on.wait(20)
 
     job = service.jobs.submit("train", "x", work)
-    while job.state != "running":
-        pass
+    until(lambda: job.state == "running")
     worker = client.get(f"{V1}/queue").json()["worker"]
     assert worker["here"] and worker["pid"] > 0 and worker["host"]
     goes_on.set()

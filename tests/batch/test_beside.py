@@ -16,6 +16,7 @@ from easyphoto.events import Notice
 from easyphoto.service import EasyPhoto
 from tests.acting import acting_service
 from tests.batch.asking import batch_of, run
+from tests.waiting import until
 
 TABLE = "user,template,seed,output\nada,templates/template-0.png,1,one\neve,templates/template-1.png,2,two\n"
 
@@ -30,8 +31,7 @@ def file(desk: Path) -> Path:
 def owner(service: EasyPhoto) -> Iterator[EasyPhoto]:
     """A program that works on the queue, as ``serve`` does."""
     service.jobs.attend()
-    while not service.jobs.works_here:
-        pass
+    until(lambda: service.jobs.works_here)
     yield service
     service.jobs.leave()
 

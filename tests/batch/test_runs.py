@@ -21,7 +21,7 @@ from easyphoto.inference import recipe
 from easyphoto.ports import Txt2Img
 from easyphoto.service import EasyPhoto
 from tests.acting import lora_file, portrait_of
-from tests.batch.asking import batch_of, run
+from tests.batch.asking import batch_of, run, until_stopped
 from tests.fakes import FakeHost, blank
 
 TABLE = """\
@@ -144,6 +144,7 @@ def test_a_cancelled_batch_keeps_what_is_made_and_goes_on(service: EasyPhoto, fi
         if job.seed == 7:
             held.set()
             go.wait(30)
+            until_stopped(service)
 
     service.host.before = hold
     job = running.start(service, batch_of(service, file))

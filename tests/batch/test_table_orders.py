@@ -23,7 +23,9 @@ from easyphoto.ports import Txt2Img
 from easyphoto.queue.port import DurableRequest, StoredPicture
 from easyphoto.service import EasyPhoto
 from tests.acting import templates_in
+from tests.batch.asking import until_stopped
 from tests.fakes import FakeHost
+from tests.waiting import until
 
 CSV = """\
 user;template;seed;first_denoising_strength;output
@@ -134,8 +136,7 @@ def test_a_batch_goes_with_a_person_on_it_while_it_waits(service: EasyPhoto, sen
     service.jobs.pause()
     table_desk.register(service)
     first = table_desk.queue(service, order_of("user,template\nada,mine.png\n", sent, "first.csv"))
-    while first.state != "running":
-        pass
+    until(lambda: first.state == "running")
     second = table_desk.queue(service, order_of("user,template\nada,yours\neve,mine.png\n", sent, "second.csv"))
     with pytest.raises(InvalidRequest, match="are being made"):
         service.delete_person("ada")
@@ -158,6 +159,7 @@ def test_a_cancelled_batch_is_retried_and_goes_on(service: EasyPhoto, sent: dict
         if job.seed == 2:
             held.set()
             go.wait(30)
+            until_stopped(service)
 
     service.host.before = hold
     rows = "user,template,seed,output\nada,yours,1,a\nada,yours,2,b\neve,yours,3,c\n"

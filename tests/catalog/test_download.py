@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from easyphoto.errors import AssetMissing, Cancelled, StorageFailed
 from easyphoto.events import Event, Notice, Progress
 from tests.catalog.conftest import QUICK, onnx_like, safetensors_like
 from tests.catalog.server import Answer, Mirror, serve
+from tests.waiting import until
 
 Make = Callable[..., Catalog]
 
@@ -327,8 +327,7 @@ def test_two_at_the_same_time_download_everything_once(make: Make, one: Mirror, 
     notices: list[Event] = []
     first = threading.Thread(target=catalog.fetch, args=("all", folders), kwargs={"offline": False, "options": QUICK})
     first.start()
-    while not one.asked:
-        time.sleep(0.01)
+    until(lambda: one.asked)
     catalog.fetch("all", folders, offline=False, options=QUICK, listener=notices.append)
     first.join()
     assert len(one.asked) + len(two.asked) == 1
@@ -386,8 +385,7 @@ def test_whatever_servers_do_the_file_is_whole_or_absent(
         else:
             assert target(folders).read_bytes() == BODY
         right = len(BODY) if target(folders).exists() else _right(part)
-        while mirror.at_once:  # an answer that nobody reads any more still counts its bytes
-            time.sleep(0.005)
+        until(lambda: not mirror.at_once)  # an answer that nobody reads any more still counts its bytes
         mirror.sent.clear()
         mirror.answers.clear()
         catalog.fetch("all", folders, offline=False, options=Options(limits=QUICK.limits))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from easyphoto.errors import InvalidRequest
 from easyphoto.events import Listener, Progress
 from easyphoto.queue.durable import DurableQueue
 from easyphoto.queue.port import DurableRequest, Order
+from tests.waiting import until
 
 
 class Held:
@@ -48,9 +48,7 @@ def test_listing_and_ordering(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     queue = DurableQueue(Paths.standalone(tmp_path).queue)
     queue.kinds["generate"] = held = Held()
     jobs = [queue.put(Order("generate", name, (name,))) for name in ("ada", "bob", "cid")]
-    end = time.monotonic() + 20
-    while jobs[0].state != "running" and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: jobs[0].state == "running")
     lines = run("list").splitlines()
     assert lines[0].startswith("Process ") and "works on the queue" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == [job.id for job in jobs]

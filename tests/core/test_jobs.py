@@ -13,6 +13,7 @@ from easyphoto import jobs
 from easyphoto.errors import Cancelled, EasyPhotoError, NoFace, NotFound, TooBusy
 from easyphoto.events import Event, Failed, Finished, Portrayed, Preview, Progress, Queued, wants_previews
 from easyphoto.jobs import NETWORK, Job, JobQueue
+from tests.waiting import until
 
 
 def test_jobs_never_overlap_and_keep_their_order() -> None:
@@ -32,8 +33,7 @@ def test_jobs_never_overlap_and_keep_their_order() -> None:
 def test_a_waiting_job_shows_its_place() -> None:
     queue, gate = JobQueue(), threading.Event()
     first = queue.submit("train", "a", lambda _: gate.wait(10))
-    while first.state != "running":
-        time.sleep(0.005)
+    until(lambda: first.state == "running")
     second, third = (queue.submit("train", x, lambda _: None) for x in "bc")
     assert (queue.position(first), queue.position(second), queue.position(third)) == (0, 1, 2)
     gate.set()
@@ -126,8 +126,7 @@ def test_a_waiting_job_that_is_cancelled_is_gone_at_once() -> None:
 def test_too_many_jobs_wait() -> None:
     queue, gate = JobQueue(max_waiting=2), threading.Event()
     first = queue.submit("train", "a", lambda _: gate.wait(10))
-    while first.state != "running":
-        time.sleep(0.005)
+    until(lambda: first.state == "running")
     waiting = [queue.submit("train", x, lambda _: None) for x in "bc"]
     with pytest.raises(TooBusy, match="2 jobs wait already"):
         queue.submit("train", "d", lambda _: None)

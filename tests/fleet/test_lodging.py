@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from filelock import FileLock
 from easyphoto import program
 from easyphoto.errors import StorageFailed
 from easyphoto.fleet import lodging
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="workers live on Linux and macOS")
 
@@ -62,13 +62,6 @@ def end(child: subprocess.Popen[str]) -> None:
     child.stdout.close()
 
 
-def eventually(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def photos(root: Path) -> list[Path]:
     return list(root.rglob("0.jpg"))
 
@@ -77,7 +70,7 @@ def test_a_worker_that_is_killed_leaves_no_photo(root: Path, models: Path) -> No
     child = worker(root, models)
     assert photos(root)
     end(child)
-    eventually(lambda: not list(root.glob(f"{lodging.PREFIX}*")))
+    until(lambda: not list(root.glob(f"{lodging.PREFIX}*")))
     assert (models / "Lora" / "style.safetensors").is_file()
 
 
@@ -96,7 +89,7 @@ def test_what_a_machine_without_power_left_is_removed_by_the_next_and_who_lives_
         assert not left.exists() and len(photos(root)) == 1
     finally:
         end(living)
-    eventually(lambda: not photos(root))
+    until(lambda: not photos(root))
 
 
 def test_after_a_request_only_the_nodes_own_loras_are_there(root: Path, models: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.acting import templates_in, trained
 from tests.fleet import builds, head
 from tests.fleet.two_nodes import TwoNodes, settings, two_nodes
 from tests.training.conftest import portraits as photos_of
+from tests.waiting import until
 
 pytest.importorskip("ray", reason="the cluster is tested where Ray is installed: pip install 'easyphoto[ray]'")
 pytestmark = [
@@ -53,13 +53,6 @@ def cluster(places: tuple[Path, Path], environment: dict[str, str]) -> Iterator[
 def left_on(places: tuple[Path, Path]) -> list[Path]:
     """Files of people in the folders of the nodes' workers."""
     return [path for place in places for path in place.rglob("*") if path.is_file() and path.suffix != ".lock"]
-
-
-def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def made(paths: Paths) -> dict[tuple[str, int], Image]:
@@ -126,7 +119,7 @@ def test_a_node_that_is_lost_over_portraits_costs_no_portrait_and_keeps_no_face(
     here, there = made(alone), made(paths)
     assert here.keys() == there.keys() == {(name, SEED + i) for name in people for i in range(EACH)}
     assert all(np.array_equal(here[key], there[key]) for key in here)
-    eventually(lambda: not left_on(places))
+    until(lambda: not left_on(places))
 
 
 def photos(folder: Path, astronaut: Image) -> list[str]:
@@ -178,7 +171,7 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(
     assert max(steps) == 6 and (paths.loras / "eve.safetensors").is_file()
     person = paths.people / "eve"
     assert len(list((person / "original_backup").glob("*.jpg"))) == 3 and not (person / "job" / "state.pt").exists()
-    eventually(lambda: not [path for path in left_on(places) if not path.is_symlink()])
+    until(lambda: not [path for path in left_on(places) if not path.is_symlink()])
 
 
 def at_work_on(place: Path, user: str) -> bool:
@@ -223,7 +216,7 @@ def test_a_node_that_is_lost_in_mid_training_and_in_mid_portrait_leaves_a_whole_
     assert len(begun[lost]) == 2 and begun[lost][1] >= 2, begun
     assert all((paths.loras / f"{name}.safetensors").is_file() for name in people)
     cluster.tell("bring")
-    eventually(lambda: not [path for path in left_on(places) if not path.is_symlink()])
+    until(lambda: not [path for path in left_on(places) if not path.is_symlink()])
 
     quick = {"seed": SEED, "batch_size": 2, "first_diffusion_steps": 2, "second_diffusion_steps": 2}
     wanted = [[name, [str(template)], quick] for name in people]
@@ -239,4 +232,4 @@ def test_a_node_that_is_lost_in_mid_training_and_in_mid_portrait_leaves_a_whole_
     assert lost and ends == ["finished"] * 2
     assert made(paths).keys() == {(name, SEED + number) for name in people for number in range(2)}
     cluster.tell("bring")
-    eventually(lambda: not [path for path in left_on(places) if not path.is_symlink()])
+    until(lambda: not [path for path in left_on(places) if not path.is_symlink()])

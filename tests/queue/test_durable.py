@@ -34,6 +34,7 @@ from easyphoto.queue.durable import DurableQueue
 from easyphoto.queue.lanes import LocalRunner
 from easyphoto.queue.port import DurableRequest, Order
 from tests.looking import contents
+from tests.waiting import until
 
 PHOTO = b"a photo of ada " * 5000
 
@@ -90,13 +91,6 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
         for job in queue.list():
             with contextlib.suppress(EasyPhotoError):
                 job.cancel()
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def order(n: int = 0, *users: str, kind: str = "generate", pictures: tuple[Any, ...] = ()) -> Order:

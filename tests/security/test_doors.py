@@ -21,6 +21,7 @@ from tests.api.conftest import b64
 from tests.hosts.fake_webui import A1111, FORGE
 from tests.security.conftest import SERVE, Place, serving, webui
 from tests.security.http import EVIL, FORGED, Answer, ask, json_body
+from tests.waiting import until
 
 V1, LEGACY = "/easyphoto/v1", "/easyphoto/easyphoto_train_forward"
 STATE = f"{V1}/jobs"
@@ -244,13 +245,6 @@ def _train(place: Place, photos: list[str], name: str) -> Answer:
     return ask(place.address, "POST", LEGACY, kind, body, timeout=120)
 
 
-def _waits(condition: object, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @contextmanager
 def _clients(place: Place, photos: list[str], count: int) -> Iterator[list[Future[Answer]]]:
     """So many clients of the original that wait for a training each; in the end all jobs are cancelled."""
@@ -259,7 +253,7 @@ def _clients(place: Place, photos: list[str], count: int) -> Iterator[list[Futur
     with ThreadPoolExecutor(count) as pool:
         try:
             waiting = [pool.submit(_train, place, photos, f"p{i}") for i in range(count)]
-            _waits(lambda: len(queue.list()) == count)
+            until(lambda: len(queue.list()) == count)
             yield waiting
         finally:
             for job in reversed(queue.list()):
@@ -314,7 +308,7 @@ def test_reloading_the_ui_waits_for_nobody(dialect: str, tmp_path: Path) -> None
         ]
         for client in clients:
             client.start()
-        _waits(lambda: len(place.service.jobs.list()) == 2)  # type: ignore[union-attr]
+        until(lambda: len(place.service.jobs.list()) == 2)  # type: ignore[union-attr]
         time.sleep(0.5)
         begun = time.monotonic()
     assert time.monotonic() - begun < 5, "the server was joined while the training ran"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from easyphoto.service import EasyPhoto
 from easyphoto.ui import compat, file_manager
 from easyphoto.ui.history_tab import HistoryTab
 from tests.storage.test_deletion import portrait
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -71,10 +71,7 @@ def test_only_our_folders_are_opened(opened: Path, tmp_path: Path) -> None:
         file_manager.open_folder(ours, tmp_path / "portraits", request(client="10.0.0.2"))
     assert not opened.exists()
     file_manager.open_folder(ours, tmp_path / "portraits", request())
-    for _ in range(200):
-        if opened.exists() and opened.read_text():
-            break
-        time.sleep(0.05)
+    until(lambda: opened.exists() and opened.read_text())
     assert opened.read_text() == str(ours.resolve())
 
 

@@ -22,6 +22,7 @@ from easyphoto.ui.form import Form
 from easyphoto.ui.queue_desk import QueueDesk
 from easyphoto.ui.settings import Settings
 from tests.acting import photos_in, templates_in, trained
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -103,8 +104,7 @@ def test_a_job_that_waits_shows_its_place_and_one_that_runs_its_time(service: Ea
 
     first, second = (service.jobs.submit("train", "ada", work) for _ in range(2))
     try:
-        while not any(isinstance(e, Notice) for _, e in first.events(follow=False)):
-            pass
+        until(lambda: any(isinstance(e, Notice) for _, e in first.events(follow=False)))
         shown = panel.job_panel(first, service.jobs, "en", "tick")
         assert "Training: 30 of 120" in shown and "about 3 min left" in shown and 'data-poll="tick"' in shown
         assert "width:25.0%" in shown

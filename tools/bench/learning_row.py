@@ -73,11 +73,11 @@ VARIANTS = {
     "t 100-700": Variant(times=(100, 700)),
     "face x3": Variant(face=3.0),
     "batch 2": Variant({"train_batch_size": 2}),
-    "up x8": Variant(up_rate=8.0, averaged=0.9),
+    "up x8": Variant(up_rate=8.0),
     "snr 5": Variant({"snr_gamma": 5.0}),
-    "rate x2": Variant({"learning_rate": 4e-3}, averaged=0.9),
+    "rate x2": Variant({"learning_rate": 4e-3}),
     "rank-stabilised": Variant({"network_alpha": 64}),
-    "up x4, t 100-700": Variant(up_rate=4.0, times=(100, 700), averaged=0.9),
+    "up x4, t 100-700": Variant(up_rate=4.0, times=(100, 700)),
 }
 """Rank-stabilised scaling divides alpha by the root of the rank in place of the rank. At rank 16 that is an alpha of
 64."""
