@@ -242,17 +242,20 @@ class Sitting:
             return None
         picture = geometry.cut(self._picture, crop)
         repainted = geometry.resize_mask(masks.feather(self._changed, stages.BLEND_FEATHER * self._width), crop.size)
-        outside = stages.lost(picture, size) * (1 - repainted)[..., None]
+        detail, near = stages.lost(picture, size), masks.extent(repainted)
+        inside = repainted[near][..., None]
+        detail[near] *= 1 - inside
         donor = self._donor
         if donor is None or not families.spec(self._studio.family).softens:
-            return outside
+            return detail
         face = geometry.in_crop(self._look.face, geometry.Crop(0, 0, size[1], size[0]), crop.size)
         if self._glasses:
             picture, _ = eyewear.without_arms(picture, landmarks.of(self._studio.vision, picture, face))
         fused = self._studio.vision.fuser.fuse(picture, face, donor.source.image, donor.source.face)
         share = geometry.resize_mask(donor.share, crop.size)
         blended = geometry.blend(picture, fused, share)
-        return outside + stages.lost(blended, size) * repainted[..., None]
+        detail[near] += stages.lost(blended, size)[near] * inside
+        return detail
 
     def _see(self, image: Image, near: Face) -> ParsedFace:
         """The face of ``image`` that stands near ``near``. It is looked for once in each picture: the next question

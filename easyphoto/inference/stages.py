@@ -200,7 +200,7 @@ def shift_colours(
     if not region.any() or not reference.any():
         return image.copy()
     # Only the part around the face is computed: most of the picture doesn't change.
-    here, there = _extent(feather), _extent(reference)
+    here, there = masks.extent(feather), masks.extent(reference)
     result = image.copy()
     result[here] = colour.shift(
         image[here], region[here], template[there], reference[there], feather=feather[here], contrast=MOST_CONTRAST
@@ -285,7 +285,7 @@ def paste_back(
     result = picture.copy()
     if alpha.any():
         # Only the rectangle that changes is blended: what is pasted is a part of its crop.
-        near = _extent(alpha)
+        near = masks.extent(alpha)
         laid = geometry.resize(patch, crop.size)[near]
         if detail is not None:
             laid = np.asarray(np.rint(np.clip(laid + detail[near], 0, 255)), np.uint8)
@@ -386,12 +386,6 @@ def _region(face: Face, size: Size, ratio: float) -> tuple[NDArray[np.bool_], ND
     dx = np.abs(columns - (left + right) / 2) / max((right - left) / 2, 1)
     dy = np.abs(rows - (top + bottom) / 2) / max((bottom - top) / 2, 1)
     return np.maximum(dx, dy) <= ratio, np.hypot(dx, dy).astype(np.float32)
-
-
-def _extent(mask: Mask) -> tuple[slice, slice]:
-    """The rows and columns of the smallest rectangle that holds the whole of a mask that isn't empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _hard(mask: Mask) -> Mask:

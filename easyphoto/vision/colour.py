@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto.ports import Image, Mask
+from easyphoto.vision import masks
 
 Lab: TypeAlias = NDArray[np.float32]
 
@@ -82,22 +83,14 @@ def shift(
     nothing.
     """
     laid = (mask if feather is None else feather) * np.float32(amount)
-    model = _around(reference_mask)
+    model = masks.extent(reference_mask)
     wanted = statistics(to_lab(reference[model]), reference_mask[model])
     if wanted is None or not laid.any():
         return image.copy()
     # Only the rectangle that counts is computed: a face is a small part of a large picture.
-    near = _around(np.maximum(mask, laid))
+    near = masks.extent(np.maximum(mask, laid))
     lab, share = to_lab(image[near]), laid[near][..., None]
     moved = match(lab, mask[near], wanted, (GAIN[0], contrast))
     shifted = image.copy()
     shifted[near] = np.where(share > 0, to_rgb(lab + (moved - lab) * share), image[near])
     return shifted
-
-
-def _around(mask: Mask) -> tuple[slice, slice]:
-    """The rows and columns in which ``mask`` is set; the first ones when it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if rows.size == 0:
-        return slice(0, 1), slice(0, 1)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

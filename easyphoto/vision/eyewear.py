@@ -7,6 +7,7 @@ Whether one photo shows glasses is told by the shapes of the edges around both e
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from importlib import resources
 
@@ -37,6 +38,8 @@ _INSIDE, _REACH, _ABOVE, _BELOW = 16, 44, 30, 26
 much below the eye."""
 EDGE = 0.02
 """How far the edge of an arm is soft, in distances of the outer corners of the eyes."""
+FILL_REACH = 5.0
+"""Arms are filled in from within so many pixels, in a picture that is shrunk for it where that is less far."""
 _STRONG, _SHORTEST = 7.0, 12
 """An arm is darker or lighter than what lies above and below it by so much (L of LAB) on average, and at least so
 long."""
@@ -133,9 +136,22 @@ def without_arms(image: Image, points: Points) -> tuple[Image, Mask]:
     if not (where > 0.02).any():
         return image, where
     apart = float(np.hypot(*(points[45] - points[36])))
-    hard = masks.dilate((where > 0.02).astype(np.float32), EDGE * apart)
-    filled = cv2.inpaint(image, hard.astype(np.uint8), max(2.0, 2 * EDGE * apart), cv2.INPAINT_TELEA)
-    return np.asarray(filled, np.uint8), hard
+    hard, reach = (where > 0.02).astype(np.float32), 2 * EDGE * apart
+    near = masks.extent(hard, math.ceil(4 * reach) + 2)
+    hard[near] = masks.dilate(hard[near], EDGE * apart)
+    bare = image.copy()
+    bare[near] = _filled(image[near], hard[near], reach)
+    return bare, hard
+
+
+def _filled(image: Image, hole: Mask, reach: float) -> Image:
+    """``image`` with the ``hole`` filled in from within ``reach`` pixels. What is filled in is smooth, so it is made on
+    a smaller picture where the reach is long: the time grows with its square."""
+    size = image.shape[0], image.shape[1]
+    small = geometry.limit_long_side(size, max(1, round(max(size) * min(1.0, FILL_REACH / reach))))
+    marked = (geometry.resize_mask(hole, small) > 0).astype(np.uint8)
+    filled = cv2.inpaint(geometry.resize(image, small), marked, max(2.0, reach * small[0] / size[0]), cv2.INPAINT_TELEA)
+    return geometry.blend(image, geometry.resize(np.asarray(filled, np.uint8), size), hole)
 
 
 def _apart(light: NDArray[np.float32], shape: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyphoto.ports import Face, Image, Mask, Points
+from easyphoto.vision import masks
 
 Matrix: TypeAlias = NDArray[np.float64]
 """An affine transform as OpenCV takes it: a matrix of shape (2, 3)."""
@@ -117,9 +118,11 @@ def paste_similar(target: Image, target_points: Points, source: Image, source_po
 def blend(under: Image, over: Image, mask: Mask) -> Image:
     """``over`` where ``mask`` is 1, ``under`` where it is 0, and a mixture between. Where the mask is 0 no bit
     changes."""
-    alpha = np.clip(mask, 0.0, 1.0)[..., None]
-    mixed = under.astype(np.float32) * (1 - alpha) + over.astype(np.float32) * alpha
-    blended: Image = np.where(alpha > 0, np.rint(mixed), under).astype(np.uint8)
+    near = masks.extent(mask)  # often a small part of a large picture
+    alpha, below = np.clip(mask[near], 0.0, 1.0)[..., None], under[near]
+    mixed = below.astype(np.float32) * (1 - alpha) + over[near].astype(np.float32) * alpha
+    blended: Image = under.copy()
+    blended[near] = np.where(alpha > 0, np.rint(mixed), below)
     return blended
 
 

@@ -17,6 +17,15 @@ def empty(size: tuple[int, int]) -> Mask:
     return np.zeros(size, np.float32)
 
 
+def extent(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns of the smallest rectangle that holds all of ``mask`` that isn't 0, and ``margin`` pixels
+    more on each side as far as there are any; the first pixel where all of it is 0."""
+    lines = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
+    ends = [(int(line[0]), int(line[-1]) + 1) if line.size else (0, 1) for line in lines]
+    rows, columns = (slice(max(0, first - margin), last + margin) for first, last in ends)
+    return rows, columns
+
+
 def polygon(size: tuple[int, int], points: Points) -> Mask:
     """1 inside the polygon of ``points`` (n, 2), whose edge is soft over one pixel. The polygon may reach out of the
     picture."""

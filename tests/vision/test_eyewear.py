@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from easyphoto.ports import Face, Image, Mask, Points
-from easyphoto.vision import eyewear, landmarks, masks
+from easyphoto.vision import eyewear, geometry, landmarks, masks
 from easyphoto.vision.backends import warp_fuser
 
 
@@ -57,6 +57,19 @@ def test_arms_beside_the_face_are_followed_and_filled_in(grace_hopper: Image, ho
         assert bare[rows, columns][arm].mean() > worn[rows, columns][arm].mean() + 20, "no longer dark"
     outline = masks.polygon((where.shape[0], where.shape[1]), landmarks.outline(points))
     assert not where[masks.dilate(outline, 0.3 * hopper.width) == 0].any()
+
+
+def test_arms_in_a_large_picture_are_filled_in_as_in_a_small_one(grace_hopper: Image, hopper: Face) -> None:
+    small, _ = with_glasses(grace_hopper, points_of(hopper))
+    size = small.shape[0], small.shape[1]
+    large = geometry.resize(small, (4 * size[0], 4 * size[1]))
+    bare, where = eyewear.without_arms(small, points_of(hopper))
+    huge, there = eyewear.without_arms(large, points_of(geometry.move_face(hopper, np.array([[4.0, 0, 0], [0, 4, 0]]))))
+    assert np.array_equal(huge[there == 0], large[there == 0])
+    both = (where > 0) & (geometry.resize_mask(there, size) > 0.5)
+    assert both.sum() > 0.7 * (where > 0).sum()
+    apart = np.abs(geometry.resize(huge, size)[both].astype(int) - bare[both])
+    assert 3 * np.median(apart) < np.median(np.abs(small[both].astype(int) - bare[both]))
 
 
 def test_who_wears_glasses_keeps_their_arms(astronaut: Image, collins: Face, grace_hopper: Image, hopper: Face) -> None:

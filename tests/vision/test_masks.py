@@ -21,6 +21,18 @@ def is_mask(mask: Mask, like: Mask) -> bool:
     return mask.shape == like.shape and mask.dtype == np.float32 and mask.min() >= 0 and mask.max() <= 1
 
 
+@given(hard, st.integers(0, 5))
+def test_the_extent_holds_all_that_is_set_and_little_more(mask: Mask, margin: int) -> None:
+    rows, columns = masks.extent(mask, margin)
+    inside = mask[rows, columns]
+    assert inside.sum() == mask.sum() and inside.size
+    if mask.any():
+        ys, xs = np.nonzero(mask)
+        height, width = mask.shape
+        assert range(height)[rows] == range(max(0, ys.min() - margin), min(height, ys.max() + 1 + margin))
+        assert range(width)[columns] == range(max(0, xs.min() - margin), min(width, xs.max() + 1 + margin))
+
+
 @given(soft, radii, radii)
 def test_everything_returns_a_mask_of_the_same_shape(mask: Mask, radius: float, other: float) -> None:
     made = [
