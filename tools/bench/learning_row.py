@@ -20,7 +20,7 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ KINDS = ("judge", "reporter")
 DRAWS = 500
 DEFAULT = "default"
 Row = dict[str, Any]
+Trainings = dict[tuple[int, int], Row]
+"""Rows by person and seed."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ VARIANTS = {
     "rate x2": Variant({"learning_rate": 4e-3}),
     "rank-stabilised": Variant({"network_alpha": 64}),
     "up x4, t 100-700": Variant(up_rate=4.0, times=(100, 700)),
+    "face x3, rate x2": Variant({"learning_rate": 4e-3}, face=3.0),
 }
 """Rank-stabilised scaling divides alpha by the root of the rank in place of the rank. At rank 16 that is an alpha of
 64."""
@@ -324,7 +327,7 @@ def sooner(rows: Sequence[Row], usual: Sequence[Row], kind: str) -> tuple[float,
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The table as lines of Markdown: each variant beside the defaults on the same people and seeds."""
-    by_name: dict[str, dict[tuple[int, int], Row]] = {}
+    by_name: dict[str, Trainings] = {}
     for row in rows:
         by_name.setdefault(row["variant"], {})[row["person"], row["seed"]] = row
     default = by_name.get(DEFAULT, {})
@@ -332,7 +335,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         f"{kind}: learned after | {kind}: ahead of the default" for kind in KINDS
     ) + " | at step | sharpness | a face found | CPU time a step |"  # fmt: skip
     yield "|---|---|---|---|---|---|---|---|---|---|"
-    for name in sorted(by_name, key=lambda one: list(VARIANTS).index(one.removesuffix(", averaged"))):
+    for name in in_order(by_name):
         both = sorted(set(by_name[name]) & set(default))
         if not both:
             continue
@@ -354,6 +357,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {name} | {people}, {len(both)} | {' | '.join(cells)} | {last} | {keen} | {np.mean(found):.0%} | " + (
             f"{seconds:.2f} s |"
         )
+    yield from halves(by_name, default)
     twice = trained_twice(list(default.values()))
     if twice:
         step = int(min(row["looks"][-1]["step"] for row in twice))
@@ -364,6 +368,32 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
                 f"Two trainings of a person by the defaults are {told(apart)} apart after {step} steps by the {kind}, "
                 f"and bring {told(gained, '+')}. People: {len(apart)}."
             )
+
+
+def halves(by_name: Mapping[str, Trainings], default: Trainings) -> Iterator[str]:
+    """A table that holds each variant after half of the steps to the defaults after all of theirs."""
+    whole = max((row["looks"][-1]["step"] for row in default.values()), default=0)
+    found = {}
+    for name, trainings in by_name.items():
+        both = [
+            key for key, row in default.items()
+            if row["looks"][-1]["step"] == whole and key in trainings and at([trainings[key]], "judge", whole // 2)
+        ]  # fmt: skip
+        if both:
+            found[name] = [trainings[key] for key in both], [default[key] for key in both]
+    if found:
+        yield ""
+        yield f"| after {whole // 2} steps, less the defaults after {whole} | people, trainings | judge | reporter |"
+        yield "|---|---|---|---|"
+    for name in in_order(found):
+        own, usual = found[name]
+        cells = [told(ahead(own, usual, kind, whole // 2, whole), "+") for kind in KINDS]
+        yield f"| {name} | {len({row['person'] for row in own})}, {len(own)} | {' | '.join(cells)} |"
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of variants, each averaged one behind its own, in the order of :data:`VARIANTS`."""
+    return sorted(names, key=lambda name: list(VARIANTS).index(name.removesuffix(", averaged")))
 
 
 def trained_twice(rows: Sequence[Row]) -> list[Row]:
@@ -394,11 +424,12 @@ def at(rows: Sequence[Row], what: str, step: int) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def ahead(rows: Sequence[Row], usual: Sequence[Row], kind: str, step: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """How much more alike each person is at a step than by the defaults, as a mean over the seeds."""
+def ahead(rows: Sequence[Row], usual: Sequence[Row], kind: str, step: int, against: int | None = None) -> Numbers:
+    """How much more alike each person is at a step than by the defaults at that step, or at the step ``against``, as a
+    mean over the seeds."""
     differences: dict[int, list[float]] = {}
     for row, other in zip(rows, usual, strict=True):
-        value, before = (at([one], kind, step)[0] for one in (row, other))
+        value, before = at([row], kind, step)[0], at([other], kind, step if against is None else against)[0]
         differences.setdefault(row["person"], []).append(value - before)
     return np.array([np.mean(values) for values in differences.values()])
 
