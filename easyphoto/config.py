@@ -260,6 +260,15 @@ class TrainConfig:
         group="advanced",
         help="Give the text encoder a LoRA too.",
     )
+    face_weight: float = param(
+        1.0,
+        "Face weight",
+        minimum=1,
+        maximum=10,
+        step=0.5,
+        group="advanced",
+        help="How much more an error in the face counts than one elsewhere; 1 counts all alike, as the original does.",
+    )
     snr_gamma: float = param(
         0.0,
         "SNR weighting",

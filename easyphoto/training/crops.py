@@ -10,7 +10,7 @@ import numpy as np
 from easyphoto.config import TrainConfig
 from easyphoto.errors import NoFace
 from easyphoto.messages import Message, joined
-from easyphoto.ports import Embedding, Face, Image, Vision
+from easyphoto.ports import Embedding, Face, Image, Mask, Vision
 from easyphoto.training.photos import PhotoReport, PhotoVerdict, digest, room
 from easyphoto.training.samples import WHOLE, Sample
 from easyphoto.vision import geometry, largest, masks
@@ -90,9 +90,16 @@ def person_crops(
         if config.skin_retouching_bool:
             crop = vision.retoucher.retouch(crop)
         crop = _on_white(crop, face, vision)
-        result.append(Sample(geometry.resize(crop, (config.resolution, config.resolution)), known))
+        size = config.resolution, config.resolution
+        shown = geometry.resize_mask(face_in(crop, face, vision), size) if config.face_weight != 1 else None
+        result.append(Sample(geometry.resize(crop, size), known, shown))
         on_photo(index + 1, len(selection.training))
     return result
+
+
+def face_in(image: Image, face: Face, vision: Vision) -> Mask:
+    """Return where the face is, its eyes, brows and mouth with it, as a mask of the picture's size."""
+    return masks.close_holes(vision.parser.parse(image, face).face)
 
 
 def reference_picture(selection: Selection, images: Mapping[str, Image]) -> Image:

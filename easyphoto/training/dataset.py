@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from easyphoto import pictures
 from easyphoto.errors import InvalidRequest
@@ -29,12 +30,14 @@ class LatentSet:
     ``mean`` and ``std`` are those of the VAE's posterior, of shape (2n, channels, height, width), scaled as the UNet
     needs them, in float32 on the CPU. ``pixels`` is the side of the pictures. ``known``, of shape (2n, 1, height,
     width), is 1 where a photo covers its picture and 0 elsewhere. It is None if every photo covers all of its picture.
+    ``faces``, of the same shape, says how much of each cell is face, and is None if nobody asked for it.
     """
 
     mean: Tensor
     std: Tensor
     pixels: int
     known: Tensor | None = None
+    faces: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.mean.shape[0])
@@ -45,11 +48,19 @@ class LatentSet:
         noise = torch.randn(len(index), *self.mean.shape[1:], generator=source)
         return self.mean[index] + self.std[index] * noise
 
+    def counts(self, face_weight: float) -> Tensor | None:
+        """Return how much an error in each cell counts, of the shape of ``known``, if one in a face counts
+        ``face_weight`` times as much as one elsewhere. None if all count alike."""
+        if self.faces is None or face_weight == 1:
+            return self.known
+        counted = 1 + (face_weight - 1) * self.faces
+        return counted if self.known is None else counted * self.known
+
     def save(self, path: Path) -> None:
         """Write the latents to a file. Raises ``StorageFailed``."""
         data = {"mean": self.mean, "std": self.std, "pixels": torch.tensor(self.pixels)}
-        if self.known is not None:
-            data["known"] = self.known
+        masks = {"known": self.known, "faces": self.faces}
+        data.update({name: mask for name, mask in masks.items() if mask is not None})
         pictures.write_bytes(path, safetensors.torch.save(data))
 
     @classmethod
@@ -57,7 +68,7 @@ class LatentSet:
         """Read the latents of a file. Raises :class:`InvalidRequest` when the file is not a whole set of latents."""
         try:
             data = safetensors.torch.load_file(path)
-            return cls(data["mean"], data["std"], int(data["pixels"]), data.get("known"))
+            return cls(data["mean"], data["std"], int(data["pixels"]), data.get("known"), data.get("faces"))
         except (OSError, KeyError, safetensors.SafetensorError) as error:
             raise InvalidRequest("The latents of the earlier training can't be read: train again.") from error
 
@@ -78,8 +89,10 @@ def encode(vae: Any, samples: Sequence[Sample], on_image: Callable[[int, int], N
         stds.append(posterior.std.float().cpu() * factor)
         on_image(number + 1, len(samples))
     mean, std = torch.cat(means).contiguous(), torch.cat(stds).contiguous()
-    known = None if all(s.known == WHOLE for s in samples) else _known(samples, int(mean.shape[2]), int(mean.shape[3]))
-    return LatentSet(mean, std, int(samples[0].image.shape[0]), known)
+    size = int(mean.shape[2]), int(mean.shape[3])
+    known = None if all(s.known == WHOLE for s in samples) else _known(samples, *size)
+    faces = None if any(s.face is None for s in samples) else _faces(samples, *size)
+    return LatentSet(mean, std, int(samples[0].image.shape[0]), known, faces)
 
 
 def _known(samples: Sequence[Sample], height: int, width: int) -> Tensor:
@@ -90,5 +103,14 @@ def _known(samples: Sequence[Sample], height: int, width: int) -> Tensor:
         left, top, right, bottom = sample.known
         single = torch.zeros(1, height, width)
         single[:, math.ceil(top * height) : int(bottom * height), math.ceil(left * width) : int(right * width)] = 1
+        maps += [single, single.flip(2)]
+    return torch.stack(maps)
+
+
+def _faces(samples: Sequence[Sample], height: int, width: int) -> Tensor:
+    """Return how much of each cell of each picture, and of its mirror image, is face."""
+    maps = []
+    for sample in samples:
+        single = functional.interpolate(torch.as_tensor(sample.face)[None, None], size=(height, width), mode="area")[0]
         maps += [single, single.flip(2)]
     return torch.stack(maps)

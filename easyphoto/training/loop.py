@@ -45,6 +45,7 @@ class Trainer:
 
         self._parts, self._lora, self._latents, self._config = parts, lora, latents, config
         self._accelerator = accelerator
+        self._counts = latents.counts(config.face_weight)
         self._noise = DDPMScheduler.from_config(dict(parts.scheduler_config))
         self._prediction = str(getattr(parts.prediction, "value", parts.prediction))
         self._texts = list(dict.fromkeys(captions))
@@ -159,15 +160,15 @@ class Trainer:
         with self._accelerator.autocast():
             told = self._told(items) if captions is None else captions.take([self._text_of[i] for i in items])
             guess = self._parts.unet(noisy.to(dtype), times, **told.unet_arguments(), return_dict=False)[0]
-        each = self._mean_known(mse_loss(guess.float(), target, reduction="none"), items)
+        each = self._mean_counted(mse_loss(guess.float(), target, reduction="none"), items)
         return (each * self._weights(times)).mean()
 
-    def _mean_known(self, errors: Tensor, items: Sequence[int]) -> Tensor:
-        """Return the mean error of each item over the part that its photo covers."""
-        if self._latents.known is None:
+    def _mean_counted(self, errors: Tensor, items: Sequence[int]) -> Tensor:
+        """Return the mean error of each item over the part that its photo covers, in which the face may count more."""
+        if self._counts is None:
             return errors.flatten(1).mean(1)
-        known = self._latents.known[list(items)].to(errors.device)
-        return (errors * known).flatten(1).mean(1) / known.flatten(1).mean(1)
+        counts = self._counts[list(items)].to(errors.device)
+        return (errors * counts).flatten(1).mean(1) / counts.flatten(1).mean(1)
 
     def _told(self, items: Sequence[int]) -> EncodedCaptions:
         rows = [self._text_of[i] for i in items]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from easyphoto import pictures
-from easyphoto.ports import Image
+from easyphoto.ports import Image, Mask
 from easyphoto.storage.triggers import TRIGGER
 from easyphoto.vision.geometry import Box
 
@@ -18,10 +20,12 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One square picture. ``known`` is the part of it that the photo covers: (left, top, right, bottom) as shares of
-    the sides. Nothing is known of the person outside that part, and nothing is learned from it."""
+    the sides. Nothing is known of the person outside that part, and nothing is learned from it. ``face`` is where the
+    face is, of the picture's size, if a training needs it."""
 
     image: Image
     known: Box = WHOLE
+    face: Mask | None = None
 
 
 def save(folder: Path, samples: Sequence[Sample], caption: str | Sequence[str] = TRIGGER) -> list[Path]:
@@ -35,6 +39,10 @@ def save(folder: Path, samples: Sequence[Sample], caption: str | Sequence[str] =
         row: dict[str, object] = {"file_name": f"train/{path.name}", "text": said}
         if sample.known != WHOLE:
             row["known"] = list(sample.known)
+        if sample.face is not None:
+            row["face"] = f"faces/{path.stem}.png"
+            drawn = np.rint(sample.face * 255).astype(np.uint8)
+            pictures.save_png(folder / "faces" / f"{path.stem}.png", np.dstack([drawn] * 3))
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     pictures.write_bytes(folder / "metadata.jsonl", "".join(lines).encode())
     return paths
@@ -46,5 +54,10 @@ def load(folder: Path) -> tuple[list[Sample], list[str]]:
     samples = []
     for row in rows:
         left, top, right, bottom = row.get("known", WHOLE)
-        samples.append(Sample(pictures.load(folder / row["file_name"]), (left, top, right, bottom)))
+        face = _mask(folder / row["face"]) if "face" in row else None
+        samples.append(Sample(pictures.load(folder / row["file_name"]), (left, top, right, bottom), face))
     return samples, [str(row["text"]) for row in rows]
+
+
+def _mask(path: Path) -> Mask:
+    return np.asarray(pictures.load(path)[..., 0] / np.float32(255), np.float32)

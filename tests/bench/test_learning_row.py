@@ -143,10 +143,9 @@ def trained(folder: Path, variant: learning_row.Variant) -> tuple[TrainedLora, l
     parts = sd.load(folder, device="cpu", dtype=torch.float32)
     lora = TrainedLora(parts, LoraShape(4, float(config.network_alpha)), seed=1, train_text=True)
     numbers = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(7))
-    latents = dataset.LatentSet(numbers, torch.full_like(numbers, 0.1), 64)
-    weights = None if variant.face == 1 else torch.full((4, 1, 8, 8), variant.face)
+    latents = dataset.LatentSet(numbers, torch.full_like(numbers, 0.1), 64, faces=torch.ones(4, 1, 8, 8))
     given = (parts, lora, latents, ["a person"] * 2, config, Accelerator(cpu=True))
-    trainer = learning_row.VariedTrainer(variant, weights, *given)
+    trainer = learning_row.VariedTrainer(variant, *given)
     return lora, [trainer.step(number) for number in (1, 2, 3)]
 
 
@@ -162,7 +161,7 @@ def test_a_rate_of_the_up_matrices_is_what_rank_stabilised_scaling_is(tmp_path: 
         apart += float((layer.delta() - scaled.layers()[name].delta()).square().sum())
         moved += float((layer.delta() - plain.layers()[name].delta()).square().sum())
     assert apart < 0.01 * moved
-    _, same = trained(folder, learning_row.Variant(up_rate=2.0, face=3.0))
+    _, same = trained(folder, learning_row.Variant({"face_weight": 3.0}, up_rate=2.0))
     assert same == pytest.approx(losses), "a weight that is everywhere the same changes nothing"
     _, others = trained(folder, learning_row.Variant(up_rate=2.0, times=(100, 700)))
     assert others != pytest.approx(losses)

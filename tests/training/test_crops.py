@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,23 @@ def test_a_close_up_is_trained_on_at_the_size_of_other_faces() -> None:
     (face,) = FakeVision().detector.detect(made.image)
     assert face.height == pytest.approx(128 / crops.ROOM, abs=3)
     assert made.known != samples.WHOLE
+
+
+def test_where_the_face_is_goes_along_if_it_counts_more(tmp_path: Path) -> None:
+    images = {"a": draw_face(blank(300, 300), (150, 150), 80)}
+    selection = crops.select(photos.report(list(images.items()), FakeVision()))
+    config = TrainConfig(resolution=128, skin_retouching_bool=False, face_weight=3.0)
+    made = crops.person_crops(selection, images, FakeVision(), config, 3.0, lambda done, total: None)
+    samples.save(tmp_path, made)
+    ((found,), _) = samples.load(tmp_path)
+    assert found.face is not None and found.face.shape == (128, 128)
+    (face,) = FakeVision().detector.detect(found.image)
+    x, y = (round(v) for v in face.center)
+    assert found.face[y, x] == 1 and not found.face[:8].any() and 0.02 < found.face.mean() < 0.3
+    plain = crops.person_crops(
+        selection, images, FakeVision(), replace(config, face_weight=1.0), 3.0, lambda done, total: None
+    )
+    assert plain[0].face is None
 
 
 def test_processed_pictures_and_captions_come_back(tmp_path: Path) -> None:

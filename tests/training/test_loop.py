@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -211,11 +212,33 @@ def test_errors_beyond_the_photo_count_nothing(parts: Parts) -> None:
     _, trainer = trainer_of(parts, config())
     known = torch.ones(6, 1, 8, 8)
     known[2:4, ..., 4:] = 0
-    trainer._latents = replace(latents(), known=known)
+    trainer._counts = replace(latents(), known=known).counts(1.0)
     errors = torch.ones(2, 4, 8, 8)
     errors[..., 4:] = 9
     # Items 0 and 3: a picture that its photo covers, and the mirror image of one that it covers by half.
-    assert trainer._mean_known(errors, [0, 3]).tolist() == [5.0, 1.0]
+    assert trainer._mean_counted(errors, [0, 3]).tolist() == [5.0, 1.0]
+
+
+def test_errors_in_the_face_count_as_often_as_is_asked(parts: Parts, tmp_path: Path) -> None:
+    face = np.zeros((64, 64), np.float32)
+    face[:, :16] = 1
+    photos = [Sample(blank(64, 64), face=face), Sample(blank(64, 64), (0.0, 0.0, 0.5, 1.0), face)]
+    dataset.encode(parts.vae, photos, lambda done, total: None).save(tmp_path / "latents.safetensors")
+    made = dataset.LatentSet.load(tmp_path / "latents.safetensors")
+    counts = made.counts(3.0)
+    assert counts is not None
+    assert [row[0, 0].tolist() for row in counts] == [
+        [3, 3, 1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1, 3, 3],
+        [3, 3, 1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 3, 3],
+    ]
+    assert made.counts(1.0) is made.known
+    _, trainer = trainer_of(parts, config(face_weight=3.0))
+    trainer._counts = counts
+    errors = torch.ones(2, 4, 8, 8)
+    errors[..., 6:] = 6
+    assert trainer._mean_counted(errors, [0, 1]).tolist() == pytest.approx([(6 + 4 + 12) / 12, (6 + 36) / 12])
 
 
 @pytest.mark.thorough

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchkit import MODEL_DIR, find_project, held_out, say
+from benchkit import MODEL_DIR, SIZE, find_project, held_out, say
 from lora_row import Scene, begun, framed_sample, painted, photos_of
 from people_row import scene_of
 from study_table import told
@@ -38,7 +38,9 @@ from easyphoto.config import Family  # noqa: E402
 from easyphoto.measures import onlookers  # noqa: E402
 from easyphoto.measures.onlookers import Onlooker  # noqa: E402
 from easyphoto.ports import Face, Image, Vision  # noqa: E402
+from easyphoto.training import crops  # noqa: E402
 from easyphoto.training.loop import WEIGHT_DECAY, Trainer  # noqa: E402
+from easyphoto.training.samples import Sample  # noqa: E402
 from easyphoto.vision import largest, masks, registry, sharpness  # noqa: E402
 
 LOOK_EVERY, PEOPLE, TEMPLATES, SAMPLER_STEPS = 20, 8, 2, 6
@@ -58,14 +60,13 @@ class Variant:
     """How a training differs from the defaults.
 
     ``changes`` are other options of the family. The up matrices learn at ``up_rate`` times the learning rate. The noise
-    is drawn at ``times`` alone, of 1000. An error at the face counts ``face`` times as much as one elsewhere. If
-    ``averaged`` isn't 0, the running average of the LoRA is looked at too, which keeps that share of itself at a step.
+    is drawn at ``times`` alone, of 1000. If ``averaged`` isn't 0, the running average of the LoRA is looked at too,
+    which keeps that share of itself at a step.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     up_rate: float = 1.0
     times: tuple[int, int] = (0, 1000)
-    face: float = 1.0
     averaged: float = 0.0
 
 
@@ -73,14 +74,14 @@ VARIANTS = {
     DEFAULT: Variant(averaged=0.9),
     "up x4": Variant(up_rate=4.0, averaged=0.9),
     "t 100-700": Variant(times=(100, 700)),
-    "face x3": Variant(face=3.0),
+    "face x3": Variant({"face_weight": 3.0}),
     "batch 2": Variant({"train_batch_size": 2}),
     "up x8": Variant(up_rate=8.0),
     "snr 5": Variant({"snr_gamma": 5.0}),
     "rate x2": Variant({"learning_rate": 4e-3}),
     "rank-stabilised": Variant({"network_alpha": 64}),
     "up x4, t 100-700": Variant(up_rate=4.0, times=(100, 700)),
-    "face x3, rate x2": Variant({"learning_rate": 4e-3}, face=3.0),
+    "face x3, rate x2": Variant({"face_weight": 3.0, "learning_rate": 4e-3}),
 }
 """Rank-stabilised scaling divides alpha by the root of the rank in place of the rank. At rank 16 that is an alpha of
 64."""
@@ -89,11 +90,9 @@ VARIANTS = {
 class VariedTrainer(Trainer):
     """The project's trainer with what a variant changes beyond the options."""
 
-    def __init__(self, variant: Variant, weights: torch.Tensor | None, *given: Any) -> None:
-        parts, lora, latents, captions, config, accelerator = given
-        if weights is not None:
-            latents = replace(latents, known=weights if latents.known is None else weights * latents.known)
-        super().__init__(parts, lora, latents, captions, config, accelerator)
+    def __init__(self, variant: Variant, *given: Any) -> None:
+        super().__init__(*given)
+        config, accelerator = self.config, given[-1]
         self._times = variant.times
         if variant.up_rate != 1:
             rate = config.learning_rate
@@ -113,20 +112,11 @@ def within(times: torch.Tensor, span: tuple[int, int], whole: int = 1000) -> tor
     return low + times * (high - low) // whole
 
 
-def face_weights(samples: Sequence[Any], vision: Vision, weight: float, side: int) -> torch.Tensor | None:
-    """How much each latent of each photo and of its mirror image counts, of shape (2n, 1, side, side). None if all
-    count alike."""
-    if weight == 1:
-        return None
-    rows = []
-    for sample in samples:
-        face = largest(vision.detector.detect(sample.image))
-        shown = np.zeros(sample.image.shape[:2], np.float32)
-        if face is not None:
-            shown = masks.close_holes(vision.parser.parse(sample.image, face).face)
-        small = torch.nn.functional.interpolate(torch.as_tensor(shown)[None, None], size=(side, side), mode="area")[0]
-        rows += [small, small.flip(-1)]
-    return 1 + (weight - 1) * torch.stack(rows)
+def with_face(sample: Sample, vision: Vision) -> Sample:
+    """``sample`` with where its face is; nowhere if none is found."""
+    face = largest(vision.detector.detect(sample.image))
+    shown = masks.empty((SIZE, SIZE)) if face is None else crops.face_in(sample.image, face, vision)
+    return replace(sample, face=shown)
 
 
 class RunningAverage:
@@ -216,7 +206,8 @@ def subjects(portraits: Path, vision: Vision, wanted: Sequence[int]) -> Iterator
             face = largest(vision.detector.detect(photo))
             if face is not None:
                 photos.append((photo, face))
-        yield number, Subject([framed_sample(*one) for one in photos], Eyes.of(vision, photos), scenes)
+        samples = [with_face(framed_sample(*one), vision) for one in photos]
+        yield number, Subject(samples, Eyes.of(vision, photos), scenes)
 
 
 def run(model: Path, variant: Variant, subject: Subject, seed: int, steps: int) -> Row:
@@ -226,8 +217,7 @@ def run(model: Path, variant: Variant, subject: Subject, seed: int, steps: int) 
     config = replace(config, seed=42 + seed, **variant.changes)
     pictures_a_step = config.train_batch_size * config.gradient_accumulation_steps
     parts = sd.load(model, device=torch.device("cpu"), dtype=torch.float32)
-    weights = face_weights(subject.samples, subject.eyes.vision, variant.face, config.resolution // 8)
-    lora, trainer = begun(parts, subject.samples, config, lambda *given: VariedTrainer(variant, weights, *given))
+    lora, trainer = begun(parts, subject.samples, config, lambda *given: VariedTrainer(variant, *given))
     average = RunningAverage(lora.parameters(), variant.averaged) if variant.averaged else None
     courses: dict[str, list[Row]] = {"": [], "averaged": []}
 
