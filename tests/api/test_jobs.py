@@ -32,7 +32,7 @@ V1 = "/easyphoto/v1"
 def finish(service: EasyPhoto, answer: Any) -> str:
     assert answer.status_code == 202, answer.text
     job_id: str = answer.json()["id"]
-    service.jobs.get(job_id).wait(30)
+    service.jobs.get(job_id).wait(60)
     return job_id
 
 
@@ -104,19 +104,19 @@ def test_a_second_job_waits_and_both_can_be_cancelled(
 
     def hold(job: Txt2Img) -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     host: FakeHost = service.host  # type: ignore[assignment]
     host.before = hold
     body = {"user_ids": ["ada"], "templates": templates}
     first, second, third = (client.post(f"{V1}/jobs/portrait", json=body).json() for _ in range(3))
-    assert begun.wait(20)
+    assert begun.wait(60)
     assert [client.get(f"{V1}/jobs/{j['id']}").json()["position"] for j in (first, second, third)] == [0, 1, 2]
     assert client.delete(f"{V1}/jobs/{third['id']}").status_code == 200
     assert client.delete(f"{V1}/jobs/{first['id']}").status_code == 200
     host.before = None
     go_on.set()
-    assert len(service.jobs.get(second["id"]).wait(30).portraits) == 2
+    assert len(service.jobs.get(second["id"]).wait(60).portraits) == 2
     events = follow(client, third["id"])
     assert events[0] == {**events[0], "kind": "queued", "position": 2}
     assert events[-1]["code"] == "cancelled"
@@ -134,7 +134,7 @@ def test_a_listener_sees_events_while_the_job_runs(client: httpx.Client, service
 
     def work(job: Job[None]) -> None:
         job.emit(Notice(message="first"))
-        go_on.wait(20)
+        go_on.wait(60)
         job.emit(Finished())
 
     job = service.jobs.submit("train", "x", work)
@@ -192,7 +192,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_in_words(client: httpx.
     body = {"user_ids": ["ada"], "templates": [wire.base64.b64encode(buffer.getvalue()).decode()]}
     job_id = client.post(f"{V1}/jobs/portrait", json=body).json()["id"]
     with pytest.raises(InvalidRequest, match="144 million pixels"):
-        service.jobs.get(job_id).wait(30)
+        service.jobs.get(job_id).wait(60)
     job = client.get(f"{V1}/jobs/{job_id}").json()
     assert job["state"] == "failed" and job["error"]["code"] == "invalid_request"
     assert "144 million pixels" in job["failures"][0]["message"] and "144 million pixels" in job["error"]["message"]
@@ -217,13 +217,13 @@ def test_nobody_is_deleted_whose_portrait_is_made(
 ) -> None:
     trained(service, "ada")
     goes_on = threading.Event()
-    service.jobs.submit("generate", "another's", lambda job: goes_on.wait(30))
+    service.jobs.submit("generate", "another's", lambda job: goes_on.wait(60))
     body = {"user_ids": ["ada"], "templates": templates}
     job_id = client.post(f"{V1}/jobs/portrait", json=body).json()["id"]
     answer = client.delete(f"{V1}/people/ada")
     assert answer.status_code == 422 and "Portraits of 'ada' are being made" in answer.json()["message"]
     goes_on.set()
-    service.jobs.get(job_id).wait(30)
+    service.jobs.get(job_id).wait(60)
     assert client.delete(f"{V1}/people/ada?portraits=true").json()["portraits"]
     assert list(service.paths.portraits.glob("*.png")) == []
 

@@ -93,7 +93,7 @@ def test_a_download_can_be_cancelled_and_keeps_nobody_waiting(
     job = client.post(f"{V1}/jobs/models", json={"features": ["free"]}).json()["id"]
     until(lambda: service.jobs.get(job).state == "running")
     portrait = service.jobs.submit("generate", "ada", lambda _: None)
-    portrait.wait(20)
+    portrait.wait(60)
     assert service.jobs.get(job).state == "running" and client.get(f"{V1}/status").json()["running"] is None
     client.delete(f"{V1}/jobs/{job}")
     until(lambda: service.jobs.get(job).ended)

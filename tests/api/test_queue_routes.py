@@ -87,11 +87,11 @@ def test_the_queue_says_who_works(client: httpx.Client, service: EasyPhoto) -> N
     goes_on = threading.Event()
 
     def work(job: Job[None]) -> None:
-        goes_on.wait(20)
+        goes_on.wait(60)
 
     job = service.jobs.submit("train", "x", work)
     until(lambda: job.state == "running")
     worker = client.get(f"{V1}/queue").json()["worker"]
     assert worker["here"] and worker["pid"] > 0 and worker["host"]
     goes_on.set()
-    job.wait(20)
+    job.wait(60)

@@ -143,16 +143,16 @@ def test_a_cancelled_batch_keeps_what_is_made_and_goes_on(service: EasyPhoto, fi
     def hold(job: Txt2Img) -> None:
         if job.seed == 7:
             held.set()
-            go.wait(30)
+            go.wait(60)
             until_stopped(service)
 
     service.host.before = hold
     job = running.start(service, batch_of(service, file))
-    assert held.wait(30)
+    assert held.wait(60)
     job.cancel()
     go.set()
     with pytest.raises(Cancelled, match="3 of 5 are there; start it again to make the rest"):
-        job.wait(30)
+        job.wait(60)
     assert all(one.ended for one in service.jobs.list())
     folder = running.folder_of(service, file.name)
     assert "What is still to be made" in (folder / contact_page.PAGE).read_text()
@@ -167,20 +167,20 @@ def test_what_a_killed_batch_left_in_the_queue_is_not_made_twice(service: EasyPh
 
     def hold(job: Txt2Img) -> None:
         held.set()
-        go.wait(30)
+        go.wait(60)
 
     service.host.before = hold
     batch = batch_of(service, file)
     other = service.generate(batch.pieces[4].request)
-    assert held.wait(30)
+    assert held.wait(60)
     left = service.generate(batch.pieces[0].request)
     JobNotes(batch.folder).write([left.id, "nonesuch"])
     job = running.start(service, batch)
     with pytest.raises(Cancelled):
-        left.wait(30)
+        left.wait(60)
     service.host.before = None
     go.set()
-    other.wait(30)
+    other.wait(60)
     result = job.wait(60)
     assert result.count("failed") == 0 and len(files(result)) == 5
     assert not (batch.folder / ".jobs.json").exists()

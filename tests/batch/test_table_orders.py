@@ -144,7 +144,7 @@ def test_a_batch_goes_with_a_person_on_it_while_it_waits(service: EasyPhoto, sen
     with pytest.raises(NotFound):
         service.jobs.get(second.id)
     with pytest.raises(Cancelled):
-        second.wait(10)
+        second.wait(60)
     held = [path for path in service.paths.queue.rglob("*") if path.is_file() and second.id in str(path)]
     assert not held, "its pictures go too"
     service.jobs.resume()
@@ -158,17 +158,17 @@ def test_a_cancelled_batch_is_retried_and_goes_on(service: EasyPhoto, sent: dict
     def hold(job: Txt2Img) -> None:
         if job.seed == 2:
             held.set()
-            go.wait(30)
+            go.wait(60)
             until_stopped(service)
 
     service.host.before = hold
     rows = "user,template,seed,output\nada,yours,1,a\nada,yours,2,b\neve,yours,3,c\n"
     job = table_desk.queue(service, order_of(rows, sent))
-    assert held.wait(30)
+    assert held.wait(60)
     job.cancel()
     go.set()
     with pytest.raises(Cancelled, match="1 of 3 are there"):
-        job.wait(30)
+        job.wait(60)
     service.host.before = None
     again = service.jobs.retry(job.id)
     result = again.wait(60)

@@ -63,7 +63,7 @@ def test_listing_and_ordering(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     run("resume")
     held.gate.set()
     for job in jobs:
-        queue.get(job.id).wait(20)  # which looks first whether another program has retried it
+        queue.get(job.id).wait(60)  # which looks first whether another program has retried it
     assert "3 jobs" in run("clear") and json.loads(run("list", "--json"))["jobs"] == []
 
 

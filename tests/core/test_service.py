@@ -209,7 +209,7 @@ def test_photos_are_looked_at_for_a_few_at_a_time(service: EasyPhoto, monkeypatc
 
     def slow(*_: object) -> None:
         begun.release()
-        go_on.wait(20)
+        go_on.wait(60)
 
     monkeypatch.setattr("easyphoto.service.EasyPhoto._check_photos", slow)
     looking = [threading.Thread(target=service.check_photos, args=((),)) for _ in range(MAX_CHECKS)]

@@ -331,7 +331,7 @@ def test_cancelling_while_it_waits_takes_only_ours(fake: FakeComfyUI, host: Reco
 
 
 def test_cancelling_while_it_runs_interrupts_only_ours(fake: FakeComfyUI, host: Recording) -> None:
-    fake.before_step = lambda number, step: step == 1 and fake.interrupted.wait(30)
+    fake.before_step = lambda number, step: step == 1 and fake.interrupted.wait(60)
     fake.others_end.set()
 
     def cancel(done: int, total: int) -> None:

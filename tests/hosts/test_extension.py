@@ -255,7 +255,7 @@ def test_a_job_makes_the_environment_first_and_shows_it(paths: Paths, monkeypatc
     service = EasyPhoto(FakeHost(), FakeVision(), paths, python=extension.make_environment)
     job = service.train(TrainRequest("ann", (blank(64, 64),)))
     with pytest.raises(AssetMissing, match="There is no network"):
-        job.wait(30)
+        job.wait(60)
     assert [e.message for _, e in job.events(follow=False) if isinstance(e, Progress)] == ["Collecting peft"]
 
 

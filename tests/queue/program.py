@@ -81,7 +81,7 @@ class Program:
         """As ``kill -9`` does it."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
-        self._process.wait(30)
+        self._process.wait(60)
 
     def __enter__(self) -> Program:
         return self

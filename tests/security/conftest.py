@@ -48,7 +48,7 @@ def serving(data: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], st
         yield process, found[1]
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(60)
         process.stderr.close()
 
 

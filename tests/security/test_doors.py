@@ -387,7 +387,7 @@ def test_the_server_stops_while_it_is_watched(tmp_path: Path, number: signal.Sig
             assert b" 200 " in page.recv(4096)
             begun = time.monotonic()
             process.send_signal(number)
-            process.wait(30)
+            process.wait(60)
         assert time.monotonic() - begun < 15
 
 

@@ -230,7 +230,7 @@ def training_elsewhere(paths: Paths) -> Iterator[None]:
         assert other.stdout.readline().strip() == b"held"
         yield
         other.stdin.close()
-        assert other.wait(30) == 0
+        assert other.wait(60) == 0
 
 
 def test_who_is_trained_by_another_process_is_neither_trained_nor_deleted(

@@ -112,7 +112,7 @@ class Page:
     def script(self, code: str, *arguments: Any) -> Any:
         return self.driver.execute_script(code, *arguments)
 
-    def wait(self, ready: Callable[[], Found], seconds: float = 90) -> Found:
+    def wait(self, ready: Callable[[], Found], seconds: float = 200) -> Found:
         """What ``ready`` answers once it is true; elements that come and go meanwhile are looked for again."""
         from selenium.common.exceptions import WebDriverException
 
@@ -129,7 +129,7 @@ class Page:
             )
             time.sleep(0.1)
 
-    def wait_for(self, selector: str, count: int = 1, seconds: float = 90) -> list[Any]:
+    def wait_for(self, selector: str, count: int = 1, seconds: float = 200) -> list[Any]:
         return self.wait(lambda: (len(e := self.all(selector)) >= count and e) or [], seconds)
 
     def words(self) -> list[str]:
@@ -233,7 +233,7 @@ class Page:
         way = {"behavior": "allow", "downloadPath": str(folder)}
         self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", way)
 
-    def downloaded(self, folder: Path, seconds: float = 90) -> Path:
+    def downloaded(self, folder: Path, seconds: float = 200) -> Path:
         """Wait for the one file that was downloaded."""
         return self.wait(
             lambda: [f for f in folder.iterdir() if f.suffix != ".crdownload" and f.stat().st_size], seconds

@@ -128,7 +128,7 @@ def test_a_likeness_is_said_in_words_and_what_follows_from_it_is_folded(service:
         job.emit(Validated(step=40, likeness=0.6, pictures=(str(picture),)))
 
     job = service.jobs.submit("train", "ada", work)
-    job.wait(20)
+    job.wait(60)
     assert "Step 40: a little alike, likeness 0.60" in panel.validation(job, "en")
     assert "第 40 步：有点像，相似度 0.60" in panel.validation(job, "zh")
     told = {"word": "looks like the person", "copying": 0.1, "held_out": ["a.jpg"], "pictures": 2}
@@ -148,7 +148,7 @@ def test_an_empty_queue_says_so_to_the_style(service: EasyPhoto) -> None:
     desk = QueueDesk(service, compat.language)
     assert 'data-filled="false"' in desk._table([], "en")
     job = service.jobs.submit("train", "ada", lambda job: None)
-    job.wait(20)
+    job.wait(60)
     assert 'data-filled="true"' in desk._table([job], "en")
 
 

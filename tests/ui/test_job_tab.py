@@ -50,10 +50,10 @@ def job(service: EasyPhoto, go_on: threading.Event, tmp_path: Path) -> Job[None]
     def work(job: Job[None]) -> None:
         job.emit(Validated(step=1, likeness=0.5, pictures=(str(tmp_path / "validation.jpg"),)))
         validated.set()
-        go_on.wait(30)
+        go_on.wait(60)
 
     job = service.jobs.submit("train", "ada", work)
-    assert validated.wait(20)
+    assert validated.wait(60)
     return job
 
 
@@ -81,7 +81,7 @@ def test_nothing_is_missed_of_a_job_that_ends_while_it_is_looked_at(
 
     def ended(*given: Any) -> str:
         go_on.set()
-        job.wait(20)
+        job.wait(60)
         return draw(*given)
 
     monkeypatch.setattr(panel, "job_panel", ended)
@@ -98,7 +98,7 @@ def test_nothing_is_missed_of_a_job_that_ends_right_after_a_page_began_to_follow
     def ends(*given: Any) -> str:
         drawn = draw(*given)
         go_on.set()
-        job.wait(20)
+        job.wait(60)
         return drawn
 
     monkeypatch.setattr(panel, "job_panel", ends)
@@ -113,12 +113,12 @@ def test_the_panel_shows_what_is_being_drawn_until_it_is_done(service: EasyPhoto
     def work(job: Job[None]) -> None:
         job.listener(Preview(stage="first", jpeg="c28gZmFy"))
         drawn.set()
-        go_on.wait(30)
+        go_on.wait(60)
 
     job = service.jobs.submit("generate", "ada", work)
-    assert drawn.wait(20)
+    assert drawn.wait(60)
     assert 'src="data:image/jpeg;base64,c28gZmFy"' in panel.job_panel(job, service.jobs, "en", "tick")
     assert wants_previews(job.listener), "a page looks at it"
     go_on.set()
-    job.wait(20)
+    job.wait(60)
     assert "data:image" not in panel.job_panel(job, service.jobs, "en", "tick")

@@ -124,7 +124,7 @@ def test_the_scale_and_the_panel_agree_on_where_strangers_end() -> None:
 def test_after_a_training_only_the_panel_says_whom_it_looks_like(word: str, advice: bool) -> None:
     queue = JobQueue()
     job = queue.submit("train", "ada", lambda j: j.emit(Finished(result={"likeness": 0.95, "panel": panel(word=word)})))
-    job.wait(20)
+    job.wait(60)
     told = job_panel(job, queue, "en", "")
     assert "ada is trained. Likeness 0.95." in told and "alike" not in told
     assert ("More or better photos help most." in told) == advice

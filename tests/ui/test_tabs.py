@@ -99,7 +99,7 @@ def test_a_job_that_waits_shows_its_place_and_one_that_runs_its_time(service: Ea
         job.emit(Validated(step=30, likeness=0.4))
         job.emit(TemplateFailed(template=1, message="<no face>"))
         job.emit(Notice(message="a & b"))
-        go_on.wait(20)
+        go_on.wait(60)
         job.emit(Finished(result={"works": True, "likeness": 0.61}))
 
     first, second = (service.jobs.submit("train", "ada", work) for _ in range(2))
@@ -113,7 +113,7 @@ def test_a_job_that_waits_shows_its_place_and_one_that_runs_its_time(service: Ea
         assert "前面还有 1 个任务" in panel.job_panel(second, service.jobs, "zh", "tick")
     finally:
         go_on.set()
-    second.wait(20)
+    second.wait(60)
     ended = panel.job_panel(second, service.jobs, "en", "tick")
     assert "data-poll" not in ended and "ada is trained. Likeness 0.61." in ended
 

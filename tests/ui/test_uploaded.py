@@ -105,7 +105,7 @@ def test_nothing_stays_however_the_program_ends(how: signal.Signals, paths: Path
         assert child.stdout is not None and child.stdout.readline() == b"there\n"
         assert len(files_below(paths.uploads)) == 1
         child.send_signal(how)
-        child.wait(30)
+        child.wait(60)
     if how == signal.SIGKILL:  # then the next start does it
         assert len(files_below(paths.uploads)) == 1
         Uploads(paths).empty_all()
