@@ -336,8 +336,10 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
             mine, theirs = learned_after(own, usual, kind)
             tells = "not" if mine is None else f"{mine:.0f}"
             if name != DEFAULT:
-                low, high = sooner(own, usual, kind)
-                tells += f" (default {theirs or 0:.0f}; difference [{low:+.0f}, {high:+.0f}])"
+                tells += f" (default {theirs or 0:.0f})"
+                if own[0]["looks"][-1]["step"] >= usual[0]["looks"][-1]["step"]:  # else it may learn after its end
+                    low, high = sooner(own, usual, kind)
+                    tells = f"{tells[:-1]}; difference [{low:+.0f}, {high:+.0f}])"
             cells.append(tells)
             cells.append("" if name == DEFAULT else told(ahead(own, usual, kind, last), "+"))
         sharp, found = at(own, "sharpness", last), at(own, "found", last)
