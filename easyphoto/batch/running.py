@@ -204,11 +204,12 @@ class _PortraitRun:
                     asked.cancel()
 
     def _cancel_waiting(self) -> None:
+        """Cancel what waits in the queue, the last first, so that none begins because the one before it is gone."""
         for _, asked in reversed(self._waiting):
             asked.cancel()
 
     def _withdraw(self) -> None:
-        """Cancel what waits in the queue; a portrait that was made meanwhile still counts."""
+        """Let nothing wait any more; a portrait that was made meanwhile still counts."""
         self._cancel_waiting()
         while self._waiting:
             piece, asked = self._waiting.popleft()

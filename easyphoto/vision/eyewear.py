@@ -148,7 +148,7 @@ def _filled(image: Image, hole: Mask, reach: float) -> Image:
     """``image`` with the ``hole`` filled in from within ``reach`` pixels. What is filled in is smooth, so it is made on
     a smaller picture where the reach is long: the time grows with its square."""
     size = image.shape[0], image.shape[1]
-    small = geometry.limit_long_side(size, max(1, round(max(size) * min(1.0, FILL_REACH / reach))))
+    small = geometry.limit_long_side(size, max(1, round(max(size) * FILL_REACH / max(reach, FILL_REACH))))
     marked = (geometry.resize_mask(hole, small) > 0).astype(np.uint8)
     filled = cv2.inpaint(geometry.resize(image, small), marked, max(2.0, reach * small[0] / size[0]), cv2.INPAINT_TELEA)
     return geometry.blend(image, geometry.resize(np.asarray(filled, np.uint8), size), hole)

@@ -26,6 +26,7 @@ from easyphoto.storage.scratch import Scratch
 from easyphoto.storage.uploads import Uploads
 from tests.fakes import FakeHost, FakeVision
 from tests.storage import somebody
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,8 +105,7 @@ def test_what_a_portrait_keeps_of_the_photos_meanwhile_is_not_left_behind(servic
         (home / f"{number}.txt").touch()
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(portray)
-        while not written:
-            time.sleep(0.001)
+        until(lambda: written)
         service.delete_person("ann")
         time.sleep(0.05)
         ends.set()
