@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import benchkit
 import cv2
@@ -15,8 +16,14 @@ import numpy as np
 import pytest
 import torch
 from benchkit import MODEL_DIR, ROOT, Pack, View
+from face_loss import CHIP, FaceLoss, Promises
+from latents import Bucket
+from noise import Noise
 from portrait_views import Groups, Vectors
-from train_adapter import FILE, Run
+from safetensors.torch import save_file
+from train_adapter import FILE, REPAINTED, Run
+
+from easyphoto.vision.backends import dlib_faces, dlib_net
 
 PEOPLE = 8
 
@@ -54,7 +61,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def options(files: tuple[Path, Path], out: Path) -> argparse.Namespace:
     return argparse.Namespace(
         pack=files[0], embeddings=files[1], init=MODEL_DIR, out=out, device="cpu", views=2, batch=2, seed=0, bare=0.3,
-        emphasis=6.0, muon_rate=0.02, adam_rate=0.02, average=0.5, identity=0.0,
+        emphasis=6.0, muon_rate=0.02, adam_rate=0.02, average=0.5, identity=0.0, toward=0.0,
     )  # fmt: skip
 
 
@@ -96,6 +103,70 @@ def test_diffusers_reads_the_adapter_as_it_was_trained(
         ).sample
     assert (read - trained).abs().max() < 0.1 * moved  # the file holds 16 bits
     assert (tmp_path / FILE).stat().st_size < 4e6
+
+
+class Enlarging:
+    """A decoder whose picture of latents is their first three channels, eight times as large."""
+
+    config = argparse.Namespace(scaling_factor=1.0)
+
+    def decode(self, latents: torch.Tensor) -> argparse.Namespace:
+        large = torch.nn.functional.interpolate(latents[:, :3], scale_factor=8, mode="nearest")
+        return argparse.Namespace(sample=large)
+
+
+def face_loss_on(vae: Any) -> FaceLoss:
+    """The face loss for faces that lie in a chip as :func:`landmarks` do."""
+    net = dlib_net.load(dlib_faces.model_file("dlib_face_recognition_resnet_model_v1.dat")).eval().requires_grad_(False)
+    target = torch.from_numpy(landmarks(CHIP))
+    return FaceLoss(vae, net, (target, torch.zeros(128)), Noise(torch.device("cpu")), 8)
+
+
+def bucket_of(points: torch.Tensor, latents: torch.Tensor) -> Bucket:
+    count = len(points)
+    nothing = torch.zeros(count, dtype=torch.long)
+    return Bucket(latents, torch.ones(count, 32, 32), nothing, nothing.bool(), points)
+
+
+def test_a_face_is_seen_alike_in_a_cut_of_the_picture_and_in_the_whole() -> None:
+    loss = face_loss_on(Enlarging())
+    points = torch.stack(
+        [torch.from_numpy(landmarks(CHIP)) + torch.tensor([x, y]) for x, y in ((0.0, 40.0), (90, 100))]
+    )
+    latents = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(4))
+    bucket, times = bucket_of(points, latents), torch.tensor([0, 0])
+    of = Promises(torch.zeros_like(latents), latents, times, torch.tensor([0, 1]), torch.randn(2, 128))
+    whole, cut = loss.person(of, bucket, 32), loss.person(of, bucket, 20)
+    torch.testing.assert_close(cut, whole, atol=2e-3, rtol=0)
+    moved = loss.person(of, bucket_of(points.flip(0), latents), 20)
+    assert (moved - cut).abs().max() > 0.01, "another part of the picture is another face"
+    assert loss.fits(points, 256, 20).tolist() == [True, True]
+    assert loss.fits(1.5 * points, 256, 26).tolist() == [False, False], "too large, or beyond the edge"
+    assert loss.fits(points * float("nan"), 256, 26).tolist() == [False, False]
+
+
+@pytest.mark.thorough
+def test_promised_faces_come_nearer_to_whom_the_vectors_show(files: tuple[Path, Path], tmp_path: Path) -> None:
+    given = options(files, tmp_path)
+    given.identity, given.toward, given.batch, given.face_batch = 1.0, 1.0, 4, 4
+    given.face_net = tmp_path / "net.safetensors"
+    net = dlib_net.load(dlib_faces.model_file("dlib_face_recognition_resnet_model_v1.dat"))
+    save_file({**net.state_dict(), "target": torch.from_numpy(landmarks(CHIP))}, given.face_net)
+    run = Run(given)
+    batch = run.batches.draw(16, 0.0, 1.0)
+    assert batch.others.all() and REPAINTED[0] <= batch.times.min() and batch.times.max() < REPAINTED[1]
+    known = run.views.vectors.flatten(0, 1)
+    assert (batch.vectors @ known.T).amax(1).min() > 0.7, "everybody is half somebody whom it learns from"
+    noisy = run.noise.add(batch.clean, run.batches.like(batch.clean), batch.times)
+
+    def away() -> float:
+        with torch.no_grad():
+            return float(run._away(batch, noisy, run.predict(noisy, batch.times, batch.contexts, batch.vectors)))
+
+    before = away()
+    for _ in range(6):
+        run.train_step(1.0)
+    assert away() < before - 1e-3
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,27 @@ def chips(pictures: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(pictures, there, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+@dataclass(frozen=True)
+class Promises:
+    """What one step makes of noisy latents: the noise that it predicts and these latents (both (n, 4, h, w)), their t
+    (n), the frames of a bucket that they are of (n), and the vectors (n, 128) of those whom the faces are to show."""
+
+    output: torch.Tensor
+    noisy: torch.Tensor
+    times: torch.Tensor
+    places: torch.Tensor
+    vectors: torch.Tensor
+
+
 class FaceLoss:
     """The loss, with the frozen decoder and face network that it looks through."""
 
-    def __init__(self, vae: Any, net: Any, target: torch.Tensor, noise: Noise, count: int) -> None:
-        """`target`: the 68 landmarks in a chip. `count`: how many samples of a batch are looked at."""
+    def __init__(self, vae: Any, net: Any, marks: tuple[torch.Tensor, torch.Tensor], noise: Noise, count: int) -> None:
+        """`marks`: the 68 landmarks in a chip, and the mean of descriptors, which vectors are without. `count`: how
+        many samples of a batch are looked at."""
+        target, centre = marks
         self._vae, self._net, self.target = vae, net, target
-        self._noise, self._count = noise, count
+        self._noise, self._count, self._centre = noise, count, centre
 
     @staticmethod
     def load(options: argparse.Namespace, noise: Noise, device: torch.device) -> FaceLoss:
@@ -83,11 +98,13 @@ class FaceLoss:
 
         find_project()
         dlib_net = importlib.import_module("easyphoto.vision.backends.dlib_net")
+        dlib_faces = importlib.import_module("easyphoto.vision.backends.dlib_faces")
         state = load_file(face_net)
         target = state.pop("target").float().to(device)
         net = dlib_net.DlibNet().eval().requires_grad_(False)
         net.load_state_dict({name: value.float() for name, value in state.items()})
-        return FaceLoss(vae, net.to(device), target, noise, count)
+        centre = torch.tensor(dlib_faces.measurements()["mean"], dtype=torch.float32, device=device)
+        return FaceLoss(vae, net.to(device), (target, centre), noise, count)
 
     def look(self, faces: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Descriptors (n, 128) of chips in [-1, 1], and what the earlier layers see."""
@@ -128,6 +145,33 @@ class FaceLoss:
         with autocast(output.device):
             distance = self.distance(made, real)
         return (distance.float() * counts).sum() / counts.sum().clamp_min(1.0)
+
+    def fits(self, points: torch.Tensor, side: int, cut: int) -> torch.Tensor:
+        """Whether the chip of each face, of points (n, 68, 2), lies nearly in a frame of `side` pixels, and in a cut of
+        `cut` latents."""
+        maps = similarity(points, self.target)
+        corners = torch.tensor([[0.0, 0.0], [CHIP, 0.0], [CHIP, CHIP], [0.0, CHIP]], device=points.device)
+        there = corners @ maps[:, :, :2].mT + maps[:, None, :, 2]
+        spread = (there.amax(1) - there.amin(1)).amax(1)
+        inside = (there > -0.06 * side).all(-1).all(-1) & (there < 1.06 * side).all(-1).all(-1)
+        return inside & (spread <= 8 * cut)
+
+    def person(self, of: Promises, bucket: Bucket, cut: int) -> torch.Tensor:
+        """How far the promised faces are from the vectors, (n,): one less the cosine. Only a square of `cut` latents
+        around each face is decoded, since decoding is most of the cost."""
+        maps = similarity(bucket.points[of.places], self.target)
+        promised = self._noise.clean(of.noisy, of.output, of.times)
+        middle = maps @ torch.tensor([CHIP / 2, CHIP / 2, 1.0], device=maps.device)
+        room = promised.shape[-1] - cut
+        corners = (middle / 8 - cut / 2).round().clamp(0, room).long()
+        cuts = torch.stack(
+            [one[:, y : y + cut, x : x + cut] for one, (x, y) in zip(promised, corners.tolist(), strict=True)]
+        )
+        maps = torch.cat([maps[:, :, :2], maps[:, :, 2:] - 8 * corners[:, :, None]], -1)
+        with autocast(of.output.device):
+            decoded = self._vae.decode(cuts / self._vae.config.scaling_factor).sample
+            seen, _ = self.look(chips(decoded.float(), maps))
+        return 1 - functional.cosine_similarity(seen.float() - self._centre, of.vectors, dim=1)
 
 
 def write_net(out: Path, portraits: Path) -> None:

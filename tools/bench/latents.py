@@ -48,6 +48,11 @@ class Bucket:
         moved: dict[str, Any] = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
         return Bucket(**moved)
 
+    def only(self, chosen: torch.Tensor) -> Bucket:
+        """Those frames alone that are chosen (n)."""
+        kept: dict[str, Any] = {k: None if v is None else v[chosen] for k, v in vars(self).items()}
+        return Bucket(**kept)
+
     def kept(self, name: str) -> torch.Tensor:
         """`pictures`, `edges` or `dots`; says what to run where they were not kept."""
         found: torch.Tensor | None = getattr(self, name)

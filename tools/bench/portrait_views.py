@@ -60,6 +60,10 @@ class Views:
     def __len__(self) -> int:
         return len(self.bucket)
 
+    def only(self, chosen: torch.Tensor) -> Views:
+        """Those views alone that are chosen (n), of the same people."""
+        return Views(self.bucket.only(chosen), self.contexts[chosen], self.person[chosen], self.vectors)
+
 
 @dataclass(frozen=True)
 class Groups:

@@ -9,6 +9,10 @@ models", 2023): a small net makes four tokens of the vector, and each cross-atte
 them, beside those of the text. Only these are trained. The vector comes from another view of the person than the one
 that is denoised, is noisy in half of the cases, and is zero in a tenth.
 
+`--identity` counts besides how far the face that one step promises is from the vector (see face_loss.py). Of the share
+`--toward` of the samples the vector is somebody else's: there the face is to change, and the noise's error counts
+little in it. A thousand portraits are few people to learn from, but a million pairs.
+
 `--pack`: the portraits as they are (`pack.py --sources`); what is marked `held` is only measured. `--embeddings`:
 the file of identities.py. `--init`: a folder of diffusers with tokenizer, text encoder, UNet and VAE. `--out`: a
 folder, in which the averaged weights lie as ip-adapter-faceid_bench.safetensors (float16, the layout that diffusers'
@@ -17,7 +21,8 @@ did best on people whom it wasn't trained on. `--seconds` is the time for traini
 
 The columns of the curve: the noise's error in training, and on the people by whom trainings are judged (they
 choose what is kept) and on those who are held out (they choose nothing), with their own vector, with none, and with
-another person's.
+another person's. With `--identity` also how far the promised faces of the judging portraits are from other people
+among them whose vectors are given, and how far they are without; the first then chooses what is kept.
 """
 
 from __future__ import annotations
@@ -30,8 +35,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchkit import WORK, Log, Pack, autocast, layout, say
-from face_loss import FaceLoss
+from benchkit import SIZE, WORK, Log, Pack, autocast, layout, say
+from face_loss import LATEST, FaceLoss, Promises
 from learner import Clock, Learner, Stop, add_emphasis, rate_factor, training_parser
 from noise import Noise
 from portrait_views import Frozen, Groups, Vectors, Views, encode
@@ -44,8 +49,26 @@ TOKENS, WIDTH, WIDER = 4, 128, 4
 """Tokens of the adapter (FaceID's own number, which readers take for granted), the vector's numbers, and how many times
 as wide the net's hidden layer is."""
 FILE = "ip-adapter-faceid_bench.safetensors"
+CUT = 26
+"""The side in latents of what is decoded around a face."""
 FOCUS = (150, 850)
-COLUMNS = ("step", "seconds", "rate", "loss", "judged_own", "judged_none", "held_own", "held_none", "held_other")
+REPAINTED = (50, 520)
+"""The t at which a face becomes somebody else's: those of repainting at a strength of up to a half."""
+KEPT = 0.25
+"""How much the noise's error counts in a face that is to become somebody else's."""
+COLUMNS = (
+    "step",
+    "seconds",
+    "rate",
+    "loss",
+    "judged_own",
+    "judged_none",
+    "held_own",
+    "held_none",
+    "held_other",
+    "judged_away",
+    "judged_away_none",
+)
 
 
 class Adapter(nn.Module):
@@ -107,7 +130,8 @@ def _untrained(unet: Any, crossing: list[str]) -> dict[str, dict[str, torch.Tens
 @dataclass(frozen=True)
 class Batch:
     """What one step learns from, on the device: the places of its views, and of each the clean latents, loss weights
-    (n, 1, h, w), context (n, 77, width), vector (n, 128) and t."""
+    (n, 1, h, w), context (n, 77, width), vector (n, 128), t, and whether the vector is that of somebody else, whom the
+    face is to become."""
 
     places: torch.Tensor
     clean: torch.Tensor
@@ -115,6 +139,7 @@ class Batch:
     contexts: torch.Tensor
     vectors: torch.Tensor
     times: torch.Tensor
+    others: torch.Tensor
 
 
 class Batches:
@@ -128,21 +153,26 @@ class Batches:
         others = list(range(views.vectors.shape[1]))
         self._unlike = torch.tensor([others[1:], [k for k in others if k != 1]], device=device)
 
-    def draw(self, count: int, bare: float) -> Batch:
-        """`count` views. `bare`: the share of trigger words alone."""
+    def draw(self, count: int, bare: float, toward: float = 0.0) -> Batch:
+        """`count` views. `bare`: the share of trigger words alone. `toward`: the share whose vector is somebody else's;
+        these are as noisy as pictures are that get repainted."""
         views, device = self._views, self._trigger.device
         chosen = torch.randint(len(views), (count,), generator=self._generator, device=device)
         alone = self._uniform(count)[:, None, None] < bare
         contexts = torch.where(alone, self._trigger, views.contexts[chosen])
         places = (torch.arange(count, device=device) + self._uniform(count)) / count
         times = (torch.searchsorted(self._cumulative, places, right=True) - 1).clamp(0, 999)
+        others = self._uniform(count) < toward
+        low, high = REPAINTED
+        times = torch.where(others, low + (places * (high - low)).long(), times)
         return Batch(
             places=chosen,
             clean=views.bucket.latents[chosen].float(),
             weights=views.bucket.weights[chosen].float()[:, None],
             contexts=contexts,
-            vectors=self._who(chosen),
+            vectors=torch.where(others[:, None], self._another(count), self._who(chosen)),
             times=times,
+            others=others,
         )
 
     def like(self, clean: torch.Tensor) -> torch.Tensor:
@@ -159,6 +189,15 @@ class Batches:
         spread = 0.7 * self._uniform(count) * (self._uniform(count) < 0.5)
         noisy = vectors + spread[:, None] * self.like(vectors) / WIDTH**0.5
         return functional.normalize(noisy, dim=1) * (self._uniform(count)[:, None] >= 0.1)
+
+    def _another(self, count: int) -> torch.Tensor:
+        """Vectors (count, 128) of people at random, each mixed with up to as much of another one, so that there are
+        more people than portraits."""
+        views, device = self._views, self._trigger.device
+        one, two = torch.randint(len(views.vectors), (2, count), generator=self._generator, device=device)
+        kinds = torch.randint(views.vectors.shape[1], (2, count), generator=self._generator, device=device)
+        share = 0.5 * self._uniform(count)[:, None]
+        return functional.normalize((1 - share) * views.vectors[one, kinds[0]] + share * views.vectors[two, kinds[1]])
 
     def _uniform(self, count: int) -> torch.Tensor:
         return torch.rand(count, generator=self._generator, device=self._trigger.device)
@@ -178,12 +217,16 @@ class Run:
         if not groups.train:
             raise SystemExit("no portrait of the pack has a vector in the embeddings")
         frozen = Frozen(options.init, self.device)
-        self.views = encode(pack, groups.train, vectors, frozen, options.views, options.identity > 0)
+        self.views = encode(pack, groups.train, vectors, frozen, options.views)
         self.apart = {
             name: encode(pack, places, vectors, frozen, count)
-            for name, places, count in (("judged", groups.judged, 4), ("held", groups.held, 1))
+            for name, places, count in (
+                ("judged", groups.judged, 1 if options.identity > 0 else 4),
+                ("held", groups.held, 1),
+            )
             if len(places) > 1
         }
+        self.seen = torch.zeros((), device=self.device)
         self.trigger = frozen.contexts([TRIGGER])
         unet = UNet2DConditionModel.from_pretrained(options.init / "unet").float()
         if self.device.type == "cuda":
@@ -194,6 +237,7 @@ class Run:
         self.faces: FaceLoss | None = None
         if options.identity > 0:
             self.faces = FaceLoss.over(frozen.vae, options.face_net, self.noise, self.device, options.face_batch)
+            self.views = self.views.only(self.faces.fits(self.views.bucket.points, SIZE, CUT))
         self.batches = Batches(self.views, self.trigger, self.noise, options.seed)
         self.learner = Learner(self.adapter, (options.muon_rate, options.adam_rate), options.average)
         self.log = Log(options.out / "adapter.csv", COLUMNS)
@@ -216,20 +260,33 @@ class Run:
 
     def train_step(self, factor: float) -> torch.Tensor:
         """One update; the mean squared error of its batch, still on the device."""
-        batch = self.batches.draw(self.options.batch, self.options.bare)
+        batch = self.batches.draw(self.options.batch, self.options.bare, self.options.toward)
         random = self.batches.like(batch.clean)
         noisy = self.noise.add(batch.clean, random, batch.times)
         output = self.predict(noisy, batch.times, batch.contexts, batch.vectors)
         error = (output - random).pow(2)
         weights = batch.weights * self.noise.emphasis(batch.times, self.options.emphasis)[:, None, None, None]
+        weights = torch.where(batch.others[:, None, None, None] & (batch.weights > 1), KEPT, weights)
         loss = (error * weights).mean().div(weights.mean())
         if self.faces is not None:
-            face = self.faces(output, noisy, batch.times, self.views.bucket, batch.places)
-            loss = loss + self.options.identity * face
+            away = self._away(batch, noisy, output)
+            loss = loss + self.options.identity * away
+            self.seen += away.detach()
         torch.autograd.backward(loss)
         self.learner.step(factor)
         self.step += 1
         return error.detach().mean()
+
+    def _away(self, batch: Batch, noisy: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """How far promised faces are from those of the vectors, over the samples that have one and little noise."""
+        assert self.faces is not None
+        counts = (1 - batch.times / 1000).pow(2) * (batch.times < LATEST) * (batch.vectors.abs().amax(1) > 0)
+        chosen = counts.nonzero()[:, 0][: self.options.face_batch]
+        if not len(chosen):
+            return torch.zeros((), device=self.device)
+        of = Promises(output[chosen], noisy[chosen], batch.times[chosen], batch.places[chosen], batch.vectors[chosen])
+        away = self.faces.person(of, self.views.bucket, CUT)
+        return (away * counts[chosen]).sum() / counts[chosen].sum().clamp_min(1e-3)
 
     @torch.no_grad()
     def losses(self) -> dict[str, float]:
@@ -256,11 +313,38 @@ class Run:
                     measured[f"{group}_{name}"] = float(torch.cat(parts).mean())
         return measured
 
+    @torch.no_grad()
+    def unseen_away(self) -> dict[str, float]:
+        """How far promised faces of the judging portraits are from those of others among them, of the averaged weights
+        and without a vector."""
+        if self.faces is None or "judged" not in self.apart:
+            return {}
+        views = self.apart["judged"]
+        views = views.only(self.faces.fits(views.bucket.points, SIZE, CUT))
+        generator = torch.Generator(self.device).manual_seed(12)
+        clean = views.bucket.latents.float()
+        random = torch.randn(clean.shape, generator=generator, device=self.device)
+        times = torch.linspace(*REPAINTED, len(clean), device=self.device).long()
+        times = times[torch.randperm(len(times), generator=generator, device=self.device)]
+        noisy = self.noise.add(clean, random, times)
+        wanted = views.vectors[:, 0].roll(7, 0)[views.person]
+        measured = {}
+        with self.learner.averaged():
+            for name, vectors in (("judged_away", wanted), ("judged_away_none", torch.zeros_like(wanted))):
+                parts = []
+                for s in (slice(i, i + 32) for i in range(0, len(noisy), 32)):
+                    output = self.predict(noisy[s], times[s], self.trigger.expand(len(noisy[s]), -1, -1), vectors[s])
+                    places = torch.arange(len(noisy), device=self.device)[s]
+                    of = Promises(output, noisy[s], times[s], places, wanted[s])
+                    parts.append(self.faces.person(of, views.bucket, CUT))
+                measured[name] = float(torch.cat(parts).mean())
+        return measured
+
     def keep(self, **values: float) -> None:
         """Measure the averaged weights, and write them if nothing before did better on the people who are judged."""
-        losses = self.losses()
+        losses = {**self.losses(), **self.unseen_away()}
         self.log.add(step=self.step, **values, **{name: losses[name] for name in COLUMNS if name in losses})
-        judged = losses.get("judged_own", -float(self.step))
+        judged = losses.get("judged_away", losses.get("judged_own", -float(self.step)))
         if judged <= self._best:
             self._best = judged
             self.write()
@@ -287,8 +371,9 @@ def train(options: argparse.Namespace) -> None:
         factor = rate_factor(run.step, progress, warmup=options.warmup, decay_from=options.decay_from)
         total, seen = total + run.train_step(factor), seen + 1
         if run.step % options.every == 0:
-            mean = float(total) / seen
-            say(f"step={run.step} seconds={clock.seconds:.1f} rate={factor:.3f} loss={mean:.5f}")
+            mean, away = float(total) / seen, float(run.seen) / seen
+            say(f"step={run.step} seconds={clock.seconds:.1f} rate={factor:.3f} loss={mean:.5f} away={away:.4f}")
+            run.seen.zero_()
             if not math.isfinite(mean):
                 raise SystemExit(f"the loss is not finite at step {run.step}")
             if time.monotonic() - kept > options.keep_seconds:
@@ -313,6 +398,7 @@ def main() -> None:
     )
     add_emphasis(parser)
     parser.add_argument("--identity", type=float, default=0.0, help="weight of a loss that looks at decoded faces")
+    parser.add_argument("--toward", type=float, default=0.0, help="share of samples whose face is to become another's")
     parser.add_argument("--face-net", type=Path, default=WORK / "dlib_net.safetensors", help="see face_loss.py")
     parser.add_argument("--face-batch", type=int, default=32, help="how many of a batch that loss looks at")
     parser.add_argument("--warmup", type=int, default=50)

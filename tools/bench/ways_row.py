@@ -64,6 +64,8 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "LoRA weight searched": Way({"lora_weights_auto": True}, ONE),
         "both": Way({"best_of": 4, "lora_weights_auto": True}, ONE),
         "fusion only": Way({"fusion_only": True}, ONE),
+        "without the LoRA": Way({"lora_weights": 0.0}, ONE),
+        "without face fusion": Way(_NO_FUSION, ONE),
         "LoRA and adapter": Way({"id_control": True, "ipa_weight": 1.0}, ONE),
         PLAIN: Way({"ipa_only_weight": 0.0}, None, False),
         "untrained, fusion only": Way({"fusion_only": True}, PLAIN, False),
