@@ -41,6 +41,7 @@ __all__ = [
     "REF_MODES",
     "SCENE_CONTROLS",
     "SUPER_RESOLUTION_METHODS",
+    "TRAINING_STYLES",
     "TRAIN_MODES",
     "Chosen",
     "Config",
@@ -91,6 +92,8 @@ Family.SD1, Family.SD2, Family.SDXL, Family.BENCH = Family("sd1"), Family("sd2")
 
 
 TRAIN_MODES = ("Train Human Lora", "Train Scene Lora")
+TRAINING_STYLES = ("quick", "as the original")
+"""Which defaults a training has: those that learn in less time, or those by which the original trains."""
 PRECISIONS = ("auto", "fp16", "bf16", "no")
 FUSIONS = ("greedy", "average", "best", "last")
 OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
@@ -120,6 +123,13 @@ class TrainConfig:
         help="Any SD1.5, SD2.1 or SDXL checkpoint that is there; empty takes the default.",
     )
     train_mode_choose: str = param(TRAIN_MODES[0], "Mode", choices=TRAIN_MODES, help="A face or a scene.")
+    training_style: str = param(
+        TRAINING_STYLES[0],
+        "Way to train",
+        choices=TRAINING_STYLES,
+        help="Sets the defaults of other options. As the original: no early end, the ten best checkpoints averaged, "
+        "errors count alike everywhere, and the demo model takes more steps; slower.",
+    )
     resolution: int = param(
         512,
         "Resolution",

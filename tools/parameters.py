@@ -6,6 +6,7 @@ python tools/parameters.py
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from easyphoto.config import AUTO, Declared, DrawnClipConfig, PortraitConfig, TrainConfig, declared, number  # noqa: E402
 from easyphoto.families import known  # noqa: E402
+from easyphoto.families.spec import AS_THE_ORIGINAL  # noqa: E402
 from easyphoto.messages import translated  # noqa: E402
 
 TARGET = ROOT / "docs" / "parameters.md"
@@ -55,10 +57,25 @@ def legacy() -> str:
 def families() -> str:
     rows = {f"`{spec.family}`": spec.learning.person for spec in known() if spec.learning.person}
     rows["scene mode"] = known()[0].learning.scene
-    lines = ["## Training defaults that depend on the base model", "", "| base model | values |", "|---|---|"]
+    return defaults("Training defaults that depend on the base model", "base model", rows)
+
+
+def as_the_original() -> str:
+    """What the way to train changes."""
+    rows = {"every base model": AS_THE_ORIGINAL}
+    rows |= {f"`{spec.family}` besides": spec.learning.original for spec in known() if spec.learning.original}
+    return defaults("Training defaults as the original (`training_style`)", "base model", rows)
+
+
+def defaults(title: str, of: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [f"## {title}", "", f"| {of} | values |", "|---|---|"]
     for name, values in rows.items():
-        lines.append(f"| {name} | {', '.join(f'`{k}` {number(v)}' for k, v in values.items())} |")
+        lines.append(f"| {name} | {', '.join(f'`{k}` {shown(v)}' for k, v in values.items())} |")
     return "\n".join(lines)
+
+
+def shown(value: float | str) -> str:
+    return value if isinstance(value, str) else number(value)
 
 
 def document() -> str:
@@ -66,6 +83,7 @@ def document() -> str:
         HEAD,
         table("Train · 训练", TrainConfig),
         families(),
+        as_the_original(),
         table("Generate · 生成", PortraitConfig),
         table("Clips from text and pictures · 文字与图片生成视频", DrawnClipConfig),
         legacy(),

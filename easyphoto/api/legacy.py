@@ -27,6 +27,7 @@ from easyphoto.config import (
     CLIP_CONTROLS,
     ID_METHODS,
     REF_MODES,
+    TRAINING_STYLES,
     Declared,
     DrawnClipConfig,
     PortraitConfig,
@@ -209,13 +210,15 @@ def _trained(asked: _Learning) -> str:
 
 
 def _unlike_the_defaults(values: dict[str, Any], service: EasyPhoto) -> dict[str, Any]:
-    """Leave out the values that only repeat the declared defaults, if the family of the base model has defaults of its
-    own.
+    """Leave out the values that only repeat the declared defaults, if the family of the base model or the way to train
+    has defaults of its own.
 
-    Clients of the original send their whole form, so nobody chose a value that is equal to the default.
+    Clients of the original send their whole form, so nobody chose a value that is equal to the default. They know of no
+    way to train, so they get the defaults of the tabs.
     """
     family = service.checkpoint(values.get("sd_model_checkpoint", "")).family
-    if not families.spec(family).learning.person:
+    usual_way = values.get("training_style", TRAINING_STYLES[0]) == TRAINING_STYLES[0]
+    if usual_way and not families.spec(family).learning.person:
         return values
     usual = {d.name: d.default for d in declared(TrainConfig)}
     kept = ("sd_model_checkpoint", "train_mode_choose", "skin_retouching_bool")

@@ -9,7 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from easyphoto.config import TRAIN_MODES, Family, TrainConfig, from_mapping
+from easyphoto.config import TRAIN_MODES, TRAINING_STYLES, Family, TrainConfig, from_mapping
 from easyphoto.ports import ControlRole, IdentityKind
 
 SAMPLER = "DPM++ 2M SDE Karras"
@@ -178,10 +178,17 @@ class Effort:
     sampler: str = SAMPLER
 
 
+AS_THE_ORIGINAL: Mapping[str, Any] = MappingProxyType({"patience": 0, "face_weight": 1.0, "fusion": "average"})
+"""What the original does otherwise, whatever the family: it takes all steps, counts all errors alike, and averages the
+best checkpoints, up to ten."""
+
+
 @dataclass(frozen=True)
 class Learning:
     """How a LoRA is trained. ``person`` holds what differs from the defaults of :class:`TrainConfig`; ``scene`` holds
     what differs from those for scenes.
+
+    ``original`` holds what differs where the training is to be as the original's, beside :data:`AS_THE_ORIGINAL`.
 
     ``crop_ratio`` says at most how many faces wide a photo is cut. ``unet_layers`` are the ends of the names of those
     layers of the UNet that get a LoRA. ``needs_disk`` says that checkpoints are so large that the free space is looked
@@ -192,6 +199,7 @@ class Learning:
     unet_layers: tuple[str, ...]
     person: Mapping[str, Any] = field(default_factory=dict)
     scene: Mapping[str, Any] = field(default_factory=dict)
+    original: Mapping[str, Any] = field(default_factory=dict)
     crop_ratio: float = 3.0
     needs_disk: bool = True
 
@@ -316,9 +324,11 @@ class FamilySpec:
                 raise ValueError(f"the {which.value} pass of {self.family} shows no one person to identify")
 
     def train_config(self, *, scene: bool = False, **chosen: Any) -> TrainConfig:
-        """The defaults of this family for people or for scenes, with the values that the user has ``chosen`` put over
-        them."""
+        """The defaults of this family for people or for scenes, in the way to train that was chosen, with the values
+        that the user has ``chosen`` put over them."""
         values = {**self.learning.person, **(self.learning.scene if scene else {})}
+        if chosen.get("training_style") == TRAINING_STYLES[1]:
+            values |= {**AS_THE_ORIGINAL, **self.learning.original}
         if scene:
             values["train_mode_choose"] = TRAIN_MODES[1]
         return from_mapping(TrainConfig, {**values, **chosen})

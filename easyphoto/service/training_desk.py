@@ -12,7 +12,7 @@ from typing import Any
 from easyphoto import families, pictures
 from easyphoto.catalog import Catalog, Folders
 from easyphoto.checkpoint import require_checkpoint
-from easyphoto.config import PRECISIONS, TRAIN_MODES, TrainConfig, declared
+from easyphoto.config import PRECISIONS, TRAIN_MODES, TRAINING_STYLES, TrainConfig, declared
 from easyphoto.disk import free_bytes
 from easyphoto.errors import AssetMissing, Cancelled, InvalidRequest, StorageFailed
 from easyphoto.events import Event, Failed, Finished, Listener, Notice
@@ -45,7 +45,7 @@ class TrainingDesk:
         self._place = place
 
     def config(self, chosen: Mapping[str, Any]) -> TrainConfig:
-        """What the user chose, over the defaults for the base model's family and the mode."""
+        """What the user chose, over the defaults for the base model's family, the mode and the way to train."""
         family = self._place.base_models.named(str(chosen.get("sd_model_checkpoint", ""))).family
         scene = chosen.get("train_mode_choose") == TRAIN_MODES[1]
         return families.spec(family).train_config(scene=scene, **chosen)
@@ -249,10 +249,12 @@ class TrainingDesk:
         return replace(config, mixed_precision=self._place.preferences().precision)
 
     def _chosen(self, config: TrainConfig) -> frozenset[str]:
-        """The fields that aren't what a form shows before anybody touches it."""
+        """The fields that aren't what a form shows before anybody touches it, or once the mode or the way to train was
+        changed in it."""
         checkpoint = self._place.base_models.named(config.sd_model_checkpoint)
-        usual = families.spec(checkpoint.family).train_config(scene=config.is_scene)
-        first = {"train_mode_choose": TRAIN_MODES[0]}
+        family = families.spec(checkpoint.family)
+        usual = family.train_config(scene=config.is_scene, training_style=config.training_style)
+        first = {"train_mode_choose": TRAIN_MODES[0], "training_style": TRAINING_STYLES[0]}
         named = {d.name for d in declared(TrainConfig)} - {"sd_model_checkpoint"}
         chosen = {n for n in named if getattr(config, n) != first.get(n, getattr(usual, n))}
         if checkpoint != self._place.base_models.named(""):

@@ -45,7 +45,7 @@ def make(spec: TrainingSpec, photos: Sequence[str], *, validated: bool) -> Train
     steps = config.steps(len(photos))
     every = config.val_and_checkpointing_steps
     saves = tuple(sorted({*range(every, steps + 1, every), steps}))
-    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in resume.FREE}
+    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in resume.FREE | resume.DEFAULTING}
     base: list[Any] = [spec.family.value, spec.checkpoint.name, families.spec(spec.family).learning.unet_layers]
     if any(spec.captions):
         base.append(list(spec.captions))

@@ -31,6 +31,9 @@ FREE = frozenset(
 )
 """The options that may be changed when a training goes on: none of them would have changed a step that was done. The
 base model is among them because only its name is an option. What counts is its file."""
+DEFAULTING = frozenset({"training_style"})
+"""The options that only say what is the default of others. No step follows from them, so they don't tell two trainings
+apart. But a training that goes on keeps all of its options, and what was said of them stays true."""
 
 
 def earlier(job: JobFolder) -> TrainingSpec | None:

@@ -22,6 +22,8 @@ STATIC: tuple[str, ...] = (
     "Inference",
     "Train Human Lora",
     "Train Scene Lora",
+    "quick",
+    "as the original",
     "Training photos",
     "5 to 20 photos of one person: head and shoulders or half length, several angles and "
     "lights, most of them without glasses.",

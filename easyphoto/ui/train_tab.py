@@ -23,6 +23,8 @@ from easyphoto.ui.texts import say
 from easyphoto.ui.uploaded import Uploaded
 
 PREFIX = "easyphoto_train"
+DECIDING = ("sd_model_checkpoint", "train_mode_choose", "training_style")
+"""The fields that decide what the others show until somebody changes those."""
 PHOTO = f"{PREFIX}_photo"
 STOPPED = ("cancelled", "failed")
 NO_PHOTOS = "Upload photos to see here what each of them is worth for the training."
@@ -123,11 +125,11 @@ class TrainTab(JobTab):
         live = [self.progress, self.validation, self.seen, *self._resumed, *others]
         compat.listen(self.tick.click, self._tick, inputs, live, quiet=True)
         fields = self._form.components
-        choice = {fields["sd_model_checkpoint"], fields["train_mode_choose"]}
-        rest = [c for name, c in fields.items() if name not in ("sd_model_checkpoint", "train_mode_choose")]
+        choice = {fields[name] for name in DECIDING}
+        rest = [c for name, c in fields.items() if name not in DECIDING]
         compat.listen(fields["sd_model_checkpoint"].change, self._model_changed, choice, [self.demo], quiet=True)
         for component in choice:  # what the program fills in brings its own values along
-            compat.listen(component.input, self._family_changed, choice, rest, quiet=True)
+            compat.listen(component.input, self._defaults_changed, choice, rest, quiet=True)
 
     def loaded(self, language: str, kept: Kept) -> Updates:
         """Return what a page shows when it is opened: fresh lists, and the user id, photos and training that it had
@@ -297,8 +299,8 @@ class TrainTab(JobTab):
         return {self.demo: self._demo_hint({"sd_model_checkpoint": name}, self._language(request))}
 
     def _defaults(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the default values for the family of the base model, or those of SD1 if the host has no base model at
-        all."""
+        """Return the default values for the base model's family, the mode and the way to train, or those of SD1 if the
+        host has no base model at all."""
         try:
             config = self._service.train_config(chosen)
         except InvalidRequest:
@@ -309,8 +311,8 @@ class TrainTab(JobTab):
             values["sd_model_checkpoint"] = known[0][1]
         return values
 
-    def _family_changed(self, data: Mapping[Any, Any]) -> Updates:
-        names = ("sd_model_checkpoint", "train_mode_choose")
+    def _defaults_changed(self, data: Mapping[Any, Any]) -> Updates:
+        """Show the defaults for the base model, the mode and the way to train that are chosen now."""
         fields = self._form.components
-        values = self._defaults({name: self._form.meant(name, data[fields[name]]) or "" for name in names})
-        return self._form.updates({k: v for k, v in values.items() if k not in names})
+        values = self._defaults({name: self._form.meant(name, data[fields[name]]) or "" for name in DECIDING})
+        return self._form.updates({k: v for k, v in values.items() if k not in DECIDING})

@@ -54,6 +54,8 @@ def test_other_photos_or_other_options_are_trained_anew(service: EasyPhoto, root
     assert counts(run(service, root)) == (1, 2, 0, 0)
     assert counts(run(service, root, rank=32)) == (3, 0, 0, 0)
     assert counts(run(service, root, rank=32)) == (0, 3, 0, 0)
+    assert counts(run(service, root, training_style="as the original")) == (3, 0, 0, 0)
+    assert counts(run(service, root, training_style="as the original")) == (0, 3, 0, 0)
 
 
 def test_a_stopped_training_goes_on(service: EasyPhoto, root: Path) -> None:
