@@ -166,6 +166,7 @@ class TrainingDesk:
             held.callback(home.drop_if_empty)
             stage = held.enter_context(Scratch(home.job.path, STAGED))
             names, photos = self._photos(emit, home, JobFolder(stage.path), request)
+            self._say_what_is_ignored(emit, request, config)
             resumes = request.resume and (home.job.state.is_file() or not request.photos)
             spec = TrainingSpec(
                 user_id=name,
@@ -260,6 +261,21 @@ class TrainingDesk:
         if checkpoint != self._place.base_models.named(""):
             chosen.add("sd_model_checkpoint")
         return frozenset(chosen)
+
+    def _say_what_is_ignored(self, emit: Listener, request: TrainRequest, config: TrainConfig) -> None:
+        """Say which option of the user's has no effect in this mode."""
+        if not config.is_scene or config.face_weight == 1 or request.config is None:
+            return
+        chosen = self._chosen(request.config) if request.chosen is None else request.chosen
+        if "face_weight" in chosen:
+            emit(
+                Notice(
+                    message=Message(
+                        "A scene counts all errors alike: face_weight {weight:g} was left out.",
+                        weight=config.face_weight,
+                    )
+                )
+            )
 
     def _photos(
         self, emit: Listener, home: PersonFolder, stage: JobFolder, request: TrainRequest

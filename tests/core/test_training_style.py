@@ -13,7 +13,7 @@ import pytest
 
 from easyphoto import families, pictures
 from easyphoto.cli.main import main
-from easyphoto.config import TRAINING_STYLES, Chosen, Family, Paths, TrainConfig
+from easyphoto.config import TRAIN_MODES, TRAINING_STYLES, Chosen, Family, Paths, TrainConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.ports import Checkpoint
 from easyphoto.service import EasyPhoto, TrainRequest
@@ -184,3 +184,36 @@ def test_the_way_alone_tells_no_two_trainings_apart(paths: Paths) -> None:
     older = json.loads(before.to_json())
     del older["config"]["training_style"]
     assert TrainingSpec.from_json(json.dumps(older)) == before
+
+
+# --- the face of a scene ---------------------------------------------------------------------------------------------
+
+
+LEFT_OUT = "A scene counts all errors alike: face_weight 5 was left out."
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen", "said"),
+    [
+        ({}, frozenset(), 0),
+        ({}, None, 0),
+        ({"face_weight": 1.0}, frozenset({"face_weight"}), 0),
+        ({"face_weight": 5.0}, frozenset({"face_weight"}), 1),
+        ({"face_weight": 5.0}, None, 1),
+    ],
+)
+def test_a_weight_of_the_face_that_a_scene_ignores_is_said(
+    service: EasyPhoto, photos: list[Path], options: dict[str, Any], chosen: frozenset[str] | None, said: int
+) -> None:
+    config = service.train_config({"train_mode_choose": TRAIN_MODES[1], **options})
+    job = service.train(TrainRequest("hall", tuple(photos), config, chosen=chosen))
+    job.wait(60)
+    notices = [str(event.message) for _, event in job.events(follow=False) if event.kind == "notice"]
+    assert notices.count(LEFT_OUT) == said and len([n for n in notices if "face_weight" in n]) == said
+
+
+def test_the_weight_of_a_persons_face_is_no_news(service: EasyPhoto, photos: list[Path]) -> None:
+    config = service.train_config({"face_weight": 5.0})
+    job = service.train(TrainRequest("ada", tuple(photos), config, chosen=frozenset({"face_weight"})))
+    job.wait(60)
+    assert not [e for _, e in job.events(follow=False) if e.kind == "notice"]
