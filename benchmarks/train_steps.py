@@ -1,4 +1,5 @@
-"""Steps of the trainer on a folder of pictures, without validation: what :mod:`benchmarks.stopwatch` times.
+"""Steps of the trainer on a folder of pictures, without validation and with all errors counting alike: what
+:mod:`benchmarks.stopwatch` times. Other trainers have no weight of the face either.
 
 python -m benchmarks.train_steps CHECKPOINT PICTURES [--resolution 128] [--batch 1] [--rank 64] [--alpha 32]
     [--precision no] [--steps 6] [--tokenizer FOLDER] [--no-text] [--checkpointing] [--out LORA]
@@ -42,6 +43,7 @@ def main() -> None:
         mixed_precision=options.precision,
         train_text_encoder=not options.no_text,
         gradient_checkpointing=options.checkpointing,
+        face_weight=1.0,
     )
     folders = [options.tokenizer] if options.tokenizer else []
     parts = sd.load(options.checkpoint, device="cpu", dtype=loop.weight_type(options.precision), tokenizers=folders)

@@ -118,6 +118,20 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert path.name == "up-x4-t-100-700-3-1.json" and learning_row.steps_of(path) == 40
 
 
+def test_what_was_measured_as_the_default_stays_what_it_was() -> None:
+    names = "default", "face x3, rate x2"
+    plain, both = (learning_row.config_of(learning_row.VARIANTS[name], 1, 160) for name in names)
+    assert (plain.learning_rate, plain.face_weight, plain.rank, plain.network_alpha) == (2e-3, 1.0, 16, 16)
+    assert (plain.max_train_steps, plain.seed, plain.resolution) == (160, 43, 256)
+    assert learning_row.pictures_a_step(plain) == 4
+    assert (both.learning_rate, both.face_weight) == (4e-3, 3.0)
+    for name, variant in learning_row.VARIANTS.items():
+        config = learning_row.config_of(variant, 1, 160)
+        kept = {option: value for option, value in learning_row.BEFORE.items() if option not in variant.changes}
+        assert {option: getattr(config, option) for option in kept} == kept, name
+    assert learning_row.pictures_a_step(learning_row.config_of(learning_row.VARIANTS["batch 2"], 0, 160)) == 2
+
+
 def test_times_stay_spread_where_they_are_drawn() -> None:
     times = torch.tensor([0, 250, 500, 999])
     assert learning_row.within(times, (0, 1000)).tolist() == times.tolist()
@@ -140,7 +154,8 @@ def test_the_running_average_follows_and_goes_in_and_out() -> None:
 
 def trained(folder: Path, variant: learning_row.Variant) -> tuple[TrainedLora, list[float]]:
     accelerators.forget()
-    chosen = {"rank": 4, "network_alpha": 4, "resolution": 64, "learning_rate": 1e-3, **variant.changes}
+    small = {"rank": 4, "network_alpha": 4, "resolution": 64, "learning_rate": 1e-3}
+    chosen = {**learning_row.BEFORE, **small, **variant.changes}
     config = families.spec(Family.BENCH).train_config(**chosen)
     parts = sd.load(folder, device="cpu", dtype=torch.float32)
     lora = TrainedLora(parts, LoraShape(4, float(config.network_alpha)), seed=1, train_text=True)

@@ -104,6 +104,7 @@ def test_what_is_prepared_is_all_that_the_training_needs(tmp_path: Path, capsys:
     assert "two is left out: a face was found in 2 photos, and 3 are needed." in capsys.readouterr().out
     given, _ = samples.load(out / "people" / "eileen")
     assert [one.image.shape for one in given] == [(256, 256, 3)] * 4
+    assert all(one.face is not None and 0.1 < one.face.mean() < 0.6 for one in given), "a training asks where it is"
     scene = people_row.read_scene(out / "templates", 0)
     assert scene.image.shape == (256, 256, 3) and 0.1 < scene.mask.mean() < 0.6
     for i in range(6):  # other names

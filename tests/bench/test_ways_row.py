@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import ways_row
+from chain_sheet import Workshop
 from ways_row import BARE, ONE, WAYS
 
-from easyphoto.config import PortraitConfig, from_mapping
+from easyphoto import families
+from easyphoto.config import Family, PortraitConfig, from_mapping
 
 SCRIPT = Path(ways_row.__file__)
 
@@ -75,6 +79,19 @@ def test_every_way_is_told_in_parameters_and_compared_with_another_of_its_kind()
         assert from_mapping(PortraitConfig, dict(way.changes)) is not None
         assert way.against is None or WAYS[way.against].trained is way.trained
     assert not WAYS[BARE].trained
+
+
+def test_people_are_trained_by_the_defaults_of_their_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Workshop(tmp_path, tmp_path, None)
+    asked: list[Any] = []
+    monkeypatch.setattr(shop, "_photos", lambda file: tuple(tmp_path / f"{i}.png" for i in range(6)))
+    monkeypatch.setattr(
+        shop, "_service", SimpleNamespace(train=lambda request: SimpleNamespace(wait=lambda: asked.append(request)))
+    )
+    assert shop.person("faker/ann.jpg") == "ann"
+    usual = families.spec(Family.BENCH).train_config()
+    assert asked[0].config == replace(usual, validation=False)
+    assert asked[0].config.steps(len(asked[0].photos)) == usual.max_train_steps
 
 
 @pytest.mark.thorough

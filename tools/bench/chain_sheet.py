@@ -3,10 +3,12 @@
     python tools/bench/chain_sheet.py --name before --people a.jpg,b.jpg --templates c.jpg
     python tools/bench/chain_sheet.py --name after --people a.jpg,b.jpg --templates c.jpg --against before
 
-A person is one portrait, turned, cropped and lit six times as the demo does with its photo, and trained once: people
-are kept in the folder ``--work``. ``--set fusion_only=true`` makes portraits by fusion alone. Each run writes its
-portraits, one JSON file and a sheet a person: for each template the template, what earlier runs made of it
-(``--against``), and what is made now. Tune on one set of templates and report on another.
+A person is one portrait, turned, cropped and lit six times as the demo does with its photo, and trained once by the
+defaults of the bench family (``easyphoto/families/bench.py``), without validation. People are kept in the folder
+``--work`` as they were trained: take another one where the defaults have changed. ``--set fusion_only=true`` makes
+portraits by fusion alone. Each run writes its portraits, one JSON file and a sheet a person: for each template the
+template, what earlier runs made of it (``--against``), and what is made now. Tune on one set of templates and report on
+another.
 
 The likeness is that to the person's one picture, which face fusion bends into the portrait: it says whether a change
 loses likeness, and nothing about likeness to photos that nobody has seen.
@@ -25,7 +27,7 @@ import numpy as np
 from benchkit import MODEL_DIR, PORTRAITS, WORK, Image, find_project, say
 from chain_measures import change
 
-STEPS, FIRST_STEPS, SECOND_STEPS, SEED = 120, 20, 10, 1
+FIRST_STEPS, SECOND_STEPS, SEED = 20, 10, 1
 CELL = 256
 Row = dict[str, Any]
 
@@ -59,7 +61,7 @@ class Workshop:
         if self.has_trained(name):
             return name
         photos = self._photos(file)
-        config = families.spec(Family.BENCH).train_config(max_train_steps=STEPS, validation=False)
+        config = families.spec(Family.BENCH).train_config(validation=False)
         say(f"training {name}")
         self._service.train(TrainRequest(name, photos, config)).wait()
         return name

@@ -85,7 +85,7 @@ class Bench:
 
     @property
     def models(self) -> Path:
-        """The models folder with the reporter of the chain's row."""
+        """The models folder with the reporter of the chain's row, and the parser of the LoRA's."""
         return Path(self._options.models)
 
     @property
@@ -489,7 +489,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, default=WORK / "pack.npz")
     parser.add_argument("--portraits", type=Path, default=PORTRAITS, help="for the chain row, which takes whole files")
-    parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the chain row's reporter lies")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=ROOT / "models",
+        help="where the chain row's reporter lies, and the LoRA row's parser",
+    )
     parser.add_argument("--model", type=Path, default=MODEL_DIR)
     parser.add_argument("--out", type=Path, default=WORK / "evaluation")
     parser.add_argument("--rows", default="vae,img2img,enlarged,controls,openpose,color,txt2img,speed")

@@ -5,9 +5,10 @@
     python tools/bench/learning_row.py --out build/learning --table
 
 Each person is one held-out portrait, of which six crops are the photos; the bench checkpoint saw neither them nor the
-templates. The project's own trainer trains them by the defaults, or as a variant of :data:`VARIANTS` says. Every 20
-steps the templates are painted, and judge and reporter tell how alike they are: 0 is a stranger and 1 a second photo of
-the person. ``--models`` is a models folder in which a reporter lies.
+templates. The project's own trainer trains them by the defaults that the bench family had when the study began, or as a
+variant of :data:`VARIANTS` says otherwise. These defaults (:data:`BEFORE`, and ``--steps``) are what is called so here,
+whatever the family's are now. Every 20 steps the templates are painted, and judge and reporter tell how alike they are:
+0 is a stranger and 1 a second photo of the person. ``--models`` is a models folder in which a reporter lies.
 
 Each training is one file in ``--out``; what lies there already is not done again, so a study can be stopped at any time
 and go on another day. ``--table`` prints what there is. A step is one of as many pictures as the defaults have in a
@@ -21,27 +22,26 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from benchkit import MODEL_DIR, SIZE, find_project, held_out, say
+from benchkit import MODEL_DIR, find_project, held_out, say
 from lora_row import Scene, begun, framed_sample, painted, photos_of
 from people_row import scene_of
 from study_table import told
 
 find_project()
 from easyphoto import families, pictures, reporting, sd  # noqa: E402
-from easyphoto.config import Family  # noqa: E402
+from easyphoto.config import Family, TrainConfig  # noqa: E402
 from easyphoto.measures import onlookers  # noqa: E402
 from easyphoto.measures.onlookers import Onlooker  # noqa: E402
 from easyphoto.ports import Face, Image, Vision  # noqa: E402
-from easyphoto.training import crops  # noqa: E402
 from easyphoto.training.loop import WEIGHT_DECAY, Trainer  # noqa: E402
-from easyphoto.training.samples import Sample  # noqa: E402
-from easyphoto.vision import largest, masks, registry, sharpness  # noqa: E402
+from easyphoto.vision import largest, registry, sharpness  # noqa: E402
 
 LOOK_EVERY, PEOPLE, TEMPLATES, SAMPLER_STEPS = 20, 8, 2, 6
 """A look costs as much as three steps of training: two templates, painted in four of six steps of the sampler."""
@@ -57,11 +57,11 @@ Trainings = dict[tuple[int, int], Row]
 
 @dataclass(frozen=True)
 class Variant:
-    """How a training differs from the defaults.
+    """How a training differs from the defaults of before.
 
-    ``changes`` are other options of the family. The up matrices learn at ``up_rate`` times the learning rate. The noise
-    is drawn at ``times`` alone, of 1000. If ``averaged`` isn't 0, the running average of the LoRA is looked at too,
-    which keeps that share of itself at a step.
+    ``changes`` are other options. The up matrices learn at ``up_rate`` times the learning rate. The noise is drawn at
+    ``times`` alone, of 1000. If ``averaged`` isn't 0, the running average of the LoRA is looked at too, which keeps
+    that share of itself at a step.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -70,6 +70,9 @@ class Variant:
     averaged: float = 0.0
 
 
+BEFORE: Mapping[str, Any] = MappingProxyType({"learning_rate": 2e-3, "face_weight": 1.0})
+"""The options that the family had when the study began and that have changed since. :data:`DEFAULT` was measured with
+them, and every variant starts from them."""
 VARIANTS = {
     DEFAULT: Variant(averaged=0.9),
     "up x4": Variant(up_rate=4.0, averaged=0.9),
@@ -110,13 +113,6 @@ def within(times: torch.Tensor, span: tuple[int, int], whole: int = 1000) -> tor
     """Times of the ``whole`` range brought into ``span``, as evenly spread as they were."""
     low, high = span
     return low + times * (high - low) // whole
-
-
-def with_face(sample: Sample, vision: Vision) -> Sample:
-    """``sample`` with where its face is; nowhere if none is found."""
-    face = largest(vision.detector.detect(sample.image))
-    shown = masks.empty((SIZE, SIZE)) if face is None else crops.face_in(sample.image, face, vision)
-    return replace(sample, face=shown)
 
 
 class RunningAverage:
@@ -206,16 +202,24 @@ def subjects(portraits: Path, vision: Vision, wanted: Sequence[int]) -> Iterator
             face = largest(vision.detector.detect(photo))
             if face is not None:
                 photos.append((photo, face))
-        samples = [with_face(framed_sample(*one), vision) for one in photos]
+        samples = [framed_sample(*one, vision) for one in photos]
         yield number, Subject(samples, Eyes.of(vision, photos), scenes)
+
+
+def config_of(variant: Variant, seed: int, steps: int) -> TrainConfig:
+    """The options of a variant's training with a seed."""
+    chosen = {**BEFORE, **variant.changes, "max_train_steps": steps, "seed": 42 + seed}
+    return families.spec(Family.BENCH).train_config(**chosen)
+
+
+def pictures_a_step(config: TrainConfig) -> int:
+    return config.train_batch_size * config.gradient_accumulation_steps
 
 
 def run(model: Path, variant: Variant, subject: Subject, seed: int, steps: int) -> Row:
     """Train one person in one way, and return the looks at the LoRA and at its average."""
-    config = families.spec(Family.BENCH).train_config(max_train_steps=steps)
-    usual = config.train_batch_size * config.gradient_accumulation_steps
-    config = replace(config, seed=42 + seed, **variant.changes)
-    pictures_a_step = config.train_batch_size * config.gradient_accumulation_steps
+    config = config_of(variant, seed, steps)
+    usual, now = pictures_a_step(config_of(Variant(), seed, steps)), pictures_a_step(config)
     parts = sd.load(model, device=torch.device("cpu"), dtype=torch.float32)
     lora, trainer = begun(parts, subject.samples, config, lambda *given: VariedTrainer(variant, *given))
     average = RunningAverage(lora.parameters(), variant.averaged) if variant.averaged else None
@@ -234,7 +238,7 @@ def run(model: Path, variant: Variant, subject: Subject, seed: int, steps: int) 
     seconds, done = 0.0, 0
     for step in range(LOOK_EVERY, steps + 1, LOOK_EVERY):
         begin = time.process_time()
-        while done * pictures_a_step < step * usual:
+        while done * now < step * usual:
             done += 1
             trainer.step(done)
             if average is not None:
@@ -435,7 +439,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--people", type=int, nargs="+", choices=range(PEOPLE), default=list(range(PEOPLE)))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=160, help="160 is what the defaults took when the study began")
     parser.add_argument("--table", action="store_true", help="train nothing, and print what there is")
     options = parser.parse_args()
     if not options.table:

@@ -1,7 +1,8 @@
 """The LoRA row of evaluate.py: does a LoRA of six photos make strangers' templates look like the person?
 
 For each identity (a held-out portrait, cropped as the portrait chain crops) six augmented crops are trained on with the
-project's own trainer, framed as it frames photos; then the same templates (other held-out portraits, faces repainted at
+project's own trainer, framed as it frames photos, for STEPS steps with the other defaults of the bench family
+(`easyphoto/families/bench.py`) and no validation; then the same templates (other held-out portraits, faces repainted at
 strength 0.65) are rendered with and without the LoRA.
 """
 
@@ -63,7 +64,8 @@ class Scene:
 
 
 class Trial:
-    """One identity: its LoRA and the pictures with and without it. Neither dlib nor a network of faces is used."""
+    """One identity: its LoRA, trained for so many steps with the other defaults of the bench family, and the pictures
+    with and without it. Neither dlib nor a network of faces is used."""
 
     def __init__(self, model: Path, device: str, steps: int = STEPS) -> None:
         find_project()
@@ -100,6 +102,10 @@ def begun(
 ) -> tuple[Any, Any]:
     """A new LoRA in the parts of the bench model, and what trains it on the samples: the project's own trainer, or what
     `trained_by` makes of the trainer's arguments."""
+    if config.face_weight != 1 and any(sample.face is None for sample in samples):
+        raise SystemExit(
+            "Errors in the face are to count more, and these pictures don't say where it is: prepare them anew."
+        )
     from accelerate import Accelerator
 
     from easyphoto.storage.triggers import TRIGGER
@@ -137,27 +143,39 @@ def painted(parts: Any, one: Scene, seed: int, steps: int = RENDER_STEPS) -> Ima
     return render.img2img(parts, job).image
 
 
-def framed_sample(photo: Image, face: Any) -> Any:
-    """A photo with its :class:`easyphoto.ports.Face` as the trainer gets it: with room around a face that fills it."""
+def framed_sample(photo: Image, face: Any, vision: Any) -> Any:
+    """A photo with its :class:`easyphoto.ports.Face` as the trainer gets it: with room around a face that fills it, and
+    with where the face is."""
     from easyphoto import families
     from easyphoto.config import Family
     from easyphoto.training import crops
     from easyphoto.training.samples import Sample
 
     framed, _, known = crops.framed(photo, face, families.spec(Family.BENCH).learning.crop_ratio)
-    return Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known)
+    return with_face(Sample(cv2.resize(framed, (SIZE, SIZE), interpolation=cv2.INTER_AREA), known), vision)
 
 
-def sample_of(faces: Faces, photo: Image) -> Any:
+def with_face(sample: Any, vision: Any) -> Any:
+    """A sample with where its face is, by the parser of ``vision``; nowhere if none is found. A training asks for it in
+    which an error in the face counts more than one elsewhere."""
+    from easyphoto.training import crops
+    from easyphoto.vision import largest, masks
+
+    face = largest(vision.detector.detect(sample.image))
+    shown = masks.empty((SIZE, SIZE)) if face is None else crops.face_in(sample.image, face, vision)
+    return replace(sample, face=shown)
+
+
+def sample_of(faces: Faces, photo: Image, vision: Any) -> Any:
     """A photo as the trainer gets it; one without a face as it is."""
     from easyphoto.ports import Face
     from easyphoto.training.samples import Sample
 
     found = faces.find(photo)
     if found is None:
-        return Sample(photo)
+        return with_face(Sample(photo), vision)
     box, points = found
-    return framed_sample(photo, Face(tuple(box.tolist()), points[:5]))
+    return framed_sample(photo, Face(tuple(box.tolist()), points[:5]), vision)
 
 
 def cosine(bench: Any, own: Any, picture: Image) -> float | None:
@@ -191,14 +209,17 @@ def cast(bench: Any, count: int) -> tuple[list[tuple[View, Image]], list[tuple[V
 
 def measure(bench: Any) -> Row:
     """Run all identities and sum up."""
+    find_project()
+    from easyphoto.vision import registry
+
     count = IDENTITIES if bench.limit <= 0 else min(bench.limit, IDENTITIES)
     people, strangers = cast(bench, count)
-    trial = Trial(Path(bench.model), str(bench.device))
+    trial, vision = Trial(Path(bench.model), str(bench.device)), registry.create(bench.models)
     gains, closed, found, rows = [], [], [], []
     for number, (_, picture) in enumerate(people):
         first = number % 4
         templates = strangers[first * TEMPLATES : (first + 1) * TEMPLATES]
-        samples = [sample_of(bench.faces, photo) for photo in photos_of(picture, number)]
+        samples = [sample_of(bench.faces, photo, vision) for photo in photos_of(picture, number)]
         before, after = trial.run(samples, [scene(view, image) for view, image in templates])
         base, base_found = likeness(bench, picture, before)
         gained, gained_found = likeness(bench, picture, after)

@@ -4,7 +4,8 @@
         [--stage prepare|train|judge|all] [--models FOLDER] [--device cuda] [--seeds 0 1] [--steps N] [--limit N]
 
 PEOPLE has a folder of photos for each person, three at least. A third of each person's photos is held out. The rest is
-trained on with the project's own trainer, once for each seed, and each template is repainted with the LoRA and without.
+trained on with the project's own trainer, once for each seed, for ``--steps`` steps with the other defaults of the
+bench family (``easyphoto/families/bench.py``) and no validation. Each template is repainted with the LoRA and without.
 Likeness is measured to the photos that were held out, by the judge and by the reporter whose weights lie in the folder
 ``--models``: cosines, and units in which a stranger is 0 and a second photo of the person 1. The floor is the base
 model without the LoRA, and the ceiling what the photos that were trained on reach. Intervals are over people: the seeds
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where a reporter's weights lie")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each training; its other options are the defaults")
     parser.add_argument("--limit", type=int, default=0, help="at most so many people")
     options = parser.parse_args()
     stages = ("prepare", "train", "judge") if options.stage == "all" else (options.stage,)
@@ -100,7 +101,7 @@ def prepare(people: Path, templates: Path, out: Path, vision: Vision, limit: int
             continue
         kept_back = held_out(faces)
         trained = [name for name in faces if name not in kept_back]
-        samples.save(out / "people" / folder.name, [framed_sample(*faces[name]) for name in trained])
+        samples.save(out / "people" / folder.name, [framed_sample(*faces[name], vision) for name in trained])
         told[folder.name] = {"trained": trained, "held_out": kept_back}
         say(f"{folder.name}: {len(trained)} photos to train on, {len(kept_back)} held out")
     if not told:

@@ -2,8 +2,9 @@
 
     python tools/bench/reward_row.py --portraits FOLDER --models FOLDER --out build/reward --people 12 --seeds 2
 
-Each person is one portrait, of which six crops are the photos. The trainer of the project trains as always, the reward
-follows, and its gate decides. Then the same templates, which neither of them saw, are painted by the LoRA before, by
+Each person is one portrait, of which six crops are the photos. The trainer of the project trains as always, with the
+defaults of the bench family (`easyphoto/families/bench.py`) but for `--steps` steps, the reward follows, and its gate
+decides. Then the same templates, which neither of them saw, are painted by the LoRA before, by
 the LoRA with the reward whatever the gate said, and by the LoRA after as many seconds of ordinary training. The LoRA
 before paints them with two more seeds besides, of which the judge takes the best: that is the rival which needs no
 training; and so do the last checkpoint, the best one and the mean of all, in place of the greedy fusion. `--models`
@@ -216,7 +217,9 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument(
+        "--steps", type=int, default=160, help="of the training before the reward; its other options are the defaults"
+    )
     parser.add_argument("--reward", type=int, default=50)
     options = parser.parse_args()
     files = {path.relative_to(options.portraits).as_posix(): path for path in options.portraits.rglob("*.jpg")}

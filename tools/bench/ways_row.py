@@ -4,8 +4,9 @@
         [--ways "one attempt|best of 4"] [--model FOLDER] [--work FOLDER]
     python tools/bench/ways_row.py --table FOLDER...
 
-A person is a portrait that the checkpoint never saw, and is trained as chain_sheet.py trains them, or only added from
-photos for the ways that show people without a training. Who lies below ``--work`` already stays as they are. Each
+A person is a portrait that the checkpoint never saw, and is trained as chain_sheet.py trains them (by the defaults of
+the bench family, without validation), or only added from photos for the ways that show people without a training. Who
+lies below ``--work`` already stays as they are: take another folder where the defaults have changed. Each
 template becomes a portrait of theirs in each of the ways (``WAYS``), on one seed; several attempts begin with that of
 one attempt. ``--model`` is the bench checkpoint; the ways with an adapter need train_adapter.py's file in its folder
 ``adapter``. ``--models`` is a models folder in which a reporter lies.
