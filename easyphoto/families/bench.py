@@ -33,8 +33,8 @@ CAPTION = "portrait photo of a person"
 """The caption that its training pictures had. It knows no words of quality."""
 
 # Three photos train as long as many do: stopped at 40 steps a photo, people of three photos were still becoming alike.
-# Twice the rate at which all errors count alike, and those in the face three times: so 120 steps show a person as well as 160
-# did (docs/bench.md).
+# At twice the rate of before, and with errors in the face counting three times, 120 steps show a person as well as 160
+# did with all errors counting alike (docs/bench.md).
 PERSON = table(
     {
         "resolution": 256,
