@@ -7,6 +7,7 @@ import argparse
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def options(files: tuple[Path, Path], out: Path) -> argparse.Namespace:
     return argparse.Namespace(
         pack=files[0], embeddings=files[1], init=MODEL_DIR, out=out, device="cpu", views=2, batch=2, seed=0, bare=0.3,
-        emphasis=6.0, muon_rate=0.02, adam_rate=0.02, average=0.5, identity=0.0, toward=0.0,
+        emphasis=6.0, muon_rate=0.02, adam_rate=0.02, average=0.5, identity=0.0, toward=0.0, adapter=None,
     )  # fmt: skip
 
 
@@ -92,6 +93,12 @@ def test_diffusers_reads_the_adapter_as_it_was_trained(
         trained, dropped = run.predict(latents, times, text, own), run.predict(latents, times, text, 0 * own)
     moved = (trained - plain).abs().max()
     assert moved > 5e-3 and (trained - dropped).abs().max() > 5e-4
+
+    again = options(files, tmp_path)
+    again.adapter = tmp_path / FILE
+    with torch.no_grad():
+        gone_on = Run(again).predict(latents, times, text, own)
+    assert (gone_on - trained).abs().max() < 0.1 * moved, "a training goes on from the file"
 
     pipe = StableDiffusionPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32)
     untouched = pipe.unet(latents, times, encoder_hidden_states=text).sample
@@ -125,7 +132,8 @@ def face_loss_on(vae: Any) -> FaceLoss:
 def bucket_of(points: torch.Tensor, latents: torch.Tensor) -> Bucket:
     count = len(points)
     nothing = torch.zeros(count, dtype=torch.long)
-    return Bucket(latents, torch.ones(count, 32, 32), nothing, nothing.bool(), points)
+    shown = Enlarging().decode(latents).sample.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1)
+    return Bucket(latents, torch.ones(count, 32, 32), nothing, nothing.bool(), points, shown)
 
 
 def test_a_face_is_seen_alike_in_a_cut_of_the_picture_and_in_the_whole() -> None:
@@ -133,13 +141,18 @@ def test_a_face_is_seen_alike_in_a_cut_of_the_picture_and_in_the_whole() -> None
     points = torch.stack(
         [torch.from_numpy(landmarks(CHIP)) + torch.tensor([x, y]) for x, y in ((0.0, 40.0), (90, 100))]
     )
-    latents = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(4))
+    latents = torch.rand(2, 4, 32, 32, generator=torch.Generator().manual_seed(4)) * 2 - 1
     bucket, times = bucket_of(points, latents), torch.tensor([0, 0])
-    of = Promises(torch.zeros_like(latents), latents, times, torch.tensor([0, 1]), torch.randn(2, 128))
-    whole, cut = loss.person(of, bucket, 32), loss.person(of, bucket, 20)
+    places = torch.tensor([0, 1])
+    of = Promises(torch.zeros_like(latents), latents, times, places, torch.randn(2, 128), places)
+    whole, cut = loss.away(of, bucket, 32), loss.away(of, bucket, 20)
     torch.testing.assert_close(cut, whole, atol=2e-3, rtol=0)
-    moved = loss.person(of, bucket_of(points.flip(0), latents), 20)
-    assert (moved - cut).abs().max() > 0.01, "another part of the picture is another face"
+    moved = loss.away(of, bucket_of(points.flip(0), latents), 20)
+    assert (moved[0] - cut[0]).abs().max() > 0.01, "another part of the picture is another face"
+    assert cut[1].max() < 1e-3, "the photo is the picture itself"
+    others = loss.away(replace(of, shown=places.flip(0)), bucket, 20)
+    torch.testing.assert_close(others[0], cut[0])
+    assert others[1].min() > 0.1
     assert loss.fits(points, 256, 20).tolist() == [True, True]
     assert loss.fits(1.5 * points, 256, 26).tolist() == [False, False], "too large, or beyond the edge"
     assert loss.fits(points * float("nan"), 256, 26).tolist() == [False, False]
@@ -155,8 +168,10 @@ def test_promised_faces_come_nearer_to_whom_the_vectors_show(files: tuple[Path, 
     run = Run(given)
     batch = run.batches.draw(16, 0.0, 1.0)
     assert batch.others.all() and REPAINTED[0] <= batch.times.min() and batch.times.max() < REPAINTED[1]
-    known = run.views.vectors.flatten(0, 1)
-    assert (batch.vectors @ known.T).amax(1).min() > 0.7, "everybody is half somebody whom it learns from"
+    people = run.views.person
+    assert (people[batch.shown] != people[batch.places]).all()
+    theirs = (run.views.vectors[people[batch.shown]] @ batch.vectors[:, :, None])[..., 0]
+    torch.testing.assert_close(theirs.amax(1), torch.ones(16), atol=1e-3, rtol=0)
     noisy = run.noise.add(batch.clean, run.batches.like(batch.clean), batch.times)
 
     def away() -> float:

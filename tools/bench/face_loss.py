@@ -62,13 +62,15 @@ def chips(pictures: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class Promises:
     """What one step makes of noisy latents: the noise that it predicts and these latents (both (n, 4, h, w)), their t
-    (n), the frames of a bucket that they are of (n), and the vectors (n, 128) of those whom the faces are to show."""
+    (n), the frames of a bucket that they are of (n), and whom the faces are to show: a vector (n, 128) and the frame of
+    a photo (n) of each."""
 
     output: torch.Tensor
     noisy: torch.Tensor
     times: torch.Tensor
     places: torch.Tensor
     vectors: torch.Tensor
+    shown: torch.Tensor
 
 
 class FaceLoss:
@@ -156,9 +158,14 @@ class FaceLoss:
         inside = (there > -0.06 * side).all(-1).all(-1) & (there < 1.06 * side).all(-1).all(-1)
         return inside & (spread <= 8 * cut)
 
-    def person(self, of: Promises, bucket: Bucket, cut: int) -> torch.Tensor:
-        """How far the promised faces are from the vectors, (n,): one less the cosine. Only a square of `cut` latents
-        around each face is decoded, since decoding is most of the cost."""
+    def away(self, of: Promises, bucket: Bucket, cut: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far the promised faces are from the vectors (n,), one less the cosine, and how unlike the photos are that
+        the earlier layers see (n,).
+
+        Only a square of `cut` latents around each face is decoded, since decoding is most of the cost. The photo of
+        somebody else has other edges, so the first of the layers looks only at one's own. By the vector alone a face
+        becomes a caricature that no other network takes for the person.
+        """
         maps = similarity(bucket.points[of.places], self.target)
         promised = self._noise.clean(of.noisy, of.output, of.times)
         middle = maps @ torch.tensor([CHIP / 2, CHIP / 2, 1.0], device=maps.device)
@@ -168,10 +175,16 @@ class FaceLoss:
             [one[:, y : y + cut, x : x + cut] for one, (x, y) in zip(promised, corners.tolist(), strict=True)]
         )
         maps = torch.cat([maps[:, :, :2], maps[:, :, 2:] - 8 * corners[:, :, None]], -1)
+        photos = chips(scaled(bucket.kept("pictures")[of.shown]), similarity(bucket.points[of.shown], self.target))
+        own = of.shown == of.places
         with autocast(of.output.device):
             decoded = self._vae.decode(cuts / self._vae.config.scaling_factor).sample
-            seen, _ = self.look(chips(decoded.float(), maps))
-        return 1 - functional.cosine_similarity(seen.float() - self._centre, of.vectors, dim=1)
+            seen, mine = self.look(chips(decoded.float(), maps))
+            with torch.no_grad():
+                _, theirs = self.look(photos)
+            layers = [(a - b).pow(2).sum(1).mean((1, 2)).float() for a, b in zip(mine, theirs, strict=True)]
+        person = 1 - functional.cosine_similarity(seen.float() - self._centre, of.vectors, dim=1)
+        return person, layers[0] * own + sum(layers[1:])
 
 
 def write_net(out: Path, portraits: Path) -> None:

@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from face_loss import LATEST, FaceLoss, Promises
 from learner import Clock, Learner, Stop, add_emphasis, rate_factor, training_parser
 from noise import Noise
 from portrait_views import Frozen, Groups, Vectors, Views, encode
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizer import TRIGGER
 from torch import nn
 from torch.nn import functional
@@ -54,8 +55,9 @@ CUT = 26
 FOCUS = (150, 850)
 REPAINTED = (50, 520)
 """The t at which a face becomes somebody else's: those of repainting at a strength of up to a half."""
-KEPT = 0.25
-"""How much the noise's error counts in a face that is to become somebody else's."""
+KEPT, SEEN, AMONG = 0.25, 0.5, 4
+"""How much the noise's error counts in a face that is to become somebody else's, how much the sight of the face
+network's layers counts beside the vector, and among how many people whoever a face is to become is most like it."""
 COLUMNS = (
     "step",
     "seconds",
@@ -86,6 +88,16 @@ class Adapter(nn.Module):
 
     def layout(self) -> dict[str, torch.Tensor]:
         """The weights as they are published, float16 on the processor."""
+        return {name: weight.detach().half().cpu().contiguous() for name, weight in self._named().items()}
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Go on from weights that are named as they are published."""
+        for name, weight in self._named().items():
+            weight.copy_(weights[name])
+
+    def _named(self) -> dict[str, torch.Tensor]:
+        """The weights by the names under which they are published."""
         net = self.projection.image_projection_layers[0]
         named = {
             "image_proj.proj.0": net.ff.net[0].proj,
@@ -96,7 +108,7 @@ class Adapter(nn.Module):
         for place, processor in enumerate(self.processors):
             flat[f"ip_adapter.{2 * place + 1}.to_k_ip.weight"] = processor.to_k_ip[0].weight  # type: ignore[index,union-attr]
             flat[f"ip_adapter.{2 * place + 1}.to_v_ip.weight"] = processor.to_v_ip[0].weight  # type: ignore[index,union-attr]
-        return {name: value.detach().half().cpu().contiguous() for name, value in flat.items()}
+        return flat
 
 
 def _crossing(unet: Any) -> list[str]:
@@ -130,8 +142,8 @@ def _untrained(unet: Any, crossing: list[str]) -> dict[str, dict[str, torch.Tens
 @dataclass(frozen=True)
 class Batch:
     """What one step learns from, on the device: the places of its views, and of each the clean latents, loss weights
-    (n, 1, h, w), context (n, 77, width), vector (n, 128), t, and whether the vector is that of somebody else, whom the
-    face is to become."""
+    (n, 1, h, w), context (n, 77, width), vector (n, 128), t, and the place of the view whose face it is to show: it is
+    another one where the face is to become somebody else's."""
 
     places: torch.Tensor
     clean: torch.Tensor
@@ -139,7 +151,12 @@ class Batch:
     contexts: torch.Tensor
     vectors: torch.Tensor
     times: torch.Tensor
-    others: torch.Tensor
+    shown: torch.Tensor
+
+    @property
+    def others(self) -> torch.Tensor:
+        """Whether the face is to become somebody else's."""
+        return self.shown != self.places
 
 
 class Batches:
@@ -164,43 +181,56 @@ class Batches:
         times = (torch.searchsorted(self._cumulative, places, right=True) - 1).clamp(0, 999)
         others = self._uniform(count) < toward
         low, high = REPAINTED
-        times = torch.where(others, low + (places * (high - low)).long(), times)
+        shown = torch.where(others, self._others(chosen), chosen)
         return Batch(
             places=chosen,
             clean=views.bucket.latents[chosen].float(),
             weights=views.bucket.weights[chosen].float()[:, None],
             contexts=contexts,
-            vectors=torch.where(others[:, None], self._another(count), self._who(chosen)),
-            times=times,
-            others=others,
+            vectors=self._who(shown, others),
+            times=torch.where(others, low + (places * (high - low)).long(), times),
+            shown=shown,
         )
 
     def like(self, clean: torch.Tensor) -> torch.Tensor:
         """Noise of the shape of the latents."""
         return torch.randn(clean.shape, generator=self._generator, device=clean.device)
 
-    def _who(self, chosen: torch.Tensor) -> torch.Tensor:
-        """Vectors (count, 128): of another view than the one that is shown, noisy in half of the cases, zero in a
-        tenth."""
-        views, count = self._views, len(chosen)
-        allowed = self._unlike[views.bucket.mirrored[chosen].long()]
-        column = torch.randint(allowed.shape[1], (count, 1), generator=self._generator, device=chosen.device)
-        vectors = views.vectors[views.person[chosen], allowed.gather(1, column)[:, 0]]
-        spread = 0.7 * self._uniform(count) * (self._uniform(count) < 0.5)
+    def _who(self, shown: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Vectors (n, 128) of those on the views: of another view than the one that is shown. Where they aren't to
+        become `others`, the vector is noisy in half of the cases and zero in a tenth."""
+        views, count = self._views, len(shown)
+        allowed = self._unlike[views.bucket.mirrored[shown].long()]
+        column = torch.randint(allowed.shape[1], (count, 1), generator=self._generator, device=shown.device)
+        vectors = views.vectors[views.person[shown], allowed.gather(1, column)[:, 0]]
+        spread = 0.7 * self._uniform(count) * (self._uniform(count) < 0.5) * ~others
         noisy = vectors + spread[:, None] * self.like(vectors) / WIDTH**0.5
-        return functional.normalize(noisy, dim=1) * (self._uniform(count)[:, None] >= 0.1)
+        return functional.normalize(noisy, dim=1) * ((self._uniform(count) >= 0.1) | others)[:, None]
 
-    def _another(self, count: int) -> torch.Tensor:
-        """Vectors (count, 128) of people at random, each mixed with up to as much of another one, so that there are
-        more people than portraits."""
-        views, device = self._views, self._trigger.device
-        one, two = torch.randint(len(views.vectors), (2, count), generator=self._generator, device=device)
-        kinds = torch.randint(views.vectors.shape[1], (2, count), generator=self._generator, device=device)
-        share = 0.5 * self._uniform(count)[:, None]
-        return functional.normalize((1 - share) * views.vectors[one, kinds[0]] + share * views.vectors[two, kinds[1]])
+    def _others(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The places of other views (n): of `AMONG` at random the one whose face is most like the one that is there,
+        as somebody takes templates that suit them. What can't become the other looks torn and teaches nothing good."""
+        views = self._views
+        some = torch.randint(len(views), (len(chosen), AMONG), generator=self._generator, device=chosen.device)
+        first = views.vectors[views.person, 0]
+        alike = (first[some] @ first[chosen][:, :, None])[..., 0]
+        alike = alike.masked_fill(views.person[some] == views.person[chosen][:, None], -1.0)
+        return some.gather(1, alike.argmax(1, keepdim=True))[:, 0]
 
     def _uniform(self, count: int) -> torch.Tensor:
         return torch.rand(count, generator=self._generator, device=self._trigger.device)
+
+
+def _promised(batch: Batch, noisy: torch.Tensor, output: torch.Tensor, chosen: torch.Tensor) -> Promises:
+    """What one step makes of the `chosen` samples of a batch."""
+    return Promises(
+        output[chosen],
+        noisy[chosen],
+        batch.times[chosen],
+        batch.places[chosen],
+        batch.vectors[chosen],
+        batch.shown[chosen],
+    )
 
 
 class Run:
@@ -217,9 +247,9 @@ class Run:
         if not groups.train:
             raise SystemExit("no portrait of the pack has a vector in the embeddings")
         frozen = Frozen(options.init, self.device)
-        self.views = encode(pack, groups.train, vectors, frozen, options.views)
+        self.views = encode(pack, groups.train, vectors, frozen, options.views, options.identity > 0)
         self.apart = {
-            name: encode(pack, places, vectors, frozen, count)
+            name: encode(pack, places, vectors, frozen, count, options.identity > 0)
             for name, places, count in (
                 ("judged", groups.judged, 1 if options.identity > 0 else 4),
                 ("held", groups.held, 1),
@@ -232,6 +262,8 @@ class Run:
         if self.device.type == "cuda":
             unet.to(torch.bfloat16)
         self.adapter = Adapter(unet)
+        if options.adapter is not None:
+            self.adapter.load(load_file(options.adapter))
         self.unet = unet.to(self.device, memory_format=layout(self.device))
         self.noise = Noise(self.device, FOCUS)
         self.faces: FaceLoss | None = None
@@ -269,9 +301,7 @@ class Run:
         weights = torch.where(batch.others[:, None, None, None] & (batch.weights > 1), KEPT, weights)
         loss = (error * weights).mean().div(weights.mean())
         if self.faces is not None:
-            away = self._away(batch, noisy, output)
-            loss = loss + self.options.identity * away
-            self.seen += away.detach()
+            loss = loss + self.options.identity * self._away(batch, noisy, output)
         torch.autograd.backward(loss)
         self.learner.step(factor)
         self.step += 1
@@ -284,9 +314,9 @@ class Run:
         chosen = counts.nonzero()[:, 0][: self.options.face_batch]
         if not len(chosen):
             return torch.zeros((), device=self.device)
-        of = Promises(output[chosen], noisy[chosen], batch.times[chosen], batch.places[chosen], batch.vectors[chosen])
-        away = self.faces.person(of, self.views.bucket, CUT)
-        return (away * counts[chosen]).sum() / counts[chosen].sum().clamp_min(1e-3)
+        person, sight = self.faces.away(_promised(batch, noisy, output, chosen), self.views.bucket, CUT)
+        self.seen += person.detach().mean()
+        return ((person + SEEN * sight) * counts[chosen]).sum() / counts[chosen].sum()
 
     @torch.no_grad()
     def losses(self) -> dict[str, float]:
@@ -315,8 +345,8 @@ class Run:
 
     @torch.no_grad()
     def unseen_away(self) -> dict[str, float]:
-        """How far promised faces of the judging portraits are from those of others among them, of the averaged weights
-        and without a vector."""
+        """How far promised faces of the judging portraits are from whoever is most like them among the others, by the
+        vector and by what the layers see: of the averaged weights, and without a vector."""
         if self.faces is None or "judged" not in self.apart:
             return {}
         views = self.apart["judged"]
@@ -327,7 +357,9 @@ class Run:
         times = torch.linspace(*REPAINTED, len(clean), device=self.device).long()
         times = times[torch.randperm(len(times), generator=generator, device=self.device)]
         noisy = self.noise.add(clean, random, times)
-        wanted = views.vectors[:, 0].roll(7, 0)[views.person]
+        alike = views.vectors[views.person, 0] @ views.vectors[views.person, 0].T
+        shown = alike.masked_fill(views.person[:, None] == views.person, -1.0).argmax(1)
+        wanted = views.vectors[views.person[shown], 0]
         measured = {}
         with self.learner.averaged():
             for name, vectors in (("judged_away", wanted), ("judged_away_none", torch.zeros_like(wanted))):
@@ -335,8 +367,8 @@ class Run:
                 for s in (slice(i, i + 32) for i in range(0, len(noisy), 32)):
                     output = self.predict(noisy[s], times[s], self.trigger.expand(len(noisy[s]), -1, -1), vectors[s])
                     places = torch.arange(len(noisy), device=self.device)[s]
-                    of = Promises(output, noisy[s], times[s], places, wanted[s])
-                    parts.append(self.faces.person(of, views.bucket, CUT))
+                    of = Promises(output, noisy[s], times[s], places, wanted[s], shown[s])
+                    parts.append(torch.stack(self.faces.away(of, views.bucket, CUT)).sum(0))
                 measured[name] = float(torch.cat(parts).mean())
         return measured
 
@@ -397,6 +429,7 @@ def main() -> None:
         "--bare", type=float, default=0.3, help="share of the captions that are the trigger words alone"
     )
     add_emphasis(parser)
+    parser.add_argument("--adapter", type=Path, help="an adapter's file to go on from")
     parser.add_argument("--identity", type=float, default=0.0, help="weight of a loss that looks at decoded faces")
     parser.add_argument("--toward", type=float, default=0.0, help="share of samples whose face is to become another's")
     parser.add_argument("--face-net", type=Path, default=WORK / "dlib_net.safetensors", help="see face_loss.py")
