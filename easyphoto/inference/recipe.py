@@ -153,6 +153,7 @@ def outline(
         "vision": {},
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
         "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
+        **({"alone": True} if _alone(task) else {}),
         **({"job": task.job, "index": index} if task.job else {}),
         **({"origin": task.origin} if task.origin else {}),
     }
@@ -170,7 +171,8 @@ def infotext(data: Mapping[str, Any]) -> str:
     parameters."""
     config = from_mapping(PortraitConfig, data["config"])
     family = families.named(data["checkpoint"]["family"])
-    row = plan.row(Pass.FIRST, family, config, _chosen(data, config))
+    alone = bool(data.get("alone", plan.without_lora(config)))
+    row = plan.row(Pass.FIRST, family, config, _chosen(data, config), alone=alone)
     tags = "".join(f" <lora:{one['name']}:{one['weight']:g}>" for one in data["loras"])
     found = [one for one in data["likeness"] if one]
     values: dict[str, Any] = {
@@ -189,8 +191,14 @@ def infotext(data: Mapping[str, Any]) -> str:
         "Version": f"EasyPhoto {data[CHUNK]}",
     }
     line = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in values.items() if str(value))
-    prompt = plan.prompt(family, config) + tags
+    prompt = plan.prompt(family, config, alone=alone) + tags
     return f"{prompt}\nNegative prompt: {plan.negative_prompt(family, config)}\n{line}"
+
+
+def _alone(task: PortraitTask) -> bool:
+    """Whether everybody is shown without a LoRA."""
+    without = plan.without_lora(task.config)
+    return bool(task.subjects) and all(one.untrained or without for one in task.subjects)
 
 
 def _chosen(data: Mapping[str, Any], config: PortraitConfig) -> frozenset[str]:

@@ -388,7 +388,8 @@ def test_the_adapter_steadies_a_lora(person: dict[str, Any], webui: Path) -> Non
 
 
 def test_the_host_has_the_preprocessors_of_instantid(webui: Path) -> None:
-    """It never ran here: it wants insightface with published networks. That its units have the right names is seen."""
+    """Under the names that its units ask for, also where insightface isn't there. ``test_real_webui_sdxl.py`` runs
+    them."""
     modules = {ControlModel.plain(name) for name in ask("/controlnet/module_list")["module_list"]}
     wanted = role_models(Family.SDXL, IdentityKind.INSTANTID)
     assert len(wanted) == 2

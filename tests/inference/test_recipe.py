@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyphoto import pictures
-from easyphoto.config import Family, PortraitConfig
+from easyphoto.config import ID_METHODS, REF_MODES, Family, PortraitConfig
 from easyphoto.errors import InvalidRequest
 from easyphoto.inference import recipe
 from easyphoto.inference.portrait import portray
-from easyphoto.ports import Checkpoint, Portrait
+from easyphoto.ports import Checkpoint, IdentityKind, Portrait
 from tests.fakes import FakeHost, FakeVision
 from tests.inference.studio import config, person, task, template
 
@@ -110,6 +110,26 @@ def test_the_infotext_follows_the_webui_s_convention(made: Portrait) -> None:
     assert likeness is not None
     shown = f"{likeness.score:.2f} (cosine {likeness.cosine:.3f}, {likeness.embedder})"
     assert values["EasyPhoto likeness"] == shown, "the number under the portrait, and where it comes from"
+
+
+@pytest.mark.parametrize(
+    ("untrained", "more"),
+    [(True, {}), (False, {"ref_mode_choose": REF_MODES[1]})],
+    ids=["without a training", "with the LoRA left out"],
+)
+def test_the_infotext_of_somebody_whom_instantid_shows_says_what_was_drawn(
+    untrained: bool, more: dict[str, str], tmp_path: Path
+) -> None:
+    who = person(tmp_path)
+    who = dataclasses.replace(who, untrained=untrained, lora=None if untrained else who.lora)
+    chosen = config(no_user_lora_mode=ID_METHODS[1], additional_prompt="in a hat", **more)
+    host = FakeHost(kinds={IdentityKind.INSTANTID: 2})
+    (portrait,) = portray(task((template(10),), who, config=chosen, family=Family.SDXL), host, FakeVision())
+    first, told = host.jobs[0], recipe.infotext(portrait.recipe)
+    assert [one.kind for one in first.identities] == [IdentityKind.INSTANTID]
+    assert told.split("\n")[0] == first.prompt == "1person, in a hat"
+    assert f"Sampler: {first.sampler}, CFG scale: {first.cfg_scale:g}, " in told
+    assert (first.sampler, first.cfg_scale) == ("Euler", 5.0)
 
 
 def test_hashes_are_of_the_files(made: Portrait, tmp_path: Path) -> None:

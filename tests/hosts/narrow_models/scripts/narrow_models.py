@@ -12,6 +12,13 @@ from modules import script_callbacks
 
 WIDTH = 32
 VAE_WIDTHS = [32, 64, 128, 128]
+SECOND_TEXT = "narrow-bigG"
+SECOND = {
+    "embed_dim": 1280,
+    "vision_cfg": {"image_size": 224, "layers": 1, "width": 64, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1280, "heads": 20, "layers": 2},
+}
+"""SDXL's second text encoder, of the published width and two layers deep."""
 GUESSES = ("huggingface_guess", "modules_forge.packages.huggingface_guess")
 """Forge Neo has the same package under two names, so its tables are there twice."""
 ENCODERS = {
@@ -24,7 +31,10 @@ ENCODERS = {
 def patch(*_):
     guess = sys.modules.get("scripts.controlnet_model_guess")
     if guess is not None:
-        guess.controlnet_default_config["model_channels"] = WIDTH
+        for config in (guess.controlnet_default_config, guess.controlnet_sdxl_config):
+            config["model_channels"] = WIDTH
+    if "open_clip.factory" in sys.modules:
+        sys.modules["open_clip.factory"]._MODEL_CONFIGS[SECOND_TEXT] = SECOND
     for name in GUESSES:
         if name in sys.modules:
             sys.modules[name].model_list.SD15.unet_config["model_channels"] = WIDTH
