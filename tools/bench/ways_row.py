@@ -9,7 +9,8 @@ the bench family, without validation), or only added from photos for the ways th
 lies below ``--work`` already stays as they are: take another folder where the defaults have changed. Each
 template becomes a portrait of theirs in each of the ways (``WAYS``), on one seed; several attempts begin with that of
 one attempt. ``--model`` is the bench checkpoint; the ways with an adapter need train_adapter.py's file in its folder
-``adapter``. ``--models`` is a models folder in which a reporter lies.
+``adapter``, which counts as it does by default, or in full (a weight of 1). ``--models`` is a models folder in which a
+reporter lies.
 
 A row has the likeness to the person's one portrait by both embedders, in units in which a stranger is 0 and a second
 photo of the person 1, the sharpness of the face, the processor's seconds, and how many attempts were made. Where
@@ -67,12 +68,15 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "fusion only": Way({"fusion_only": True}, ONE),
         "without the LoRA": Way({"lora_weights": 0.0}, ONE),
         "without face fusion": Way(_NO_FUSION, ONE),
-        "LoRA and adapter": Way({"id_control": True, "ipa_weight": 1.0}, ONE),
+        "LoRA and adapter": Way({"id_control": True}, ONE),
+        "LoRA and adapter in full": Way({"id_control": True, "ipa_weight": 1.0}, ONE),
         PLAIN: Way({"ipa_only_weight": 0.0}, None, False),
         "untrained, fusion only": Way({"fusion_only": True}, PLAIN, False),
-        "untrained, adapter": Way({"ipa_only_weight": 1.0}, PLAIN, False),
+        "untrained, adapter": Way({}, PLAIN, False),
+        "untrained, adapter in full": Way({"ipa_only_weight": 1.0}, PLAIN, False),
         BARE: Way({"ipa_only_weight": 0.0, **_NO_FUSION}, None, False),
-        "untrained, adapter alone": Way({"ipa_only_weight": 1.0, **_NO_FUSION}, BARE, False),
+        "untrained, adapter alone": Way(_NO_FUSION, BARE, False),
+        "untrained, adapter alone in full": Way({"ipa_only_weight": 1.0, **_NO_FUSION}, BARE, False),
     }
 )
 TRAINED = ((ONE, PLAIN), ("fusion only", "untrained, fusion only"))
