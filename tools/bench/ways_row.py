@@ -70,6 +70,7 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "without face fusion": Way(_NO_FUSION, ONE),
         "LoRA and adapter": Way({"id_control": True}, ONE),
         "LoRA and adapter in full": Way({"id_control": True, "ipa_weight": 1.0}, ONE),
+        "LoRA and adapter, weight searched": Way({"id_control": True, "ipa_weight_auto": True}, "LoRA and adapter"),
         PLAIN: Way({"ipa_only_weight": 0.0}, None, False),
         "untrained, fusion only": Way({"fusion_only": True}, PLAIN, False),
         "untrained, adapter": Way({}, PLAIN, False),
