@@ -80,8 +80,17 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "untrained, adapter alone in full": Way({"ipa_only_weight": 1.0, **_NO_FUSION}, BARE, False),
     }
 )
-TRAINED = ((ONE, PLAIN), ("fusion only", "untrained, fusion only"))
-"""The same portrait of a person who was trained, and of one who was only added from the same photos."""
+ALSO = (
+    (ONE, "fusion only"),
+    ("LoRA and adapter", "fusion only"),
+    ("untrained, adapter", "untrained, fusion only"),
+    (ONE, PLAIN),
+    (ONE, "untrained, adapter"),
+    ("LoRA and adapter", "untrained, adapter"),
+    ("fusion only", "untrained, fusion only"),
+)
+"""What is compared besides: with face fusion alone, and the same portrait of a person who was trained with that of one
+who was only added from the same photos."""
 
 
 def main() -> None:
@@ -214,7 +223,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
     for way in known:
         told_of = [told(over_people(rows, way, way, name)) for name in MEASURES]
         yield f"| {way} | {len(over_people(rows, way, way, 'judge'))} | " + " | ".join(told_of) + " |"
-    pairs = [(way, other) for way in WAYS for other in (WAYS[way].against, mean_of(way))] + [*TRAINED]
+    pairs = [(way, other) for way in WAYS for other in (WAYS[way].against, mean_of(way))] + [*ALSO]
     for way, other in pairs:
         if way in known and other is not None and other in known:
             more = [over_people(rows, way, other, n) - over_people(rows, other, way, n) for n in MEASURES]
