@@ -126,7 +126,8 @@ def _add(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
 
     person = build(store.paths).add_person(args.name, pictures_in([Path(file) for file in args.files]))
     count = len(person.photos())
-    return f"{person.user_id} is added from {count} photos, without a training.", {"added": as_data(person)}
+    photos = "one photo" if count == 1 else f"{count} photos"
+    return f"{person.user_id} is added from {photos}, without a training.", {"added": as_data(person)}
 
 
 def _rename(store: PeopleStore, args: argparse.Namespace) -> tuple[str, Any]:
