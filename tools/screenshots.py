@@ -68,6 +68,7 @@ def take(address: str, photos: list[Path], user_id: str, out: Path) -> None:
         page.type("#easyphoto_train_user_id", user_id)
         page.click("#easyphoto_train_start")
         page.wait_for(f"{progress} circle.likeness", 2, seconds=60 * MINUTES)
+        time.sleep(5)  # until the bar is that of the training again, and no more that of the validation
         shoot(page, out / "train-en.png")
         page.wait_for(f"{progress} [data-state=finished]", seconds=60 * MINUTES)
         page.tab(1)
