@@ -268,7 +268,7 @@ class Run:
         self.noise = Noise(self.device, FOCUS)
         self.faces: FaceLoss | None = None
         if options.identity > 0:
-            self.faces = FaceLoss.over(frozen.vae, options.face_net, self.noise, self.device, options.face_batch)
+            self.faces = FaceLoss.over(frozen.vae, options.face_net, self.noise, self.device)
             self.views = self.views.only(self.faces.fits(self.views.bucket.points, SIZE, CUT))
         self.batches = Batches(self.views, self.trigger, self.noise, options.seed)
         self.learner = Learner(self.adapter, (options.muon_rate, options.adam_rate), options.average)
