@@ -22,7 +22,7 @@ from latents import Bucket
 from noise import Noise
 from portrait_views import Groups, Vectors
 from safetensors.torch import save_file
-from train_adapter import FILE, REPAINTED, Run
+from train_adapter import COLUMNS, FILE, REPAINTED, Run
 
 from easyphoto.vision.backends import dlib_faces, dlib_net
 
@@ -184,6 +184,11 @@ def test_promised_faces_come_nearer_to_whom_the_vectors_show(files: tuple[Path, 
     for _ in range(6):
         run.train_step(1.0)
     assert away() < before - 1e-3
+
+    run.apart["judged"] = run.views
+    measured = {**run.losses(), **run.unseen_away()}
+    assert set(measured) < set(COLUMNS)
+    assert 0 < measured["judged_away"] != measured["judged_away_none"], "the vectors are told of"
 
 
 @pytest.mark.slow

@@ -318,29 +318,35 @@ class Run:
         self.seen += person.detach().mean()
         return ((person + SEEN * sight) * counts[chosen]).sum() / counts[chosen].sum()
 
+    def _noised(
+        self, views: Views, seed: int, span: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The latents of all views with noise, the noise, and t (n): evenly from `span`, in an order by the seed."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        random = torch.randn(views.bucket.latents.shape, generator=generator, device=self.device)
+        times = torch.linspace(*span, len(random), device=self.device).long()
+        times = times[torch.randperm(len(times), generator=generator, device=self.device)]
+        return self.noise.add(views.bucket.latents.float(), random, times), random, times
+
+    def _guessed(self, noisy: torch.Tensor, times: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """The noise that is predicted in all of them by the trigger words and the vectors (n, 128)."""
+        parts = [
+            self.predict(noisy[s], times[s], self.trigger.expand(len(noisy[s]), -1, -1), vectors[s])
+            for s in (slice(i, i + 64) for i in range(0, len(noisy), 64))
+        ]
+        return torch.cat(parts)
+
     @torch.no_grad()
     def losses(self) -> dict[str, float]:
         """The noise's error at t from 100 to 900, of the averaged weights, with own, no and another's vector."""
         measured = {}
         with self.learner.averaged():
             for group, views in self.apart.items():
-                generator = torch.Generator(self.device).manual_seed(11)
-                random = torch.randn(views.bucket.latents.shape, generator=generator, device=self.device)
-                times = torch.linspace(100, 900, len(random), device=self.device).long()
-                times = times[torch.randperm(len(times), generator=generator, device=self.device)]
-                noisy = self.noise.add(views.bucket.latents.float(), random, times)
+                noisy, random, times = self._noised(views, 11, (100, 900))
                 own = views.vectors[:, 0][views.person]
                 for name, vectors in (("own", own), ("none", torch.zeros_like(own)), ("other", own.roll(7, 0))):
-                    parts = [
-                        (
-                            self.predict(noisy[s], times[s], self.trigger.expand(len(noisy[s]), -1, -1), vectors[s])
-                            - random[s]
-                        )
-                        .pow(2)
-                        .mean((1, 2, 3))
-                        for s in (slice(i, i + 64) for i in range(0, len(noisy), 64))
-                    ]
-                    measured[f"{group}_{name}"] = float(torch.cat(parts).mean())
+                    error = self._guessed(noisy, times, vectors) - random
+                    measured[f"{group}_{name}"] = float(error.pow(2).mean((1, 2, 3)).mean())
         return measured
 
     @torch.no_grad()
@@ -351,23 +357,17 @@ class Run:
             return {}
         views = self.apart["judged"]
         views = views.only(self.faces.fits(views.bucket.points, SIZE, CUT))
-        generator = torch.Generator(self.device).manual_seed(12)
-        clean = views.bucket.latents.float()
-        random = torch.randn(clean.shape, generator=generator, device=self.device)
-        times = torch.linspace(*REPAINTED, len(clean), device=self.device).long()
-        times = times[torch.randperm(len(times), generator=generator, device=self.device)]
-        noisy = self.noise.add(clean, random, times)
+        noisy, _, times = self._noised(views, 12, REPAINTED)
         alike = views.vectors[views.person, 0] @ views.vectors[views.person, 0].T
         shown = alike.masked_fill(views.person[:, None] == views.person, -1.0).argmax(1)
         wanted = views.vectors[views.person[shown], 0]
-        measured = {}
+        places, measured = torch.arange(len(noisy), device=self.device), {}
         with self.learner.averaged():
             for name, vectors in (("judged_away", wanted), ("judged_away_none", torch.zeros_like(wanted))):
+                output = self._guessed(noisy, times, vectors)
                 parts = []
                 for s in (slice(i, i + 32) for i in range(0, len(noisy), 32)):
-                    output = self.predict(noisy[s], times[s], self.trigger.expand(len(noisy[s]), -1, -1), vectors[s])
-                    places = torch.arange(len(noisy), device=self.device)[s]
-                    of = Promises(output, noisy[s], times[s], places, wanted[s], shown[s])
+                    of = Promises(output[s], noisy[s], times[s], places[s], wanted[s], shown[s])
                     parts.append(torch.stack(self.faces.away(of, views.bucket, CUT)).sum(0))
                 measured[name] = float(torch.cat(parts).mean())
         return measured
