@@ -153,7 +153,7 @@ def outline(
         "vision": {},
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
         "likeness": [None if one is None else {**asdict(one), "score": clipped(one.score)} for one in likeness],
-        **({"alone": True} if _alone(task) else {}),
+        **({"alone": True} if _ways(task) == {True} else {}),
         **({"job": task.job, "index": index} if task.job else {}),
         **({"origin": task.origin} if task.origin else {}),
     }
@@ -195,10 +195,10 @@ def infotext(data: Mapping[str, Any]) -> str:
     return f"{prompt}\nNegative prompt: {plan.negative_prompt(family, config)}\n{line}"
 
 
-def _alone(task: PortraitTask) -> bool:
-    """Whether everybody is shown without a LoRA."""
+def _ways(task: PortraitTask) -> set[bool]:
+    """Whether people are shown without a LoRA: the answers that there are."""
     without = plan.without_lora(task.config)
-    return bool(task.subjects) and all(one.untrained or without for one in task.subjects)
+    return {one.untrained or without for one in task.subjects}
 
 
 def _chosen(data: Mapping[str, Any], config: PortraitConfig) -> frozenset[str]:
@@ -341,10 +341,9 @@ def _adapters(task: PortraitTask, host: Host) -> dict[str, Any]:
     family, config = task.checkpoint.family, task.config
     if not isinstance(host, AdapterHost) or config.fusion_only:
         return {}
-    ways = {one.untrained or plan.without_lora(config) for one in task.subjects}
     rows = [
         row
-        for alone in sorted(ways)
+        for alone in sorted(_ways(task))
         for which in FACE_PASSES
         for row in plan.row(which, family, config, task.chosen, alone=alone).identities
     ]
